@@ -1,0 +1,250 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit convert`: a published checkpoint with timm-style keys -> a saved DynamicViT model and processor."""
+
+import argparse
+import json
+import pickle
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import DeiTImageProcessorPil
+
+from .model.configuration_dynamicvit import DynamicViTConfig
+from .model.modeling_dynamicvit import DynamicViTForImageClassification
+
+
+# Families whose files are recognised by a key of theirs and refused by name.
+REFUSED = {
+    "LV-ViT": r"^(aux_head\.|patch_embed\.conv1\.)",
+    "Swin": r"relative_position_bias_table$",
+    "ConvNeXt": r"^(downsample_layers\.|stages\.\d+\.\d+\.dwconv\.)",
+    "DeiT with distillation token": r"^(dist_token|head_dist\.)",
+}
+
+# (pattern of the published key, our key), first match wins; `qkv` is split beforehand.
+RENAMINGS = [
+    (r"^cls_token$", "vit.embeddings.cls_token"),
+    (r"^pos_embed$", "vit.embeddings.position_embeddings"),
+    (r"^patch_embed\.proj\.", "vit.embeddings.patch_embeddings.projection."),
+    (r"^blocks\.(\d+)\.norm1\.", r"vit.layers.\1.layernorm_before."),
+    (r"^blocks\.(\d+)\.norm2\.", r"vit.layers.\1.layernorm_after."),
+    (r"^blocks\.(\d+)\.attn\.(q|k|v)\.", r"vit.layers.\1.attention.\2_proj."),
+    (r"^blocks\.(\d+)\.attn\.proj\.", r"vit.layers.\1.attention.o_proj."),
+    (r"^blocks\.(\d+)\.mlp\.(fc1|fc2)\.", r"vit.layers.\1.mlp.\2."),
+    (r"^norm\.", "vit.layernorm."),
+    (r"^head\.", "classifier."),
+    (r"^score_predictor\.(\d+)\.in_conv\.0\.", r"vit.reducer.predictors.\1.norm."),
+    (r"^score_predictor\.(\d+)\.in_conv\.1\.", r"vit.reducer.predictors.\1.project."),
+    (r"^score_predictor\.(\d+)\.out_conv\.(0|2|4)\.", r"vit.reducer.predictors.\1.score.\2."),
+]
+
+
+def read_state_dict(source: str | Path) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors`, `.pth`, `.pt` or `.tar` file, plain or under `model`.
+
+    Only tensors, plain containers and `argparse.Namespace` (which the published files hold) are unpickled.
+
+    Raises:
+        ValueError: the file is missing, of another kind, holds anything else, or has no tensors.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise ValueError(
+            f"{path} is not a file. convert reads one .safetensors or .pth file; a Hugging Face ViT checkpoint needs no "
+            "conversion: DynamicViTForImageClassification.from_pretrained(...) reads it."
+        )
+    try:
+        if path.suffix == ".safetensors":
+            content: Any = load_file(path)
+        else:
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as tensors: {error}") from error
+    if isinstance(content, dict) and isinstance(content.get("model"), dict):
+        content = content["model"]
+    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError(f"{path} holds no state dict, neither plain nor under 'model'.")
+    return content
+
+
+def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Published (timm-style) keys -> ours; `qkv` is split in thirds. Unknown keys stay as they are."""
+    split: dict[str, Tensor] = {}
+    for name, tensor in state_dict.items():
+        if ".attn.qkv." in name:
+            for part, third in zip("qkv", tensor.chunk(3), strict=True):
+                split[name.replace(".qkv.", f".{part}.")] = third.clone()
+        else:
+            split[name] = tensor
+    return {rename_key(name): tensor for name, tensor in split.items()}
+
+
+def rename_key(name: str) -> str:
+    for pattern, replacement in RENAMINGS:
+        if re.match(pattern, name):
+            return re.sub(pattern, replacement, name)
+    return name
+
+
+def infer_config(
+    state_dict: dict[str, Tensor],
+    num_attention_heads: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    label_names: list[str] | None = None,
+    **overrides: Any,
+) -> DynamicViTConfig:
+    """The configuration whose sizes the published tensors have; `layer_norm_eps` is 1e-6, as they were trained with.
+
+    Args:
+        state_dict: tensors under published keys.
+        num_attention_heads: `None` means heads 64 wide.
+        image_size: pixels; `None` means square.
+        label_names: names of the classes, in order.
+        overrides: fields of `DynamicViTConfig`, such as `reducer`.
+
+    Raises:
+        ValueError: a family that is not supported, tensors missing, or sizes that do not fit.
+    """
+    for family, pattern in REFUSED.items():
+        if any(re.search(pattern, name) for name in state_dict):
+            raise ValueError(f"This is a {family} checkpoint, which hf_dynamicvit does not support; ViT and DeiT are.")
+    needed = ["pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "head.weight"]
+    missing = [name for name in needed if name not in state_dict]
+    if missing:
+        raise ValueError(f"Not a timm-style ViT checkpoint: {', '.join(missing)} missing.")
+    width, channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
+    num_patches = state_dict["pos_embed"].shape[1] - 1
+    if image_size is None:
+        side = round(num_patches**0.5)
+        if side * side != num_patches:
+            raise ValueError(f"{num_patches} positions are not a square grid; give the image size, height and width.")
+        image_size = (side * patch_height, side * patch_width)
+    if num_attention_heads is None:
+        num_attention_heads = max(1, width // 64)
+    if num_attention_heads < 1 or width % num_attention_heads:
+        raise ValueError(f"{num_attention_heads} attention heads do not divide the width {width}; give their number.")
+    num_labels = state_dict["head.weight"].shape[0]
+    if label_names is not None and len(label_names) != num_labels:
+        raise ValueError(f"{len(label_names)} label names for {num_labels} classes.")
+    names = label_names or [f"LABEL_{index}" for index in range(num_labels)]
+    return DynamicViTConfig(
+        hidden_size=width,
+        num_hidden_layers=1 + max(int(name.split(".")[1]) for name in state_dict if name.startswith("blocks.")),
+        num_attention_heads=num_attention_heads,
+        intermediate_size=state_dict["blocks.0.mlp.fc1.weight"].shape[0],
+        num_channels=channels,
+        patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
+        image_size=image_size[0] if isinstance(image_size, tuple) and image_size[0] == image_size[1] else image_size,
+        qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
+        layer_norm_eps=1e-6,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+        **overrides,
+    )
+
+
+def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) -> DynamicViTForImageClassification:
+    """A model in eval mode with the published tensors. Predictors that a dense file lacks are freshly initialised.
+
+    Raises:
+        ValueError: lists the tensors that are missing, left over or mis-shaped.
+    """
+    tensors = rename_keys(state_dict)
+    model = DynamicViTForImageClassification(config).eval()
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    dense = not any(name.startswith("vit.reducer.") for name in tensors)
+    missing = [name for name in expected if name not in tensors and not (dense and name.startswith("vit.reducer."))]
+    left_over = [name for name in tensors if name not in expected]
+    mis_shaped = [
+        f"{name} is {list(tensor.shape)}, expected {list(expected[name])}"
+        for name, tensor in tensors.items()
+        if name in expected and tensor.shape != expected[name]
+    ]
+    problems = {"missing": missing, "left over": left_over, "mis-shaped": mis_shaped}
+    if any(problems.values()):
+        lines = [f"{kind}: {', '.join(names)}" for kind, names in problems.items() if names]
+        raise ValueError("The checkpoint does not fit. " + "; ".join(lines))
+    model.load_state_dict(tensors, strict=not dense)
+    return model
+
+
+def save_whole(model: DynamicViTForImageClassification, processor: Any, output: Path) -> None:
+    """Write model and processor to `output`, which must not exist or be empty, completely or not at all."""
+    check_output(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert-") as folder:
+        finished = Path(folder) / "checkpoint"
+        model.save_pretrained(finished)
+        processor.save_pretrained(finished)
+        finished.replace(output)
+
+
+def check_output(output: Path) -> None:
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"{output} exists already; give a new or an empty folder.")
+
+
+def read_label_names(path: str | Path) -> list[str]:
+    """Class names from a file: a JSON list, a JSON object from index to name, or one name a line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as label names: {error}") from error
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        return content
+    if isinstance(content, dict) and set(content) == {str(index) for index in range(len(content))}:
+        return [str(content[str(index)]) for index in range(len(content))]
+    raise ValueError(f"{path} must hold a JSON list of names, a JSON object from index to name, or one name a line.")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="a .pth or .safetensors file with timm-style keys, plain or under 'model'")
+    parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
+    parser.add_argument("--reducer", default="dynamicvit", help="token-reduction method (default: dynamicvit)")
+    parser.add_argument(
+        "--keep-ratio", type=float, nargs="+", default=[0.7], help="one number (powers of it) or one per stage"
+    )
+    parser.add_argument("--reducer-layers", type=int, nargs="+", help="0-based blocks (default: by depth)")
+    parser.add_argument("--num-attention-heads", type=int, help="default: heads 64 wide")
+    parser.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: square")
+    parser.add_argument("--label-names", help="file of class names: a JSON list or one name a line")
+
+
+def main(args: argparse.Namespace) -> None:
+    check_output(args.output)
+    state_dict = read_state_dict(args.source)
+    config = infer_config(
+        state_dict,
+        num_attention_heads=args.num_attention_heads,
+        image_size=tuple(args.image_size) if args.image_size else None,
+        label_names=read_label_names(args.label_names) if args.label_names else None,
+        reducer=args.reducer,
+        reducer_layers=args.reducer_layers,
+        keep_ratio=args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio,
+    )
+    model = convert_state_dict(state_dict, config)
+    height, width = config.image_size if isinstance(config.image_size, list | tuple) else (config.image_size,) * 2
+    # The published evaluation: resize to 8/7 of the input, crop the centre, ImageNet mean and deviation.
+    processor = DeiTImageProcessorPil(
+        size={"height": round(height * 8 / 7), "width": round(width * 8 / 7)},
+        crop_size={"height": height, "width": width},
+    )
+    save_whole(model, processor, args.output)
+    heads = "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
+    predictors = any(name.startswith("score_predictor.") for name in state_dict)
+    print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
+    print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
+    print(f"reducer {config.reducer} before blocks {config.stage_layers} keeping {model.token_counts()} patches.")
+    if not predictors and any(True for _ in model.vit.reducer.parameters()):
+        print("The file is dense: the predictors are freshly initialised and need training.")

@@ -1,0 +1,85 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The encoder block: the native ViT layer's parameters, with the reducer's hooks between its steps."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, ViTMLP, eager_attention_forward
+
+from .masking import DecisionGradient, decision_bias
+from .reducer import TokenReducer
+from .tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one attention computed, for scores: never the T x T matrix.
+
+    Attributes:
+        query, key: `[B, H, T, d]`.
+        context: `[B, T, H, d]`, the per-head output before the output projection.
+    """
+
+    query: Tensor
+    key: Tensor
+    context: Tensor
+
+
+class DynamicViTAttention(ViTAttention):
+    """`ViTAttention` over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
+
+    def forward(self, hidden: Tensor, tokens: Tokens, **kwargs) -> tuple[Tensor, Tensor | None, Trace]:
+        """`hidden` `[B, T, D]` (normalised) -> output `[B, T, D]`, weights `[B, H, T, T]` under eager, the trace."""
+        shape = (*hidden.shape[:-1], -1, self.head_dim)
+        query = self.q_proj(hidden).view(shape).transpose(1, 2)
+        key = self.k_proj(hidden).view(shape).transpose(1, 2)
+        value = self.v_proj(hidden).view(shape).transpose(1, 2)
+
+        implementation, bias, decisions = self.config._attn_implementation, None, None
+        if tokens.mask is not None:
+            prefix = tokens.mask.new_ones(len(hidden), tokens.num_prefix)
+            decisions = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
+            bias = decision_bias(decisions, tokens.attention_mask, query.dtype)
+            # flash and flex attention take no additive bias; only training has one
+            implementation = implementation if implementation == "eager" else "sdpa"
+        elif tokens.attention_mask is not None:
+            bias = create_bidirectional_mask(
+                config=self.config, inputs_embeds=hidden, attention_mask=tokens.attention_mask
+            )
+        attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
+        dropout = self.attention_dropout if self.training else 0.0
+        context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
+        if decisions is not None:
+            context = DecisionGradient.apply(context, decisions, query, key, value, bias, self.scaling)
+        output = self.o_proj(context.reshape(*hidden.shape[:-1], -1))
+        return output, weights, Trace(query, key, context)
+
+
+class DynamicViTLayer(ViTLayer):
+    """One block: `[ before | attention | between | MLP | after ]`, parameters named as in `ViTLayer`."""
+
+    def __init__(self, config: ViTConfig):
+        GradientCheckpointingLayer.__init__(self)  # not ViTLayer's: every submodule is built once
+        self.attention = DynamicViTAttention(config)
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = ViTMLP(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, hidden: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs
+    ) -> tuple[Tensor, Tokens]:
+        """`hidden` is `tokens.hidden`; it stands first, and first in the result, where Transformers records it."""
+        tokens = reducer.before(replace(tokens, hidden=hidden), self, layer)
+        output, _, trace = self.attention(self.layernorm_before(tokens.hidden), tokens, **kwargs)
+        tokens = replace(tokens, hidden=tokens.hidden + self.dropout(output))
+        tokens = reducer.between(tokens, trace, layer)
+        output = self.mlp(self.layernorm_after(tokens.hidden))
+        tokens = replace(tokens, hidden=tokens.hidden + self.dropout(output))
+        tokens = reducer.after(tokens, layer)
+        return tokens.hidden, tokens

@@ -1,0 +1,121 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Configuration of DynamicViT: a ViT configuration plus where, how and how much tokens are reduced."""
+
+import dataclasses
+import itertools
+from typing import Any
+
+import torch
+from huggingface_hub.dataclasses import strict
+from transformers.models.vit.configuration_vit import ViTConfig
+
+from .cost import grid_size
+from .reducers import REDUCERS
+
+
+@strict
+class DynamicViTConfig(ViTConfig):
+    """A [`ViTConfig`] plus a token reducer.
+
+    Args:
+        reducer: name of the method, a key of `REDUCERS`.
+        reducer_layers: 0-based blocks before (or in) which tokens are reduced, strictly increasing. `None` lets the
+            method choose from the depth, `[3, 6, 9]` of 12 for DynamicViT, and stays `None` in `config.json`.
+        keep_ratio: how many patches are kept. A number r means r, r^2, r^3, ... after the successive stages, as in the
+            DynamicViT paper; a list gives each stage's fraction of the *original* patches. In (0, 1], not increasing.
+        reducer_args: the method's own options, the keyword arguments of its class.
+        **kwargs: every field of `ViTConfig`.
+
+    Raises:
+        ValueError: a value is out of its range; the message names it and what is allowed.
+    """
+
+    model_type = "dynamicvit"
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state", "kept", "decisions"]
+
+    reducer: str = "dynamicvit"
+    reducer_layers: list[int] | tuple[int, ...] | None = None
+    keep_ratio: float | int | list[float | int] | tuple[float | int, ...] = 0.7
+    reducer_args: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self, **kwargs):
+        kwargs.pop("model_type", None)  # of a dense checkpoint's config.json; it would shadow the class attribute
+        if isinstance(self.reducer_layers, tuple):
+            self.reducer_layers = list(self.reducer_layers)
+        if isinstance(self.keep_ratio, tuple):
+            self.keep_ratio = list(self.keep_ratio)
+        super().__post_init__(**kwargs)
+        self._check_reduction()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type not in ("vit", cls.model_type):
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of model type {model_type!r}; "
+                f"{cls.__name__} reads 'vit' and {cls.model_type!r}."
+            )
+        return {**config_dict, "model_type": cls.model_type}, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
+        fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
+        overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
+        return super().from_dict({**config_dict, **overrides}, **kwargs)
+
+    @property
+    def stage_layers(self) -> list[int]:
+        """The block of each stage, whether given or left to the method."""
+        if self.reducer_layers is not None:
+            return list(self.reducer_layers)
+        return REDUCERS[self.reducer].default_layers(self.num_hidden_layers)
+
+    @property
+    def stage_keep_ratios(self) -> list[float]:
+        """Each stage's fraction of the original patches."""
+        if isinstance(self.keep_ratio, list):
+            return [float(ratio) for ratio in self.keep_ratio]
+        return REDUCERS[self.reducer].stage_keep_ratios(float(self.keep_ratio), len(self.stage_layers))
+
+    def validate_reduction(self):
+        """Run again by `save_pretrained`."""
+        self._check_reduction()
+
+    def _check_reduction(self):
+        if self.reducer not in REDUCERS:
+            raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
+        layers, depth = self.stage_layers, self.num_hidden_layers
+        increasing = all(low < high for low, high in itertools.pairwise(layers))
+        if not layers or not increasing or layers[0] < 0 or layers[-1] >= depth:
+            raise ValueError(
+                f"reducer_layers is {layers}; it must be strictly increasing block indices from 0 to {depth - 1}."
+            )
+        ratios = self.stage_keep_ratios
+        if len(ratios) != len(layers):
+            raise ValueError(
+                f"keep_ratio has {len(ratios)} values, {ratios}, for {len(layers)} reducer_layers, {layers}; "
+                "give one for each, or one number."
+            )
+        not_increasing = all(high >= low for high, low in itertools.pairwise(ratios))
+        if not all(0 < ratio <= 1 for ratio in ratios) or not not_increasing:
+            raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
+        down, across = grid_size(self)
+        if int(down * across * ratios[-1]) < 1:
+            raise ValueError(
+                f"keep_ratio is {self.keep_ratio}: its last stage, {ratios[-1]:.4g} of {down * across} patches, keeps "
+                f"none; the least is {1 / max(1, down * across):.4g}."
+            )
+        self._check_reducer_args()
+
+    def _check_reducer_args(self):
+        allowed = REDUCERS[self.reducer].options()
+        unknown = sorted(set(self.reducer_args) - set(allowed))
+        if unknown:
+            raise ValueError(
+                f"reducer_args has {', '.join(unknown)}, which reducer {self.reducer!r} does not take; "
+                f"it takes {', '.join(allowed) or 'none'}."
+            )
+        with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
+            REDUCERS[self.reducer](self, **self.reducer_args)

@@ -1,0 +1,277 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""DynamicViT on Hugging Face ViT: the model pair over the one encoder loop.
+
+Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with only those new, a sparse one loads into
+the dense class with only those left over.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+from transformers.core_model_loading import WeightRenaming
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import (
+    ViTEmbeddings,
+    ViTForImageClassification,
+    ViTModel,
+    ViTPooler,
+    ViTPreTrainedModel,
+)
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .block import DynamicViTAttention, DynamicViTLayer
+from .configuration_dynamicvit import DynamicViTConfig
+from .cost import as_pair, embedding_multiply_adds, encoder_multiply_adds, grid_size
+from .reducers import REDUCERS
+from .tokens import Decision, Tokens
+
+
+# Hub files written before Transformers 5 name the encoder's tensors differently. Transformers renames them for its own
+# classes only; without this line ours would load them with random weights. It stands here because remote code runs
+# this file and no package `__init__`.
+register_checkpoint_conversion_mapping(
+    "DynamicViTModel", get_checkpoint_conversion_mapping("ViTModel") or [], overwrite=True
+)
+
+
+@dataclass
+class DynamicViTModelOutput(BaseModelOutputWithPooling):
+    """Output of [`DynamicViTModel`].
+
+    Attributes:
+        last_hidden_state: `[B, P + N, D]`, final-normed tokens; at inference N is what the last stage kept.
+        kept: `[B, S, num_patches]` bool over the original grid, the patches alive after each of the S decisions
+            (`model.decision_layers`).
+        decisions: the differentiable records that losses read; training only.
+        pooler_output, hidden_states, attentions: as in ViT; with tokens dropped, lengths differ from layer to layer.
+    """
+
+    kept: Tensor | None = None
+    decisions: tuple[Decision, ...] | None = None
+
+
+@dataclass
+class DynamicViTImageClassifierOutput(ImageClassifierOutput):
+    """Output of [`DynamicViTForImageClassification`].
+
+    Attributes:
+        loss: the classification loss, when `labels` are given.
+        logits: `[B, num_labels]`.
+        kept: `[B, S, num_patches]` bool, as in [`DynamicViTModelOutput`].
+        decisions: as in [`DynamicViTModelOutput`]; training only.
+        last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
+        hidden_states, attentions: as in ViT.
+    """
+
+    kept: Tensor | None = None
+    decisions: tuple[Decision, ...] | None = None
+    last_hidden_state: Tensor | None = None
+
+
+class DynamicViTEmbeddings(ViTEmbeddings):
+    """`ViTEmbeddings` whose position embeddings interpolate between any two grids, square or not, any patch shape."""
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        """Position embeddings `[1, 1 + num_patches, D]` for an image of `height` x `width` pixels."""
+        patch_height, patch_width = as_pair(self.patch_size)
+        base = self.image_size[0] // patch_height, self.image_size[1] // patch_width
+        grid = height // patch_height, width // patch_width
+        if grid == base:
+            return self.position_embeddings
+        first, patches = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
+        patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2)
+        patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
+        return torch.cat((first, patches.flatten(2).transpose(1, 2)), dim=1)
+
+
+def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_) -> None:
+    """`load_state_dict` pre-hook: accept the key layout that `save_pretrained` writes.
+
+    The Trainer resumes, and reloads its best model, by a raw `load_state_dict(strict=False)` of a saved file. Saving
+    writes the layout from before Transformers 5, so without this every encoder weight would silently stay as it was.
+    Can go when `Trainer._load_from_checkpoint` converts keys (transformers issue 43701).
+    """
+    own = module.state_dict()
+    mapping = get_checkpoint_conversion_mapping("DynamicViTModel") or []
+    renamings = [renaming for renaming in mapping if isinstance(renaming, WeightRenaming)]
+    for key in [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] not in own]:
+        name = key[len(prefix) :]
+        for renaming in renamings:
+            name, _ = renaming.rename_source_key(name)
+        if name in own and prefix + name not in state_dict:
+            state_dict[prefix + name] = state_dict.pop(key)
+
+
+class DynamicViTPreTrainedModel(ViTPreTrainedModel):
+    config: DynamicViTConfig
+    config_class = DynamicViTConfig
+    base_model_prefix = "vit"
+    _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer", "TokenScorePredictor"]
+    _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
+
+    @property
+    def decision_layers(self) -> list[int]:
+        """The layer of each decision in `outputs.kept`, in order."""
+        return self.base_model.reducer.decision_layers
+
+    def token_counts(self, image_size: int | tuple[int, int] | None = None) -> list[int]:
+        """Patch tokens after each decision, at inference, for one image of `image_size` pixels (`None`: config's)."""
+        down, across = grid_size(self.config, image_size)
+        counts = self.base_model.reducer.token_counts(down * across, self.config.num_hidden_layers)
+        return [counts[layer][1] for layer in self.decision_layers]
+
+    def multiply_adds(self, image_size: int | tuple[int, int] | None = None) -> int:
+        """Multiply-adds of one image at inference: everything that runs, predictors and classifier included."""
+        down, across = grid_size(self.config, image_size)
+        num_patches, reducer = down * across, self.base_model.reducer
+        counts = reducer.token_counts(num_patches, self.config.num_hidden_layers)
+        classifier = getattr(self, "classifier", None)
+        head = classifier.in_features * classifier.out_features if isinstance(classifier, nn.Linear) else 0
+        encoder = encoder_multiply_adds(self.config, self.base_model.num_prefix, counts)
+        return (
+            embedding_multiply_adds(self.config, num_patches)
+            + int(encoder)
+            + reducer.multiply_adds(num_patches)
+            + head
+        )
+
+
+class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
+    """ViT whose tokens a reducer thins out between blocks. See [`DynamicViTConfig`]."""
+
+    num_prefix = 1
+
+    def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
+        DynamicViTPreTrainedModel.__init__(self, config)
+        self.embeddings = DynamicViTEmbeddings(config, use_mask_token=use_mask_token)
+        self.layers = nn.ModuleList([DynamicViTLayer(config) for _ in range(config.num_hidden_layers)])
+        self.reducer = REDUCERS[config.reducer](config, **config.reducer_args)
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.pooler = ViTPooler(config) if add_pooling_layer else None
+        self.register_load_state_dict_pre_hook(rename_legacy_keys)
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs(tie_last_hidden_states=False)
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        bool_masked_pos: Tensor | None = None,
+        interpolate_pos_encoding: bool | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs,
+    ) -> DynamicViTModelOutput:
+        """Embed, run the blocks, normalise.
+
+        Args:
+            pixel_values: `[B, channels, height, width]`.
+            bool_masked_pos: `[B, num_patches]` bool, masked positions (only with `use_mask_token=True`).
+            interpolate_pos_encoding: accept image sizes other than the configuration's.
+            attention_mask: `[B, 1 + num_patches]`, 1 = attend, 0 = never. Its columns are gathered with the tokens,
+                and patches with 0 are the first to be dropped.
+
+        Raises:
+            ValueError: `pixel_values` or `attention_mask` has the wrong shape.
+        """
+        if pixel_values is None or pixel_values.ndim != 4:
+            shape = None if pixel_values is None else tuple(pixel_values.shape)
+            raise ValueError(f"pixel_values has shape {shape}; it must be [batch, channels, height, width].")
+        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        hidden = self.embeddings(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding))
+        if attention_mask is not None:
+            if attention_mask.shape != hidden.shape[:2]:
+                raise ValueError(
+                    f"attention_mask has shape {tuple(attention_mask.shape)}; with tokens being dropped it must be "
+                    f"[batch, {self.num_prefix} + patches], here {tuple(hidden.shape[:2])}."
+                )
+            attention_mask = attention_mask.to(hidden.device).bool()
+
+        tokens = Tokens.start(hidden, self.num_prefix, attention_mask)
+        for index, layer in enumerate(self.layers):
+            _, tokens = layer(tokens.hidden, tokens, self.reducer, index, **kwargs)
+
+        last_hidden_state = self.layernorm(tokens.hidden)
+        return DynamicViTModelOutput(
+            last_hidden_state=last_hidden_state,
+            pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
+            kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
+            decisions=self._training_records(tokens.decisions),
+        )
+
+    def _training_records(self, decisions: tuple[Decision, ...]) -> tuple[Decision, ...] | None:
+        if not self.training:
+            return None
+        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.reducer.parameters())
+        if learns and not all(d.mask.requires_grad for d in decisions if d.mask is not None):
+            raise ValueError(
+                "gradient checkpointing with use_reentrant=True cuts the keep decisions off from their gradient; "
+                "use use_reentrant=False, the default of Transformers."
+            )
+        return decisions
+
+
+class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageClassification):
+    """DynamicViT with a linear classifier on the class token. Loads any dense ViT classifier:
+
+    ```python
+    model = DynamicViTForImageClassification.from_pretrained("facebook/deit-small-patch16-224", keep_ratio=0.7)
+    ```
+    """
+
+    def __init__(self, config: DynamicViTConfig):
+        DynamicViTPreTrainedModel.__init__(self, config)
+        self.num_labels = config.num_labels
+        self.vit = DynamicViTModel(config, add_pooling_layer=False)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        pixel_values: Tensor | None = None,
+        labels: Tensor | None = None,
+        interpolate_pos_encoding: bool | None = None,
+        attention_mask: Tensor | None = None,
+        **kwargs,
+    ) -> DynamicViTImageClassifierOutput:
+        """Classify `pixel_values` `[B, channels, height, width]`; the other arguments as in [`DynamicViTModel`].
+
+        With `labels` (`[B]` classes, or `[B, num_labels]` for multi-label and regression) the output has a `loss`, by
+        `config.problem_type` as in ViT; the losses of distillation and keep ratio are the Trainer's.
+        """
+        outputs: DynamicViTModelOutput = self.vit(
+            pixel_values,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            attention_mask=attention_mask,
+            **kwargs,
+        )
+        logits = self.classifier(outputs.last_hidden_state[:, 0])
+        return DynamicViTImageClassifierOutput(
+            loss=None if labels is None else self.loss_function(labels, logits, self.config, **kwargs),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+            kept=outputs.kept,
+            decisions=outputs.decisions,
+            last_hidden_state=outputs.last_hidden_state if self.training else None,
+        )
+
+    def to_dense(self) -> ViTForImageClassification:
+        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode."""
+        config = self.config.to_dict()
+        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "model_type", "architectures", "auto_map"}
+        dense = ViTForImageClassification(ViTConfig(**{name: config[name] for name in config if name not in own}))
+        weights = {name: value for name, value in self.state_dict().items() if not name.startswith("vit.reducer.")}
+        dense.load_state_dict(weights)
+        dense.config._attn_implementation = self.config._attn_implementation
+        return dense.to(device=self.device, dtype=self.dtype).train(self.training)
+
+
+__all__ = ["DynamicViTForImageClassification", "DynamicViTModel", "DynamicViTPreTrainedModel"]

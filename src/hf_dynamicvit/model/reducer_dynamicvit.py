@@ -1,0 +1,63 @@
+# Copyright 2026 The hf_dynamicvit authors. DynamicViT (NeurIPS 2021): https://arxiv.org/abs/2106.02034
+"""DynamicViT: light predictors score the tokens before some blocks; masked in training, dropped at inference."""
+
+import torch
+from torch import Tensor, nn
+from transformers.models.vit.configuration_vit import ViTConfig
+
+from .reducer import TokenReducer
+from .scoring import TokenScorePredictor
+from .selection import gumbel_keep, keep_count, top_k
+from .tokens import Decision, Tokens
+
+
+def keep_ratio_loss(decisions: tuple[Decision, ...]) -> Tensor:
+    """Mean over stages and images of (kept fraction - target)^2 (DynamicViT, eq. 14): a scalar."""
+    terms = [(decision.mask.mean(dim=1) - decision.keep_ratio).square().mean() for decision in decisions]
+    return torch.stack(terms).mean()
+
+
+class DynamicViTReducer(TokenReducer):
+    """Hierarchical token pruning with learned predictors, one before each of `config.stage_layers`.
+
+    Args:
+        config: a `DynamicViTConfig`.
+        tau: temperature of the Gumbel-softmax sampling in training (published: 1, not annealed).
+    """
+
+    def __init__(self, config: ViTConfig, tau: float = 1.0):
+        super().__init__(config)
+        if not (isinstance(tau, int | float) and tau > 0):
+            raise ValueError(f"reducer_args: tau is {tau!r}, it must be a number above 0.")
+        self.tau = tau
+        self.predictors = nn.ModuleList([TokenScorePredictor(config.hidden_size) for _ in self.layers])
+
+    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
+        if layer not in self.layers:
+            return tokens
+        stage = self.layers.index(layer)
+        keep_ratio = self.keep_ratios[stage]
+        # SCORE
+        alive = tokens.attended if tokens.mask is None else tokens.mask
+        log_probs = self.predictors[stage](tokens.patches, alive)  # [B, N, 2], keep is column 0
+        if self.training:
+            # SELECT by sampling, REST masked: the sequence keeps its length and every decision its gradient
+            return tokens.mask_out(gumbel_keep(log_probs, self.tau), layer, keep_ratio)
+        # SELECT the highest scores, REST dropped
+        count = keep_count(tokens.num_patches, keep_ratio)
+        return tokens.drop(top_k(log_probs[..., 0], count, tokens.attended), layer, keep_ratio)
+
+    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
+        return {"ratio": keep_ratio_loss(decisions)}
+
+    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
+        counts, current = [], num_patches
+        for layer in range(depth):
+            if layer in self.layers:
+                current = keep_count(num_patches, self.keep_ratios[self.layers.index(layer)])
+            counts.append((current, current))
+        return counts
+
+    def multiply_adds(self, num_patches: int) -> int:
+        scored = [num_patches, *(keep_count(num_patches, ratio) for ratio in self.keep_ratios[:-1])]
+        return sum(scored) * TokenScorePredictor.multiply_adds(self.predictors[0].norm.normalized_shape[0])

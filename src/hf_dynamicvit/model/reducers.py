@@ -1,0 +1,10 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The table of methods: `config.reducer` -> class."""
+
+from .reducer import TokenReducer
+from .reducer_dynamicvit import DynamicViTReducer
+
+
+REDUCERS: dict[str, type[TokenReducer]] = {
+    "dynamicvit": DynamicViTReducer,
+}
