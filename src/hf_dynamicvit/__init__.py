@@ -12,6 +12,8 @@ from ._version import __version__
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
 from .model.reducers import REDUCERS
+from .training.arguments import DynamicViTTrainingArguments
+from .training.trainer import DynamicViTTrainer
 
 
 AutoConfig.register("dynamicvit", DynamicViTConfig, exist_ok=True)
@@ -24,4 +26,12 @@ if is_torchvision_available():
     _image_processors["torchvision"] = ViTImageProcessor
 AutoImageProcessor.register(DynamicViTConfig, image_processor_classes=_image_processors, exist_ok=True)
 
-__all__ = ["REDUCERS", "DynamicViTConfig", "DynamicViTForImageClassification", "DynamicViTModel", "__version__"]
+__all__ = [
+    "REDUCERS",
+    "DynamicViTConfig",
+    "DynamicViTForImageClassification",
+    "DynamicViTModel",
+    "DynamicViTTrainer",
+    "DynamicViTTrainingArguments",
+    "__version__",
+]

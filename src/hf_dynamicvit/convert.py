@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import DeiTImageProcessorPil
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -56,8 +57,8 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
     path = Path(source)
     if not path.is_file():
         raise ValueError(
-            f"{path} is not a file. convert reads one .safetensors or .pth file; a Hugging Face ViT checkpoint needs no "
-            "conversion: DynamicViTForImageClassification.from_pretrained(...) reads it."
+            f"{path} is not a file. convert reads one .safetensors or .pth file; a Hugging Face ViT checkpoint needs "
+            "no conversion: DynamicViTForImageClassification.from_pretrained(...) reads it."
         )
     try:
         if path.suffix == ".safetensors":
@@ -236,12 +237,17 @@ def main(args: argparse.Namespace) -> None:
     model = convert_state_dict(state_dict, config)
     height, width = config.image_size if isinstance(config.image_size, list | tuple) else (config.image_size,) * 2
     # The published evaluation: resize to 8/7 of the input, crop the centre, ImageNet mean and deviation.
+    larger = {"height": round(height * 8 / 7), "width": round(width * 8 / 7)}
     processor = DeiTImageProcessorPil(
-        size={"height": round(height * 8 / 7), "width": round(width * 8 / 7)},
+        size={"shortest_edge": larger["height"]} if height == width else larger,
         crop_size={"height": height, "width": width},
+        image_mean=IMAGENET_DEFAULT_MEAN,
+        image_std=IMAGENET_DEFAULT_STD,
     )
     save_whole(model, processor, args.output)
-    heads = "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
+    heads = (
+        "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
+    )
     predictors = any(name.startswith("score_predictor.") for name in state_dict)
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")

@@ -2,13 +2,13 @@
 """Masked attention for training: a hard mask forward, the gradient of a multiplicative mask backward.
 
 DynamicViT multiplies the exponentials of the attention logits a by M, where M_ij is 1 on the diagonal and the keep
-decision m_j elsewhere (eq. 9-11): out_i = sum_j w_ij M_ij v_j with w_ij = exp(a_ij) / sum_k exp(a_ik) M_ik. So
+decision m_j elsewhere (section 3.3): out_i = sum_j w_ij M_ij v_j, w_ij = exp(a_ij) / sum_k exp(a_ik) M_ik.
 
-* forward, a dropped token (m_j = 0) has no weight at all. That is an additive bias, log M, and any attention function
-  that takes one computes it. Dropped tokens cannot leak, however large their logits; the released formula (epsilon
-  1e-6, maximum over all keys) turns uniform once they exceed the kept ones by about 14.
-* backward, d out_i / d m_j = w_ij (v_j - out_i) is not zero at m_j = 0: this is how a dropped token is kept again. No
-  bias can carry it (its weight is exactly 0), so `DecisionGradient` adds it to the graph of whatever attention ran.
+Forward, a dropped token (m_j = 0) has no weight at all. That is an additive bias, log M, and any attention function
+that takes one computes it. Dropped tokens cannot leak, however large their logits; the released formula (epsilon
+1e-6, maximum over all keys) turns uniform once they exceed the kept ones by about 14.
+Backward, d out_i / d m_j = w_ij (v_j - out_i) is not zero at m_j = 0: this is how a dropped token is kept again. No
+bias can carry it (its weight is exactly 0), so `DecisionGradient` adds it to the graph of whatever attention ran.
 """
 
 import torch

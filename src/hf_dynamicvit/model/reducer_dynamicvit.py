@@ -12,7 +12,7 @@ from .tokens import Decision, Tokens
 
 
 def keep_ratio_loss(decisions: tuple[Decision, ...]) -> Tensor:
-    """Mean over stages and images of (kept fraction - target)^2 (DynamicViT, eq. 14): a scalar."""
+    """Mean over stages and images of (kept fraction - target)^2 (DynamicViT, section 3.4): a scalar."""
     terms = [(decision.mask.mean(dim=1) - decision.keep_ratio).square().mean() for decision in decisions]
     return torch.stack(terms).mean()
 

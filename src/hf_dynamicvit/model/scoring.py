@@ -18,7 +18,7 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class TokenScorePredictor(nn.Module):
-    """Learned keep/drop scores from each token and the mean of the tokens still alive (DynamicViT, eq. 4-8).
+    """Learned keep/drop scores from each token and the mean of the tokens still alive (DynamicViT, section 3.2).
 
     `[B, N, D]` patch tokens and the previous decisions `[B, N]` (or `None`) -> log-probabilities `[B, N, 2]`;
     **keep is column 0**, as in the published weights. Half of the channels describe the token, half the image.

@@ -21,6 +21,6 @@ def gumbel_keep(log_probs: Tensor, tau: float) -> Tensor:
     """Sample hard keep decisions `[B, N]` with a straight-through gradient from `log_probs` `[B, N, 2]`.
 
     One `gumbel_softmax` call on the float32 log-probabilities, so that a seeded forward draws the published samples
-    (DynamicViT, eq. 2).
+    (DynamicViT, section 3.3).
     """
     return torch.nn.functional.gumbel_softmax(log_probs.float(), tau=tau, hard=True, dim=-1)[..., 0]

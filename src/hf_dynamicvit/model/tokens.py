@@ -90,7 +90,7 @@ class Tokens:
         """Cut the patch tokens with `keep` 0 off from the others' attention and record the decision (training).
 
         `keep` is `[B, N]` float, 0 or 1 with a gradient. Decisions are cumulative: a dropped token never returns, and
-        the gradient reaches the earlier decisions too (DynamicViT, eq. 3).
+        the gradient reaches the earlier decisions too (DynamicViT, section 3.2).
         """
         previous = self.mask if self.mask is not None or self.attended is None else self.attended.to(keep.dtype)
         mask = keep if previous is None else keep * previous

@@ -1,0 +1,35 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The terms of the training loss, each a pure function of tensors.
+
+Source: DynamicViT, section 3.4, https://arxiv.org/abs/2106.02034
+"""
+
+from torch import Tensor
+from torch.nn.functional import cross_entropy, kl_div, mse_loss
+
+from ..model.reducer_dynamicvit import keep_ratio_loss
+
+
+def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of `logits` `[B, K]` with `labels`, classes `[B]` or distributions `[B, K]`: a scalar."""
+    return cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+
+
+def class_distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """KL(teacher || student) of class logits `[B, K]`, temperature 1, mean over images: a scalar."""
+    student, teacher = logits.float().log_softmax(dim=-1), teacher_logits.float().log_softmax(dim=-1)
+    return kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def token_distillation_loss(features: Tensor, teacher_features: Tensor, kept: Tensor) -> Tensor:
+    """Mean squared error of final-normed patch features `[B, N, D]` over the tokens with `kept` `[B, N]`: a scalar.
+
+    The mean runs over all kept tokens of the batch, as released: an image that keeps more weighs more. With nothing
+    kept the term is 0.
+    """
+    if not kept.any():
+        return features.float().sum() * 0.0
+    return mse_loss(features[kept].float(), teacher_features[kept].float())
+
+
+__all__ = ["class_distillation_loss", "classification_loss", "keep_ratio_loss", "token_distillation_loss"]

@@ -1,0 +1,227 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
+
+from collections import defaultdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForImageClassification,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    ViTForImageClassification,
+)
+
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from .arguments import DynamicViTTrainingArguments
+from .losses import class_distillation_loss, classification_loss, token_distillation_loss
+
+
+class FreezeBackbone(TrainerCallback):
+    """Holds the learning rate of the backbone's parameter groups at 0 in the first epochs, as published."""
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        if args.freeze_backbone_epochs is None:
+            frozen = state.global_step < state.max_steps / 6
+        else:
+            frozen = state.epoch < args.freeze_backbone_epochs
+        if frozen:  # the scheduler sets the rate anew after every step
+            for group in optimizer.param_groups:
+                if group.get("backbone"):  # an optimizer of the user's own has no such group
+                    group["lr"] = 0.0
+
+
+class DynamicViTTrainer(Trainer):
+    """[`Trainer`] for [`DynamicViTForImageClassification`].
+
+    loss = `classification_weight` x cross entropy + `ratio_weight` x keep ratio + `class_distill_weight` x KL to the
+    teacher's class logits + `token_distill_weight` x MSE to the teacher's final-normed patch features on the tokens
+    kept at the end (DynamicViT, section 3.4). Evaluation is the model's own: tokens really dropped, classification
+    loss.
+
+    Args:
+        model: the student.
+        args: [`DynamicViTTrainingArguments`].
+        teacher: `"dense"` (default, as published) is a frozen dense copy of the weights the student starts from; a
+            model or a checkpoint name is any image classifier with the same labels; `None` turns distillation off.
+        **kwargs: as for [`Trainer`].
+
+    Raises:
+        ValueError: the teacher's labels are not the student's, or it has no patch features to compare while
+            `token_distill_weight` is not 0.
+    """
+
+    # compute_loss returns the mean over its batch
+    loss_is_scaled_for_ga = False
+
+    def __init__(
+        self,
+        model: DynamicViTForImageClassification,
+        args: DynamicViTTrainingArguments,
+        *,
+        teacher: PreTrainedModel | str | None = "dense",
+        **kwargs: Any,
+    ):
+        if not isinstance(args, DynamicViTTrainingArguments):
+            raise ValueError(f"args is a {type(args).__name__}; DynamicViTTrainer takes DynamicViTTrainingArguments.")
+        if not isinstance(model, DynamicViTForImageClassification):
+            raise ValueError(
+                f"model is a {type(model).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
+            )
+        teacher = _load_teacher(teacher, model)
+        if teacher is not None:
+            check_teacher(teacher, model, args)
+        super().__init__(model=model, args=args, **kwargs)
+        # loss terms here are means over the batch, whatever the model's forward accepts
+        self.model_accepts_loss_kwargs = False
+        # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
+        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
+        self._terms: dict[str, list[Tensor]] = defaultdict(list)
+        self.add_callback(FreezeBackbone())
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        if not model.training:
+            return super().compute_loss(model, inputs, return_outputs)
+        inputs = dict(inputs)
+        labels = inputs.pop("labels", None)
+        if labels is None:
+            raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
+        outputs = model(**inputs)
+        terms = self.loss_terms(outputs, labels, inputs)
+        weights = {
+            "classification": self.args.classification_weight,
+            "ratio": self.args.ratio_weight,
+            "class_distill": self.args.class_distill_weight,
+            "token_distill": self.args.token_distill_weight,
+        }
+        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
+        for name, term in terms.items():
+            self._terms[f"loss_{name}"].append(term.detach())
+        for stage, fraction in enumerate(outputs.kept.float().mean(dim=(0, 2)), start=1):
+            self._terms[f"kept_stage_{stage}"].append(fraction)
+        return (loss, outputs) if return_outputs else loss
+
+    def loss_terms(self, outputs, labels: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
+        """The unweighted terms by name, scalars, from a training forward of `inputs` and its `labels`."""
+        student = self.accelerator.unwrap_model(self.model)
+        terms = {"classification": self._classification(student, outputs, labels)}
+        terms |= student.vit.reducer.losses(outputs.decisions)
+        if self.teacher is not None:
+            with torch.no_grad(), self.accelerator.autocast():
+                teacher_logits, teacher_features = teacher_outputs(self.teacher, inputs)
+            if self.args.class_distill_weight:
+                terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
+            if self.args.token_distill_weight:
+                features = outputs.last_hidden_state[:, student.vit.num_prefix :]
+                teacher_features = teacher_features[:, student.vit.num_prefix :]
+                terms["token_distill"] = token_distillation_loss(
+                    features, teacher_features, outputs.decisions[-1].kept
+                )
+        return terms
+
+    def _classification(self, student, outputs, labels: Tensor) -> Tensor:
+        if self.compute_loss_func is not None:
+            return self.compute_loss_func(outputs, labels)
+        problem_type = student.config.problem_type
+        integral = not labels.is_floating_point()
+        if problem_type == "single_label_classification" or (
+            problem_type is None and integral and student.num_labels > 1
+        ):
+            return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
+        return student.loss_function(labels, outputs.logits, student.config)
+
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            model = self.model if model is None else model
+            optimizer_cls, kwargs = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
+                self.args, model
+            )
+            if {"params", "model", "optimizer_dict"} & set(kwargs):
+                raise ValueError(
+                    f"optim is {self.args.optim!r}, which chooses its own parameter groups; take adamw_torch."
+                )
+            self.optimizer = optimizer_cls(parameter_groups(model, self.args), **kwargs)
+        return self.optimizer
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs and self._terms:
+            # Every process logs at the same step and holds the same names, so the collective is safe here.
+            names = sorted(self._terms)
+            sums = torch.stack([torch.stack(self._terms[name]).float().sum() for name in names])
+            counts = sums.new_tensor([len(self._terms[name]) for name in names])
+            sums, counts = self.accelerator.reduce(torch.stack((sums, counts)), reduction="sum")
+            logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
+            self._terms.clear()
+        super().log(logs, start_time)
+
+
+def parameter_groups(model: nn.Module, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
+    """Reducer at the full rate, backbone at `backbone_lr_scale` of it; no decay on biases and 1-d parameters.
+
+    A model without learned reducer parameters trains its backbone at the full rate, never frozen.
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            backbone = ".reducer." not in f".{name}"
+            groups[backbone, parameter.ndim > 1 and not name.endswith(".bias")].append(parameter)
+    two_rates = any(not backbone for backbone, _ in groups)
+    return [
+        {
+            "params": groups[key],
+            "lr": args.learning_rate * (args.backbone_lr_scale if key[0] and two_rates else 1.0),
+            "weight_decay": args.weight_decay if key[1] else 0.0,
+            "backbone": key[0] and two_rates,
+        }
+        for key in sorted(groups)  # the reducer first: its rate is the one that is logged
+    ]
+
+
+def _load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForImageClassification):
+    if isinstance(teacher, str):
+        return student.to_dense() if teacher == "dense" else AutoModelForImageClassification.from_pretrained(teacher)
+    return teacher
+
+
+def _has_patch_features(teacher: nn.Module) -> bool:
+    """Whether the teacher's classifier reads the class token of final-normed features of every patch."""
+    return type(teacher).forward is ViTForImageClassification.forward
+
+
+def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+    """Class logits `[B, K]` and final-normed features `[B, 1 + N, D]` (`None` unless the teacher is a dense ViT)."""
+    if not _has_patch_features(teacher):
+        return teacher(pixel_values=inputs["pixel_values"]).logits, None
+    features = teacher.vit(**inputs).last_hidden_state
+    return teacher.classifier(features[:, 0]), features
+
+
+def check_teacher(
+    teacher: PreTrainedModel, student: DynamicViTForImageClassification, args: DynamicViTTrainingArguments
+) -> None:
+    """Refuse a teacher that the losses cannot compare with the student."""
+    ours, theirs = student.config, teacher.config
+    if theirs.num_labels != ours.num_labels:
+        raise ValueError(f"The teacher has {theirs.num_labels} labels, the student {ours.num_labels}.")
+    differing = [
+        f"{index}: {theirs.id2label[index]!r} instead of {name!r}"
+        for index, name in ours.id2label.items()
+        if theirs.id2label[index] != name and "LABEL_" not in name + theirs.id2label[index]  # unnamed
+    ]
+    if differing:
+        raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
+    if args.class_distill_weight and ours.problem_type not in (None, "single_label_classification"):
+        raise ValueError(
+            f"problem_type is {ours.problem_type!r}: distilling class logits compares one distribution over classes; "
+            "set class_distill_weight=0."
+        )
+    if not args.token_distill_weight:
+        return
+    same = ("hidden_size", "image_size", "patch_size")
+    if not _has_patch_features(teacher) or any(getattr(ours, key) != getattr(theirs, key) for key in same):
+        raise ValueError(
+            f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
+            f"ViT of the same {', '.join(same)} has); set token_distill_weight=0."
+        )
