@@ -19,7 +19,7 @@ def load_data(folder: Path, processor, limit: int | None):
     names = data["train"].features["label"].names
     train, test = (data[split].select(range(min(limit or 10**9, len(data[split])))) for split in ("train", "test"))
     return (
-        train.with_transform(ImageTransform(processor, augment=True)),
+        train.with_transform(ImageTransform(processor, crop=0.35, flip=True)),
         test.with_transform(ImageTransform(processor)),
         names,
     )

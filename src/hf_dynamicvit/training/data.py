@@ -15,30 +15,39 @@ class ImageTransform:
 
     Args:
         processor: an image processor of Transformers.
-        augment: random resized crop and horizontal flip, for training.
+        crop: random resized crop, for training: the least fraction of the area that it keeps; `None` for no crop.
+        flip: random horizontal flip, for training.
         image_column, label_column: names in the data set.
     """
 
     def __init__(
-        self, processor: Any, augment: bool = False, image_column: str = "image", label_column: str = "label"
+        self,
+        processor: Any,
+        crop: float | None = None,
+        flip: bool = False,
+        image_column: str = "image",
+        label_column: str = "label",
     ):
         self.processor = processor
-        self.augment = augment
+        self.crop = crop
+        self.flip = flip
         self.image_column = image_column
         self.label_column = label_column
 
     def __call__(self, batch: dict[str, list]) -> dict[str, list]:
         images = [image.convert("RGB") for image in batch[self.image_column]]
-        if self.augment:
-            images = [random_flip(random_resized_crop(image)) for image in images]
+        if self.crop is not None:
+            images = [random_resized_crop(image, self.crop) for image in images]
+        if self.flip:
+            images = [random_flip(image) for image in images]
         pixel_values = self.processor(images, return_tensors="pt")["pixel_values"]
         return {"pixel_values": list(pixel_values), "labels": batch[self.label_column]}
 
 
-def random_resized_crop(image: Image.Image, scale: tuple[float, float] = (0.35, 1.0)) -> Image.Image:
-    """A random part of `image` with `scale` of its area and an aspect ratio within 3/4 to 4/3 of it, at its size."""
+def random_resized_crop(image: Image.Image, least: float) -> Image.Image:
+    """A random part of `image`, `least` to all of its area, aspect ratio within 3/4 to 4/3 of it, at its size."""
     width, height = image.size
-    area = random.uniform(*scale)
+    area = random.uniform(least, 1.0)
     aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
     crop_width = min(width, max(1, round(width * math.sqrt(area * aspect))))
     crop_height = min(height, max(1, round(height * math.sqrt(area / aspect))))

@@ -1,0 +1,40 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit <command>`: dispatch only; each command's file has its arguments and its `main`."""
+
+import argparse
+import importlib
+import sys
+
+from ._version import __version__
+
+
+# command -> (module, one line of help)
+COMMANDS = {
+    "quickstart": ("quickstart", "train, sparsify and measure a small model on real pictures, without the network"),
+    "convert": ("convert", "turn a published checkpoint with timm-style keys into a DynamicViT checkpoint"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command. Returns the exit status: 0, or 1 after a mistake of the user's, said in one line."""
+    parser = argparse.ArgumentParser(prog="hf-dynamicvit", description="Vision transformers that drop tokens.")
+    parser.add_argument("--version", action="version", version=f"hf-dynamicvit {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    arguments = sys.argv[1:] if argv is None else argv
+    for name, (module, help_line) in COMMANDS.items():
+        command = commands.add_parser(name, help=help_line, description=help_line)
+        if name in arguments[:1]:  # torch and transformers are imported only by the command that runs
+            implementation = importlib.import_module(f".{module}", __package__)
+            implementation.add_arguments(command)
+            command.set_defaults(run=implementation.main)
+    args = parser.parse_args(arguments)
+    try:
+        args.run(args)
+    except ValueError as error:
+        print(f"hf-dynamicvit {args.command}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,372 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The model pair: what must hold for every method, image and output option."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+from toys import TOY, toy_config, toy_dense, toy_images, toy_model
+from transformers import ViTForImageClassification
+
+from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
+from hf_dynamicvit.model import reducer_dynamicvit
+
+
+NUM_PATCHES = 64
+
+
+def with_dense_weights(dense: ViTForImageClassification, **overrides) -> DynamicViTForImageClassification:
+    model = toy_model(**overrides)
+    missing, unexpected = model.load_state_dict(dense.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("vit.reducer.") for name in missing)
+    return model
+
+
+@pytest.fixture
+def forced_decisions(monkeypatch):
+    """Training samples exactly the patches that are handed in, `[B, S, num_patches]`."""
+
+    def force(kept):
+        stages = iter(kept.unbind(1))
+        monkeypatch.setattr(
+            reducer_dynamicvit, "gumbel_keep", lambda log_probs, tau: next(stages).float() + 0 * log_probs[..., 0]
+        )
+
+    return force
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("training", [False, True])
+def test_keeping_everything_is_the_dense_model(reducer, attention, training, forced_decisions):
+    dense = toy_dense()
+    model = with_dense_weights(dense, reducer=reducer, keep_ratio=1.0).train(training)
+    model.set_attn_implementation(attention)
+    forced_decisions(torch.ones(3, 3, NUM_PATCHES))
+    assert_close(model(toy_images()).logits, dense(toy_images()).logits, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_masked_training_equals_dropping_at_inference(attention, forced_decisions):
+    model = toy_model(keep_ratio=0.6)
+    model.set_attn_implementation(attention)
+    inference = model(toy_images())
+    forced_decisions(inference.kept)
+    training = model.train()(toy_images())
+    assert torch.equal(training.kept, inference.kept)
+    assert_close(training.logits, inference.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_inference_keeps_exactly_the_count_and_shortens_the_sequence(reducer):
+    model = toy_model(reducer=reducer, keep_ratio=0.6)
+    counts = [int(NUM_PATCHES * ratio) for ratio in model.config.stage_keep_ratios]
+    outputs = model(toy_images(), output_hidden_states=True)
+    assert outputs.kept.shape == (3, 3, NUM_PATCHES)
+    assert outputs.kept.dtype == torch.bool
+    assert outputs.kept.sum(-1).tolist() == [counts] * 3
+    assert model.token_counts() == counts
+    assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()  # what is gone stays gone
+    lengths = [state.shape[1] for state in outputs.hidden_states]
+    # hidden_states[i] is the output of block i - 1; stages stand before blocks 1, 2 and 3
+    assert lengths == [1 + NUM_PATCHES, 1 + NUM_PATCHES, *(1 + count for count in counts)]
+    assert outputs.decisions is None and outputs.last_hidden_state is None
+
+
+def test_tiny_images_keep_one_patch():
+    model = toy_model(keep_ratio=[0.5, 0.2, 0.1])
+    outputs = model(toy_images(2, 8, 8), interpolate_pos_encoding=True)
+    assert outputs.kept.sum(-1).tolist() == [[2, 1, 1]] * 2
+
+
+def test_kept_tokens_come_from_their_patches():
+    """The token that `owner` names for a patch is that patch's own."""
+    from hf_dynamicvit.model.tokens import Tokens
+
+    hidden = torch.arange(2 * 7).reshape(2, 7, 1).float()
+    tokens = Tokens.start(hidden, num_prefix=2).gather(torch.tensor([[4, 0, 2], [1, 2, 3]]))
+    assert tokens.hidden[0, :, 0].tolist() == [0, 1, 6, 2, 4]
+    assert tokens.owner.tolist() == [[1, -1, 2, -1, 0], [-1, 0, 1, 2, -1]]
+    again = tokens.gather(torch.tensor([[2], [0]]))
+    assert again.hidden[..., 0].tolist() == [[0, 1, 4], [7, 8, 10]]
+    assert again.owner.tolist() == [[-1, -1, 0, -1, -1], [-1, 0, -1, -1, -1]]
+
+
+def test_batch_mates_change_nothing(reducer):
+    model = toy_model(reducer=reducer)
+    images = toy_images(5)
+    together = model(images)
+    for index in range(5):
+        alone = model(images[index : index + 1])
+        assert torch.equal(alone.kept[0], together.kept[index])
+        assert_close(alone.logits[0], together.logits[index], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_every_parameter_gets_a_finite_gradient(reducer, attention):
+    model = toy_model(reducer=reducer).train()
+    model.set_attn_implementation(attention)
+    outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]))
+    (outputs.loss + sum(model.vit.reducer.losses(outputs.decisions).values())).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0 or name.endswith("k_proj.bias"), name  # softmax ignores a key bias
+
+
+def test_classification_loss_reaches_every_predictor():
+    """Without the ratio loss: through the attention mask alone."""
+    model = toy_model().train()
+    model(toy_images(), labels=torch.tensor([0, 1, 2])).loss.backward()
+    for predictor in model.vit.reducer.predictors:
+        assert predictor.score[4].weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_image_that_drops_everything_stays_finite(forced_decisions, dtype):
+    model = toy_model().train().to(dtype)
+    kept = torch.ones(3, 3, NUM_PATCHES)
+    kept[0] = 0
+    forced_decisions(kept)
+    outputs = model(toy_images().to(dtype), labels=torch.tensor([0, 1, 2]))
+    losses = model.vit.reducer.losses(outputs.decisions)
+    (outputs.loss + losses["ratio"]).backward()
+    assert outputs.logits.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+def test_seeded_training_forward_repeats():
+    model = toy_model().train()
+    results = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        results.append(model(toy_images()))
+    assert torch.equal(results[0].kept, results[1].kept)
+    assert torch.equal(results[0].logits, results[1].logits)
+    assert not torch.equal(model(toy_images()).kept, results[0].kept)
+
+
+def test_training_records_are_cumulative_and_differentiable(reducer):
+    outputs = toy_model(reducer=reducer).train()(toy_images())
+    assert [decision.layer for decision in outputs.decisions] == [1, 2, 3]
+    assert outputs.last_hidden_state.shape == (3, 1 + NUM_PATCHES, TOY["hidden_size"])
+    for stage, decision in enumerate(outputs.decisions):
+        assert torch.equal(decision.kept, outputs.kept[:, stage])
+        assert decision.mask.requires_grad and decision.mask.dtype == torch.float32
+    assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()
+
+
+@pytest.mark.parametrize(
+    "overrides, size",
+    [
+        ({"image_size": [24, 40]}, (24, 40)),
+        ({"image_size": [24, 40], "patch_size": [4, 8]}, (24, 40)),
+        ({"patch_size": 8}, (32, 32)),
+        ({"num_channels": 1}, (32, 32)),
+        ({"hidden_size": 36}, (32, 32)),
+        ({"qkv_bias": False}, (32, 32)),
+        ({"num_hidden_layers": 1, "keep_ratio": 0.5}, (32, 32)),
+        ({"num_hidden_layers": 7}, (32, 32)),
+    ],
+)
+@pytest.mark.parametrize("training", [False, True])
+def test_any_shape(overrides, size, training):
+    model = toy_model(**overrides).train(training)
+    images = toy_images(2, *size, channels=overrides.get("num_channels", 3))
+    outputs = model(images)
+    assert outputs.logits.shape == (2, 5) and outputs.logits.isfinite().all()
+    patch = overrides.get("patch_size", 4)
+    down, across = patch if isinstance(patch, list) else (patch, patch)
+    assert outputs.kept.shape[-1] == (size[0] // down) * (size[1] // across)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (16, 16), (40, 24)])
+def test_interpolation_equals_the_dense_model(size):
+    dense = toy_dense()
+    model = with_dense_weights(dense, keep_ratio=1.0)
+    images = toy_images(2, *size)
+    expected = dense(images, interpolate_pos_encoding=True).logits
+    assert_close(model(images, interpolate_pos_encoding=True).logits, expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="doesn't match"):
+        model(images)
+
+
+def test_interpolation_from_a_grid_that_is_not_square():
+    model = toy_model(image_size=[24, 40])
+    same = model.vit.embeddings.interpolate_pos_encoding(torch.zeros(1, 61, 32), 24, 40)
+    assert same is model.vit.embeddings.position_embeddings
+    assert model(toy_images(2, 40, 24), interpolate_pos_encoding=True).kept.shape[-1] == 60
+
+
+def test_hidden_states_and_attentions_under_eager():
+    model = toy_model()
+    model.set_attn_implementation("eager")
+    for training in (False, True):
+        outputs = model.train(training)(toy_images(), output_hidden_states=True, output_attentions=True)
+        assert len(outputs.hidden_states) == 5 and len(outputs.attentions) == 4
+        for states, weights in zip(outputs.hidden_states[1:], outputs.attentions, strict=True):
+            length = states.shape[1]
+            assert weights.shape == (3, 4, length, length)
+            assert_close(weights.sum(-1), torch.ones(3, 4, length))
+    # block 1 attends to what stage 1 keeps: a dropped token gets nothing but its own attention
+    dropped = ~outputs.kept[:, 0]
+    others = weights_without_diagonal(outputs.attentions[1][..., 1:, 1:])
+    assert (others * dropped[:, None, None, :]).abs().max() == 0
+
+
+def weights_without_diagonal(weights):
+    return weights * (1 - torch.eye(weights.shape[-1]))
+
+
+def test_hidden_states_start_with_the_embeddings():
+    dense = toy_dense()
+    expected = dense(toy_images(), output_hidden_states=True).hidden_states
+    actual = with_dense_weights(dense, keep_ratio=0.7)(toy_images(), output_hidden_states=True).hidden_states
+    assert_close(actual[:2], expected[:2])
+
+
+@pytest.mark.parametrize(
+    "problem, labels",
+    [
+        ("single_label_classification", torch.tensor([0, 4, 2])),
+        ("multi_label_classification", torch.eye(5)[:3]),
+        ("regression", torch.randn(3, 5)),
+        (None, torch.tensor([0, 4, 2])),
+    ],
+)
+def test_problem_types_as_in_vit(problem, labels):
+    dense = toy_dense(problem_type=problem)
+    model = with_dense_weights(dense, keep_ratio=1.0, problem_type=problem)
+    expected = dense(toy_images(), labels=labels).loss
+    assert_close(model(toy_images(), labels=labels).loss, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_tuple_output():
+    model = toy_model()
+    outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]), return_dict=False)
+    assert isinstance(outputs, tuple) and len(outputs) == 3
+    expected = model(toy_images(), labels=torch.tensor([0, 1, 2]))
+    assert_close(outputs, (expected.loss, expected.logits, expected.kept))
+
+
+def test_gradient_checkpointing_changes_nothing(reducer):
+    gradients = []
+    for checkpointing in (False, True):
+        model = toy_model(reducer=reducer).train()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        torch.manual_seed(3)
+        outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]))
+        (outputs.loss + sum(model.vit.reducer.losses(outputs.decisions).values())).backward()
+        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name in gradients[0]:
+        assert_close(gradients[1][name], gradients[0][name], msg=lambda text, name=name: f"{name}: {text}")
+
+
+def test_reentrant_checkpointing_is_refused():
+    model = toy_model().train()
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    with pytest.raises(ValueError, match="use_reentrant=False"):
+        model(toy_images().requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("training", [False, True])
+def test_autocast(dtype, training):
+    model = toy_model().train(training)
+    torch.manual_seed(0)
+    with torch.autocast("cpu", dtype=dtype):
+        outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]))
+    assert outputs.logits.dtype == dtype and outputs.logits.isfinite().all()
+    if training:
+        (outputs.loss + model.vit.reducer.losses(outputs.decisions)["ratio"]).backward()
+        assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
+    else:
+        assert_close(outputs.logits.float(), model(toy_images()).logits, atol=0.2, rtol=0.1)
+
+
+def test_attention_mask_equals_the_dense_model():
+    dense = toy_dense()
+    mask = torch.ones(3, 1 + NUM_PATCHES, dtype=torch.long)
+    mask[0, 40:], mask[1, 20:30] = 0, 0
+    expected = dense(toy_images(), attention_mask=mask).logits
+    assert (expected - dense(toy_images()).logits).abs().max() > 1e-3
+    for attention in ("sdpa", "eager"):
+        model = with_dense_weights(dense, keep_ratio=1.0)
+        model.set_attn_implementation(attention)
+        assert_close(model(toy_images(), attention_mask=mask).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_attention_mask_goes_with_the_tokens(forced_decisions):
+    """Masked-out patches never matter, are dropped first, and training agrees with inference."""
+    model = toy_model(keep_ratio=0.7)
+    mask = torch.ones(3, 1 + NUM_PATCHES, dtype=torch.bool)
+    mask[:, 30:] = False
+    images = toy_images()
+    other = images.clone()
+    other[..., 16:, :] = 9.0  # patches 32 and on
+    inference = model(images, attention_mask=mask)
+    assert_close(model(other, attention_mask=mask).logits, inference.logits, atol=1e-5, rtol=1e-5)
+    assert inference.kept[:, 0, :29].all()
+    assert not inference.kept[:, 2, 29:].any()
+    forced_decisions(inference.kept)
+    training = model.train()(images, attention_mask=mask)
+    assert_close(training.logits, inference.logits, atol=1e-5, rtol=1e-5)
+    assert not training.kept[:, :, 29:].any()
+
+
+@pytest.mark.parametrize("shape", [(3, NUM_PATCHES), (3, 1, 65, 65), (1, 65)])
+def test_other_attention_masks_are_refused(shape):
+    with pytest.raises(ValueError, match="attention_mask has shape"):
+        toy_model()(toy_images(), attention_mask=torch.ones(shape))
+
+
+@pytest.mark.parametrize("images", [None, torch.zeros(3, 32, 32)])
+def test_pixel_values_of_the_wrong_shape_are_refused(images):
+    with pytest.raises(ValueError, match="pixel_values"):
+        toy_model()(images)
+
+
+def test_base_model_has_a_pooler_and_mask_tokens():
+    torch.manual_seed(0)
+    model = DynamicViTModel(toy_config(), use_mask_token=True).eval()
+    masked = torch.zeros(3, NUM_PATCHES, dtype=torch.bool)
+    masked[:, :10] = True
+    plain, changed = model(toy_images()), model(toy_images(), bool_masked_pos=masked)
+    assert plain.pooler_output.shape == (3, TOY["hidden_size"])
+    assert (plain.pooler_output - changed.pooler_output).abs().max() > 1e-4
+    assert model.decision_layers == [1, 2, 3]
+
+
+def test_it_is_a_vit(reducer):
+    model = toy_model(reducer=reducer)
+    assert isinstance(model, ViTForImageClassification)
+    names = set(dict(model.named_parameters())) - set(dict(toy_dense().named_parameters()))
+    assert all(name.startswith("vit.reducer.") for name in names)
+
+
+def test_no_mask_reaches_the_kernel_at_inference(monkeypatch):
+    """A mask rules out the fastest kernels, and an exported full mask breaks once tokens are gone."""
+    masks = []
+    original = torch.nn.functional.scaled_dot_product_attention
+
+    def record(*args, attn_mask=None, **kwargs):
+        masks.append(attn_mask)
+        return original(*args, attn_mask=attn_mask, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
+    toy_model()(toy_images())
+    assert masks == [None] * 4
+
+
+def test_one_graph(reducer):
+    model = toy_model(reducer=reducer)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.inference_mode():
+        for batch in (2, 3):
+            images = toy_images(batch)
+            assert_close(compiled(images).logits, model(images).logits)
+
+
+def test_to_dense_is_an_exact_copy():
+    dense = toy_dense()
+    copy = with_dense_weights(dense).to_dense()
+    assert type(copy) is ViTForImageClassification and not copy.training
+    assert torch.equal(copy(toy_images()).logits, dense(toy_images()).logits)
+    assert copy.config.model_type == "vit" and not hasattr(copy.config, "keep_ratio")

@@ -1,0 +1,45 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Golden inputs and outputs computed by the published implementations, from random weights."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+
+FOLDERS = [Path(__file__).parents[3] / "shared" / "fixtures", Path(__file__).parents[1] / "fixtures"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden case: tensors, the published weights where there are any, and what case.json says."""
+
+    io: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    about: dict
+
+    @property
+    def pixel_values(self) -> Tensor:
+        return (self.io["pixel_values_u8"].float() - 128) / 64
+
+    def tolerance(self, name: str) -> dict[str, float]:
+        return self.about["tolerances"][name]
+
+
+@pytest.fixture
+def golden():
+    def read(name: str) -> Case:
+        for folder in FOLDERS:
+            if (folder / name / "case.json").is_file():
+                weights = folder / name / "weights.safetensors"
+                return Case(
+                    load_file(folder / name / "io.safetensors"),
+                    load_file(weights) if weights.is_file() else {},
+                    json.loads((folder / name / "case.json").read_text()),
+                )
+        pytest.skip(f"golden case {name} is in neither {FOLDERS[0]} nor {FOLDERS[1]}")
+
+    return read

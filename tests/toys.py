@@ -1,0 +1,39 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Toy models and pictures that every test shares."""
+
+import torch
+from transformers import ViTConfig, ViTForImageClassification
+
+from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
+
+
+TOY = {
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 32,
+    "patch_size": 4,
+    "num_labels": 5,
+    "layer_norm_eps": 1e-6,
+    # weights large enough that logits, scores and attention differ between images
+    "initializer_range": 0.2,
+}
+
+
+def toy_config(**overrides) -> DynamicViTConfig:
+    return DynamicViTConfig(**(TOY | overrides))
+
+
+def toy_model(seed: int = 0, **overrides) -> DynamicViTForImageClassification:
+    torch.manual_seed(seed)
+    return DynamicViTForImageClassification(toy_config(**overrides)).eval()
+
+
+def toy_dense(seed: int = 0, **overrides) -> ViTForImageClassification:
+    torch.manual_seed(seed)
+    return ViTForImageClassification(ViTConfig(**(TOY | overrides))).eval()
+
+
+def toy_images(batch: int = 3, height: int = 32, width: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:
+    return torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(seed))
