@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else argv
     for name, (module, help_line) in COMMANDS.items():
         command = commands.add_parser(name, help=help_line, description=help_line)
-        if name in arguments[:1]:  # torch and transformers are imported only by the command that runs
+        if name in arguments[:1]:  # a command imports only what it needs itself
             implementation = importlib.import_module(f".{module}", __package__)
             implementation.add_arguments(command)
             command.set_defaults(run=implementation.main)

@@ -96,6 +96,7 @@ def training_arguments(output: Path, seed: int) -> dict[str, Any]:
         "logging_strategy": "epoch",
         "save_strategy": "no",
         "remove_unused_columns": False,
+        "dataloader_pin_memory": torch.accelerator.is_available(),
         "report_to": "none",
         "seed": seed,
     }
@@ -142,9 +143,7 @@ def train_sparse(
 
 
 def measure_accuracy(model: PreTrainedModel, test: Dataset, output: Path) -> float:
-    arguments = TrainingArguments(
-        str(output), per_device_eval_batch_size=64, remove_unused_columns=False, report_to="none"
-    )
+    arguments = TrainingArguments(**training_arguments(output, seed=0))
     trainer = Trainer(model, arguments, eval_dataset=test, compute_metrics=compute_accuracy)
     return trainer.evaluate()["eval_accuracy"]
 

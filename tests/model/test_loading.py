@@ -1,0 +1,149 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Checkpoints in and out: dense and sparse, either key layout, other processes, Auto classes, pipelines."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from toys import toy_dense, toy_images, toy_model
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForImageClassification,
+    ViTForImageClassification,
+    pipeline,
+)
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, DynamicViTModel
+
+
+# today's names -> those of Hub files written before Transformers 5
+OLD_NAMES = [
+    ("vit.layers.", "vit.encoder.layer."),
+    (".attention.q_proj.", ".attention.attention.query."),
+    (".attention.k_proj.", ".attention.attention.key."),
+    (".attention.v_proj.", ".attention.attention.value."),
+    (".attention.o_proj.", ".attention.output.dense."),
+    (".mlp.fc1.", ".intermediate.dense."),
+    (".mlp.fc2.", ".output.dense."),
+]
+
+
+def write_dense(folder, layout: str) -> ViTForImageClassification:
+    """A dense checkpoint whose file has the keys of `layout`, whatever Transformers would write."""
+    dense = toy_dense(
+        id2label={0: "a", 1: "b", 2: "c", 3: "d", 4: "e"}, label2id=dict(zip("abcde", range(5), strict=True))
+    )
+    dense.save_pretrained(folder)
+    tensors = {}
+    for name, tensor in dense.state_dict().items():
+        for new, old in OLD_NAMES if layout == "old" else []:
+            name = name.replace(new, old)
+        tensors[name] = tensor
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return dense
+
+
+@pytest.mark.parametrize("layout", ["old", "new"])
+def test_dense_checkpoint_of_either_layout(tmp_path, layout, reducer, caplog):
+    dense = write_dense(tmp_path, layout)
+    written = set(load_file(tmp_path / "model.safetensors"))
+    assert ("vit.encoder.layer.0.attention.attention.query.weight" in written) == (layout == "old")
+    model, report = DynamicViTForImageClassification.from_pretrained(
+        tmp_path, reducer=reducer, keep_ratio=1.0, output_loading_info=True
+    )
+    assert all(name.startswith("vit.reducer.") for name in report["missing_keys"])
+    assert not report["unexpected_keys"] and not report["mismatched_keys"]
+    assert "model of type" not in caplog.text
+    assert model.config.id2label == dense.config.id2label
+    torch.testing.assert_close(model(toy_images()).logits, dense(toy_images()).logits, atol=1e-5, rtol=1e-5)
+    for name, tensor in dense.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_fresh_predictors_are_initialised(tmp_path):
+    write_dense(tmp_path, "old")
+    model = DynamicViTForImageClassification.from_pretrained(tmp_path)
+    for predictor in model.vit.reducer.predictors:
+        assert torch.equal(predictor.norm.weight, torch.ones(32))
+        assert 0.1 < predictor.project.weight.std() < 0.3  # initializer_range of the toy is 0.2
+
+
+@pytest.mark.parametrize("layout", ["old", "new"])
+def test_base_model_from_a_dense_checkpoint(tmp_path, layout):
+    dense = write_dense(tmp_path, layout)
+    model = DynamicViTModel.from_pretrained(tmp_path, keep_ratio=1.0, add_pooling_layer=False)
+    expected = dense.vit(toy_images()).last_hidden_state
+    torch.testing.assert_close(model(toy_images()).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_dense_to_sparse_to_dense_is_exact(tmp_path, reducer):
+    dense = write_dense(tmp_path / "dense", "old")
+    sparse = DynamicViTForImageClassification.from_pretrained(tmp_path / "dense", reducer=reducer)
+    sparse.save_pretrained(tmp_path / "sparse")
+    again, report = ViTForImageClassification.from_pretrained(tmp_path / "sparse", output_loading_info=True)
+    assert not report["missing_keys"]
+    assert all(name.startswith("vit.reducer.") for name in report["unexpected_keys"])
+    assert torch.equal(again.eval()(toy_images()).logits, dense(toy_images()).logits)
+
+
+def test_saved_sparse_checkpoint_in_a_fresh_process_is_bit_identical(tmp_path, reducer):
+    model = toy_model(reducer=reducer, keep_ratio=[0.9, 0.5, 0.25])
+    model.save_pretrained(tmp_path)
+    torch.save(toy_images(), tmp_path / "images.pt")
+    program = (
+        "import sys, torch, hf_dynamicvit\n"
+        "from transformers import AutoModelForImageClassification\n"
+        "model = AutoModelForImageClassification.from_pretrained(sys.argv[1]).eval()\n"
+        "torch.save(model(torch.load(sys.argv[1] + '/images.pt')).logits, sys.argv[1] + '/logits.pt')\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True)
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(toy_images()).logits)
+
+
+def test_saving_writes_no_code_and_no_pickle(tmp_path):
+    toy_model().save_pretrained(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_auto_classes(tmp_path):
+    toy_model().save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    assert type(AutoConfig.from_pretrained(tmp_path)) is DynamicViTConfig
+    assert type(AutoModel.from_pretrained(tmp_path)) is DynamicViTModel
+    model = AutoModelForImageClassification.from_pretrained(tmp_path, keep_ratio=0.5)
+    assert type(model) is DynamicViTForImageClassification and model.config.keep_ratio == 0.5
+    assert AutoImageProcessor.from_pretrained(tmp_path).size["height"] == 32
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4])
+def test_pipeline_of_any_batch_size(tmp_path, batch_size):
+    model = toy_model()
+    model.save_pretrained(tmp_path)
+    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
+    processor.save_pretrained(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8)
+    pictures = [Image.fromarray(picture) for picture in noise]
+    results = pipeline("image-classification", model=str(tmp_path), batch_size=batch_size)(pictures, top_k=1)
+    expected = model(processor(pictures, return_tensors="pt")["pixel_values"]).logits.softmax(-1).max(-1)
+    for index, [best] in enumerate(results):
+        assert best["label"] == f"LABEL_{expected.indices[index]}"
+        assert best["score"] == pytest.approx(expected.values[index].item(), abs=1e-5)
+
+
+def test_raw_state_dict_in_the_saved_layout_loads(tmp_path):
+    """What the Trainer does on resume; without the hook every encoder weight would silently stay as it was."""
+    model = toy_model(seed=1)
+    model.save_pretrained(tmp_path)
+    saved = load_file(tmp_path / "model.safetensors")
+    assert any(name.startswith("vit.encoder.layer.") for name in saved)  # else the hook can go
+    other = toy_model(seed=2)
+    other.load_state_dict(saved, strict=True)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor), name

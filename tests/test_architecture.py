@@ -1,0 +1,67 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The arrows between modules point one way, and the model folder can travel as remote code."""
+
+import ast
+from pathlib import Path
+
+import hf_dynamicvit
+
+
+ROOT = Path(hf_dynamicvit.__file__).parent
+MODEL = ROOT / "model"
+
+# inside model/: a file imports only files of a lower rank
+RANKS = [
+    {"tokens", "scoring", "selection", "masking", "cost"},
+    {"reducer"},
+    {"reducer_*"},
+    {"reducers"},
+    {"block", "configuration_dynamicvit"},
+    {"modeling_dynamicvit"},
+]
+
+
+def rank(name: str) -> int:
+    name = "reducer_*" if name.startswith("reducer_") else name
+    return next(index for index, names in enumerate(RANKS) if name in names)
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    """(level, module) of every import of a file; level 0 is absolute."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or ""))
+        elif isinstance(node, ast.Import):
+            found += [(0, alias.name) for alias in node.names]
+    return found
+
+
+def test_model_folder_is_flat_and_imports_only_siblings():
+    assert not [path for path in MODEL.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    for path in MODEL.glob("*.py"):
+        if path.name == "__init__.py":
+            continue
+        for level, module in imports(path):
+            if level == 0:
+                package = module.split(".")[0]
+                allowed = {"dataclasses", "inspect", "itertools", "typing", "torch", "transformers", "huggingface_hub"}
+                assert package in allowed, f"{path.name}: {module}"
+            else:
+                assert level == 1 and module and "." not in module, f"{path.name}: {'.' * level}{module}"
+                assert rank(module) < rank(path.stem), f"{path.name} imports {module}"
+
+
+def test_the_package_imports_downwards():
+    order = ["model", "training", "other", "cli"]
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).parts
+        here = parts[0] if len(parts) > 1 else ("cli" if path.stem == "cli" else "other")
+        if path.name == "__init__.py" or here == "model":
+            continue
+        for level, module in imports(path):
+            if level == len(parts):  # relative to the package
+                target = module.split(".")[0]
+                target = target if target in order else "other"
+                assert order.index(target) <= order.index(here), f"{path}: {module}"
+            assert not module.startswith("hf_dynamicvit"), f"{path}: {module}"

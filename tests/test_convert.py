@@ -1,0 +1,214 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Published checkpoints: what is read, what is refused, and that nothing is written by halves."""
+
+import argparse
+import json
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from toys import toy_images
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from hf_dynamicvit.cli import main
+from hf_dynamicvit.convert import convert_state_dict, infer_config, read_state_dict
+
+
+WIDTH, DEPTH, LABELS, PATCHES = 32, 4, 5, 64
+
+
+def published(predictors=3, width=WIDTH) -> dict[str, torch.Tensor]:
+    """Random tensors under the keys and shapes of the published files."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, PATCHES + 1, width),
+        "patch_embed.proj.weight": (width, 3, 4, 4),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+        "head.weight": (LABELS, width),
+        "head.bias": (LABELS,),
+    }
+    for block in range(DEPTH):
+        for name, shape in {
+            "norm1": (width,),
+            "norm2": (width,),
+            "attn.qkv": (3 * width, width),
+            "attn.proj": (width, width),
+            "mlp.fc1": (4 * width, width),
+            "mlp.fc2": (width, 4 * width),
+        }.items():
+            shapes[f"blocks.{block}.{name}.weight"] = shape
+            shapes[f"blocks.{block}.{name}.bias"] = shape[:1]
+    for stage in range(predictors):
+        for name, shape in {
+            "in_conv.0": (width,),
+            "in_conv.1": (width, width),
+            "out_conv.0": (width // 2, width),
+            "out_conv.2": (width // 4, width // 2),
+            "out_conv.4": (2, width // 4),
+        }.items():
+            shapes[f"score_predictor.{stage}.{name}.weight"] = shape
+            shapes[f"score_predictor.{stage}.{name}.bias"] = shape[:1]
+    return {name: 0.1 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+
+
+def write(folder, content, name="checkpoint.pth"):
+    path = folder / name
+    if name.endswith(".safetensors"):
+        save_file(content, path)
+    else:
+        torch.save(content, path)
+    return path
+
+
+def convert(source, output, *options) -> int:
+    return main(["convert", str(source), "--output", str(output), *options])
+
+
+@pytest.mark.parametrize("kind", ["plain.pth", "wrapped.pth", "plain.safetensors"])
+def test_command_writes_a_pair_that_loads(tmp_path, kind, capsys):
+    tensors = published()
+    content = {"model": tensors, "args": argparse.Namespace(lr=1e-3), "epoch": 29} if "wrapped" in kind else tensors
+    source = write(tmp_path, content, kind)
+    names = tmp_path / "names.txt"
+    names.write_text("daisy\ndandelion\nrose\nsunflower\ntulip\n")
+    options = ["--num-attention-heads", "4", "--label-names", str(names), "--keep-ratio", "0.8", "0.6", "0.4"]
+    assert convert(source, tmp_path / "out", *options) == 0
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    expected = convert_state_dict(tensors, infer_config(tensors, num_attention_heads=4, keep_ratio=[0.8, 0.6, 0.4]))
+    assert torch.equal(model(toy_images()).logits, expected(toy_images()).logits)
+    assert model.config.id2label[3] == "sunflower" and model.config.layer_norm_eps == 1e-6
+    assert model.config.image_size == 32 and model.config.patch_size == 4
+    assert AutoImageProcessor.from_pretrained(tmp_path / "out").crop_size["height"] == 32
+    assert "4 attention heads (given)" in capsys.readouterr().out
+
+
+def test_heads_are_assumed_64_wide_and_said_aloud(tmp_path, capsys):
+    assert convert(write(tmp_path, published(width=128)), tmp_path / "out") == 0
+    assert "2 attention heads (assumed" in capsys.readouterr().out
+    assert AutoModelForImageClassification.from_pretrained(tmp_path / "out").config.num_attention_heads == 2
+
+
+def test_a_dense_file_gets_fresh_predictors_said_aloud(tmp_path, capsys, reducer):
+    assert convert(write(tmp_path, published(predictors=0)), tmp_path / "out", "--reducer", reducer) == 0
+    assert "freshly initialised" in capsys.readouterr().out
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    assert model(toy_images()).logits.isfinite().all()
+
+
+def test_label_names_as_json(tmp_path):
+    source = write(tmp_path, published())
+    for index, content in enumerate([list("abcde"), {str(index): name for index, name in enumerate("abcde")}]):
+        names = tmp_path / f"names{index}.json"
+        names.write_text(json.dumps(content))
+        assert convert(source, tmp_path / f"out{index}", "--label-names", str(names)) == 0
+        config = AutoModelForImageClassification.from_pretrained(tmp_path / f"out{index}").config
+        assert config.id2label == dict(enumerate("abcde")) and config.label2id["e"] == 4
+
+
+def broken(change):
+    tensors = published()
+    change(tensors)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    "tensors, message",
+    [
+        (broken(lambda t: t.pop("blocks.2.mlp.fc1.bias")), "missing: vit.layers.2.mlp.fc1.bias"),
+        (broken(lambda t: t.pop("score_predictor.1.in_conv.0.bias")), "missing: vit.reducer.predictors.1.norm.bias"),
+        (broken(lambda t: t.update(extra=torch.zeros(1))), "left over: extra"),
+        (broken(lambda t: t.update({"norm.weight": torch.zeros(7)})), r"mis-shaped: vit.layernorm.weight is [7]"),
+        (broken(lambda t: t.pop("head.weight")), "head.weight missing"),
+        (published(predictors=2), "missing: vit.reducer.predictors.2."),
+        (published(predictors=4), "left over: vit.reducer.predictors.3."),
+        (broken(lambda t: t.update({"aux_head.weight": torch.zeros(1)})), "LV-ViT"),
+        (broken(lambda t: t.update({"layers.0.attn.relative_position_bias_table": torch.zeros(1)})), "Swin"),
+        (broken(lambda t: t.update({"stages.2.0.dwconv.weight": torch.zeros(1)})), "ConvNeXt"),
+        (broken(lambda t: t.update(dist_token=torch.zeros(1))), "distillation token"),
+        (broken(lambda t: t.update(pos_embed=torch.zeros(1, 61, WIDTH))), "not a square grid"),
+        ({"model": "text"}, "no state dict"),
+        ({}, "no state dict"),
+    ],
+)
+def test_what_does_not_fit_is_listed_and_nothing_is_written(tmp_path, tensors, message, capsys):
+    output = tmp_path / "out"
+    assert convert(write(tmp_path, tensors), output, "--num-attention-heads", "4") == 1
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
+
+
+class Dangerous:
+    def __reduce__(self):
+        return os.system, ("touch unpickled",)
+
+
+def test_nothing_else_is_unpickled(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = write(tmp_path, {"model": published(), "args": Dangerous()})
+    assert convert(source, tmp_path / "out") == 1
+    assert "cannot be read as tensors" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x02}q\x00"])
+@pytest.mark.parametrize("name", ["file.pth", "file.safetensors"])
+def test_damaged_files_are_refused(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=name):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--num-attention-heads", "5"], "5 attention heads do not divide"),
+        (["--keep-ratio", "1.5"], "keep_ratio is 1.5"),
+        (["--keep-ratio", "0.9", "0.8"], "2 values"),
+        (["--reducer", "magic"], "'magic'"),
+        (["--reducer-layers", "1", "9"], "[1, 9]"),
+        (["--label-names", "absent.txt"], "absent.txt"),
+        (["--image-size", "8", "16"], "mis-shaped"),
+    ],
+)
+def test_bad_options_are_named(tmp_path, options, message, capsys):
+    assert convert(write(tmp_path, published()), tmp_path / "out", *options) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_number_of_label_names(tmp_path, capsys):
+    names = tmp_path / "names.txt"
+    names.write_text("one\ntwo\n")
+    assert convert(write(tmp_path, published()), tmp_path / "out", "--label-names", str(names)) == 1
+    assert "2 label names for 5 classes" in capsys.readouterr().err
+
+
+def test_existing_output_is_left_alone(tmp_path, capsys):
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "precious.txt").write_text("mine")
+    assert convert(write(tmp_path, published()), output) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["precious.txt"]
+
+
+def test_a_missing_source_points_to_from_pretrained(tmp_path, capsys):
+    assert convert(tmp_path, tmp_path / "out") == 1
+    assert "from_pretrained" in capsys.readouterr().err
+
+
+def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
+    source = write(tmp_path, published())
+
+    def fail(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("transformers.DeiTImageProcessorPil.save_pretrained", fail)
+    with pytest.raises(OSError, match="disk full"):
+        convert(source, tmp_path / "out", "--num-attention-heads", "4")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pth"]

@@ -1,0 +1,381 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The Trainer: what it optimises, logs, restores and refuses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+from toys import toy_dense, toy_images, toy_model
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
+from hf_dynamicvit.training.losses import class_distillation_loss, classification_loss, token_distillation_loss
+from hf_dynamicvit.training.metrics import Accuracy, compute_accuracy
+
+
+class ToyData(torch.utils.data.Dataset):
+    def __init__(self, count=16):
+        self.images = toy_images(count, seed=5)
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return {"pixel_values": self.images[index], "labels": torch.tensor(index % 5)}
+
+
+def arguments(folder, **overrides):
+    settings = {
+        "max_steps": 4,
+        "per_device_train_batch_size": 4,
+        "learning_rate": 1e-2,
+        "backbone_lr_scale": 0.5,
+        "freeze_backbone_epochs": 0,
+        "logging_steps": 2,
+        "report_to": "none",
+        "use_cpu": True,
+        "disable_tqdm": True,
+    }
+    return DynamicViTTrainingArguments(str(folder), **(settings | overrides))
+
+
+def trainer_for(folder, model=None, teacher="dense", **overrides):
+    return DynamicViTTrainer(
+        toy_model() if model is None else model,
+        arguments(folder, **overrides),
+        teacher=teacher,
+        train_dataset=ToyData(),
+        eval_dataset=ToyData(10),
+        compute_metrics=compute_accuracy,
+    )
+
+
+def weights_of(model):
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def assert_same_weights(actual, expected):
+    assert set(actual) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(actual[name], tensor), name
+
+
+def test_loss_is_the_weighted_sum(tmp_path):
+    trainer = trainer_for(
+        tmp_path, ratio_weight=3.0, classification_weight=0.7, class_distill_weight=0.2, token_distill_weight=0.4
+    )
+    model, teacher = trainer.model.train(), trainer.teacher
+    batch = {"pixel_values": toy_images(), "labels": torch.tensor([0, 1, 2])}
+    torch.manual_seed(0)
+    loss = trainer.compute_loss(model, batch)
+    torch.manual_seed(0)
+    outputs = model(batch["pixel_values"])
+    expected_teacher = teacher.vit(batch["pixel_values"]).last_hidden_state
+    expected = (
+        0.7 * classification_loss(outputs.logits, batch["labels"])
+        + 3.0 * model.vit.reducer.losses(outputs.decisions)["ratio"]
+        + 0.2 * class_distillation_loss(outputs.logits, teacher(batch["pixel_values"]).logits)
+        + 0.4 * token_distillation_loss(outputs.last_hidden_state[:, 1:], expected_teacher[:, 1:], outputs.kept[:, -1])
+    )
+    assert_close(loss, expected)
+    assert "labels" in batch  # the caller's batch is left alone
+
+
+def test_default_teacher_is_the_frozen_dense_start(tmp_path):
+    model = toy_model()
+    start = weights_of(model)
+    trainer = trainer_for(tmp_path, model)
+    trainer.train()
+    teacher = trainer.teacher.state_dict()
+    assert_same_weights(teacher, {name: tensor for name, tensor in start.items() if ".reducer." not in name})
+    assert not trainer.teacher.training and not any(p.requires_grad for p in trainer.teacher.parameters())
+    assert all("teacher" not in name for name, _ in trainer.model.named_modules())
+    changed = [name for name, tensor in trainer.model.state_dict().items() if not torch.equal(tensor, start[name])]
+    assert len(changed) == len(start)
+
+
+def test_logs_every_term_and_the_kept_fractions(tmp_path):
+    trainer = trainer_for(tmp_path)
+    recorded = []
+    compute = trainer.loss_terms
+
+    def record(*args):
+        terms = compute(*args)
+        recorded.append({name: term.item() for name, term in terms.items()})
+        return terms
+
+    trainer.loss_terms = record
+    trainer.train()
+    first, second = (entry for entry in trainer.state.log_history if "loss" in entry)
+    assert set(recorded[0]) == {"classification", "ratio", "class_distill", "token_distill"}
+    for entry, steps in ((first, recorded[:2]), (second, recorded[2:])):
+        for name in recorded[0]:
+            assert entry[f"loss_{name}"] == pytest.approx(sum(step[name] for step in steps) / 2, rel=1e-5)
+        total = entry["loss_classification"] + 2 * entry["loss_ratio"]
+        total += 0.5 * entry["loss_class_distill"] + 0.5 * entry["loss_token_distill"]
+        assert entry["loss"] == pytest.approx(total, rel=1e-4)
+        assert 1 > entry["kept_stage_1"] > entry["kept_stage_2"] > entry["kept_stage_3"] > 0
+
+
+def test_no_teacher_no_distillation(tmp_path):
+    trainer = trainer_for(tmp_path, teacher=None)
+    trainer.train()
+    entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    assert "loss_ratio" in entry and "loss_class_distill" not in entry and "loss_token_distill" not in entry
+
+
+def test_gradient_accumulation_averages(tmp_path, monkeypatch):
+    """One batch of 8 and two of 4 give the same step and the same log, once the sampling is fixed."""
+
+    def keep_every_other(log_probs, tau):
+        """Deterministic, with a gradient; every image keeps as many, so that the token means weigh alike."""
+        probability = log_probs[..., 0].exp()
+        return torch.arange(probability.shape[1]) % 2 + probability - probability.detach()
+
+    monkeypatch.setattr("hf_dynamicvit.model.reducer_dynamicvit.gumbel_keep", keep_every_other)
+    results = []
+    for batch, accumulation in ((8, 1), (4, 2)):
+        trainer = trainer_for(
+            tmp_path / str(batch),
+            max_steps=2,
+            per_device_train_batch_size=batch,
+            gradient_accumulation_steps=accumulation,
+            optim="sgd",
+        )
+        trainer.train()
+        results.append((weights_of(trainer.model), trainer.state.log_history[0]))
+    (expected, expected_log), (actual, actual_log) = results
+    for name in expected:
+        assert_close(actual[name], expected[name], atol=1e-6, rtol=1e-4)
+    for name in expected_log:
+        if name.startswith(("loss", "kept")):
+            assert actual_log[name] == pytest.approx(expected_log[name], rel=1e-4, abs=1e-7), name
+
+
+def test_parameter_groups(tmp_path):
+    trainer = trainer_for(tmp_path, weight_decay=0.1, learning_rate=1e-3, backbone_lr_scale=0.01)
+    trainer.create_optimizer()
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    seen = []
+    for group in trainer.optimizer.param_groups:
+        for parameter in group["params"]:
+            name = names[id(parameter)]
+            seen.append(name)
+            assert group["lr"] == pytest.approx(1e-3 if ".reducer." in name else 1e-5), name
+            assert group["backbone"] == (".reducer." not in name)
+            assert group["weight_decay"] == (0.0 if parameter.ndim == 1 or name.endswith("bias") else 0.1), name
+    assert sorted(seen) == sorted(names.values())
+    assert ".reducer." in names[id(trainer.optimizer.param_groups[0]["params"][0])]  # its rate is the one logged
+
+
+@pytest.mark.parametrize("epochs, frozen_steps", [(0, 0), (1, 4), (1.5, 6), (None, 2)])
+def test_backbone_is_frozen_in_the_first_epochs(tmp_path, epochs, frozen_steps):
+    trainer = trainer_for(tmp_path, max_steps=-1, num_train_epochs=3, freeze_backbone_epochs=epochs)
+    start, moved = weights_of(trainer.model), []
+
+    class Watch(type(trainer.callback_handler.callbacks[0])):
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, start[name])}
+            moved.append(any(".reducer." not in name for name in changed))
+            assert any(".reducer." in name for name in changed)
+
+    trainer.add_callback(Watch())
+    trainer.train()
+    assert moved == [False] * frozen_steps + [True] * (12 - frozen_steps)
+
+
+def test_resume_equals_the_uninterrupted_run(tmp_path):
+    whole = trainer_for(tmp_path / "whole", save_steps=2)
+    whole.train()
+    first = trainer_for(tmp_path / "parts", save_steps=2)
+    first.train()
+    # a new process would build the model anew and then read the checkpoint of step 2
+    second = trainer_for(tmp_path / "parts", save_steps=2)
+    second.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-2"))
+    assert second.state.global_step == 4
+    assert_same_weights(second.model.state_dict(), whole.model.state_dict())
+
+
+def test_best_model_reload_restores_every_weight(tmp_path):
+    trainer = trainer_for(
+        tmp_path,
+        eval_strategy="steps",
+        eval_steps=2,
+        save_steps=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        learning_rate=1e-1,
+        backbone_lr_scale=1.0,
+        greater_is_better=True,
+    )
+    trainer.train()
+    best = Path(trainer.state.best_model_checkpoint)
+    losses = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
+    assert best.name == f"checkpoint-{2 * (1 + losses.index(max(losses)))}"
+    saved = DynamicViTForImageClassification.from_pretrained(best)
+    assert_same_weights(trainer.model.state_dict(), saved.state_dict())
+    other = tmp_path / ("checkpoint-4" if best.name == "checkpoint-2" else "checkpoint-2")
+    different = DynamicViTForImageClassification.from_pretrained(other).state_dict()
+    name = "vit.layers.0.attention.q_proj.weight"
+    assert not torch.equal(different[name], saved.state_dict()[name])
+
+
+def test_evaluation_drops_tokens_and_gives_plain_logits(tmp_path):
+    trainer = trainer_for(tmp_path, per_device_eval_batch_size=3)
+    prediction = trainer.predict(ToyData(10))
+    assert prediction.predictions.shape == (10, 5)
+    model = trainer.model.eval()
+    images = ToyData(10).images
+    logits = model(images).logits
+    assert_close(torch.tensor(prediction.predictions), logits.detach(), atol=1e-5, rtol=1e-5)
+    labels = torch.arange(10) % 5
+    assert prediction.metrics["test_accuracy"] == pytest.approx((logits.argmax(-1) == labels).float().mean().item())
+    assert prediction.metrics["test_loss"] == pytest.approx(classification_loss(logits, labels).item(), rel=1e-4)
+
+
+def test_soft_labels_and_label_smoothing(tmp_path):
+    model = toy_model(problem_type="single_label_classification")
+    trainer = trainer_for(tmp_path, model, teacher=None, label_smoothing_factor=0.1)
+    model.train()
+    soft = torch.rand(3, 5).softmax(-1)
+    for labels in (soft, torch.tensor([0, 1, 2])):
+        torch.manual_seed(0)
+        loss = trainer.compute_loss(model, {"pixel_values": toy_images(), "labels": labels})
+        torch.manual_seed(0)
+        outputs = model(toy_images())
+        ratio = model.vit.reducer.losses(outputs.decisions)["ratio"]
+        assert_close(loss, classification_loss(outputs.logits, labels, 0.1) + 2 * ratio)
+
+
+def test_multi_label_trains_without_class_distillation(tmp_path):
+    model = toy_model(problem_type="multi_label_classification")
+    with pytest.raises(ValueError, match="class_distill_weight=0"):
+        trainer_for(tmp_path, model)
+    trainer = trainer_for(tmp_path, model, class_distill_weight=0.0)
+    loss = trainer.compute_loss(model.train(), {"pixel_values": toy_images(), "labels": torch.eye(5)[:3]})
+    assert loss.isfinite()
+
+
+def test_any_classifier_can_teach(tmp_path):
+    teacher = ResNetForImageClassification(
+        ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], num_labels=5)
+    )
+    with pytest.raises(ValueError, match="token_distill_weight=0"):
+        trainer_for(tmp_path, teacher=teacher)
+    trainer = trainer_for(tmp_path, teacher=teacher, token_distill_weight=0.0)
+    trainer.train()
+    assert "loss_class_distill" in trainer.state.log_history[0]
+
+
+def test_teacher_from_a_checkpoint(tmp_path):
+    toy_dense(seed=9).save_pretrained(tmp_path / "teacher")
+    trainer = trainer_for(tmp_path, teacher=str(tmp_path / "teacher"))
+    assert torch.equal(trainer.teacher.classifier.weight, toy_dense(seed=9).classifier.weight)
+
+
+@pytest.mark.parametrize(
+    "teacher, message",
+    [
+        ({"num_labels": 4}, "teacher has 4 labels, the student 5"),
+        ({"id2label": dict(enumerate("abcdf"))}, "4: 'f' instead of 'e'"),
+        ({"hidden_size": 64}, "token_distill_weight=0"),
+        ({"patch_size": 8}, "token_distill_weight=0"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher, message):
+    model = toy_model(id2label=dict(enumerate("abcde")))
+    with pytest.raises(ValueError, match=message):
+        trainer_for(tmp_path, model, teacher=toy_dense(**teacher))
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"ratio_weight": -1.0}, r"ratio_weight is -1\.0"),
+        ({"backbone_lr_scale": float("nan")}, "backbone_lr_scale is nan"),
+        ({"freeze_backbone_epochs": -2.0}, r"freeze_backbone_epochs is -2\.0"),
+        (
+            {"freeze_backbone_epochs": None, "lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"},
+            "freeze_backbone_epochs=0",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        arguments(tmp_path, **values)
+
+
+def test_other_models_and_arguments_are_refused(tmp_path):
+    from transformers import TrainingArguments
+
+    with pytest.raises(ValueError, match="ViTForImageClassification"):
+        DynamicViTTrainer(toy_dense(), arguments(tmp_path))
+    with pytest.raises(ValueError, match="DynamicViTTrainingArguments"):
+        DynamicViTTrainer(toy_model(), TrainingArguments(str(tmp_path)))
+
+
+def test_training_without_labels_is_refused(tmp_path):
+    trainer = trainer_for(tmp_path)
+    with pytest.raises(ValueError, match="needs 'labels'"):
+        trainer.compute_loss(trainer.model.train(), {"pixel_values": toy_images()})
+
+
+def test_low_keep_ratios_stay_finite(tmp_path):
+    """The published code gives NaN here once an image drops everything."""
+    model = toy_model(keep_ratio=[0.1, 0.05, 0.02])
+    trainer = trainer_for(tmp_path, model, max_steps=40, learning_rate=3e-2)
+    trainer.train()
+    assert all(torch.tensor(entry["loss"]).isfinite() for entry in trainer.state.log_history if "loss" in entry)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+
+
+def test_accuracy_metric_is_offline():
+    assert Accuracy().compute(predictions=[1, 2, 3, 3], references=[1, 2, 3, 0]) == {"accuracy": 0.75}
+
+
+TWO_PROCESSES = """
+import json, sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[2])
+from test_trainer import trainer_for
+
+trainer = trainer_for(Path(sys.argv[1]), max_steps=2, per_device_train_batch_size=2, optim="sgd")
+trainer.train()
+accuracy = trainer.evaluate()["eval_accuracy"]
+result = {"processes": trainer.args.world_size, "accuracy": accuracy, **trainer.state.log_history[0]}
+if trainer.is_world_process_zero():
+    Path(sys.argv[1], "result.json").write_text(json.dumps(result))
+trainer.accelerator.end_training()
+"""
+
+
+def test_two_processes_log_the_mean_over_both(tmp_path):
+    program, here = tmp_path / "program.py", Path(__file__).parent
+    program.write_text(TWO_PROCESSES)
+    launch = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=localhost:0",
+    ]
+    run = subprocess.run(
+        [sys.executable, *launch, str(program), str(tmp_path), str(here)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": "1"},
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert result["processes"] == 2 and 0 <= result["accuracy"] <= 1
+    # the loss is averaged by the Trainer, its terms by us: they agree only if ours are averaged over both as well
+    total = result["loss_classification"] + 2 * result["loss_ratio"]
+    total += 0.5 * result["loss_class_distill"] + 0.5 * result["loss_token_distill"]
+    assert result["loss"] == pytest.approx(total, rel=1e-5)
