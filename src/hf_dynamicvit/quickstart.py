@@ -6,6 +6,7 @@ distillation, evaluates both with tokens really dropped, and writes a report, a 
 """
 
 import argparse
+import math
 import platform
 import time
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from .benchmark import images_per_second
-from .model.cost import grid_size
+from .model.cost import grid_size, vit_multiply_adds
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .training.arguments import DynamicViTTrainingArguments
 from .training.data import ImageTransform
@@ -154,13 +155,13 @@ def measure(dense, sparse: DynamicViTForImageClassification, test: Dataset, outp
         size: images_per_second({"dense": dense, "sparse": sparse}, pixel_values[:size], repeats=40 // size + 20)
         for size in BATCH_SIZES
     }
-    everything = DynamicViTForImageClassification(type(sparse.config)(**sparse.config.to_dict() | {"keep_ratio": 1.0}))
-    down, across = grid_size(sparse.config)
+    config, num_patches = dense.config, math.prod(grid_size(dense.config))
+    everything = [(num_patches, num_patches)] * config.num_hidden_layers
     cost = {
-        "dense": everything.multiply_adds() - everything.vit.reducer.multiply_adds(down * across),
+        "dense": vit_multiply_adds(config, num_patches, everything, num_prefix=1, num_outputs=dense.num_labels),
         "sparse": sparse.multiply_adds(),
     }
-    kept = {"dense": [down * across] * len(sparse.decision_layers), "sparse": sparse.token_counts()}
+    kept = {"dense": [num_patches] * len(sparse.decision_layers), "sparse": sparse.token_counts()}
     return {
         name: Result(
             measure_accuracy(model, test, output),

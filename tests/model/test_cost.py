@@ -7,6 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_images, toy_model
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
+from hf_dynamicvit.model.cost import vit_multiply_adds
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,11 @@ def test_published_models(width, heads, keep_ratio, giga):
         model = DynamicViTForImageClassification(config)
     assert model.token_counts() == [137, 96, 67]
     assert round(model.multiply_adds() / 1e9, 3) == giga
+
+
+def test_dense_deit_small():
+    config = DynamicViTConfig(hidden_size=384, num_attention_heads=6, intermediate_size=1536)
+    assert round(vit_multiply_adds(config, 196, [(196, 196)] * 12, num_prefix=1, num_outputs=1000) / 1e9, 3) == 4.599
 
 
 @pytest.mark.parametrize("overrides, size", [({}, 32), ({}, (48, 16)), ({"num_channels": 1, "keep_ratio": 0.4}, 32)])

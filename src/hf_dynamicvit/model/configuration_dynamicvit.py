@@ -75,7 +75,7 @@ class DynamicViTConfig(ViTConfig):
     @property
     def stage_keep_ratios(self) -> list[float]:
         """Each stage's fraction of the original patches."""
-        if isinstance(self.keep_ratio, list):
+        if isinstance(self.keep_ratio, list | tuple):
             return [float(ratio) for ratio in self.keep_ratio]
         return REDUCERS[self.reducer].stage_keep_ratios(float(self.keep_ratio), len(self.stage_layers))
 

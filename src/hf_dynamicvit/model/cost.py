@@ -22,15 +22,23 @@ def block_multiply_adds(width: int, mlp_width: int, attention_tokens: float, mlp
     return attention + 2 * mlp_tokens * width * mlp_width
 
 
-def encoder_multiply_adds(config: ViTConfig, num_prefix: int, counts: list[tuple[int, int]]) -> float:
-    """All blocks, given the patch tokens `(attention, MLP)` of each."""
-    return sum(
-        block_multiply_adds(config.hidden_size, config.intermediate_size, attention + num_prefix, mlp + num_prefix)
+def vit_multiply_adds(
+    config: ViTConfig, num_patches: int, counts: list[tuple[int, int]], num_prefix: int, num_outputs: int
+) -> int:
+    """One image through a ViT: patch projection, blocks, classifier.
+
+    Args:
+        config: sizes.
+        num_patches: patches of the image.
+        counts: patch tokens in the attention and in the MLP of each block; `[(num_patches, num_patches)] * depth` is
+            the dense model.
+        num_prefix: prefix tokens, which every block has besides.
+        num_outputs: outputs of the linear classifier, 0 for none.
+    """
+    width = config.hidden_size
+    patch_height, patch_width = as_pair(config.patch_size)
+    blocks = sum(
+        block_multiply_adds(width, config.intermediate_size, attention + num_prefix, mlp + num_prefix)
         for attention, mlp in counts
     )
-
-
-def embedding_multiply_adds(config: ViTConfig, num_patches: int) -> int:
-    """The patch projection."""
-    patch_height, patch_width = as_pair(config.patch_size)
-    return num_patches * config.hidden_size * config.num_channels * patch_height * patch_width
+    return num_patches * width * config.num_channels * patch_height * patch_width + int(blocks) + width * num_outputs

@@ -6,6 +6,7 @@ the dense class with only those left over.
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +29,8 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .block import DynamicViTAttention, DynamicViTLayer
 from .configuration_dynamicvit import DynamicViTConfig
-from .cost import as_pair, embedding_multiply_adds, encoder_multiply_adds, grid_size
+from .cost import as_pair, grid_size, vit_multiply_adds
+from .reducer import TokenReducer
 from .reducers import REDUCERS
 from .tokens import Decision, Tokens
 
@@ -81,7 +83,8 @@ class DynamicViTEmbeddings(ViTEmbeddings):
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
         """Position embeddings `[1, 1 + num_patches, D]` for an image of `height` x `width` pixels."""
         patch_height, patch_width = as_pair(self.patch_size)
-        base = self.image_size[0] // patch_height, self.image_size[1] // patch_width
+        base_height, base_width = as_pair(self.image_size)
+        base = base_height // patch_height, base_width // patch_width
         grid = height // patch_height, width // patch_width
         if grid == base:
             return self.position_embeddings
@@ -117,36 +120,37 @@ class DynamicViTPreTrainedModel(ViTPreTrainedModel):
     _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
 
     @property
+    def encoder(self) -> "DynamicViTModel":
+        """The base model, with the loop and the reducer."""
+        return cast(DynamicViTModel, self.base_model)
+
+    @property
     def decision_layers(self) -> list[int]:
         """The layer of each decision in `outputs.kept`, in order."""
-        return self.base_model.reducer.decision_layers
+        return self.encoder.reducer.decision_layers
 
     def token_counts(self, image_size: int | tuple[int, int] | None = None) -> list[int]:
         """Patch tokens after each decision, at inference, for one image of `image_size` pixels (`None`: config's)."""
         down, across = grid_size(self.config, image_size)
-        counts = self.base_model.reducer.token_counts(down * across, self.config.num_hidden_layers)
+        counts = self.encoder.reducer.token_counts(down * across, self.config.num_hidden_layers)
         return [counts[layer][1] for layer in self.decision_layers]
 
     def multiply_adds(self, image_size: int | tuple[int, int] | None = None) -> int:
         """Multiply-adds of one image at inference: everything that runs, predictors and classifier included."""
         down, across = grid_size(self.config, image_size)
-        num_patches, reducer = down * across, self.base_model.reducer
-        counts = reducer.token_counts(num_patches, self.config.num_hidden_layers)
+        reducer = self.encoder.reducer
+        counts = reducer.token_counts(down * across, self.config.num_hidden_layers)
         classifier = getattr(self, "classifier", None)
-        head = classifier.in_features * classifier.out_features if isinstance(classifier, nn.Linear) else 0
-        encoder = encoder_multiply_adds(self.config, self.base_model.num_prefix, counts)
-        return (
-            embedding_multiply_adds(self.config, num_patches)
-            + int(encoder)
-            + reducer.multiply_adds(num_patches)
-            + head
-        )
+        num_outputs = classifier.out_features if isinstance(classifier, nn.Linear) else 0
+        vit = vit_multiply_adds(self.config, down * across, counts, self.encoder.num_prefix, num_outputs)
+        return vit + reducer.multiply_adds(down * across)
 
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See [`DynamicViTConfig`]."""
 
     num_prefix = 1
+    reducer: TokenReducer
 
     def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
         DynamicViTPreTrainedModel.__init__(self, config)
@@ -225,11 +229,14 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
     ```
     """
 
+    vit: DynamicViTModel
+
     def __init__(self, config: DynamicViTConfig):
         DynamicViTPreTrainedModel.__init__(self, config)
         self.num_labels = config.num_labels
         self.vit = DynamicViTModel(config, add_pooling_layer=False)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels) if config.num_labels > 0 else nn.Identity()
+        num_labels = config.num_labels or 0
+        self.classifier = nn.Linear(config.hidden_size, num_labels) if num_labels > 0 else nn.Identity()
         self.post_init()
 
     @can_return_tuple
@@ -252,7 +259,8 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             attention_mask=attention_mask,
             **kwargs,
         )
-        logits = self.classifier(outputs.last_hidden_state[:, 0])
+        tokens = cast(Tensor, outputs.last_hidden_state)
+        logits = self.classifier(tokens[:, 0])
         return DynamicViTImageClassifierOutput(
             loss=None if labels is None else self.loss_function(labels, logits, self.config, **kwargs),
             logits=logits,
@@ -260,7 +268,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             attentions=outputs.attentions,
             kept=outputs.kept,
             decisions=outputs.decisions,
-            last_hidden_state=outputs.last_hidden_state if self.training else None,
+            last_hidden_state=tokens if self.training else None,
         )
 
     def to_dense(self) -> ViTForImageClassification:

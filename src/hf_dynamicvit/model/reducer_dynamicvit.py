@@ -13,8 +13,11 @@ from .tokens import Decision, Tokens
 
 def keep_ratio_loss(decisions: tuple[Decision, ...]) -> Tensor:
     """Mean over stages and images of (kept fraction - target)^2 (DynamicViT, section 3.4): a scalar."""
-    terms = [(decision.mask.mean(dim=1) - decision.keep_ratio).square().mean() for decision in decisions]
-    return torch.stack(terms).mean()
+    fractions = torch.stack(
+        [decision.mask.mean(dim=1) for decision in decisions if decision.mask is not None]
+    )  # [S, B]
+    targets = fractions.new_tensor([decision.keep_ratio for decision in decisions])[:, None]
+    return (fractions - targets).square().mean()
 
 
 class DynamicViTReducer(TokenReducer):
@@ -30,6 +33,7 @@ class DynamicViTReducer(TokenReducer):
         if not (isinstance(tau, int | float) and tau > 0):
             raise ValueError(f"reducer_args: tau is {tau!r}, it must be a number above 0.")
         self.tau = tau
+        self.width = config.hidden_size
         self.predictors = nn.ModuleList([TokenScorePredictor(config.hidden_size) for _ in self.layers])
 
     def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
@@ -60,4 +64,4 @@ class DynamicViTReducer(TokenReducer):
 
     def multiply_adds(self, num_patches: int) -> int:
         scored = [num_patches, *(keep_count(num_patches, ratio) for ratio in self.keep_ratios[:-1])]
-        return sum(scored) * TokenScorePredictor.multiply_adds(self.predictors[0].norm.normalized_shape[0])
+        return sum(scored) * TokenScorePredictor.multiply_adds(self.width)

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
 
 
 @dataclass
@@ -39,11 +39,9 @@ class DynamicViTTrainingArguments(TrainingArguments):
             if value is not None and not value >= 0:
                 raise ValueError(f"{name} is {value}; it must be 0 or more.")
         # Freezing sets the learning rate of a group to 0 for a step; these compute the next rate from the last.
-        if self.freeze_backbone_epochs != 0 and str(self.lr_scheduler_type.value) in (
-            "reduce_lr_on_plateau",
-            "greedy",
-        ):
+        schedule = SchedulerType(self.lr_scheduler_type).value
+        if self.freeze_backbone_epochs != 0 and schedule in ("reduce_lr_on_plateau", "greedy"):
             raise ValueError(
-                f"lr_scheduler_type is {self.lr_scheduler_type.value!r}, which needs freeze_backbone_epochs=0, "
+                f"lr_scheduler_type is {schedule!r}, which needs freeze_backbone_epochs=0, "
                 f"not {self.freeze_backbone_epochs}."
             )

@@ -2,7 +2,7 @@
 """The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from .losses import class_distillation_loss, classification_loss, token_distilla
 class FreezeBackbone(TrainerCallback):
     """Holds the learning rate of the backbone's parameter groups at 0 in the first epochs, as published."""
 
-    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+    def on_step_begin(self, args, state, control, *, optimizer, **kwargs):
         if args.freeze_backbone_epochs is None:
             frozen = state.global_step < state.max_steps / 6
         else:
@@ -53,6 +53,7 @@ class DynamicViTTrainer(Trainer):
             `token_distill_weight` is not 0.
     """
 
+    args: DynamicViTTrainingArguments
     # compute_loss returns the mean over its batch
     loss_is_scaled_for_ga = False
 
@@ -113,7 +114,7 @@ class DynamicViTTrainer(Trainer):
                 teacher_logits, teacher_features = teacher_outputs(self.teacher, inputs)
             if self.args.class_distill_weight:
                 terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
-            if self.args.token_distill_weight:
+            if teacher_features is not None and self.args.token_distill_weight:
                 features = outputs.last_hidden_state[:, student.vit.num_prefix :]
                 teacher_features = teacher_features[:, student.vit.num_prefix :]
                 terms["token_distill"] = token_distillation_loss(
@@ -134,10 +135,9 @@ class DynamicViTTrainer(Trainer):
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
-            model = self.model if model is None else model
-            optimizer_cls, kwargs = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(
-                self.args, model
-            )
+            model = cast(PreTrainedModel, self.model if model is None else model)
+            chosen = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, model)
+            optimizer_cls, kwargs = chosen
             if {"params", "model", "optimizer_dict"} & set(kwargs):
                 raise ValueError(
                     f"optim is {self.args.optim!r}, which chooses its own parameter groups; take adamw_torch."
@@ -194,8 +194,9 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[T
     """Class logits `[B, K]` and final-normed features `[B, 1 + N, D]` (`None` unless the teacher is a dense ViT)."""
     if not _has_patch_features(teacher):
         return teacher(pixel_values=inputs["pixel_values"]).logits, None
-    features = teacher.vit(**inputs).last_hidden_state
-    return teacher.classifier(features[:, 0]), features
+    teacher = cast(ViTForImageClassification, teacher)
+    features = teacher.base_model(**inputs).last_hidden_state
+    return cast(nn.Module, teacher.classifier)(features[:, 0]), features
 
 
 def check_teacher(
@@ -205,10 +206,11 @@ def check_teacher(
     ours, theirs = student.config, teacher.config
     if theirs.num_labels != ours.num_labels:
         raise ValueError(f"The teacher has {theirs.num_labels} labels, the student {ours.num_labels}.")
+    pairs = zip((ours.id2label or {}).values(), (theirs.id2label or {}).values(), strict=True)
     differing = [
-        f"{index}: {theirs.id2label[index]!r} instead of {name!r}"
-        for index, name in ours.id2label.items()
-        if theirs.id2label[index] != name and "LABEL_" not in name + theirs.id2label[index]  # unnamed
+        f"{index}: {name!r} instead of {own!r}"
+        for index, (own, name) in enumerate(pairs)
+        if own != name and "LABEL_" not in own + name  # unnamed on one side
     ]
     if differing:
         raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
