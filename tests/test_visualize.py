@@ -5,13 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from hf_dynamicvit.visualize import contact_sheet, stages_row, whiten_dropped
+from hf_dynamicvit.visualize import contact_sheet, cover_dropped, stages_row
 
 
-def test_dropped_patches_are_whitened_and_kept_ones_untouched():
+def test_dropped_patches_are_covered_and_kept_ones_untouched():
     picture = Image.new("RGB", (60, 40), (100, 0, 0))
     kept = torch.tensor([True, False, True, True, True, False])  # 2 down, 3 across
-    result = whiten_dropped(picture, kept, (2, 3))
+    result = cover_dropped(picture, kept, (2, 3))
     colours = [[result.getpixel((20 * across + 10, 20 * down + 10)) for across in range(3)] for down in range(2)]
     full, white = (100, 0, 0), (224, 204, 204)  # 0.2 of the pixel, 0.8 of white
     assert colours == [[full, white, full], [full, full, white]]
@@ -20,7 +20,7 @@ def test_dropped_patches_are_whitened_and_kept_ones_untouched():
 
 def test_a_grid_of_another_size_is_refused():
     with pytest.raises(ValueError, match="6 patches, a grid of 2 x 2 has 4"):
-        whiten_dropped(Image.new("RGB", (4, 4)), torch.ones(6, dtype=torch.bool), (2, 2))
+        cover_dropped(Image.new("RGB", (4, 4)), torch.ones(6, dtype=torch.bool), (2, 2))
 
 
 def test_sheet_has_a_row_a_picture_and_a_column_a_stage():

@@ -180,7 +180,9 @@ def draw(model: DynamicViTForImageClassification, test: Dataset, processor: Any)
         kept = model(processor(pictures, return_tensors="pt")["pixel_values"].to(model.device)).kept
     large = [picture.resize((96, 96), Image.Resampling.NEAREST) for picture in pictures]
     grid = grid_size(model.config)
-    return contact_sheet([stages_row(picture, stages, grid) for picture, stages in zip(large, kept, strict=True)])
+    return contact_sheet(
+        [stages_row(picture, stages, grid, "steelblue") for picture, stages in zip(large, kept, strict=True)]
+    )
 
 
 def check_reload(folder: Path, model: DynamicViTForImageClassification, test: Dataset) -> None:

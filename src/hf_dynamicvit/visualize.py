@@ -8,8 +8,8 @@ from PIL import Image
 from torch import Tensor
 
 
-def whiten_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int]) -> Image.Image:
-    """`image` with its dropped patches whitened.
+def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> Image.Image:
+    """`image` with its dropped patches covered: 0.2 of the pixel, 0.8 of `colour`.
 
     Args:
         image: the picture as the model saw it (resized and cropped), at any scale.
@@ -24,12 +24,12 @@ def whiten_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int]) -> I
     mask = Image.fromarray(kept.reshape(grid).cpu().numpy().astype(np.uint8) * 255)
     mask = mask.resize(image.size, Image.Resampling.NEAREST)
     image = image.convert("RGB")
-    return Image.composite(image, Image.blend(image, Image.new("RGB", image.size, "white"), 0.8), mask)
+    return Image.composite(image, Image.blend(image, Image.new("RGB", image.size, colour), 0.8), mask)
 
 
-def stages_row(image: Image.Image, kept: Tensor, grid: tuple[int, int]) -> list[Image.Image]:
-    """The picture, then one copy a stage with its dropped patches whitened; `kept` is `[S, num_patches]` bool."""
-    return [image.convert("RGB"), *(whiten_dropped(image, stage, grid) for stage in kept)]
+def stages_row(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> list[Image.Image]:
+    """The picture, then one copy a stage with its dropped patches covered; `kept` is `[S, num_patches]` bool."""
+    return [image.convert("RGB"), *(cover_dropped(image, stage, grid, colour) for stage in kept)]
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 4) -> Image.Image:
