@@ -105,6 +105,7 @@ def main() -> None:
     )
     parser.add_argument("--data", required=True, type=Path, help="folder with train.parquet and test.parquet")
     parser.add_argument("--output", type=Path, default=Path("output/flowers"))
+    parser.add_argument("--dense", help="a dense model fine-tuned before, to take instead of training one")
     parser.add_argument("--keep-ratio", type=float, default=0.7)
     parser.add_argument("--dense-epochs", type=float, default=3)
     parser.add_argument("--dense-learning-rate", type=float, default=1e-4)
@@ -120,8 +121,9 @@ def main() -> None:
         args.model, size={"height": 224, "width": 224}, do_center_crop=False
     )
     train, test, names = load_data(args.data, processor, args.limit)
-    finetune_dense(args, train, test, names, processor)
-    sparse = finetune_sparse(args, train, test, processor, str(args.output / "dense"))
+    if args.dense is None:
+        finetune_dense(args, train, test, names, processor)
+    sparse = finetune_sparse(args, train, test, processor, args.dense or str(args.output / "dense"))
     print(f"patches kept: {sparse.token_counts()} of 196; {sparse.multiply_adds() / 1e9:.3f} G multiply-adds")
 
 
