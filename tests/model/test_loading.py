@@ -126,8 +126,8 @@ def test_auto_classes(tmp_path):
 def test_pipeline_of_any_batch_size(tmp_path, batch_size):
     model = toy_model()
     model.save_pretrained(tmp_path)
-    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
-    processor.save_pretrained(tmp_path)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path)  # as the pipeline: torchvision's where it is installed
     noise = np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8)
     pictures = [Image.fromarray(picture) for picture in noise]
     results = pipeline("image-classification", model=str(tmp_path), batch_size=batch_size)(pictures, top_k=1)
