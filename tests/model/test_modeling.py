@@ -57,17 +57,31 @@ def test_masked_training_equals_dropping_at_inference(attention, forced_decision
 
 def test_inference_keeps_exactly_the_count_and_shortens_the_sequence(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
-    counts = [int(NUM_PATCHES * ratio) for ratio in model.config.stage_keep_ratios]
+    counts = model.token_counts()
     outputs = model(toy_images(), output_hidden_states=True)
     assert outputs.kept.shape == (3, 3, NUM_PATCHES)
     assert outputs.kept.dtype == torch.bool
-    assert outputs.kept.sum(-1).tolist() == [counts] * 3
-    assert model.token_counts() == counts
+    fused = 1 if reducer == "evit" else 0
+    assert (outputs.kept.sum(-1) <= torch.tensor(counts)).all()
+    assert (outputs.kept.sum(-1)[:, 0] == counts[0] - fused).all()
+    assert [owner.max().item() + 1 for owner in outputs.owner.unbind(1)] == counts
     assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()  # what is gone stays gone
     lengths = [state.shape[1] for state in outputs.hidden_states]
     # hidden_states[i] is the output of block i - 1; stages stand before blocks 1, 2 and 3
     assert lengths == [1 + NUM_PATCHES, 1 + NUM_PATCHES, *(1 + count for count in counts)]
     assert outputs.decisions is None and outputs.last_hidden_state is None
+
+
+@pytest.mark.parametrize(
+    "method, counts", [("dynamicvit", [38, 23, 13]), ("topk", [39, 24, 15]), ("evit", [40, 25, 16])]
+)
+def test_token_counts(method, counts):
+    """64 patches at 0.6: `int(64 * 0.6^s)` for DynamicViT, `ceil(0.6 * current)` for the others."""
+    model = toy_model(reducer=method, keep_ratio=0.6)
+    assert model.token_counts() == counts
+    kept = model(toy_images()).kept.sum(-1)
+    assert kept[:, 0].tolist() == [counts[0] - (method == "evit")] * 3
+    assert method == "evit" or kept.tolist() == [counts] * 3
 
 
 def test_tiny_images_keep_one_patch():
@@ -145,10 +159,12 @@ def test_seeded_training_forward_repeats():
 def test_training_records_are_cumulative_and_differentiable(reducer):
     outputs = toy_model(reducer=reducer).train()(toy_images())
     assert [decision.layer for decision in outputs.decisions] == [1, 2, 3]
-    assert outputs.last_hidden_state.shape == (3, 1 + NUM_PATCHES, TOY["hidden_size"])
+    length = 1 + outputs.owner[:, -1].max().item() + 1
+    assert outputs.last_hidden_state.shape == (3, length, TOY["hidden_size"])
     for stage, decision in enumerate(outputs.decisions):
         assert torch.equal(decision.kept, outputs.kept[:, stage])
-        assert decision.mask.requires_grad and decision.mask.dtype == torch.float32
+        if decision.mask is not None:
+            assert decision.mask.requires_grad and decision.mask.dtype == torch.float32
     assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()
 
 
@@ -240,9 +256,9 @@ def test_problem_types_as_in_vit(problem, labels):
 def test_tuple_output():
     model = toy_model()
     outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]), return_dict=False)
-    assert isinstance(outputs, tuple) and len(outputs) == 3
+    assert isinstance(outputs, tuple) and len(outputs) == 4
     expected = model(toy_images(), labels=torch.tensor([0, 1, 2]))
-    assert_close(outputs, (expected.loss, expected.logits, expected.kept))
+    assert_close(outputs, (expected.loss, expected.logits, expected.kept, expected.owner))
 
 
 def test_gradient_checkpointing_changes_nothing(reducer):

@@ -25,9 +25,10 @@ def test_classification_takes_classes_or_distributions():
 
 def test_ratio_is_per_image_then_mean_over_stages():
     masks = [torch.tensor([[1.0, 1, 1, 0], [0, 0, 0, 0]]), torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 0]])]
+    owner = torch.arange(4).expand(2, 4)
     decisions = tuple(
-        Decision(layer, ratio, mask > 0.5, mask)
-        for layer, (ratio, mask) in enumerate(zip((0.5, 0.25), masks, strict=True))
+        Decision(layer, ratio, mask > 0.5, owner, mask)
+        for layer, ratio, mask in zip((1, 2), (0.5, 0.25), masks, strict=True)
     )
     expected = ((0.25**2 + 0.5**2) / 2 + (0 + 0.25**2) / 2) / 2
     assert_close(keep_ratio_loss(decisions), torch.tensor(expected))

@@ -122,6 +122,35 @@ def test_logs_every_term_and_the_kept_fractions(tmp_path):
         assert 1 > entry["kept_stage_1"] > entry["kept_stage_2"] > entry["kept_stage_3"] > 0
 
 
+def test_every_method_trains(tmp_path, reducer):
+    model = toy_model(reducer=reducer)
+    start = weights_of(model)
+    trainer = trainer_for(tmp_path, model)
+    trainer.train()
+    entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    own = {f"loss_{name}" for name in model.vit.reducer.losses(model.train()(toy_images()).decisions)}
+    common = {"loss_classification", "loss_class_distill", "loss_token_distill"}
+    assert {name for name in entry if name.startswith("loss_")} == common | own
+    assert all(torch.tensor(entry[name]).isfinite() for name in entry)
+    assert not [name for name, tensor in weights_of(model).items() if torch.equal(tensor, start[name])]
+
+
+def test_token_distillation_compares_each_kept_patch_with_its_own(tmp_path):
+    """A student that drops tokens in training has them in another order than the teacher."""
+    trainer = trainer_for(tmp_path, toy_model(reducer="topk"))
+    model, images = trainer.model.train(), toy_images()
+    outputs = model(images)
+    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), {"pixel_values": images})
+    teacher = trainer.teacher.vit(images).last_hidden_state[:, 1:]
+    kept, owner = outputs.kept[:, -1], outputs.owner[:, -1]
+    total = 0.0
+    for image in range(3):
+        for patch in kept[image].nonzero()[:, 0]:
+            student = outputs.last_hidden_state[image, 1 + owner[image, patch]]
+            total += (student - teacher[image, patch]).square().mean()
+    assert_close(terms["token_distill"], total / kept.sum())
+
+
 def test_no_teacher_no_distillation(tmp_path):
     trainer = trainer_for(tmp_path, teacher=None)
     trainer.train()

@@ -31,7 +31,7 @@ class DynamicViTConfig(ViTConfig):
     """
 
     model_type = "dynamicvit"
-    keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state", "kept", "decisions"]
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state", "kept", "owner", "decisions"]
 
     reducer: str = "dynamicvit"
     reducer_layers: list[int] | tuple[int, ...] | None = None
@@ -45,7 +45,7 @@ class DynamicViTConfig(ViTConfig):
         if isinstance(self.keep_ratio, tuple):
             self.keep_ratio = list(self.keep_ratio)
         super().__post_init__(**kwargs)
-        self._check_reduction()
+        self.check_reduction()
 
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
@@ -81,9 +81,10 @@ class DynamicViTConfig(ViTConfig):
 
     def validate_reduction(self):
         """Run again by `save_pretrained`."""
-        self._check_reduction()
+        self.check_reduction()
 
-    def _check_reduction(self):
+    def check_reduction(self):
+        """Raise `ValueError` unless reducer, layers, ratios and arguments go together."""
         if self.reducer not in REDUCERS:
             raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
         layers, depth = self.stage_layers, self.num_hidden_layers

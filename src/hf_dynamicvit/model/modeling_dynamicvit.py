@@ -5,6 +5,7 @@ Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with o
 the dense class with only those left over.
 """
 
+import copy
 from dataclasses import dataclass
 from typing import cast
 
@@ -51,11 +52,13 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
         last_hidden_state: `[B, P + N, D]`, final-normed tokens; at inference N is what the last stage kept.
         kept: `[B, S, num_patches]` bool over the original grid, the patches alive after each of the S decisions
             (`model.decision_layers`).
+        owner: `[B, S, num_patches]` int64, which of the patch tokens speaks for each original patch, -1 for none.
         decisions: the differentiable records that losses read; training only.
         pooler_output, hidden_states, attentions: as in ViT; with tokens dropped, lengths differ from layer to layer.
     """
 
     kept: Tensor | None = None
+    owner: Tensor | None = None
     decisions: tuple[Decision, ...] | None = None
 
 
@@ -66,13 +69,13 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     Attributes:
         loss: the classification loss, when `labels` are given.
         logits: `[B, num_labels]`.
-        kept: `[B, S, num_patches]` bool, as in [`DynamicViTModelOutput`].
-        decisions: as in [`DynamicViTModelOutput`]; training only.
+        kept, owner, decisions: as in [`DynamicViTModelOutput`].
         last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
         hidden_states, attentions: as in ViT.
     """
 
     kept: Tensor | None = None
+    owner: Tensor | None = None
     decisions: tuple[Decision, ...] | None = None
     last_hidden_state: Tensor | None = None
 
@@ -129,6 +132,18 @@ class DynamicViTPreTrainedModel(ViTPreTrainedModel):
         """The layer of each decision in `outputs.kept`, in order."""
         return self.encoder.reducer.decision_layers
 
+    def set_keep_ratio(self, keep_ratio: float | list[float]) -> None:
+        """Keep another fraction of the tokens from now on; `config.keep_ratio` follows. Nothing is retrained.
+
+        Raises:
+            ValueError: `keep_ratio` is not one number or one a stage, in (0, 1] and not increasing.
+        """
+        changed = copy.deepcopy(self.config)
+        changed.keep_ratio = keep_ratio
+        changed.check_reduction()
+        self.config.keep_ratio = keep_ratio
+        self.encoder.reducer.keep_ratios = self.config.stage_keep_ratios
+
     def token_counts(self, image_size: int | tuple[int, int] | None = None) -> list[int]:
         """Patch tokens after each decision, at inference, for one image of `image_size` pixels (`None`: config's)."""
         down, across = grid_size(self.config, image_size)
@@ -143,7 +158,7 @@ class DynamicViTPreTrainedModel(ViTPreTrainedModel):
         classifier = getattr(self, "classifier", None)
         num_outputs = classifier.out_features if isinstance(classifier, nn.Linear) else 0
         vit = vit_multiply_adds(self.config, down * across, counts, self.encoder.num_prefix, num_outputs)
-        return vit + reducer.multiply_adds(down * across)
+        return vit + reducer.multiply_adds(down * across, self.encoder.num_prefix)
 
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
@@ -206,6 +221,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             last_hidden_state=last_hidden_state,
             pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
+            owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
             decisions=self._training_records(tokens.decisions),
         )
 
@@ -267,6 +283,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             kept=outputs.kept,
+            owner=outputs.owner,
             decisions=outputs.decisions,
             last_hidden_state=tokens if self.training else None,
         )

@@ -61,6 +61,6 @@ class TokenReducer(nn.Module):
         """Patch tokens in the attention and in the MLP of each of the `depth` blocks, at inference."""
         return [(num_patches, num_patches)] * depth
 
-    def multiply_adds(self, num_patches: int) -> int:
-        """Multiply-adds that the method itself adds for one image."""
+    def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
+        """Multiply-adds that the method itself adds for one image, at inference."""
         return 0

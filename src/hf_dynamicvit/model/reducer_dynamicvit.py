@@ -62,6 +62,6 @@ class DynamicViTReducer(TokenReducer):
             counts.append((current, current))
         return counts
 
-    def multiply_adds(self, num_patches: int) -> int:
+    def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
         scored = [num_patches, *(keep_count(num_patches, ratio) for ratio in self.keep_ratios[:-1])]
         return sum(scored) * TokenScorePredictor.multiply_adds(self.width)

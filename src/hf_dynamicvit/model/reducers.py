@@ -3,8 +3,12 @@
 
 from .reducer import TokenReducer
 from .reducer_dynamicvit import DynamicViTReducer
+from .reducer_evit import EViTReducer
+from .reducer_topk import TopKReducer
 
 
 REDUCERS: dict[str, type[TokenReducer]] = {
     "dynamicvit": DynamicViTReducer,
+    "evit": EViTReducer,
+    "topk": TopKReducer,
 }

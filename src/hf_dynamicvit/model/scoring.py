@@ -17,6 +17,23 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=0.5)
 
 
+def class_attention(query: Tensor, key: Tensor, num_prefix: int, attended: Tensor | None = None) -> Tensor:
+    """Attention of the class token (token 0) to each patch token, mean over heads: `[B, N]` float32.
+
+    The softmax runs over all tokens; the prefix columns are left out afterwards, without renormalising. It is one row
+    of each head's attention matrix: no method needs the others, nor eager attention.
+
+    Args:
+        query, key: `[B, H, T, d]`.
+        num_prefix: P, with T = P + N.
+        attended: `[B, T]` bool, the user's attention mask, or `None`.
+    """
+    logits = (query[:, :, :1] @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5  # [B, H, 1, T]
+    if attended is not None:
+        logits = logits.masked_fill(~attended[:, None, None, :], torch.finfo(logits.dtype).min)
+    return logits.softmax(dim=-1)[:, :, 0, num_prefix:].mean(dim=1)
+
+
 class TokenScorePredictor(nn.Module):
     """Learned keep/drop scores from each token and the mean of the tokens still alive (DynamicViT, section 3.2).
 

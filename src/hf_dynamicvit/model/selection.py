@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """SELECT: which patch tokens go on."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,27 @@ def top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> Tensor:
     if attended is not None:
         scores = scores.masked_fill(~attended, -torch.inf)
     return scores.topk(count, dim=1).indices
+
+
+def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 0) -> list[int]:
+    """Tokens to keep at each stage when each keeps `ceil(rate * current)`, as Top-K and EViT do.
+
+    The rate of a stage is its fraction of the original patches over that of the stage before; `extra` tokens (EViT's
+    fused one) join after every stage that drops something and count at the next. Rates are decimal fractions that
+    binary ones only come close to, hence the rounding before `ceil`.
+    """
+    counts, current, previous = [], num_patches, 1.0
+    for ratio in keep_ratios:
+        count = math.ceil(round(ratio / previous * current, 6))
+        counts.append(count)
+        current, previous = count + (extra if count < current else 0), ratio
+    return counts
+
+
+def split_top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Positions `[B, count]` of the highest `scores` `[B, N]`, best first, and `[B, N - count]` of the rest."""
+    order = top_k(scores, scores.shape[1], attended)
+    return order[:, :count], order[:, count:]
 
 
 def gumbel_keep(log_probs: Tensor, tau: float) -> Tensor:

@@ -15,12 +15,15 @@ class Decision:
         layer: 0-based index of the block at which the decision was taken.
         keep_ratio: fraction of the original patches that the configuration asks for.
         kept: `[B, num_patches]` bool over the original patch grid (row-major).
-        mask: `[B, N]` float, the cumulative keep decision of each patch token with its gradient. Training only.
+        owner: `[B, num_patches]` int64, the patch token that speaks for each original patch afterwards, -1 for none.
+        mask: `[B, N]` float, the cumulative keep decision of each patch token with its gradient; only in the training
+            of methods that mask.
     """
 
     layer: int
     keep_ratio: float
     kept: Tensor
+    owner: Tensor
     mask: Tensor | None = None
 
 
@@ -80,11 +83,28 @@ class Tokens:
         owner = moved.gather(1, self.owner.where(self.owner >= 0, moved.shape[1] - 1))
         return replace(self, hidden=hidden, attention_mask=attention_mask, owner=owner)
 
-    def drop(self, index: Tensor, layer: int, keep_ratio: float) -> "Tokens":
-        """Really drop every patch token that is not in `index` `[B, K]` and record the decision (inference)."""
+    def drop(self, index: Tensor, layer: int, keep_ratio: float, fused: Tensor | None = None) -> "Tokens":
+        """Really drop every patch token that is not in `index` `[B, K]`, and record the decision.
+
+        `fused` `[B, 1, D]`, if given, joins as the last token and speaks for all that was dropped.
+        """
         # Keeping everything must cost nothing and change nothing, not even the order.
         tokens = self if index.shape[1] == self.patches.shape[1] else self.gather(index)
-        return replace(tokens, decisions=(*self.decisions, Decision(layer, keep_ratio, kept=tokens.owner >= 0)))
+        kept = tokens.owner >= 0
+        if self.decisions:  # a patch that is gone stays gone, also where a fused token speaks for it
+            kept = kept & self.decisions[-1].kept
+        if fused is not None:
+            tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0))
+        decision = Decision(layer, keep_ratio, kept, tokens.owner)
+        return replace(tokens, decisions=(*self.decisions, decision))
+
+    def append(self, token: Tensor, patches: Tensor) -> "Tokens":
+        """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool."""
+        owner = self.owner.masked_fill(patches, self.patches.shape[1])
+        attention_mask = self.attention_mask
+        if attention_mask is not None:
+            attention_mask = torch.cat((attention_mask, attention_mask.new_ones(len(token), 1)), dim=1)
+        return replace(self, hidden=torch.cat((self.hidden, token), 1), owner=owner, attention_mask=attention_mask)
 
     def mask_out(self, keep: Tensor, layer: int, keep_ratio: float) -> "Tokens":
         """Cut the patch tokens with `keep` 0 off from the others' attention and record the decision (training).
@@ -95,4 +115,5 @@ class Tokens:
         previous = self.mask if self.mask is not None or self.attended is None else self.attended.to(keep.dtype)
         mask = keep if previous is None else keep * previous
         kept = mask.detach().gather(1, self.owner) > 0.5
-        return replace(self, mask=mask, decisions=(*self.decisions, Decision(layer, keep_ratio, kept, mask)))
+        decision = Decision(layer, keep_ratio, kept, self.owner, mask)
+        return replace(self, mask=mask, decisions=(*self.decisions, decision))

@@ -10,27 +10,13 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedModel,
     Trainer,
-    TrainerCallback,
     ViTForImageClassification,
 )
 
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from .arguments import DynamicViTTrainingArguments
+from .callbacks import FreezeBackbone
 from .losses import class_distillation_loss, classification_loss, token_distillation_loss
-
-
-class FreezeBackbone(TrainerCallback):
-    """Holds the learning rate of the backbone's parameter groups at 0 in the first epochs, as published."""
-
-    def on_step_begin(self, args, state, control, *, optimizer, **kwargs):
-        if args.freeze_backbone_epochs is None:
-            frozen = state.global_step < state.max_steps / 6
-        else:
-            frozen = state.epoch < args.freeze_backbone_epochs
-        if frozen:  # the scheduler sets the rate anew after every step
-            for group in optimizer.param_groups:
-                if group.get("backbone"):  # an optimizer of the user's own has no such group
-                    group["lr"] = 0.0
 
 
 class DynamicViTTrainer(Trainer):
@@ -115,10 +101,10 @@ class DynamicViTTrainer(Trainer):
             if self.args.class_distill_weight:
                 terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
             if teacher_features is not None and self.args.token_distill_weight:
-                features = outputs.last_hidden_state[:, student.vit.num_prefix :]
-                teacher_features = teacher_features[:, student.vit.num_prefix :]
+                decision, num_prefix = outputs.decisions[-1], student.vit.num_prefix
+                features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
                 terms["token_distill"] = token_distillation_loss(
-                    features, teacher_features, outputs.decisions[-1].kept
+                    features, teacher_features[:, num_prefix:], decision.kept
                 )
         return terms
 
@@ -177,6 +163,11 @@ def parameter_groups(model: nn.Module, args: DynamicViTTrainingArguments) -> lis
         }
         for key in sorted(groups)  # the reducer first: its rate is the one that is logged
     ]
+
+
+def on_the_grid(features: Tensor, owner: Tensor) -> Tensor:
+    """Features of live tokens `[B, N, D]` at the patches they speak for: `[B, num_patches, D]`."""
+    return features.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, features.shape[-1]))
 
 
 def _load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForImageClassification):

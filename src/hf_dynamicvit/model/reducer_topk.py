@@ -1,0 +1,56 @@
+# Copyright 2026 The hf_dynamicvit authors. Top-K: the baseline of EViT (ICLR 2022), https://arxiv.org/abs/2202.07800
+"""Top-K: the patches to which the class token attends least are dropped. No parameters; training as inference."""
+
+from torch import Tensor
+from transformers.models.vit.configuration_vit import ViTConfig
+
+from .reducer import TokenReducer
+from .scoring import class_attention
+from .selection import compounding_counts, split_top_k
+from .tokens import Tokens
+
+
+class TopKReducer(TokenReducer):
+    """In each of `config.stage_layers`, between attention and MLP, keep `ceil(rate * current)` patch tokens.
+
+    `keep_ratio=0.7` keeps 0.7 of the tokens that enter each stage; a list gives fractions of the original patches, and
+    the rate of a stage is its fraction over the one before.
+    """
+
+    num_fused = 0
+
+    def __init__(self, config: ViTConfig):
+        super().__init__(config)
+        self.width = config.hidden_size
+
+    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
+        if layer not in self.layers:
+            return tokens
+        stage = self.layers.index(layer)
+        # SCORE
+        scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask)
+        # SELECT
+        count = compounding_counts(tokens.num_patches, self.keep_ratios, self.num_fused)[stage]
+        kept, rest = split_top_k(scores, count, tokens.attended)
+        # REST
+        fused = self.fuse(tokens, scores, rest) if rest.shape[1] else None
+        return tokens.drop(kept, layer, self.keep_ratios[stage], fused)
+
+    def fuse(self, tokens: Tokens, scores: Tensor, rest: Tensor) -> Tensor | None:
+        """The token `[B, 1, D]` that speaks for the dropped ones at `rest` `[B, R]`; here none."""
+        return None
+
+    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
+        kept = compounding_counts(num_patches, self.keep_ratios, self.num_fused)
+        counts, current = [], num_patches
+        for layer in range(depth):
+            entering = current
+            if layer in self.layers:
+                count = kept[self.layers.index(layer)]
+                current = count + (self.num_fused if count < entering else 0)
+            counts.append((entering, current))
+        return counts
+
+    def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
+        counts = self.token_counts(num_patches, self.layers[-1] + 1)
+        return sum(self.width * (counts[layer][0] + num_prefix) for layer in self.layers)

@@ -1,0 +1,69 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Schedules of the keep ratio."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from test_trainer import ToyData, arguments
+from toys import toy_images, toy_model
+from transformers import TrainerCallback
+
+from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer
+from hf_dynamicvit.training.callbacks import KeepRatioWarmup
+
+
+@pytest.mark.parametrize(
+    "epoch, rate", [(0, 1.0), (10, 1.0), (35, 0.956), (60, 0.85), (85, 0.744), (110, 0.7), (200, 0.7)]
+)
+def test_published_schedule(epoch, rate):
+    warmup = KeepRatioWarmup(epochs=100, start_epoch=10)
+    assert 1 - 0.3 * warmup.dropped_fraction(epoch) == pytest.approx(rate, abs=5e-4)
+
+
+@pytest.mark.parametrize("keep_ratio", [0.5, [0.8, 0.6, 0.4]])
+def test_ratio_falls_in_training_and_checkpoints_have_the_target(tmp_path, keep_ratio):
+    model, seen = toy_model(reducer="evit", keep_ratio=keep_ratio), []
+    target = model.config.stage_keep_ratios
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, args, state, control, model, **kwargs):
+            seen.append(model.vit.reducer.keep_ratios)
+            assert model.config.keep_ratio == keep_ratio
+
+        def on_evaluate(self, args, state, control, model, **kwargs):
+            assert model.vit.reducer.keep_ratios == target
+
+    trainer = DynamicViTTrainer(
+        model,
+        arguments(tmp_path, max_steps=8, save_steps=2, eval_strategy="steps", eval_steps=2),
+        teacher=None,
+        train_dataset=ToyData(),
+        eval_dataset=ToyData(4),
+        callbacks=[KeepRatioWarmup(epochs=1), Watch()],
+    )
+    trainer.train()
+    assert seen[0] == [1.0, 1.0, 1.0] and seen[4:] == [pytest.approx(target)] * 4
+    assert all(earlier > later for earlier, later in pairwise(seen[:5]))
+    saved = DynamicViTForImageClassification.from_pretrained(tmp_path / "checkpoint-2")
+    assert saved.config.keep_ratio == keep_ratio
+
+
+@pytest.mark.parametrize("epochs", [-1.0, float("nan")])
+def test_bad_epochs_are_named(epochs):
+    with pytest.raises(ValueError, match=f"epochs is {epochs}"):
+        KeepRatioWarmup(epochs)
+
+
+def test_set_keep_ratio(reducer):
+    model = toy_model(reducer=reducer, keep_ratio=0.9)
+    for keep_ratio in (0.5, [0.9, 0.4, 0.3], 1.0):
+        model.set_keep_ratio(keep_ratio)
+        expected = toy_model(reducer=reducer, keep_ratio=keep_ratio)
+        assert model.token_counts() == expected.token_counts()
+        assert torch.equal(model(toy_images()).logits, expected(toy_images()).logits)
+        assert model.config.keep_ratio == keep_ratio
+    for wrong in (1.5, [0.5], 0):
+        with pytest.raises(ValueError, match="keep_ratio"):
+            model.set_keep_ratio(wrong)
+    assert model.config.keep_ratio == 1.0 and model(toy_images()).kept.all()
