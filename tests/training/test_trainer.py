@@ -16,6 +16,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
 from hf_dynamicvit.training.losses import class_distillation_loss, classification_loss, token_distillation_loss
 from hf_dynamicvit.training.metrics import Accuracy, compute_accuracy
+from hf_dynamicvit.training.trainer import DENSE_COPY
 
 
 class ToyData(torch.utils.data.Dataset):
@@ -44,7 +45,7 @@ def arguments(folder, **overrides):
     return DynamicViTTrainingArguments(str(folder), **(settings | overrides))
 
 
-def trainer_for(folder, model=None, teacher="dense", **overrides):
+def trainer_for(folder, model=None, teacher=DENSE_COPY, options=None, **overrides):
     return DynamicViTTrainer(
         toy_model() if model is None else model,
         arguments(folder, **overrides),
@@ -52,6 +53,7 @@ def trainer_for(folder, model=None, teacher="dense", **overrides):
         train_dataset=ToyData(),
         eval_dataset=ToyData(10),
         compute_metrics=compute_accuracy,
+        **(options or {}),
     )
 
 
@@ -346,6 +348,99 @@ def test_other_models_and_arguments_are_refused(tmp_path):
         DynamicViTTrainer(toy_dense(), arguments(tmp_path))
     with pytest.raises(ValueError, match="DynamicViTTrainingArguments"):
         DynamicViTTrainer(toy_model(), TrainingArguments(str(tmp_path)))
+
+
+def test_float_labels_need_a_problem_type(tmp_path):
+    """Soft labels of mixup would silently become multi-label targets, and the configuration with them."""
+    trainer = trainer_for(tmp_path)
+    with pytest.raises(ValueError, match=r"torch\.float32 and config\.problem_type is None"):
+        trainer.compute_loss(trainer.model.train(), {"pixel_values": toy_images(), "labels": torch.rand(3, 5)})
+    assert trainer.model.config.problem_type is None
+
+
+def test_regression_of_one_value(tmp_path):
+    model = toy_model(num_labels=1)
+    with pytest.raises(ValueError, match=r"'regression'.*class_distill_weight=0"):
+        trainer_for(tmp_path, model)
+    trainer = trainer_for(tmp_path, model, class_distill_weight=0.0)
+    batch = {"pixel_values": toy_images(), "labels": torch.rand(3)}
+    assert trainer.compute_loss(model.train(), batch).isfinite()
+
+
+def test_compute_loss_func_replaces_the_classification_loss(tmp_path):
+    def distance(outputs, labels, num_items_in_batch):
+        assert num_items_in_batch is None
+        return (outputs.logits.sum(-1) - labels).abs().mean()
+
+    trainer = trainer_for(tmp_path, options={"compute_loss_func": distance})
+    torch.manual_seed(0)
+    batch = {"pixel_values": toy_images(), "labels": torch.tensor([0, 1, 2])}
+    trainer.compute_loss(trainer.model.train(), batch)
+    torch.manual_seed(0)
+    expected = distance(trainer.model(batch["pixel_values"]), batch["labels"], None)
+    assert trainer._sums["loss_classification"] == pytest.approx(expected.item())
+    trainer.train()
+
+
+def test_labels_and_geometry_are_compared_by_meaning(tmp_path):
+    names = dict(enumerate("abcde"))
+    teacher = toy_dense(id2label=dict(reversed(names.items())), image_size=[32, 32], patch_size=[4, 4])
+    trainer_for(tmp_path, toy_model(id2label=names), teacher=teacher)
+
+
+@pytest.mark.parametrize("teacher", [5, torch.nn.Linear(2, 2)])
+def test_a_teacher_of_another_kind_is_refused(tmp_path, teacher):
+    with pytest.raises(ValueError, match="teacher is a"):
+        trainer_for(tmp_path, teacher=teacher)
+
+
+def test_the_student_cannot_teach_itself(tmp_path):
+    model = toy_model()
+    with pytest.raises(ValueError, match="the student itself"):
+        trainer_for(tmp_path, model, teacher=model, token_distill_weight=0.0)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_the_teacher_sees_what_the_student_sees_in_eval_mode(tmp_path):
+    dropout = {"hidden_dropout_prob": 0.5}
+    teacher = toy_dense(seed=3, **dropout).train()
+    trainer = trainer_for(tmp_path, toy_model(**dropout), teacher=teacher)
+    mask = torch.ones(3, 37, dtype=torch.bool)
+    mask[:, 20:] = False
+    inputs = {"pixel_values": toy_images(3, 24, 24), "interpolate_pos_encoding": True, "attention_mask": mask}
+    outputs = trainer.model.train()(**inputs)
+    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), inputs)
+    expected = toy_dense(seed=3, **dropout)(**inputs).logits
+    assert_close(terms["class_distill"], class_distillation_loss(outputs.logits, expected))
+
+
+def test_several_gpus_in_one_process_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(DynamicViTTrainingArguments, "n_gpu", 2)
+    with pytest.raises(ValueError, match="2 GPUs in one process"):
+        trainer_for(tmp_path)
+
+
+def test_own_optimizer_is_said_to_go_without_the_two_rates(tmp_path, caplog, monkeypatch):
+    from transformers.utils import logging
+
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    model = toy_model()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    trainer = trainer_for(tmp_path, model, options={"optimizers": (optimizer, None)}, freeze_backbone_epochs=9.0)
+    assert "backbone_lr_scale" in caplog.text
+    trainer.train()
+
+
+def test_a_second_training_logs_only_its_own_terms(tmp_path):
+    trainer = trainer_for(tmp_path, max_steps=3)  # the third step is not logged
+    trainer.train()
+    assert trainer._count == 1
+    trainer.train()
+    totals = []
+    for entry in [entry for entry in trainer.state.log_history if "loss" in entry]:
+        total = entry["loss_classification"] + 2 * entry["loss_ratio"]
+        totals.append((entry["loss"], total + 0.5 * entry["loss_class_distill"] + 0.5 * entry["loss_token_distill"]))
+    assert all(loss == pytest.approx(total, rel=1e-4) for loss, total in totals)
 
 
 def test_training_without_labels_is_refused(tmp_path):

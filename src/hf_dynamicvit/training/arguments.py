@@ -15,7 +15,9 @@ class DynamicViTTrainingArguments(TrainingArguments):
     """
 
     classification_weight: float = field(default=1.0, metadata={"help": "Weight of the classification loss."})
-    ratio_weight: float = field(default=2.0, metadata={"help": "Weight of the keep-ratio loss."})
+    ratio_weight: float = field(
+        default=2.0, metadata={"help": "Weight of the reducer's own loss, for DynamicViT the keep ratio."}
+    )
     class_distill_weight: float = field(default=0.5, metadata={"help": "Weight of KL to the teacher's class logits."})
     token_distill_weight: float = field(
         default=0.5, metadata={"help": "Weight of the MSE to the teacher's patch features, on the tokens kept."}

@@ -8,15 +8,24 @@ import torch
 from torch import Tensor, nn
 from transformers import (
     AutoModelForImageClassification,
+    PreTrainedConfig,
     PreTrainedModel,
     Trainer,
     ViTForImageClassification,
 )
+from transformers.utils import logging
 
+from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from .arguments import DynamicViTTrainingArguments
 from .callbacks import FreezeBackbone
 from .losses import class_distillation_loss, classification_loss, token_distillation_loss
+
+
+logger = logging.get_logger("transformers.hf_dynamicvit")
+
+# The default teacher; not a name that a folder or a Hub repository has.
+DENSE_COPY = "dense copy of the student"
 
 
 class DynamicViTTrainer(Trainer):
@@ -30,13 +39,15 @@ class DynamicViTTrainer(Trainer):
     Args:
         model: the student.
         args: [`DynamicViTTrainingArguments`].
-        teacher: `"dense"` (default, as published) is a frozen dense copy of the weights the student starts from; a
-            model or a checkpoint name is any image classifier with the same labels; `None` turns distillation off.
-        **kwargs: as for [`Trainer`].
+        teacher: `DENSE_COPY` (default, as published) is a frozen dense copy of the weights that `model` has now, so
+            hand in the model you start from, also when resuming. A model (it is frozen and put in eval mode) or the
+            name of a checkpoint: any image classifier with the same labels. `None` turns distillation off.
+        **kwargs: as for [`Trainer`], except `model_init`. A `compute_loss_func` replaces the classification loss; it
+            must return the mean over the batch.
 
     Raises:
         ValueError: the teacher's labels are not the student's, or it has no patch features to compare while
-            `token_distill_weight` is not 0.
+            `token_distill_weight` is not 0; several GPUs in one process.
     """
 
     args: DynamicViTTrainingArguments
@@ -48,7 +59,7 @@ class DynamicViTTrainer(Trainer):
         model: DynamicViTForImageClassification,
         args: DynamicViTTrainingArguments,
         *,
-        teacher: PreTrainedModel | str | None = "dense",
+        teacher: PreTrainedModel | str | None = DENSE_COPY,
         **kwargs: Any,
     ):
         if not isinstance(args, DynamicViTTrainingArguments):
@@ -56,6 +67,11 @@ class DynamicViTTrainer(Trainer):
         if not isinstance(model, DynamicViTForImageClassification):
             raise ValueError(
                 f"model is a {type(model).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
+            )
+        if args.n_gpu > 1:  # nn.DataParallel cannot gather the records of the decisions
+            raise ValueError(
+                f"{args.n_gpu} GPUs in one process; start one process each (torchrun or accelerate launch), or show "
+                "one GPU only (CUDA_VISIBLE_DEVICES=0)."
             )
         teacher = _load_teacher(teacher, model)
         if teacher is not None:
@@ -65,8 +81,16 @@ class DynamicViTTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
-        self._terms: dict[str, list[Tensor]] = defaultdict(list)
+        # what is logged next: the sum over the batches since the last log, and how many they were
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
         self.add_callback(FreezeBackbone())
+        if self.optimizer is not None:
+            logger.warning("optimizers= is given: backbone_lr_scale and freeze_backbone_epochs have no effect on it.")
+
+    def train(self, *args, **kwargs):
+        self._sums, self._count = {}, 0
+        return super().train(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if not model.training:
@@ -79,15 +103,17 @@ class DynamicViTTrainer(Trainer):
         terms = self.loss_terms(outputs, labels, inputs)
         weights = {
             "classification": self.args.classification_weight,
-            "ratio": self.args.ratio_weight,
             "class_distill": self.args.class_distill_weight,
             "token_distill": self.args.token_distill_weight,
         }
-        loss = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
-        for name, term in terms.items():
-            self._terms[f"loss_{name}"].append(term.detach())
+        # the reducer's own terms share one weight
+        weighted = [weights.get(name, self.args.ratio_weight) * term for name, term in terms.items()]
+        logged = {f"loss_{name}": term.detach().float() for name, term in terms.items()}
         for stage, fraction in enumerate(outputs.kept.float().mean(dim=(0, 2)), start=1):
-            self._terms[f"kept_stage_{stage}"].append(fraction)
+            logged[f"kept_stage_{stage}"] = fraction
+        self._sums = {name: value + self._sums.get(name, 0.0) for name, value in logged.items()}
+        self._count += 1
+        loss = torch.stack(weighted).sum()
         return (loss, outputs) if return_outputs else loss
 
     def loss_terms(self, outputs, labels: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
@@ -110,14 +136,16 @@ class DynamicViTTrainer(Trainer):
 
     def _classification(self, student, outputs, labels: Tensor) -> Tensor:
         if self.compute_loss_func is not None:
-            return self.compute_loss_func(outputs, labels)
-        problem_type = student.config.problem_type
-        integral = not labels.is_floating_point()
-        if problem_type == "single_label_classification" or (
-            problem_type is None and integral and student.num_labels > 1
-        ):
+            return self.compute_loss_func(outputs, labels, num_items_in_batch=None)
+        config = student.config
+        if problem_type(config) == "single_label_classification":
+            if labels.is_floating_point() and config.problem_type is None:
+                raise ValueError(
+                    f"labels are {labels.dtype} and config.problem_type is None; set it to "
+                    "'single_label_classification' (soft labels), 'multi_label_classification' or 'regression'."
+                )
             return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
-        return student.loss_function(labels, outputs.logits, student.config)
+        return student.loss_function(labels, outputs.logits, config)
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -132,14 +160,13 @@ class DynamicViTTrainer(Trainer):
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._terms:
+        if "loss" in logs and self._count:
             # Every process logs at the same step and holds the same names, so the collective is safe here.
-            names = sorted(self._terms)
-            sums = torch.stack([torch.stack(self._terms[name]).float().sum() for name in names])
-            counts = sums.new_tensor([len(self._terms[name]) for name in names])
-            sums, counts = self.accelerator.reduce(torch.stack((sums, counts)), reduction="sum")
+            names = sorted(self._sums)
+            sums = torch.stack([self._sums[name] for name in names])
+            sums, counts = self.accelerator.reduce(torch.stack((sums, torch.full_like(sums, self._count))), "sum")
             logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
-            self._terms.clear()
+            self._sums, self._count = {}, 0
         super().log(logs, start_time)
 
 
@@ -170,9 +197,22 @@ def on_the_grid(features: Tensor, owner: Tensor) -> Tensor:
     return features.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, features.shape[-1]))
 
 
+def problem_type(config: PreTrainedConfig) -> str:
+    """`config.problem_type`; where it is `None`, regression for one label and one class of several otherwise."""
+    if config.problem_type is not None:
+        return config.problem_type
+    return "regression" if config.num_labels == 1 else "single_label_classification"
+
+
 def _load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForImageClassification):
+    if teacher is student:
+        raise ValueError("The teacher is the student itself; the default is a frozen dense copy of it.")
+    if teacher == DENSE_COPY:
+        return student.to_dense()
     if isinstance(teacher, str):
-        return student.to_dense() if teacher == "dense" else AutoModelForImageClassification.from_pretrained(teacher)
+        return AutoModelForImageClassification.from_pretrained(teacher)
+    if teacher is not None and not isinstance(teacher, PreTrainedModel):
+        raise ValueError(f"teacher is a {type(teacher).__name__}; it must be a PreTrainedModel, a name or None.")
     return teacher
 
 
@@ -197,24 +237,31 @@ def check_teacher(
     ours, theirs = student.config, teacher.config
     if theirs.num_labels != ours.num_labels:
         raise ValueError(f"The teacher has {theirs.num_labels} labels, the student {ours.num_labels}.")
-    pairs = zip((ours.id2label or {}).values(), (theirs.id2label or {}).values(), strict=True)
+    own, their = label_names(ours), label_names(theirs)
     differing = [
-        f"{index}: {name!r} instead of {own!r}"
-        for index, (own, name) in enumerate(pairs)
-        if own != name and "LABEL_" not in own + name  # unnamed on one side
+        f"{index}: {their[index]!r} instead of {name!r}"
+        for index, name in own.items()
+        if name != their[index] and "LABEL_" not in name + their[index]  # unnamed on one side
     ]
     if differing:
         raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
-    if args.class_distill_weight and ours.problem_type not in (None, "single_label_classification"):
+    if args.class_distill_weight and problem_type(ours) != "single_label_classification":
         raise ValueError(
-            f"problem_type is {ours.problem_type!r}: distilling class logits compares one distribution over classes; "
+            f"problem_type is {problem_type(ours)!r}: distilling class logits compares one distribution over classes; "
             "set class_distill_weight=0."
         )
-    if not args.token_distill_weight:
-        return
-    same = ("hidden_size", "image_size", "patch_size")
-    if not _has_patch_features(teacher) or any(getattr(ours, key) != getattr(theirs, key) for key in same):
+    if args.token_distill_weight and not (_has_patch_features(teacher) and geometry(ours) == geometry(theirs)):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
-            f"ViT of the same {', '.join(same)} has); set token_distill_weight=0."
+            "ViT of the same width, image size and patch size has); set token_distill_weight=0."
         )
+
+
+def label_names(config: PreTrainedConfig) -> dict[int, str]:
+    """`config.id2label`, in the order of the classes."""
+    return {int(index): name for index, name in (config.id2label or {}).items()}
+
+
+def geometry(config: Any) -> tuple:
+    """What two ViTs must share for their patch features to be comparable."""
+    return config.hidden_size, as_pair(config.image_size), as_pair(config.patch_size)
