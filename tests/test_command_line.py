@@ -39,12 +39,27 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     """Every step of the main job, with fewer epochs."""
     monkeypatch.setattr(quickstart, "DENSE_EPOCHS", 1)
     monkeypatch.setattr(quickstart, "SPARSE_EPOCHS", 1)
+    reloaded, trainers = [], []
+    check, build = quickstart.check_reload, quickstart.DynamicViTTrainer
+    monkeypatch.setattr(quickstart, "check_reload", lambda *args: reloaded.append(check(*args)))
+    monkeypatch.setattr(
+        quickstart, "DynamicViTTrainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[-1]
+    )
     output = tmp_path / "quickstart"
     assert main(["quickstart", "--output", str(output), "--seed", "3"]) == 0
     text = (output / "report.md").read_text()
     assert "| dense |" in text and "| sparse |" in text and "Seed 3" in text
     table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
     assert table in capsys.readouterr().out
+    assert len(reloaded) == 1 and trainers[0].teacher is not None
+    data = quickstart.load_digits_dataset(3)["test"]
+    for name in ("dense", "sparse"):
+        model = AutoModelForImageClassification.from_pretrained(output / name).eval()
+        processor = AutoImageProcessor.from_pretrained(output / name, backend="pil")
+        pixels = processor([picture.convert("RGB") for picture in data["image"]], return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            right = model(pixels).logits.argmax(-1) == torch.tensor(data["label"])
+        assert f"| {name} | {right.float().mean().item():.1%} |" in text
     sheet = Image.open(output / "kept.png")
     assert sheet.size == (4 * 100 + 4, 8 * 100 + 4)
     model = AutoModelForImageClassification.from_pretrained(output / "sparse")

@@ -16,7 +16,7 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, or 1 after a mistake of the user's, said in one line."""
+    """Run one command. Returns the exit status: 0, or 1 where input or disk do not allow it, said in one line."""
     parser = argparse.ArgumentParser(prog="hf-dynamicvit", description="Vision transformers that drop tokens.")
     parser.add_argument("--version", action="version", version=f"hf-dynamicvit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         args.run(args)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"hf-dynamicvit {args.command}: {error}", file=sys.stderr)
         return 1
     return 0

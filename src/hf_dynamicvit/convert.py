@@ -17,13 +17,14 @@ from transformers import DeiTImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .model.configuration_dynamicvit import DynamicViTConfig
+from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 
 
 # Families whose files are recognised by a key of theirs and refused by name.
 REFUSED = {
     "LV-ViT": r"^(aux_head\.|patch_embed\.conv1\.)",
-    "Swin": r"relative_position_bias_table$",
+    "Swin": r"(relative_position_bias_table$|^layers\.\d+\.blocks\.)",
     "ConvNeXt": r"^(downsample_layers\.|stages\.\d+\.\d+\.dwconv\.)",
     "DeiT with distillation token": r"^(dist_token|head_dist\.)",
 }
@@ -66,12 +67,22 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
         else:
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as tensors: {error}") from error
+    except pickle.UnpicklingError as error:
+        # torch's own message goes on to advise loading without the restriction
+        refused = re.search(r"GLOBAL ([\w.]+)", str(error))
+        reason = f"it holds {refused[1]}" if refused else "it is damaged or of another kind"
+        raise ValueError(
+            f"{path} is not read: {reason}. Only tensors, plain containers and argparse.Namespace are unpickled."
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not read: it is damaged or of another kind ({type(error).__name__}).") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError(f"{path} holds no state dict, neither plain nor under 'model'.")
+    unusable = [name for name, v in content.items() if not v.is_floating_point() or not v.isfinite().all()]
+    if unusable:
+        raise ValueError(f"{path} has tensors that are not finite floating-point numbers: {', '.join(unusable)}.")
     return content
 
 
@@ -79,7 +90,7 @@ def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published (timm-style) keys -> ours; `qkv` is split in thirds. Unknown keys stay as they are."""
     split: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():
-        if ".attn.qkv." in name:
+        if ".attn.qkv." in name and tensor.ndim and len(tensor) % 3 == 0:
             for part, third in zip("qkv", tensor.chunk(3), strict=True):
                 split[name.replace(".qkv.", f".{part}.")] = third.clone()
         else:
@@ -116,10 +127,13 @@ def infer_config(
     for family, pattern in REFUSED.items():
         if any(re.search(pattern, name) for name in state_dict):
             raise ValueError(f"This is a {family} checkpoint, which hf_dynamicvit does not support; ViT and DeiT are.")
-    needed = ["pos_embed", "patch_embed.proj.weight", "blocks.0.mlp.fc1.weight", "head.weight"]
-    missing = [name for name in needed if name not in state_dict]
-    if missing:
-        raise ValueError(f"Not a timm-style ViT checkpoint: {', '.join(missing)} missing.")
+    needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2, "head.weight": 2}
+    wrong = [name for name, ndim in needed.items() if name not in state_dict or state_dict[name].ndim != ndim]
+    blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state_dict if name.startswith("blocks.")]
+    if wrong or not all(blocks):
+        raise ValueError(
+            f"Not a timm-style ViT checkpoint: {', '.join(wrong) or 'a block without a number'} missing or mis-shaped."
+        )
     width, channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
     num_patches = state_dict["pos_embed"].shape[1] - 1
     if image_size is None:
@@ -137,7 +151,7 @@ def infer_config(
     names = label_names or [f"LABEL_{index}" for index in range(num_labels)]
     return DynamicViTConfig(
         hidden_size=width,
-        num_hidden_layers=1 + max(int(name.split(".")[1]) for name in state_dict if name.startswith("blocks.")),
+        num_hidden_layers=1 + max(int(block[1]) for block in blocks if block),
         num_attention_heads=num_attention_heads,
         intermediate_size=state_dict["blocks.0.mlp.fc1.weight"].shape[0],
         num_channels=channels,
@@ -188,8 +202,19 @@ def save_whole(model: DynamicViTForImageClassification, processor: Any, output: 
 
 
 def check_output(output: Path) -> None:
+    """Refuse a folder that is not new or empty, before anything is written.
+
+    Raises:
+        ValueError: `output` exists with something in it, is the working folder, or cannot be a folder.
+    """
+    output = output.resolve()
+    if output == Path.cwd():
+        raise ValueError(f"{output} is the working folder; give a new or an empty one.")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"{output} exists already; give a new or an empty folder.")
+    files = [parent for parent in output.parents if parent.exists() and not parent.is_dir()]
+    if files:
+        raise ValueError(f"{output} cannot be a folder: {files[0]} is a file.")
 
 
 def read_label_names(path: str | Path) -> list[str]:
@@ -201,12 +226,28 @@ def read_label_names(path: str | Path) -> list[str]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError:
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    if isinstance(content, list) and all(isinstance(name, str) for name in content):
-        return content
-    if isinstance(content, dict) and set(content) == {str(index) for index in range(len(content))}:
-        return [str(content[str(index)]) for index in range(len(content))]
-    raise ValueError(f"{path} must hold a JSON list of names, a JSON object from index to name, or one name a line.")
+        content = None
+    if isinstance(content, dict):
+        if set(content) != {str(index) for index in range(len(content))}:
+            raise ValueError(f"{path} has the keys {', '.join(content)}; they must be 0 to {len(content) - 1}.")
+        content = [content[str(index)] for index in range(len(content))]
+    if isinstance(content, list):
+        return [str(name) for name in content]
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def published_processor(height: int, width: int) -> DeiTImageProcessorPil:
+    """The published evaluation: resize to 8/7, crop the centre; from 384 pixels on straight to size. ImageNet mean."""
+    straight = min(height, width) >= 384
+    larger = {"height": round(height * 8 / 7), "width": round(width * 8 / 7)}
+    size = {"shortest_edge": larger["height"]} if height == width else larger
+    return DeiTImageProcessorPil(
+        size={"height": height, "width": width} if straight else size,
+        do_center_crop=not straight,
+        crop_size={"height": height, "width": width},
+        image_mean=IMAGENET_DEFAULT_MEAN,
+        image_std=IMAGENET_DEFAULT_STD,
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -235,15 +276,7 @@ def main(args: argparse.Namespace) -> None:
         keep_ratio=args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio,
     )
     model = convert_state_dict(state_dict, config)
-    height, width = config.image_size if isinstance(config.image_size, list | tuple) else (config.image_size,) * 2
-    # The published evaluation: resize to 8/7 of the input, crop the centre, ImageNet mean and deviation.
-    larger = {"height": round(height * 8 / 7), "width": round(width * 8 / 7)}
-    processor = DeiTImageProcessorPil(
-        size={"shortest_edge": larger["height"]} if height == width else larger,
-        crop_size={"height": height, "width": width},
-        image_mean=IMAGENET_DEFAULT_MEAN,
-        image_std=IMAGENET_DEFAULT_STD,
-    )
+    processor = published_processor(*as_pair(config.image_size))
     save_whole(model, processor, args.output)
     heads = (
         "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"

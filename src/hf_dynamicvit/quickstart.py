@@ -7,6 +7,7 @@ distillation, evaluates both with tokens really dropped, and writes a report, a 
 
 import argparse
 import math
+import os
 import platform
 import time
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from .benchmark import images_per_second
+from .convert import check_output
 from .model.cost import grid_size, vit_multiply_adds
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .training.arguments import DynamicViTTrainingArguments
@@ -236,8 +238,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
-        raise ValueError(f"{args.output} exists already; give a new or an empty folder with --output.")
+    check_output(args.output)
+    # One device is enough; with several the Trainer would split each batch over all of them.
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     start = time.perf_counter()
     set_seed(args.seed)
     data = load_digits_dataset(args.seed)

@@ -64,6 +64,17 @@ def test_overrides_are_merged_before_validation(tmp_path):
         DynamicViTConfig.from_pretrained(tmp_path / "sparse", reducer_layers=[1])
 
 
+def test_other_layers_for_trained_predictors_are_said_aloud(tmp_path, caplog, monkeypatch):
+    from transformers.utils import logging
+
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    toy_config().save_pretrained(tmp_path)
+    DynamicViTConfig.from_pretrained(tmp_path, reducer_layers=[1, 2, 3])
+    assert "was made for" not in caplog.text
+    DynamicViTConfig.from_pretrained(tmp_path, reducer_layers=[0, 2, 3])
+    assert "reducer_layers is [0, 2, 3]; the checkpoint was made for [1, 2, 3]" in caplog.text
+
+
 def test_round_trip(tmp_path):
     config = toy_config(keep_ratio=[0.9, 0.5, 0.3], reducer_args={"tau": 0.5})
     config.save_pretrained(tmp_path)

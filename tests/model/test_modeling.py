@@ -208,6 +208,11 @@ def test_interpolation_from_a_grid_that_is_not_square():
     same = model.vit.embeddings.interpolate_pos_encoding(torch.zeros(1, 61, 32), 24, 40)
     assert same is model.vit.embeddings.position_embeddings
     assert model(toy_images(2, 40, 24), interpolate_pos_encoding=True).kept.shape[-1] == 60
+    # twice the size: each position lies between its old neighbours, so a ramp down the rows stays one
+    ramp = torch.arange(6.0)[:, None].expand(6, 10).reshape(1, 60, 1).expand(1, 60, 32)
+    model.vit.embeddings.position_embeddings.data[:, 1:] = ramp
+    larger = model.vit.embeddings.interpolate_pos_encoding(torch.zeros(1, 241, 32), 48, 80)[0, 1:].reshape(12, 20, 32)
+    assert (larger.diff(dim=0) > 0).all() and larger.diff(dim=1).abs().max() < 1e-5
 
 
 def test_hidden_states_and_attentions_under_eager():
@@ -275,6 +280,27 @@ def test_gradient_checkpointing_changes_nothing(reducer):
         assert_close(gradients[1][name], gradients[0][name], msg=lambda text, name=name: f"{name}: {text}")
 
 
+def test_a_frozen_predictor_is_no_mistake():
+    model = toy_model().train()
+    model.requires_grad_(False)
+    model.vit.reducer.predictors[2].requires_grad_(True)
+    outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]))
+    outputs.loss.backward()
+    assert model.vit.reducer.predictors[2].score[4].weight.grad.abs().max() > 0
+
+
+def test_a_dense_configuration_is_refused():
+    with pytest.raises(ValueError, match="config is a ViTConfig"):
+        DynamicViTForImageClassification(toy_dense().config)
+
+
+def test_predictor_scores_in_float32():
+    model = toy_model().to(torch.bfloat16)
+    log_probs = model.vit.reducer.predictors[0](torch.randn(2, 5, 32, dtype=torch.bfloat16))
+    assert log_probs.dtype == torch.float32
+    assert_close(log_probs.exp().sum(-1), torch.ones(2, 5))  # not the sum of half-precision numbers
+
+
 def test_reentrant_checkpointing_is_refused():
     model = toy_model().train()
     model.gradient_checkpointing_enable({"use_reentrant": True})
@@ -320,11 +346,31 @@ def test_attention_mask_goes_with_the_tokens(forced_decisions):
     inference = model(images, attention_mask=mask)
     assert_close(model(other, attention_mask=mask).logits, inference.logits, atol=1e-5, rtol=1e-5)
     assert inference.kept[:, 0, :29].all()
-    assert not inference.kept[:, 2, 29:].any()
+    assert not inference.kept[:, :, 29:].any()
     forced_decisions(inference.kept)
     training = model.train()(images, attention_mask=mask)
     assert_close(training.logits, inference.logits, atol=1e-5, rtol=1e-5)
     assert not training.kept[:, :, 29:].any()
+
+
+def test_masked_patches_are_neither_kept_nor_fused(reducer):
+    model = toy_model(reducer=reducer, keep_ratio=0.8)
+    mask = torch.ones(3, 1 + NUM_PATCHES, dtype=torch.bool)
+    mask[:, 30:] = False
+    images, other = toy_images(), toy_images()
+    other[..., 16:, :] = 9.0  # patches 32 and on
+    outputs = model(images, attention_mask=mask)
+    assert not outputs.kept[..., 29:].any()
+    assert_close(model(other, attention_mask=mask).logits, outputs.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_masking_everything_but_oneself_stays_finite():
+    """A user's mask that leaves a dropped token nothing at all."""
+    mask = torch.ones(3, 1 + NUM_PATCHES, dtype=torch.bool)
+    mask[:, 1:] = False
+    for training in (False, True):
+        outputs = toy_model().train(training)(toy_images(), attention_mask=mask)
+        assert outputs.logits.isfinite().all()
 
 
 @pytest.mark.parametrize("shape", [(3, NUM_PATCHES), (3, 1, 65, 65), (1, 65)])

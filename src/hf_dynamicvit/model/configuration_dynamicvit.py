@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from huggingface_hub.dataclasses import strict
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.utils import logging
 
 from .cost import grid_size
 from .reducers import REDUCERS
+
+
+logger = logging.get_logger(f"transformers.{__name__}")
 
 
 @strict
@@ -23,11 +27,13 @@ class DynamicViTConfig(ViTConfig):
             method choose from the depth, `[3, 6, 9]` of 12 for DynamicViT, and stays `None` in `config.json`.
         keep_ratio: how many patches are kept. A number r means r, r^2, r^3, ... after the successive stages, as in the
             DynamicViT paper; a list gives each stage's fraction of the *original* patches. In (0, 1], not increasing.
+            `model.set_keep_ratio` changes it on a model.
         reducer_args: the method's own options, the keyword arguments of its class.
         **kwargs: every field of `ViTConfig`.
 
     Raises:
         ValueError: a value is out of its range; the message names it and what is allowed.
+        StrictDataclassFieldValidationError: a value has another type, as in every configuration of Transformers.
     """
 
     model_type = "dynamicvit"
@@ -63,6 +69,11 @@ class DynamicViTConfig(ViTConfig):
         # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
         fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
+        layers = overrides.get("reducer_layers")
+        if "reducer" in config_dict and layers is not None:
+            trained = cls(**config_dict).stage_layers
+            if trained != list(layers):
+                logger.warning(f"reducer_layers is {list(layers)}; the checkpoint was made for {trained}.")
         return super().from_dict({**config_dict, **overrides}, **kwargs)
 
     @property

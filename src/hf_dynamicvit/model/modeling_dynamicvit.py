@@ -49,7 +49,8 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
     """Output of [`DynamicViTModel`].
 
     Attributes:
-        last_hidden_state: `[B, P + N, D]`, final-normed tokens; at inference N is what the last stage kept.
+        last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept, in the
+            order of its scores; `owner` says which patch is where.
         kept: `[B, S, num_patches]` bool over the original grid, the patches alive after each of the S decisions
             (`model.decision_layers`).
         owner: `[B, S, num_patches]` int64, which of the patch tokens speaks for each original patch, -1 for none.
@@ -121,6 +122,11 @@ class DynamicViTPreTrainedModel(ViTPreTrainedModel):
     base_model_prefix = "vit"
     _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer", "TokenScorePredictor"]
     _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
+
+    def __init__(self, config: DynamicViTConfig):
+        if not isinstance(config, DynamicViTConfig):
+            raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a DynamicViTConfig.")
+        ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
 
     @property
     def encoder(self) -> "DynamicViTModel":
@@ -229,7 +235,8 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         if not self.training:
             return None
         learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.reducer.parameters())
-        if learns and not all(d.mask.requires_grad for d in decisions if d.mask is not None):
+        masks = [decision.mask for decision in decisions if decision.mask is not None]
+        if learns and masks and not any(mask.requires_grad for mask in masks):
             raise ValueError(
                 "gradient checkpointing with use_reentrant=True cuts the keep decisions off from their gradient; "
                 "use use_reentrant=False, the default of Transformers."

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. DynamicViT (NeurIPS 2021): https://arxiv.org/abs/2106.02034
 """DynamicViT: light predictors score the tokens before some blocks; masked in training, dropped at inference."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
@@ -12,10 +14,11 @@ from .tokens import Decision, Tokens
 
 
 def keep_ratio_loss(decisions: tuple[Decision, ...]) -> Tensor:
-    """Mean over stages and images of (kept fraction - target)^2 (DynamicViT, section 3.4): a scalar."""
-    fractions = torch.stack(
-        [decision.mask.mean(dim=1) for decision in decisions if decision.mask is not None]
-    )  # [S, B]
+    """Mean over stages and images of (kept fraction - target)^2 (DynamicViT, section 3.4): a scalar.
+
+    Fractions are of all patches, also of those that a user's `attention_mask` excludes.
+    """
+    fractions = torch.stack([cast(Tensor, decision.mask).mean(dim=1) for decision in decisions])  # [S, B]
     targets = fractions.new_tensor([decision.keep_ratio for decision in decisions])[:, None]
     return (fractions - targets).square().mean()
 

@@ -91,6 +91,8 @@ class Tokens:
         # Keeping everything must cost nothing and change nothing, not even the order.
         tokens = self if index.shape[1] == self.patches.shape[1] else self.gather(index)
         kept = tokens.owner >= 0
+        if tokens.attended is not None:  # what the user's mask excludes takes part in nothing
+            kept = kept & tokens.attended.gather(1, tokens.owner.clamp(min=0))
         if self.decisions:  # a patch that is gone stays gone, also where a fused token speaks for it
             kept = kept & self.decisions[-1].kept
         if fused is not None:
