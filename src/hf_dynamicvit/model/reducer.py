@@ -6,6 +6,7 @@ import inspect
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
 
+from .selection import keep_count
 from .tokens import Decision, Tokens
 
 
@@ -60,6 +61,15 @@ class TokenReducer(nn.Module):
     def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
         """Patch tokens in the attention and in the MLP of each of the `depth` blocks, at inference."""
         return [(num_patches, num_patches)] * depth
+
+    def fixed_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
+        """`token_counts` of a method that keeps `keep_count` patches from each of its layers on."""
+        counts, current = [], num_patches
+        for layer in range(depth):
+            if layer in self.layers:
+                current = keep_count(num_patches, self.keep_ratios[self.layers.index(layer)])
+            counts.append((current, current))
+        return counts
 
     def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
         """Multiply-adds that the method itself adds for one image, at inference."""

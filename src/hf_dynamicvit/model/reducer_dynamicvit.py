@@ -58,12 +58,7 @@ class DynamicViTReducer(TokenReducer):
         return {"ratio": keep_ratio_loss(decisions)}
 
     def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
-        counts, current = [], num_patches
-        for layer in range(depth):
-            if layer in self.layers:
-                current = keep_count(num_patches, self.keep_ratios[self.layers.index(layer)])
-            counts.append((current, current))
-        return counts
+        return self.fixed_counts(num_patches, depth)
 
     def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
         scored = [num_patches, *(keep_count(num_patches, ratio) for ratio in self.keep_ratios[:-1])]

@@ -4,11 +4,13 @@
 from .reducer import TokenReducer
 from .reducer_dynamicvit import DynamicViTReducer
 from .reducer_evit import EViTReducer
+from .reducer_random import RandomReducer
 from .reducer_topk import TopKReducer
 
 
 REDUCERS: dict[str, type[TokenReducer]] = {
     "dynamicvit": DynamicViTReducer,
     "evit": EViTReducer,
+    "random": RandomReducer,
     "topk": TopKReducer,
 }

@@ -34,6 +34,14 @@ def class_attention(query: Tensor, key: Tensor, num_prefix: int, attended: Tenso
     return logits.softmax(dim=-1)[:, :, 0, num_prefix:].mean(dim=1)
 
 
+def hashed_scores(index: Tensor, seed: int) -> Tensor:
+    """Pseudo-random scores in [0, 1) of int64 `index`, float32 of its shape; equal on every device and in a graph."""
+    value = index + 0x9E3779B9 * (seed + 1) & 0xFFFFFFFF
+    for _ in range(2):
+        value = ((value >> 16) ^ value) * 0x45D9F3B & 0xFFFFFFFF
+    return ((value >> 16) ^ value).float() / 2**32
+
+
 class TokenScorePredictor(nn.Module):
     """Learned keep/drop scores from each token and the mean of the tokens still alive (DynamicViT, section 3.2).
 

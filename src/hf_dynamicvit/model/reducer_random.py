@@ -1,0 +1,38 @@
+# Copyright 2026 The hf_dynamicvit authors. A control for experiments: what any method must beat.
+"""Random: a seeded random choice of patches is dropped, the same ones for every image."""
+
+import torch
+from torch import nn
+from transformers.models.vit.configuration_vit import ViTConfig
+
+from .reducer import TokenReducer
+from .scoring import hashed_scores
+from .selection import keep_count, top_k
+from .tokens import Tokens
+
+
+class RandomReducer(TokenReducer):
+    """Before each of `config.stage_layers`, keep `int(num_patches * ratio)` patch tokens at random.
+
+    Args:
+        config: a `DynamicViTConfig`.
+        seed: another seed keeps other patches.
+    """
+
+    def __init__(self, config: ViTConfig, seed: int = 0):
+        super().__init__(config)
+        if not isinstance(seed, int) or seed < 0:
+            raise ValueError(f"reducer_args: seed is {seed!r}, it must be an integer, 0 or more.")
+        self.seed = seed
+
+    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
+        if layer not in self.layers:
+            return tokens
+        keep_ratio = self.keep_ratios[self.layers.index(layer)]
+        positions = torch.arange(tokens.patches.shape[1], device=tokens.hidden.device)
+        scores = hashed_scores(positions, self.seed * 1009 + layer).expand(len(tokens.hidden), -1)  # SCORE
+        kept = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
+        return tokens.drop(kept, layer, keep_ratio)  # REST
+
+    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
+        return self.fixed_counts(num_patches, depth)
