@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+from transformers.utils import logging
 
 from hf_dynamicvit import REDUCERS
 
@@ -14,3 +15,10 @@ from hf_dynamicvit import REDUCERS
 @pytest.fixture(params=sorted(REDUCERS))
 def reducer(request) -> str:
     return request.param
+
+
+@pytest.fixture
+def warnings_text(caplog, monkeypatch):
+    """What Transformers and this package have logged so far, by a call; their loggers need not propagate."""
+    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    return lambda: caplog.text

@@ -420,14 +420,11 @@ def test_several_gpus_in_one_process_are_refused(tmp_path, monkeypatch):
         trainer_for(tmp_path)
 
 
-def test_own_optimizer_is_said_to_go_without_the_two_rates(tmp_path, caplog, monkeypatch):
-    from transformers.utils import logging
-
-    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+def test_own_optimizer_is_said_to_go_without_the_two_rates(tmp_path, warnings_text):
     model = toy_model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     trainer = trainer_for(tmp_path, model, options={"optimizers": (optimizer, None)}, freeze_backbone_epochs=9.0)
-    assert "backbone_lr_scale" in caplog.text
+    assert "backbone_lr_scale" in warnings_text()
     trainer.train()
 
 
