@@ -358,6 +358,13 @@ def test_float_labels_need_a_problem_type(tmp_path):
     assert trainer.model.config.problem_type is None
 
 
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_label_smoothing_of_other_problems_is_refused(tmp_path, problem):
+    model = toy_model(problem_type=problem)
+    with pytest.raises(ValueError, match=rf"label_smoothing_factor is 0\.1.*{problem}"):
+        trainer_for(tmp_path, model, class_distill_weight=0.0, label_smoothing_factor=0.1)
+
+
 def test_regression_of_one_value(tmp_path):
     model = toy_model(num_labels=1)
     with pytest.raises(ValueError, match=r"'regression'.*class_distill_weight=0"):

@@ -73,6 +73,11 @@ class DynamicViTTrainer(Trainer):
                 f"{args.n_gpu} GPUs in one process; start one process each (torchrun or accelerate launch), or show "
                 "one GPU only (CUDA_VISIBLE_DEVICES=0)."
             )
+        if args.label_smoothing_factor and problem_type(model.config) != "single_label_classification":
+            raise ValueError(
+                f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label classification; "
+                f"problem_type is {problem_type(model.config)!r}."
+            )
         teacher = _load_teacher(teacher, model)
         if teacher is not None:
             check_teacher(teacher, model, args)
