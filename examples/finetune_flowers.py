@@ -1,7 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""DeiT-Tiny on 5 flowers: fine-tune dense, then as DynamicViT with that model as its teacher.
+"""DeiT-Tiny on 5 flowers: fine-tune dense, then as DynamicViT, or other methods, with that model as the teacher.
 
     python examples/finetune_flowers.py --model facebook/deit-tiny-patch16-224 --data flowers
+    python examples/finetune_flowers.py --model facebook/deit-tiny-patch16-224 --data flowers \\
+        --dense output/flowers/dense --reducers dynamicvit evit asvit idlevit --budget 0.5 --epochs 2
 
 `flowers` holds train.parquet (2,934 photographs at 224 px) and test.parquet (736) with the columns image and label.
 Expect, with the defaults and seed 0: dense top-1 93.75 % at 1.253 G multiply-adds, DynamicViT 93.21 % at 0.801 G;
@@ -12,6 +14,7 @@ parameters are rounded, so the original may differ a little.
 import argparse
 from pathlib import Path
 
+import torch
 from datasets import load_dataset
 from transformers import AutoImageProcessor, Trainer, TrainingArguments, ViTForImageClassification, set_seed
 
@@ -57,14 +60,28 @@ def finetune_dense(args, train, test, names, processor) -> ViTForImageClassifica
     )
 
 
-def finetune_sparse(args, train, test, processor, dense: str) -> DynamicViTForImageClassification:
+def load_sparse(args, reducer: str, train, dense: str) -> DynamicViTForImageClassification:
+    """The dense checkpoint with the method, set to the keep ratio or the budget before any training."""
+    if args.budget is None:
+        return DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, keep_ratio=args.keep_ratio)
+    reducer_args = {"budget": args.budget} if reducer == "asvit" else {}  # its loss holds it there
+    model = DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, reducer_args=reducer_args)
+    typical = [train[index]["pixel_values"] for index in range(min(args.batch_size, len(train)))]
+    model.set_budget(fraction=args.budget, pixel_values=torch.stack(typical))
+    return model
+
+
+def finetune_sparse(args, reducer: str, train, test, processor, dense: str) -> DynamicViTForImageClassification:
     set_seed(args.seed)
-    model = DynamicViTForImageClassification.from_pretrained(dense, keep_ratio=args.keep_ratio)
+    model = load_sparse(args, reducer, train, dense)
+    learns = model.vit.reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
     training = DynamicViTTrainingArguments(
-        **common(args, "sparse"),
+        **common(args, "sparse" if args.reducers == ["dynamicvit"] else reducer),
         num_train_epochs=args.epochs,
-        learning_rate=args.learning_rate,
-        backbone_lr_scale=args.backbone_lr_scale,
+        learning_rate=args.learning_rate if learns else args.learning_rate * args.backbone_lr_scale,
+        backbone_lr_scale=args.backbone_lr_scale if learns else 1.0,
+        # the steep gradient of AS-ViT's thresholds would scale all others down
+        max_grad_norm=0.0 if reducer == "asvit" else 1.0,
         load_best_model_at_end=True,
         metric_for_best_model="accuracy",
     )
@@ -72,7 +89,6 @@ def finetune_sparse(args, train, test, processor, dense: str) -> DynamicViTForIm
         DynamicViTTrainer(
             model,
             training,
-            teacher=dense,
             train_dataset=train,
             eval_dataset=test,
             processing_class=processor,
@@ -108,14 +124,16 @@ def finish(trainer: Trainer):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--model", required=True, help="a dense ViT classifier, such as facebook/deit-tiny-patch16-224"
     )
     parser.add_argument("--data", required=True, type=Path, help="folder with train.parquet and test.parquet")
     parser.add_argument("--output", type=Path, default=Path("output/flowers"))
     parser.add_argument("--dense", help="a dense model fine-tuned before, to take instead of training one")
+    parser.add_argument("--reducers", nargs="+", default=["dynamicvit"], help="methods, fine-tuned one by one")
     parser.add_argument("--keep-ratio", type=float, default=0.7)
+    parser.add_argument("--budget", type=float, help="multiply-adds as a fraction of dense, in place of --keep-ratio")
     parser.add_argument("--dense-epochs", type=float, default=3)
     parser.add_argument("--dense-learning-rate", type=float, default=1e-4)
     parser.add_argument("--epochs", type=float, default=5)
@@ -132,8 +150,14 @@ def main() -> None:
     train, test, names = load_data(args.data, processor, args.limit)
     if args.dense is None:
         finetune_dense(args, train, test, names, processor)
-    sparse = finetune_sparse(args, train, test, processor, args.dense or str(args.output / "dense"))
-    print(f"patches kept: {sparse.token_counts()} of 196; {sparse.multiply_adds() / 1e9:.3f} G multiply-adds")
+    for reducer in args.reducers:
+        sparse = finetune_sparse(args, reducer, train, test, processor, args.dense or str(args.output / "dense"))
+        batch = torch.stack([test[index]["pixel_values"] for index in range(min(256, len(test)))]).to(sparse.device)
+        cost, dense = sparse.multiply_adds(batch), sparse.dense_multiply_adds()
+        print(
+            f"{reducer}: {cost / 1e9:.3f} G multiply-adds, {cost / dense:.3f} of dense; "
+            f"up to {sparse.token_counts(batch)} of 196 patches after the decisions"
+        )
 
 
 if __name__ == "__main__":

@@ -107,6 +107,16 @@ def test_a_dense_file_gets_fresh_predictors_said_aloud(tmp_path, capsys, reducer
     assert model(toy_images()).logits.isfinite().all()
 
 
+def test_options_of_the_method(tmp_path, capsys):
+    source = write(tmp_path, published(predictors=0))
+    assert convert(source, tmp_path / "out", "--reducer", "tome", "--reducer-args", '{"r": 4}') == 0
+    assert "reducer tome at blocks [0, 1, 2, 3] keeping [60, 56, 52, 48] patches" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        convert(source, tmp_path / "other", "--reducer", "tome", "--reducer-args", "r=4")
+    assert "is not a JSON object" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 def test_label_names_as_json(tmp_path):
     source = write(tmp_path, published())
     for index, content in enumerate([list("abcde"), {str(index): name for index, name in enumerate("abcde")}]):

@@ -4,7 +4,8 @@
 import torch
 from transformers import ViTConfig, ViTForImageClassification
 
-from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
+from hf_dynamicvit import REDUCERS, DynamicViTConfig, DynamicViTForImageClassification
+from hf_dynamicvit.model.cost import as_pair
 
 
 TOY = {
@@ -26,8 +27,24 @@ def toy_config(**overrides) -> DynamicViTConfig:
 
 
 def toy_model(seed: int = 0, **overrides) -> DynamicViTForImageClassification:
+    """A model in eval mode; one whose images decide for themselves is set to keep `keep_ratio` on average."""
     torch.manual_seed(seed)
-    return DynamicViTForImageClassification(toy_config(**overrides)).eval()
+    if not REDUCERS[overrides.get("reducer", "dynamicvit")].adaptive:
+        return DynamicViTForImageClassification(toy_config(**overrides)).eval()
+    keep_ratio = overrides.pop("keep_ratio", 0.7)
+    return calibrated(DynamicViTForImageClassification(toy_config(**overrides)).eval(), keep_ratio)
+
+
+def calibrated(model: DynamicViTForImageClassification, keep_ratio) -> DynamicViTForImageClassification:
+    """`model` set to `keep_ratio`, on toy images where its images decide for themselves."""
+    height, width = as_pair(model.config.image_size)
+    model.set_keep_ratio(keep_ratio, toy_images(8, height, width, model.config.num_channels))
+    return model
+
+
+def reads_class_token(reducer: str) -> dict:
+    """Options with which the method reads the classifier of a dense checkpoint as it was trained."""
+    return {"reducer": reducer, "reducer_args": {"pooling": "class"} if reducer == "evovit" else {}}
 
 
 def toy_dense(seed: int = 0, **overrides) -> ViTForImageClassification:

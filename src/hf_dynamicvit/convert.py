@@ -29,7 +29,7 @@ REFUSED = {
     "DeiT with distillation token": r"^(dist_token|head_dist\.)",
 }
 
-# (pattern of the published key, our key), first match wins; `qkv` is split beforehand.
+# (pattern of the published key, our key), first match wins; fused projections are split beforehand.
 RENAMINGS = [
     (r"^cls_token$", "vit.embeddings.cls_token"),
     (r"^pos_embed$", "vit.embeddings.position_embeddings"),
@@ -39,12 +39,23 @@ RENAMINGS = [
     (r"^blocks\.(\d+)\.attn\.(q|k|v)\.", r"vit.layers.\1.attention.\2_proj."),
     (r"^blocks\.(\d+)\.attn\.proj\.", r"vit.layers.\1.attention.o_proj."),
     (r"^blocks\.(\d+)\.mlp\.(fc1|fc2)\.", r"vit.layers.\1.mlp.\2."),
+    # Evo-ViT keeps its attention in lists of their own
+    (r"^norms\.(\d+)\.", r"vit.layers.\1.layernorm_before."),
+    (r"^qks\.(\d+)\.(q|k)\.", r"vit.layers.\1.attention.\2_proj."),
+    (r"^vs\.(\d+)\.v\.", r"vit.layers.\1.attention.v_proj."),
+    (r"^projs\.(\d+)\.", r"vit.layers.\1.attention.o_proj."),
+    (r"^norm_cls\.", "vit.reducer.class_norm."),
+    (r"^head_cls\.", "vit.reducer.class_head."),
     (r"^norm\.", "vit.layernorm."),
     (r"^head\.", "classifier."),
     (r"^score_predictor\.(\d+)\.in_conv\.0\.", r"vit.reducer.predictors.\1.norm."),
     (r"^score_predictor\.(\d+)\.in_conv\.1\.", r"vit.reducer.predictors.\1.project."),
     (r"^score_predictor\.(\d+)\.out_conv\.(0|2|4)\.", r"vit.reducer.predictors.\1.score.\2."),
+    (r"^score_predictor\.(\d+)\.keep_threshold$", r"vit.reducer.thresholds.\1"),
 ]
+
+# fused projection in the published key -> its parts, in the order of the rows
+FUSED = {".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v."), ".qk.": (".q.", ".k.")}
 
 
 def read_state_dict(source: str | Path) -> dict[str, Tensor]:
@@ -87,14 +98,15 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
 
 
 def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Published (timm-style) keys -> ours; `qkv` is split in thirds. Unknown keys stay as they are."""
+    """Published (timm-style) keys -> ours; fused projections are split. Unknown keys stay as they are."""
     split: dict[str, Tensor] = {}
     for name, tensor in state_dict.items():
-        if ".attn.qkv." in name and tensor.ndim and len(tensor) % 3 == 0:
-            for part, third in zip("qkv", tensor.chunk(3), strict=True):
-                split[name.replace(".qkv.", f".{part}.")] = third.clone()
+        fused = next((fused for fused in FUSED if fused in name), None)
+        if fused is not None and tensor.ndim and len(tensor) % len(FUSED[fused]) == 0:
+            parts = tensor.chunk(len(FUSED[fused]))
+            split |= {name.replace(fused, part): rows.clone() for part, rows in zip(FUSED[fused], parts, strict=True)}
         else:
-            split[name] = tensor
+            split[name] = tensor.reshape(1) if name.endswith(".keep_threshold") and tensor.ndim == 0 else tensor
     return {rename_key(name): tensor for name, tensor in split.items()}
 
 
@@ -157,7 +169,7 @@ def infer_config(
         num_channels=channels,
         patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
         image_size=image_size[0] if isinstance(image_size, tuple) and image_size[0] == image_size[1] else image_size,
-        qkv_bias="blocks.0.attn.qkv.bias" in state_dict,
+        qkv_bias="blocks.0.attn.qkv.bias" in state_dict or "qks.0.qk.bias" in state_dict,
         layer_norm_eps=1e-6,
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
@@ -250,13 +262,25 @@ def published_processor(height: int, width: int) -> DeiTImageProcessorPil:
     )
 
 
+def read_reducer_args(text: str) -> dict[str, Any]:
+    """Options of a method from the command line: a JSON object."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError:
+        content = None
+    if not isinstance(content, dict):
+        raise argparse.ArgumentTypeError(f"""{text!r} is not a JSON object such as '{{"r": 8}}'""")
+    return content
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", help="a .pth or .safetensors file with timm-style keys, plain or under 'model'")
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
     parser.add_argument("--reducer", default="dynamicvit", help="token-reduction method (default: dynamicvit)")
     parser.add_argument(
-        "--keep-ratio", type=float, nargs="+", default=[0.7], help="one number (powers of it) or one per stage"
+        "--keep-ratio", type=float, nargs="+", help="one number or one per stage (default: the method's; 0.7 for most)"
     )
+    parser.add_argument("--reducer-args", type=read_reducer_args, default={}, help="""options as JSON: '{"r": 8}'""")
     parser.add_argument("--reducer-layers", type=int, nargs="+", help="0-based blocks (default: by depth)")
     parser.add_argument("--num-attention-heads", type=int, help="default: heads 64 wide")
     parser.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: square")
@@ -273,7 +297,8 @@ def main(args: argparse.Namespace) -> None:
         label_names=read_label_names(args.label_names) if args.label_names else None,
         reducer=args.reducer,
         reducer_layers=args.reducer_layers,
-        keep_ratio=args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio,
+        reducer_args=args.reducer_args,
+        keep_ratio=args.keep_ratio[0] if args.keep_ratio and len(args.keep_ratio) == 1 else args.keep_ratio,
     )
     model = convert_state_dict(state_dict, config)
     processor = published_processor(*as_pair(config.image_size))
@@ -281,9 +306,10 @@ def main(args: argparse.Namespace) -> None:
     heads = (
         "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
     )
-    predictors = any(name.startswith("score_predictor.") for name in state_dict)
+    learned = any(name.startswith("vit.reducer.") for name in rename_keys(state_dict))
+    kept = "what each image needs" if model.vit.reducer.adaptive else f"{model.token_counts()} patches"
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
-    print(f"reducer {config.reducer} before blocks {config.stage_layers} keeping {model.token_counts()} patches.")
-    if not predictors and any(True for _ in model.vit.reducer.parameters()):
-        print("The file is dense: the predictors are freshly initialised and need training.")
+    print(f"reducer {config.reducer} at blocks {model.decision_layers} keeping {kept}.")
+    if not learned and any(True for _ in model.vit.reducer.parameters()):
+        print("The file has none of the reducer's parameters: they are freshly initialised and need training.")

@@ -4,11 +4,12 @@
 import pytest
 import torch
 from torch.testing import assert_close
-from toys import TOY, toy_config, toy_dense, toy_images, toy_model
+from toys import TOY, calibrated, reads_class_token, toy_config, toy_dense, toy_images, toy_model
 from transformers import ViTForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
-from hf_dynamicvit.model import reducer_dynamicvit
+from hf_dynamicvit.model import reducer_dynamicvit, reducer_tps
+from hf_dynamicvit.model.tokens import Tokens
 
 
 NUM_PATCHES = 64
@@ -27,9 +28,10 @@ def forced_decisions(monkeypatch):
 
     def force(kept):
         stages = iter(kept.unbind(1))
-        monkeypatch.setattr(
-            reducer_dynamicvit, "gumbel_keep", lambda log_probs, tau: next(stages).float() + 0 * log_probs[..., 0]
-        )
+        for module in (reducer_dynamicvit, reducer_tps):
+            monkeypatch.setattr(
+                module, "gumbel_keep", lambda log_probs, tau: next(stages).float() + 0 * log_probs[..., 0]
+            )
 
     return force
 
@@ -38,15 +40,16 @@ def forced_decisions(monkeypatch):
 @pytest.mark.parametrize("training", [False, True])
 def test_keeping_everything_is_the_dense_model(reducer, attention, training, forced_decisions):
     dense = toy_dense()
-    model = with_dense_weights(dense, reducer=reducer, keep_ratio=1.0).train(training)
+    model = with_dense_weights(dense, **reads_class_token(reducer)).train(training)
+    calibrated(model, 1.0)
     model.set_attn_implementation(attention)
     forced_decisions(torch.ones(3, 3, NUM_PATCHES))
     assert_close(model(toy_images()).logits, dense(toy_images()).logits, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-def test_masked_training_equals_dropping_at_inference(attention, forced_decisions):
-    model = toy_model(keep_ratio=0.6)
+def test_training_equals_inference_for_the_same_decisions(reducer, attention, forced_decisions):
+    model = toy_model(reducer=reducer, keep_ratio=0.6)
     model.set_attn_implementation(attention)
     inference = model(toy_images())
     forced_decisions(inference.kept)
@@ -57,18 +60,23 @@ def test_masked_training_equals_dropping_at_inference(attention, forced_decision
 
 def test_inference_keeps_exactly_the_count_and_shortens_the_sequence(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
-    counts = model.token_counts()
+    method, counts = model.vit.reducer, model.token_counts(toy_images())
     outputs = model(toy_images(), output_hidden_states=True)
-    assert outputs.kept.shape == (3, 3, NUM_PATCHES)
+    assert outputs.kept.shape == (3, len(model.decision_layers), NUM_PATCHES)
     assert outputs.kept.dtype == torch.bool
     fused = 1 if reducer == "evit" else 0
-    assert (outputs.kept.sum(-1) <= torch.tensor(counts)).all()
-    assert (outputs.kept.sum(-1)[:, 0] == counts[0] - fused).all()
-    assert [owner.max().item() + 1 for owner in outputs.owner.unbind(1)] == counts
-    assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()  # what is gone stays gone
+    kept = outputs.kept.sum(-1).amax(0)
+    assert (kept <= torch.tensor(counts)).all() and kept[0] == counts[0] - fused
+    assert method.adaptive or (outputs.kept.sum(-1)[:, 0] == counts[0] - fused).all()
     lengths = [state.shape[1] for state in outputs.hidden_states]
-    # hidden_states[i] is the output of block i - 1; stages stand before blocks 1, 2 and 3
-    assert lengths == [1 + NUM_PATCHES, 1 + NUM_PATCHES, *(1 + count for count in counts)]
+    if method.returning:
+        assert (outputs.owner == torch.arange(NUM_PATCHES)).all()
+        assert lengths[-1] == 1 + NUM_PATCHES
+    else:
+        assert [owner.max().item() + 1 for owner in outputs.owner.unbind(1)] == counts
+        assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()  # what is gone stays gone
+        # hidden_states[i + 1] is the output of block i
+        assert [lengths[layer + 1] for layer in model.decision_layers] == [1 + count for count in counts]
     assert outputs.decisions is None and outputs.last_hidden_state is None
 
 
@@ -157,15 +165,16 @@ def test_seeded_training_forward_repeats():
 
 
 def test_training_records_are_cumulative_and_differentiable(reducer):
-    outputs = toy_model(reducer=reducer).train()(toy_images())
-    assert [decision.layer for decision in outputs.decisions] == [1, 2, 3]
+    model = toy_model(reducer=reducer).train()
+    outputs = model(toy_images())
+    assert [decision.layer for decision in outputs.decisions] == model.decision_layers
     length = 1 + outputs.owner[:, -1].max().item() + 1
     assert outputs.last_hidden_state.shape == (3, length, TOY["hidden_size"])
     for stage, decision in enumerate(outputs.decisions):
         assert torch.equal(decision.kept, outputs.kept[:, stage])
         if decision.mask is not None:
             assert decision.mask.requires_grad and decision.mask.dtype == torch.float32
-    assert not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()
+    assert model.vit.reducer.returning or not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()
 
 
 @pytest.mark.parametrize(
@@ -396,6 +405,60 @@ def test_base_model_has_a_pooler_and_mask_tokens():
     assert model.decision_layers == [1, 2, 3]
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_every_prefix_token_survives(reducer, training):
+    """Three of them, in the blocks alone: with everything kept they are the dense ones, with less they stay first."""
+    model = toy_model(reducer=reducer).train(training)
+    hidden = torch.randn(2, 3 + NUM_PATCHES, 32, generator=torch.Generator().manual_seed(0))
+
+    def run():
+        torch.manual_seed(0)
+        tokens = Tokens.start(hidden, 3)
+        for index, layer in enumerate(model.vit.layers):
+            _, tokens = layer(tokens.hidden, tokens, model.vit.reducer, index)
+        return tokens
+
+    tokens = run()
+    assert tokens.num_prefix == 3
+    assert tokens.hidden.shape[1] == 3 + tokens.owner.max() + 1
+    # what the prefix says does not depend on where a patch stands, so it is no patch
+    assert tokens.decisions[-1].kept.shape == (2, NUM_PATCHES)
+    if model.vit.reducer.adaptive or training:
+        return
+    calibrated(model, 1.0)
+    dense = toy_dense()
+    dense.load_state_dict({n: t for n, t in model.state_dict().items() if ".reducer." not in n})
+    expected = hidden
+    for layer in dense.vit.layers:
+        expected = layer(expected)
+        expected = expected[0] if isinstance(expected, tuple) else expected
+    assert_close(run().hidden, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_the_lowest_keep_ratios_train(reducer, dtype, attention):
+    """0.05 of the patches after every decision, or where no method goes so low, the lowest."""
+    model = toy_model(reducer=reducer)
+    stages = len(model.config.stage_layers)
+    calibrated(model, [0.5, 0.25, 0.125, 0.0625] if reducer == "tome" else [0.05] * stages)
+    model = model.to(dtype).train()
+    model.set_attn_implementation(attention)
+    outputs = model(toy_images().to(dtype), labels=torch.tensor([0, 1, 2]))
+    (outputs.loss + sum(model.vit.reducer.losses(outputs.decisions).values())).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is None or parameter.grad.isfinite().all(), name
+    inference = model.eval()(toy_images().to(dtype))
+    assert inference.logits.isfinite().all() and inference.logits.dtype == dtype
+
+
+def test_half_precision_inference_is_close(reducer):
+    model = toy_model(reducer=reducer, keep_ratio=1.0)
+    expected = model(toy_images()).logits
+    actual = model.to(torch.bfloat16)(toy_images().bfloat16()).logits.float()
+    assert_close(actual, expected, atol=0.15, rtol=0.1)
+
+
 def test_it_is_a_vit(reducer):
     model = toy_model(reducer=reducer)
     assert isinstance(model, ViTForImageClassification)
@@ -419,6 +482,9 @@ def test_no_mask_reaches_the_kernel_at_inference(monkeypatch):
 
 def test_one_graph(reducer):
     model = toy_model(reducer=reducer)
+    if model.vit.reducer.adaptive:
+        pytest.skip("each image decides how many tokens it keeps")
+    torch.compiler.reset()  # the walk over the methods compiles the same code more often than is allowed
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.inference_mode():
         for batch in (2, 3):

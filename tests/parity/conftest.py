@@ -9,6 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
+from hf_dynamicvit.convert import convert_state_dict, infer_config
+
 
 FOLDERS = [Path(__file__).parents[3] / "shared" / "fixtures", Path(__file__).parents[1] / "fixtures"]
 
@@ -20,6 +22,7 @@ class Case:
     io: dict[str, Tensor]
     weights: dict[str, Tensor]
     about: dict
+    folder: Path
 
     @property
     def pixel_values(self) -> Tensor:
@@ -39,7 +42,21 @@ def golden():
                     load_file(folder / name / "io.safetensors"),
                     load_file(weights) if weights.is_file() else {},
                     json.loads((folder / name / "case.json").read_text()),
+                    folder / name,
                 )
         pytest.skip(f"golden case {name} is in neither {FOLDERS[0]} nor {FOLDERS[1]}")
+
+    return read
+
+
+@pytest.fixture
+def golden_teacher(golden):
+    """The dense teacher of a training case."""
+
+    def read(name: str):
+        case = golden(name)
+        weights = load_file(case.folder / "weights.teacher.safetensors")
+        config = infer_config(weights, num_attention_heads=case.about["config"]["num_heads"], reducer="topk")
+        return convert_state_dict(weights, config).to_dense().eval()
 
     return read

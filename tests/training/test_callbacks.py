@@ -6,11 +6,11 @@ from itertools import pairwise
 import pytest
 import torch
 from test_trainer import ToyData, arguments
-from toys import toy_images, toy_model
+from toys import calibrated, toy_images, toy_model
 from transformers import TrainerCallback
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer
-from hf_dynamicvit.training.callbacks import KeepRatioWarmup
+from hf_dynamicvit.training.callbacks import GroupingSwitch, KeepRatioWarmup
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,51 @@ def test_ratio_falls_in_training_and_checkpoints_have_the_target(tmp_path, keep_
     assert saved.config.keep_ratio == keep_ratio
 
 
+@pytest.mark.parametrize(
+    "options, reason",
+    [({"reducer": "asvit"}, "each image"), ({"reducer": "tome", "reducer_args": {"r": 4}}, "sets r")],
+)
+def test_no_warmup_without_a_keep_ratio(tmp_path, options, reason):
+    trainer = DynamicViTTrainer(
+        toy_model(**options), arguments(tmp_path), train_dataset=ToyData(), callbacks=[KeepRatioWarmup(1)]
+    )
+    with pytest.raises(ValueError, match=reason):
+        trainer.train()
+
+
+def test_evovit_switches_its_grouping_at_two_thirds(tmp_path):
+    model, seen = toy_model(reducer="evovit", num_hidden_layers=6), []
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, args, state, control, model, **kwargs):
+            seen.append(model.vit.reducer.grouping)
+
+        def on_evaluate(self, args, state, control, model, **kwargs):
+            assert model.vit.reducer.grouping == "stage"
+
+    trainer = DynamicViTTrainer(
+        model,
+        arguments(tmp_path, max_steps=6, logging_steps=1, eval_strategy="steps", eval_steps=1),
+        train_dataset=ToyData(),
+        eval_dataset=ToyData(4),
+        callbacks=[GroupingSwitch(), Watch()],
+    )
+    trainer.train()
+    assert seen == ["layer"] * 4 + ["stage"] * 2
+    logged = [[name for name in entry if name.startswith("kept_stage")] for entry in trainer.state.log_history]
+    assert [len(names) for names in logged if names] == [4] * 4 + [2] * 2
+
+
+def test_grouping_switch_is_for_evovit(tmp_path):
+    trainer = DynamicViTTrainer(
+        toy_model(), arguments(tmp_path), train_dataset=ToyData(), callbacks=[GroupingSwitch()]
+    )
+    with pytest.raises(ValueError, match="'dynamicvit'"):
+        trainer.train()
+    with pytest.raises(ValueError, match=r"fraction is 1\.5"):
+        GroupingSwitch(1.5)
+
+
 @pytest.mark.parametrize("epochs", [-1.0, float("nan")])
 def test_bad_epochs_are_named(epochs):
     with pytest.raises(ValueError, match=f"epochs is {epochs}"):
@@ -57,13 +102,14 @@ def test_bad_epochs_are_named(epochs):
 
 def test_set_keep_ratio(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.9)
-    for keep_ratio in (0.5, [0.9, 0.4, 0.3], 1.0):
-        model.set_keep_ratio(keep_ratio)
+    adaptive, stages = model.vit.reducer.adaptive, len(model.config.stage_layers)
+    for keep_ratio in (0.5, [0.9, 0.6, 0.4, 0.2][:stages], 1.0):
+        calibrated(model, keep_ratio)
         expected = toy_model(reducer=reducer, keep_ratio=keep_ratio)
-        assert model.token_counts() == expected.token_counts()
+        assert model.token_counts(toy_images()) == expected.token_counts(toy_images())
         assert torch.equal(model(toy_images()).logits, expected(toy_images()).logits)
-        assert model.config.keep_ratio == keep_ratio
-    for wrong in (1.5, [0.5], 0):
+        assert model.config.keep_ratio == (None if adaptive else keep_ratio)
+    for wrong in (1.5, [0.5] * 9, 0):
         with pytest.raises(ValueError, match="keep_ratio"):
-            model.set_keep_ratio(wrong)
-    assert model.config.keep_ratio == 1.0 and model(toy_images()).kept.all()
+            model.set_keep_ratio(wrong, toy_images())
+    assert model(toy_images()).kept.all()

@@ -11,10 +11,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 from toys import toy_dense, toy_images, toy_model
-from transformers import ResNetConfig, ResNetForImageClassification
+from transformers import HfArgumentParser, ResNetConfig, ResNetForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
-from hf_dynamicvit.training.losses import class_distillation_loss, classification_loss, token_distillation_loss
+from hf_dynamicvit.training.losses import (
+    class_distillation_loss,
+    classification_loss,
+    feature_distillation_loss,
+    token_distillation_loss,
+)
 from hf_dynamicvit.training.metrics import Accuracy, compute_accuracy
 from hf_dynamicvit.training.trainer import DENSE_COPY
 
@@ -69,7 +74,14 @@ def assert_same_weights(actual, expected):
 
 def test_loss_is_the_weighted_sum(tmp_path):
     trainer = trainer_for(
-        tmp_path, ratio_weight=3.0, classification_weight=0.7, class_distill_weight=0.2, token_distill_weight=0.4
+        tmp_path,
+        loss_weights={
+            "ratio": 3.0,
+            "classification": 0.7,
+            "class_distill": 0.2,
+            "token_distill": 0.4,
+            "feature_distill": 0.3,
+        },
     )
     model, teacher = trainer.model.train(), trainer.teacher
     batch = {"pixel_values": toy_images(), "labels": torch.tensor([0, 1, 2])}
@@ -83,6 +95,7 @@ def test_loss_is_the_weighted_sum(tmp_path):
         + 3.0 * model.vit.reducer.losses(outputs.decisions)["ratio"]
         + 0.2 * class_distillation_loss(outputs.logits, teacher(batch["pixel_values"]).logits)
         + 0.4 * token_distillation_loss(outputs.last_hidden_state[:, 1:], expected_teacher[:, 1:], outputs.kept[:, -1])
+        + 0.3 * feature_distillation_loss(outputs.last_hidden_state[:, 0], expected_teacher[:, 0])
     )
     assert_close(loss, expected)
     assert "labels" in batch  # the caller's batch is left alone
@@ -130,16 +143,87 @@ def test_every_method_trains(tmp_path, reducer):
     trainer = trainer_for(tmp_path, model)
     trainer.train()
     entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
-    own = {f"loss_{name}" for name in model.vit.reducer.losses(model.train()(toy_images()).decisions)}
-    common = {"loss_classification", "loss_class_distill", "loss_token_distill"}
-    assert {name for name in entry if name.startswith("loss_")} == common | own
+    weights = model.vit.reducer.loss_weights
+    assert {name for name in entry if name.startswith("loss_")} == {f"loss_{name}" for name in weights}
     assert all(torch.tensor(entry[name]).isfinite() for name in entry)
+    total = sum(weight * entry[f"loss_{name}"] for name, weight in weights.items())
+    assert entry["loss"] == pytest.approx(total, rel=1e-3)
+    assert (trainer.teacher is not None) == any("distill" in name for name in weights)
     assert not [name for name, tensor in weights_of(model).items() if torch.equal(tensor, start[name])]
+
+
+@pytest.mark.parametrize(
+    "method, weights",
+    [
+        ("dynamicvit", {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5, "token_distill": 0.5}),
+        ("tps", {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}),
+        ("evit", {"classification": 1.0}),
+        ("topk", {"classification": 1.0}),
+        ("tome", {"classification": 1.0}),
+        ("evovit", {"classification": 0.5, "auxiliary": 0.5}),
+        ("asvit", {"classification": 1.0, "budget": 2.0, "class_distill": 0.5}),
+        ("idlevit", {"classification": 1.0, "cut": 20.0, "class_distill": 10.0, "feature_distill": 1000.0}),
+    ],
+)
+def test_published_weights(tmp_path, method, weights):
+    resolved = trainer_for(tmp_path, toy_model(reducer=method)).loss_weights
+    assert {name: weight for name, weight in resolved.items() if weight} == weights
+
+
+def test_weights_on_the_command_line(tmp_path):
+    (args,) = HfArgumentParser(DynamicViTTrainingArguments).parse_args_into_dataclasses(
+        ["--output_dir", str(tmp_path), "--loss_weights", '{"ratio": 4.0}', "--report_to", "none"]
+    )
+    assert args.loss_weights == {"ratio": 4.0}
+    assert DynamicViTTrainer(toy_model(), args).loss_weights["ratio"] == 4.0
+
+
+def test_weights_of_other_terms_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"loss_weights has ratio; the terms here are .*budget"):
+        trainer_for(tmp_path, toy_model(reducer="asvit"), loss_weights={"ratio": 1.0})
+
+
+def test_a_teacher_that_nothing_asks_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no term of reducer 'evit' distils"):
+        trainer_for(tmp_path, toy_model(reducer="evit"), teacher=toy_dense())
+    trainer = trainer_for(
+        tmp_path, toy_model(reducer="evit"), teacher=toy_dense(), loss_weights={"class_distill": 0.5}
+    )
+    trainer.train()
+    assert "loss_class_distill" in trainer.state.log_history[0]
+
+
+def test_published_rates(tmp_path):
+    """Predictors faster than the backbone, thresholds as fast."""
+    for method, scale in (("dynamicvit", 0.01), ("tps", 0.01), ("asvit", 1.0), ("evovit", 1.0)):
+        trainer = trainer_for(tmp_path, toy_model(reducer=method), backbone_lr_scale=None)
+        trainer.create_optimizer()
+        rates = {group["backbone"]: group["lr"] for group in trainer.optimizer.param_groups}
+        assert rates == {False: 1e-2, True: pytest.approx(1e-2 * scale)}
+
+
+def test_a_stuck_threshold_is_said_aloud(tmp_path, warnings_text):
+    model = toy_model(reducer="asvit")
+    trainer_for(tmp_path / "moving", model, learning_rate=1e-5).train()
+    assert "stuck" not in warnings_text()
+    model.vit.reducer.thresholds[1].data.fill_(0.9)  # far above every score
+    trainer_for(tmp_path / "stuck", model).train()
+    assert "thresholds.1" in warnings_text() and "set_budget" in warnings_text()
+
+
+def test_thresholds_follow_the_budget(tmp_path):
+    costs = []
+    for budget in (0.4, 0.95):
+        model = toy_model(reducer="asvit", reducer_args={"budget": budget, "tau": 1e-2})
+        trainer = trainer_for(tmp_path, model, max_steps=30, learning_rate=1e-3, loss_weights={"budget": 50.0})
+        trainer.train()
+        costs.append(model.multiply_adds(ToyData().images) / model.dense_multiply_adds())
+    assert costs[0] < 0.6 < 0.8 < costs[1]
 
 
 def test_token_distillation_compares_each_kept_patch_with_its_own(tmp_path):
     """A student that drops tokens in training has them in another order than the teacher."""
-    trainer = trainer_for(tmp_path, toy_model(reducer="topk"))
+    trainer = trainer_for(tmp_path, toy_model(reducer="topk"), loss_weights={"token_distill": 0.5})
     model, images = trainer.model.train(), toy_images()
     outputs = model(images)
     terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), {"pixel_values": images})
@@ -285,9 +369,9 @@ def test_soft_labels_and_label_smoothing(tmp_path):
 
 def test_multi_label_trains_without_class_distillation(tmp_path):
     model = toy_model(problem_type="multi_label_classification")
-    with pytest.raises(ValueError, match="class_distill_weight=0"):
+    with pytest.raises(ValueError, match="'class_distill': 0"):
         trainer_for(tmp_path, model)
-    trainer = trainer_for(tmp_path, model, class_distill_weight=0.0)
+    trainer = trainer_for(tmp_path, model, loss_weights={"class_distill": 0.0})
     loss = trainer.compute_loss(model.train(), {"pixel_values": toy_images(), "labels": torch.eye(5)[:3]})
     assert loss.isfinite()
 
@@ -296,9 +380,9 @@ def test_any_classifier_can_teach(tmp_path):
     teacher = ResNetForImageClassification(
         ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], num_labels=5)
     )
-    with pytest.raises(ValueError, match="token_distill_weight=0"):
+    with pytest.raises(ValueError, match="'token_distill': 0"):
         trainer_for(tmp_path, teacher=teacher)
-    trainer = trainer_for(tmp_path, teacher=teacher, token_distill_weight=0.0)
+    trainer = trainer_for(tmp_path, teacher=teacher, loss_weights={"token_distill": 0.0})
     trainer.train()
     assert "loss_class_distill" in trainer.state.log_history[0]
 
@@ -314,8 +398,8 @@ def test_teacher_from_a_checkpoint(tmp_path):
     [
         ({"num_labels": 4}, "teacher has 4 labels, the student 5"),
         ({"id2label": dict(enumerate("abcdf"))}, "4: 'f' instead of 'e'"),
-        ({"hidden_size": 64}, "token_distill_weight=0"),
-        ({"patch_size": 8}, "token_distill_weight=0"),
+        ({"hidden_size": 64}, "'token_distill': 0"),
+        ({"patch_size": 8}, "'token_distill': 0"),
     ],
 )
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher, message):
@@ -327,18 +411,22 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher, message):
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"ratio_weight": -1.0}, r"ratio_weight is -1\.0"),
+        ({"loss_weights": {"ratio": -1.0}}, r"loss_weights\['ratio'\] is -1\.0"),
         ({"backbone_lr_scale": float("nan")}, "backbone_lr_scale is nan"),
         ({"freeze_backbone_epochs": -2.0}, r"freeze_backbone_epochs is -2\.0"),
-        (
-            {"freeze_backbone_epochs": None, "lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"},
-            "freeze_backbone_epochs=0",
-        ),
+        ({"loss_weights": "ratio"}, "loss_weights is 'ratio'"),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         arguments(tmp_path, **values)
+
+
+def test_freezing_under_a_schedule_that_builds_on_itself_is_refused(tmp_path):
+    schedule = {"lr_scheduler_type": "reduce_lr_on_plateau", "eval_strategy": "epoch"}
+    with pytest.raises(ValueError, match="freeze_backbone_epochs=0, not None"):
+        trainer_for(tmp_path, freeze_backbone_epochs=None, **schedule)
+    trainer_for(tmp_path, toy_model(reducer="asvit"), freeze_backbone_epochs=None, **schedule)
 
 
 def test_other_models_and_arguments_are_refused(tmp_path):
@@ -362,14 +450,14 @@ def test_float_labels_need_a_problem_type(tmp_path):
 def test_label_smoothing_of_other_problems_is_refused(tmp_path, problem):
     model = toy_model(problem_type=problem)
     with pytest.raises(ValueError, match=rf"label_smoothing_factor is 0\.1.*{problem}"):
-        trainer_for(tmp_path, model, class_distill_weight=0.0, label_smoothing_factor=0.1)
+        trainer_for(tmp_path, model, loss_weights={"class_distill": 0.0}, label_smoothing_factor=0.1)
 
 
 def test_regression_of_one_value(tmp_path):
     model = toy_model(num_labels=1)
-    with pytest.raises(ValueError, match=r"'regression'.*class_distill_weight=0"):
+    with pytest.raises(ValueError, match=r"'regression'.*'class_distill': 0"):
         trainer_for(tmp_path, model)
-    trainer = trainer_for(tmp_path, model, class_distill_weight=0.0)
+    trainer = trainer_for(tmp_path, model, loss_weights={"class_distill": 0.0})
     batch = {"pixel_values": toy_images(), "labels": torch.rand(3)}
     assert trainer.compute_loss(model.train(), batch).isfinite()
 
@@ -404,7 +492,7 @@ def test_a_teacher_of_another_kind_is_refused(tmp_path, teacher):
 def test_the_student_cannot_teach_itself(tmp_path):
     model = toy_model()
     with pytest.raises(ValueError, match="the student itself"):
-        trainer_for(tmp_path, model, teacher=model, token_distill_weight=0.0)
+        trainer_for(tmp_path, model, teacher=model, loss_weights={"token_distill": 0.0})
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -438,7 +526,7 @@ def test_own_optimizer_is_said_to_go_without_the_two_rates(tmp_path, warnings_te
 def test_a_second_training_logs_only_its_own_terms(tmp_path):
     trainer = trainer_for(tmp_path, max_steps=3)  # the third step is not logged
     trainer.train()
-    assert trainer._count == 1
+    assert trainer._counts["loss_ratio"] == 1
     trainer.train()
     totals = []
     for entry in [entry for entry in trainer.state.log_history if "loss" in entry]:

@@ -33,30 +33,47 @@ class Trace:
 class DynamicViTAttention(ViTAttention):
     """`ViTAttention` over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
 
-    def forward(self, hidden: Tensor, tokens: Tokens, **kwargs) -> tuple[Tensor, Tensor | None, Trace]:
-        """`hidden` `[B, T, D]` (normalised) -> output `[B, T, D]`, weights `[B, H, T, T]` under eager, the trace."""
-        shape = (*hidden.shape[:-1], -1, self.head_dim)
-        query = self.q_proj(hidden).view(shape).transpose(1, 2)
-        key = self.k_proj(hidden).view(shape).transpose(1, 2)
-        value = self.v_proj(hidden).view(shape).transpose(1, 2)
+    def forward(
+        self, hidden: Tensor, tokens: Tokens, key_bias: Tensor | None = None, **kwargs
+    ) -> tuple[Tensor, Tensor | None, Trace]:
+        """Attention over `tokens`, of which `hidden` are the normalised, packed states.
+
+        Args:
+            hidden: `[B, T, D]`; `[1, sum of lengths, D]` when images have different numbers of tokens.
+            tokens: whose masks apply.
+            key_bias: `[B, N]` float32, added to the logits of each patch token as a key, or `None`.
+
+        Returns:
+            the output, shaped as `hidden`; weights `[B, H, T, T]` under eager; the trace.
+        """
+        batch, length = tokens.hidden.shape[:2]
+        shape = (batch, length, -1, self.head_dim)
+        query = tokens.unpack(self.q_proj(hidden)).view(shape).transpose(1, 2)
+        key = tokens.unpack(self.k_proj(hidden)).view(shape).transpose(1, 2)
+        value = tokens.unpack(self.v_proj(hidden)).view(shape).transpose(1, 2)
 
         implementation, bias, decisions = self.config._attn_implementation, None, None
         if tokens.mask is not None:
-            prefix = tokens.mask.new_ones(len(hidden), tokens.num_prefix)
+            prefix = tokens.mask.new_ones(batch, tokens.num_prefix)
             decisions = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
             bias = decision_bias(decisions, tokens.attention_mask, query.dtype)
-            # flash and flex attention take no additive bias; only training has one
-            implementation = implementation if implementation == "eager" else "sdpa"
+        elif key_bias is not None:
+            prefix = key_bias.new_zeros(batch, tokens.num_prefix)
+            bias = torch.cat((prefix, key_bias), dim=1).to(query.dtype)[:, None, None]  # [B, 1, 1, T]
+            if tokens.attention_mask is not None:
+                bias = bias.masked_fill(~tokens.attention_mask[:, None, None], torch.finfo(bias.dtype).min)
         elif tokens.attention_mask is not None:
             bias = create_bidirectional_mask(
-                config=self.config, inputs_embeds=hidden, attention_mask=tokens.attention_mask
+                config=self.config, inputs_embeds=tokens.hidden, attention_mask=tokens.attention_mask
             )
+        if tokens.mask is not None or key_bias is not None:  # flash and flex attention take no additive bias
+            implementation = implementation if implementation == "eager" else "sdpa"
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
         if decisions is not None:
             context = DecisionGradient.apply(context, decisions, query, key, value, bias, self.scaling)
-        output = self.o_proj(context.reshape(*hidden.shape[:-1], -1))
+        output = self.o_proj(tokens.pack(context.flatten(2)))
         return output, weights, Trace(query, key, context)
 
 
@@ -76,10 +93,11 @@ class DynamicViTLayer(ViTLayer):
     ) -> tuple[Tensor, Tokens]:
         """`hidden` is `tokens.hidden`; it stands first, and first in the result, where Transformers records it."""
         tokens = reducer.before(replace(tokens, hidden=hidden), self, layer)
-        output, _, trace = self.attention(self.layernorm_before(tokens.hidden), tokens, **kwargs)
-        tokens = replace(tokens, hidden=tokens.hidden + self.dropout(output))
+        normed = self.layernorm_before(tokens.pack(tokens.hidden))
+        output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
+        tokens = tokens.add(self.dropout(output))
         tokens = reducer.between(tokens, trace, layer)
-        output = self.mlp(self.layernorm_after(tokens.hidden))
-        tokens = replace(tokens, hidden=tokens.hidden + self.dropout(output))
+        output = self.mlp(self.layernorm_after(tokens.pack(tokens.hidden)))
+        tokens = tokens.add(self.dropout(output))
         tokens = reducer.after(tokens, layer)
         return tokens.hidden, tokens

@@ -26,8 +26,9 @@ class DynamicViTConfig(ViTConfig):
         reducer_layers: 0-based blocks before (or in) which tokens are reduced, strictly increasing. `None` lets the
             method choose from the depth, `[3, 6, 9]` of 12 for DynamicViT, and stays `None` in `config.json`.
         keep_ratio: how many patches are kept. A number r means r, r^2, r^3, ... after the successive stages, as in the
-            DynamicViT paper; a list gives each stage's fraction of the *original* patches. In (0, 1], not increasing.
-            `model.set_keep_ratio` changes it on a model.
+            DynamicViT paper (Evo-ViT, IdleViT and ToMe: see there); a list gives each stage's fraction of the
+            *original* patches. In (0, 1], not increasing. `None` becomes the method's own default, 0.7 for most, and
+            stays `None` for AS-ViT, where each image decides. `model.set_keep_ratio` changes it on a model.
         reducer_args: the method's own options, the keyword arguments of its class.
         **kwargs: every field of `ViTConfig`.
 
@@ -37,11 +38,12 @@ class DynamicViTConfig(ViTConfig):
     """
 
     model_type = "dynamicvit"
-    keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state", "kept", "owner", "decisions"]
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
+    keys_to_ignore_at_inference += ["kept", "owner", "decisions", "features", "auxiliary_logits"]
 
     reducer: str = "dynamicvit"
     reducer_layers: list[int] | tuple[int, ...] | None = None
-    keep_ratio: float | int | list[float | int] | tuple[float | int, ...] = 0.7
+    keep_ratio: float | int | list[float | int] | tuple[float | int, ...] | None = None
     reducer_args: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self, **kwargs):
@@ -50,6 +52,8 @@ class DynamicViTConfig(ViTConfig):
             self.reducer_layers = list(self.reducer_layers)
         if isinstance(self.keep_ratio, tuple):
             self.keep_ratio = list(self.keep_ratio)
+        if self.keep_ratio is None and self.reducer in REDUCERS:
+            self.keep_ratio = REDUCERS[self.reducer].default_keep_ratio
         super().__post_init__(**kwargs)
         self.check_reduction()
 
@@ -69,8 +73,11 @@ class DynamicViTConfig(ViTConfig):
         # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
         fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
-        layers = overrides.get("reducer_layers")
-        if "reducer" in config_dict and layers is not None:
+        layers, made_for = overrides.get("reducer_layers"), config_dict.get("reducer")
+        if overrides.get("reducer", made_for) != made_for:  # what the checkpoint's method took is not for another
+            own = ("reducer_layers", "keep_ratio", "reducer_args")
+            config_dict = {name: value for name, value in config_dict.items() if name not in own}
+        elif made_for is not None and layers is not None:
             trained = cls(**config_dict).stage_layers
             if trained != list(layers):
                 logger.warning(f"reducer_layers is {list(layers)}; the checkpoint was made for {trained}.")
@@ -84,8 +91,15 @@ class DynamicViTConfig(ViTConfig):
         return REDUCERS[self.reducer].default_layers(self.num_hidden_layers)
 
     @property
+    def num_prefix(self) -> int:
+        """Tokens ahead of the patches, which are never reduced: the class token."""
+        return 1
+
+    @property
     def stage_keep_ratios(self) -> list[float]:
-        """Each stage's fraction of the original patches."""
+        """Each stage's fraction of the original patches; empty where each image decides."""
+        if self.keep_ratio is None:
+            return []
         if isinstance(self.keep_ratio, list | tuple):
             return [float(ratio) for ratio in self.keep_ratio]
         return REDUCERS[self.reducer].stage_keep_ratios(float(self.keep_ratio), len(self.stage_layers))
@@ -104,6 +118,17 @@ class DynamicViTConfig(ViTConfig):
             raise ValueError(
                 f"reducer_layers is {layers}; it must be strictly increasing block indices from 0 to {depth - 1}."
             )
+        if REDUCERS[self.reducer].adaptive:
+            if self.keep_ratio is not None:
+                raise ValueError(
+                    f"keep_ratio is {self.keep_ratio}; with reducer {self.reducer!r} each image decides. Train for "
+                    "reducer_args={'budget': ...}, or call model.set_keep_ratio or set_budget with a batch of images."
+                )
+        else:
+            self._check_keep_ratio(layers)
+        self._check_reducer_args()
+
+    def _check_keep_ratio(self, layers: list[int]):
         ratios = self.stage_keep_ratios
         if len(ratios) != len(layers):
             raise ValueError(
@@ -119,7 +144,6 @@ class DynamicViTConfig(ViTConfig):
                 f"keep_ratio is {self.keep_ratio}: its last stage, {ratios[-1]:.4g} of {down * across} patches, keeps "
                 f"none; the least is {1 / max(1, down * across):.4g}."
             )
-        self._check_reducer_args()
 
     def _check_reducer_args(self):
         allowed = REDUCERS[self.reducer].options()

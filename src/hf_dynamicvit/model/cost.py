@@ -1,6 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """One counter of multiply-adds, for reports, benchmarks and losses; norms, softmax and activations are not counted."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from transformers.models.vit.configuration_vit import ViTConfig
 
 
@@ -16,22 +19,22 @@ def grid_size(config: ViTConfig, image_size: int | tuple[int, int] | None = None
     return height // patch_height, width // patch_width
 
 
-def block_multiply_adds(width: int, mlp_width: int, attention_tokens: float, mlp_tokens: float) -> float:
+def block_multiply_adds(width: int, mlp_width: int, attention_tokens: Any, mlp_tokens: Any) -> Any:
     """One encoder block: projections and attention over `attention_tokens`, MLP over `mlp_tokens`, prefix included."""
     attention = 4 * attention_tokens * width**2 + 2 * attention_tokens**2 * width
     return attention + 2 * mlp_tokens * width * mlp_width
 
 
 def vit_multiply_adds(
-    config: ViTConfig, num_patches: int, counts: list[tuple[int, int]], num_prefix: int, num_outputs: int
-) -> int:
+    config: ViTConfig, num_patches: int, counts: Sequence[tuple[Any, Any]], num_prefix: int, num_outputs: int
+) -> Any:
     """One image through a ViT: patch projection, blocks, classifier.
 
     Args:
         config: sizes.
         num_patches: patches of the image.
-        counts: patch tokens in the attention and in the MLP of each block; `[(num_patches, num_patches)] * depth` is
-            the dense model.
+        counts: patch tokens in the attention and in the MLP of each block, integers, or differentiable tensors (one
+            number an image); `[(num_patches, num_patches)] * depth` is the dense model.
         num_prefix: prefix tokens, which every block has besides.
         num_outputs: outputs of the linear classifier, 0 for none.
     """
@@ -41,4 +44,4 @@ def vit_multiply_adds(
         block_multiply_adds(width, config.intermediate_size, attention + num_prefix, mlp + num_prefix)
         for attention, mlp in counts
     )
-    return num_patches * width * config.num_channels * patch_height * patch_width + int(blocks) + width * num_outputs
+    return num_patches * width * config.num_channels * patch_height * patch_width + blocks + width * num_outputs

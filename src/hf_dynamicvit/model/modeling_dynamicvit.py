@@ -5,9 +5,8 @@ Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with o
 the dense class with only those left over.
 """
 
-import copy
 from dataclasses import dataclass
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +28,12 @@ from transformers.utils.generic import can_return_tuple, merge_with_config_defau
 from transformers.utils.output_capturing import capture_outputs
 
 from .block import DynamicViTAttention, DynamicViTLayer
+from .budget import BudgetMixin
 from .configuration_dynamicvit import DynamicViTConfig
-from .cost import as_pair, grid_size, vit_multiply_adds
+from .cost import as_pair, grid_size
 from .reducer import TokenReducer
 from .reducers import REDUCERS
+from .spatial import scatter_to_grid
 from .tokens import Decision, Tokens
 
 
@@ -49,18 +50,22 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
     """Output of [`DynamicViTModel`].
 
     Attributes:
-        last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept, in the
-            order of its scores; `owner` says which patch is where.
+        last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept (AS-ViT: of
+            the image that keeps most, padded); `owner` says which patch is where, `scatter_to_grid` puts them there.
         kept: `[B, S, num_patches]` bool over the original grid, the patches alive after each of the S decisions
             (`model.decision_layers`).
         owner: `[B, S, num_patches]` int64, which of the patch tokens speaks for each original patch, -1 for none.
         decisions: the differentiable records that losses read; training only.
+        features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
+        auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
         pooler_output, hidden_states, attentions: as in ViT; with tokens dropped, lengths differ from layer to layer.
     """
 
     kept: Tensor | None = None
     owner: Tensor | None = None
     decisions: tuple[Decision, ...] | None = None
+    features: Tensor | None = None
+    auxiliary_logits: Tensor | None = None
 
 
 @dataclass
@@ -68,9 +73,9 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     """Output of [`DynamicViTForImageClassification`].
 
     Attributes:
-        loss: the classification loss, when `labels` are given.
+        loss: the classification loss, when `labels` are given; its mean with that of `auxiliary_logits`, if any.
         logits: `[B, num_labels]`.
-        kept, owner, decisions: as in [`DynamicViTModelOutput`].
+        kept, owner, decisions, auxiliary_logits: as in [`DynamicViTModelOutput`].
         last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
         hidden_states, attentions: as in ViT.
     """
@@ -79,6 +84,7 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     owner: Tensor | None = None
     decisions: tuple[Decision, ...] | None = None
     last_hidden_state: Tensor | None = None
+    auxiliary_logits: Tensor | None = None
 
 
 class DynamicViTEmbeddings(ViTEmbeddings):
@@ -116,7 +122,7 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
             state_dict[prefix + name] = state_dict.pop(key)
 
 
-class DynamicViTPreTrainedModel(ViTPreTrainedModel):
+class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
     config: DynamicViTConfig
     config_class = DynamicViTConfig
     base_model_prefix = "vit"
@@ -128,49 +134,26 @@ class DynamicViTPreTrainedModel(ViTPreTrainedModel):
             raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a DynamicViTConfig.")
         ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
 
-    @property
-    def encoder(self) -> "DynamicViTModel":
-        """The base model, with the loop and the reducer."""
-        return cast(DynamicViTModel, self.base_model)
+    def scatter_to_grid(self, outputs: Any, image_size: int | tuple[int, int] | None = None) -> Tensor:
+        """Final-normed features of every patch where it is, for dense tasks: `[B, D, down, across]`.
 
-    @property
-    def decision_layers(self) -> list[int]:
-        """The layer of each decision in `outputs.kept`, in order."""
-        return self.encoder.reducer.decision_layers
+        A patch whose token was merged has its group's, one that sat out or came back its own, a dropped one those that
+        it left its last block with.
 
-    def set_keep_ratio(self, keep_ratio: float | list[float]) -> None:
-        """Keep another fraction of the tokens from now on; `config.keep_ratio` follows. Nothing is retrained.
+        Args:
+            outputs: of this model in eval mode, called with `output_hidden_states=True`.
+            image_size: of the images, in pixels; `None` is the configuration's.
 
         Raises:
-            ValueError: `keep_ratio` is not one number or one a stage, in (0, 1] and not increasing.
+            ValueError: `outputs` lack the hidden states, or are of images of another size.
         """
-        changed = copy.deepcopy(self.config)
-        changed.keep_ratio = keep_ratio
-        changed.check_reduction()
-        self.config.keep_ratio = keep_ratio
-        self.encoder.reducer.keep_ratios = self.config.stage_keep_ratios
-
-    def token_counts(self, image_size: int | tuple[int, int] | None = None) -> list[int]:
-        """Patch tokens after each decision, at inference, for one image of `image_size` pixels (`None`: config's)."""
-        down, across = grid_size(self.config, image_size)
-        counts = self.encoder.reducer.token_counts(down * across, self.config.num_hidden_layers)
-        return [counts[layer][1] for layer in self.decision_layers]
-
-    def multiply_adds(self, image_size: int | tuple[int, int] | None = None) -> int:
-        """Multiply-adds of one image at inference: everything that runs, predictors and classifier included."""
-        down, across = grid_size(self.config, image_size)
-        reducer = self.encoder.reducer
-        counts = reducer.token_counts(down * across, self.config.num_hidden_layers)
-        classifier = getattr(self, "classifier", None)
-        num_outputs = classifier.out_features if isinstance(classifier, nn.Linear) else 0
-        vit = vit_multiply_adds(self.config, down * across, counts, self.encoder.num_prefix, num_outputs)
-        return vit + reducer.multiply_adds(down * across, self.encoder.num_prefix)
+        features = scatter_to_grid(self.config, self.encoder.reducer, outputs, image_size)
+        return self.encoder.layernorm(features).transpose(1, 2).unflatten(2, grid_size(self.config, image_size))
 
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See [`DynamicViTConfig`]."""
 
-    num_prefix = 1
     reducer: TokenReducer
 
     def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
@@ -205,20 +188,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         Raises:
             ValueError: `pixel_values` or `attention_mask` has the wrong shape.
         """
-        if pixel_values is None or pixel_values.ndim != 4:
-            shape = None if pixel_values is None else tuple(pixel_values.shape)
-            raise ValueError(f"pixel_values has shape {shape}; it must be [batch, channels, height, width].")
-        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
-        hidden = self.embeddings(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding))
-        if attention_mask is not None:
-            if attention_mask.shape != hidden.shape[:2]:
-                raise ValueError(
-                    f"attention_mask has shape {tuple(attention_mask.shape)}; with tokens being dropped it must be "
-                    f"[batch, {self.num_prefix} + patches], here {tuple(hidden.shape[:2])}."
-                )
-            attention_mask = attention_mask.to(hidden.device).bool()
-
-        tokens = Tokens.start(hidden, self.num_prefix, attention_mask)
+        tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
         for index, layer in enumerate(self.layers):
             _, tokens = layer(tokens.hidden, tokens, self.reducer, index, **kwargs)
 
@@ -229,7 +199,31 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
             owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
             decisions=self._training_records(tokens.decisions),
+            features=self.reducer.features(tokens, self.layernorm, last_hidden_state),
+            auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
         )
+
+    def embed(
+        self,
+        pixel_values: Tensor | None,
+        bool_masked_pos: Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        attention_mask: Tensor | None = None,
+    ) -> Tokens:
+        """The tokens that enter the first block; arguments and errors as in `forward`."""
+        if pixel_values is None or pixel_values.ndim != 4:
+            shape = None if pixel_values is None else tuple(pixel_values.shape)
+            raise ValueError(f"pixel_values has shape {shape}; it must be [batch, channels, height, width].")
+        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        hidden = self.embeddings(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+        if attention_mask is not None:
+            if attention_mask.shape != hidden.shape[:2]:
+                raise ValueError(
+                    f"attention_mask has shape {tuple(attention_mask.shape)}; with tokens being dropped it must be "
+                    f"[batch, {self.config.num_prefix} + patches], here {tuple(hidden.shape[:2])}."
+                )
+            attention_mask = attention_mask.to(hidden.device).bool()
+        return Tokens.start(hidden, self.config.num_prefix, attention_mask)
 
     def _training_records(self, decisions: tuple[Decision, ...]) -> tuple[Decision, ...] | None:
         if not self.training:
@@ -282,21 +276,35 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             attention_mask=attention_mask,
             **kwargs,
         )
-        tokens = cast(Tensor, outputs.last_hidden_state)
-        logits = self.classifier(tokens[:, 0])
+        logits, auxiliary = self.classifier(outputs.features), outputs.auxiliary_logits
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+            if auxiliary is not None:  # the published weights, one half each
+                loss = (loss + self.loss_function(labels, auxiliary, self.config, **kwargs)) / 2
         return DynamicViTImageClassifierOutput(
-            loss=None if labels is None else self.loss_function(labels, logits, self.config, **kwargs),
+            loss=loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,
             kept=outputs.kept,
             owner=outputs.owner,
             decisions=outputs.decisions,
-            last_hidden_state=tokens if self.training else None,
+            last_hidden_state=outputs.last_hidden_state if self.training else None,
+            auxiliary_logits=auxiliary,
         )
 
     def to_dense(self) -> ViTForImageClassification:
-        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode."""
+        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
+
+        Raises:
+            ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
+        """
+        if not self.vit.reducer.reads_class_token:
+            raise ValueError(
+                f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
+                "there is no dense copy of it."
+            )
         config = self.config.to_dict()
         own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "model_type", "architectures", "auto_map"}
         dense = ViTForImageClassification(ViTConfig(**{name: config[name] for name in config if name not in own}))

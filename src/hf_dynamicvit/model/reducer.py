@@ -2,11 +2,13 @@
 """The base class of every token-reduction method: SCORE -> SELECT -> REST, in up to three places of a block."""
 
 import inspect
+from typing import Any
 
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTLayer
 
-from .selection import keep_count
+from .selection import compounding_counts, keep_count
 from .tokens import Decision, Tokens
 
 
@@ -15,12 +17,44 @@ class TokenReducer(nn.Module):
 
     A method is `reducer_<name>.py` with one subclass, and its row in `reducers.py`. Methods without parameters add no
     key to a checkpoint; parameters of the others live under `reducer.*`.
+
+    Attributes:
+        default_keep_ratio: `config.keep_ratio` when none is given.
+        adaptive: each image decides how many tokens it keeps; there is no `keep_ratio`, and cost depends on the image.
+        returning: a patch that is out may come back.
+        merging: what is not kept lives on in the token that owns it.
+        reads_class_token: the classifier reads the class token, as that of any dense checkpoint does.
+        count_options: options that set how much is kept in place of `keep_ratio`.
+        loss_weights: published weights of the loss terms, the method's own and those of the Trainer (`classification`,
+            `class_distill`, `token_distill`, `feature_distill`, `auxiliary`); a term that is not here weighs 0.
+        backbone_lr_scale: published learning rate of the backbone as a fraction of the reducer's.
+        frozen_fraction: published fraction of the training in which only the reducer learns.
     """
+
+    default_keep_ratio: float | None = 0.7
+    adaptive: bool = False
+    returning: bool = False
+    merging: bool = False
+    reads_class_token: bool = True
+    count_options: tuple[str, ...] = ()
+    loss_weights: dict[str, float] = {"classification": 1.0}
+    backbone_lr_scale: float = 1.0
+    frozen_fraction: float = 0.0
 
     def __init__(self, config: ViTConfig):
         super().__init__()
         self.layers: list[int] = config.stage_layers
         self.keep_ratios: list[float] = config.stage_keep_ratios
+
+    def check(self, **options: tuple[Any, bool, str]) -> None:
+        """Refuse an option: each is (value, whether it is allowed, what is).
+
+        Raises:
+            ValueError: names the first that is not allowed.
+        """
+        for name, (value, allowed, what) in options.items():
+            if not allowed:
+                raise ValueError(f"reducer_args: {name} is {value!r}, it must be {what}.")
 
     @classmethod
     def options(cls) -> list[str]:
@@ -37,12 +71,21 @@ class TokenReducer(nn.Module):
         """Fraction of the original patches after each stage when `config.keep_ratio` is one number: its powers."""
         return [keep_ratio ** (stage + 1) for stage in range(num_stages)]
 
+    @staticmethod
+    def budget_keep_ratio(keep_ratio: float, num_stages: int) -> float | list[float]:
+        """What `set_budget` tries as `config.keep_ratio` for a number from 0 to 1; more must cost more."""
+        return keep_ratio
+
+    def set_keep_ratios(self, keep_ratios: list[float]) -> None:
+        """Keep another fraction at each stage from now on."""
+        self.keep_ratios = keep_ratios
+
     @property
     def decision_layers(self) -> list[int]:
         """The layer of each decision, in the order of `outputs.kept`."""
         return self.layers
 
-    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
         """Ahead of the attention of `block`."""
         return tokens
 
@@ -54,12 +97,30 @@ class TokenReducer(nn.Module):
         """Behind the MLP."""
         return tokens
 
+    def key_bias(self, tokens: Tokens) -> Tensor | None:
+        """`[B, N]` float32, added to the attention logits of each patch token as a key, or `None`."""
+        return None
+
+    def features(self, tokens: Tokens, layernorm: nn.Module, normed: Tensor) -> Tensor:
+        """What the classifier reads, `[B, D]`: by default the class token of `normed` `[B, P + N, D]`.
+
+        `tokens` are those that leave the last block, `normed` the same through the final `layernorm`.
+        """
+        return normed[:, 0]
+
+    def auxiliary_logits(self, tokens: Tokens) -> Tensor | None:
+        """`[B, K]` of a second classifier that only training has, from the tokens that leave the last block."""
+        return None
+
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         """The method's own training losses by name, unweighted, from the decisions of a training forward."""
         return {}
 
-    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
-        """Patch tokens in the attention and in the MLP of each of the `depth` blocks, at inference."""
+    def token_counts(self, num_patches: int, depth: int, kept: list[int] | None = None) -> list[tuple[int, int]]:
+        """Patch tokens in the attention and in the MLP of each of the `depth` blocks, at inference, for one image.
+
+        `kept` is how many patches it keeps at each decision; only adaptive methods need it.
+        """
         return [(num_patches, num_patches)] * depth
 
     def fixed_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
@@ -71,6 +132,18 @@ class TokenReducer(nn.Module):
             counts.append((current, current))
         return counts
 
-    def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
-        """Multiply-adds that the method itself adds for one image, at inference."""
+    def compounding_counts(self, num_patches: int, depth: int, extra: int = 0) -> list[tuple[int, int]]:
+        """`token_counts` of a method that, between attention and MLP, keeps `ceil(rate * current)` and `extra`."""
+        kept = compounding_counts(num_patches, self.keep_ratios, extra)
+        counts, current = [], num_patches
+        for layer in range(depth):
+            entering = current
+            if layer in self.layers:
+                count = kept[self.layers.index(layer)]
+                current = count + (extra if count < entering else 0)
+            counts.append((entering, current))
+        return counts
+
+    def multiply_adds(self, counts: list[tuple[int, int]], num_patches: int, num_prefix: int) -> int:
+        """Multiply-adds that the method itself adds for one image, at inference; `counts` as from `token_counts`."""
         return 0

@@ -6,6 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import TokenScorePredictor
@@ -31,15 +32,18 @@ class DynamicViTReducer(TokenReducer):
         tau: temperature of the Gumbel-softmax sampling in training (published: 1, not annealed).
     """
 
+    loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5, "token_distill": 0.5}
+    backbone_lr_scale = 0.01
+    frozen_fraction = 1 / 6  # 5 of 30 epochs
+
     def __init__(self, config: ViTConfig, tau: float = 1.0):
         super().__init__(config)
-        if not (isinstance(tau, int | float) and tau > 0):
-            raise ValueError(f"reducer_args: tau is {tau!r}, it must be a number above 0.")
+        self.check(tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"))
         self.tau = tau
         self.width = config.hidden_size
         self.predictors = nn.ModuleList([TokenScorePredictor(config.hidden_size) for _ in self.layers])
 
-    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
         if layer not in self.layers:
             return tokens
         stage = self.layers.index(layer)
@@ -57,9 +61,9 @@ class DynamicViTReducer(TokenReducer):
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         return {"ratio": keep_ratio_loss(decisions)}
 
-    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
+    def token_counts(self, num_patches, depth, kept=None):
         return self.fixed_counts(num_patches, depth)
 
-    def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
-        scored = [num_patches, *(keep_count(num_patches, ratio) for ratio in self.keep_ratios[:-1])]
-        return sum(scored) * TokenScorePredictor.multiply_adds(self.width)
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        entering = [num_patches, *(counts[layer][0] for layer in self.layers[:-1])]
+        return sum(entering) * TokenScorePredictor.multiply_adds(self.width)

@@ -2,8 +2,8 @@
 """Random: a seeded random choice of patches is dropped, the same ones for every image."""
 
 import torch
-from torch import nn
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import hashed_scores
@@ -21,11 +21,10 @@ class RandomReducer(TokenReducer):
 
     def __init__(self, config: ViTConfig, seed: int = 0):
         super().__init__(config)
-        if not isinstance(seed, int) or seed < 0:
-            raise ValueError(f"reducer_args: seed is {seed!r}, it must be an integer, 0 or more.")
+        self.check(seed=(seed, isinstance(seed, int) and seed >= 0, "an integer, 0 or more"))
         self.seed = seed
 
-    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
         if layer not in self.layers:
             return tokens
         keep_ratio = self.keep_ratios[self.layers.index(layer)]
@@ -34,5 +33,5 @@ class RandomReducer(TokenReducer):
         kept = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
         return tokens.drop(kept, layer, keep_ratio)  # REST
 
-    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
+    def token_counts(self, num_patches, depth, kept=None):
         return self.fixed_counts(num_patches, depth)

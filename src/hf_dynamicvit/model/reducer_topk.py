@@ -28,7 +28,7 @@ class TopKReducer(TokenReducer):
             return tokens
         stage = self.layers.index(layer)
         # SCORE
-        scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask)
+        scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
         # SELECT
         count = compounding_counts(tokens.num_patches, self.keep_ratios, self.num_fused)[stage]
         kept, rest = split_top_k(scores, count, tokens.attended)
@@ -40,17 +40,8 @@ class TopKReducer(TokenReducer):
         """The token `[B, 1, D]` that speaks for the dropped ones at `rest` `[B, R]`; here none."""
         return None
 
-    def token_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
-        kept = compounding_counts(num_patches, self.keep_ratios, self.num_fused)
-        counts, current = [], num_patches
-        for layer in range(depth):
-            entering = current
-            if layer in self.layers:
-                count = kept[self.layers.index(layer)]
-                current = count + (self.num_fused if count < entering else 0)
-            counts.append((entering, current))
-        return counts
+    def token_counts(self, num_patches, depth, kept=None):
+        return self.compounding_counts(num_patches, depth, self.num_fused)
 
-    def multiply_adds(self, num_patches: int, num_prefix: int) -> int:
-        counts = self.token_counts(num_patches, self.layers[-1] + 1)
+    def multiply_adds(self, counts, num_patches, num_prefix):
         return sum(self.width * (counts[layer][0] + num_prefix) for layer in self.layers)

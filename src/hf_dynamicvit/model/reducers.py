@@ -2,15 +2,25 @@
 """The table of methods: `config.reducer` -> class."""
 
 from .reducer import TokenReducer
+from .reducer_asvit import ASViTReducer
 from .reducer_dynamicvit import DynamicViTReducer
 from .reducer_evit import EViTReducer
+from .reducer_evovit import EvoViTReducer
+from .reducer_idlevit import IdleViTReducer
 from .reducer_random import RandomReducer
+from .reducer_tome import ToMeReducer
 from .reducer_topk import TopKReducer
+from .reducer_tps import TPSReducer
 
 
 REDUCERS: dict[str, type[TokenReducer]] = {
+    "asvit": ASViTReducer,
     "dynamicvit": DynamicViTReducer,
     "evit": EViTReducer,
+    "evovit": EvoViTReducer,
+    "idlevit": IdleViTReducer,
     "random": RandomReducer,
+    "tome": ToMeReducer,
     "topk": TopKReducer,
+    "tps": TPSReducer,
 }

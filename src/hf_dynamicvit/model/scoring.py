@@ -1,8 +1,14 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """SCORE: how much each patch token matters. Functions of tensors; a module only where parameters are learned."""
 
+import math
+
 import torch
 from torch import Tensor, nn
+from transformers.models.vit.modeling_vit import ViTAttention
+
+from .masking import MAX_WEIGHT
+from .tokens import Tokens
 
 
 def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
@@ -17,8 +23,10 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=0.5)
 
 
-def class_attention(query: Tensor, key: Tensor, num_prefix: int, attended: Tensor | None = None) -> Tensor:
-    """Attention of the class token (token 0) to each patch token, mean over heads: `[B, N]` float32.
+def class_attention(
+    query: Tensor, key: Tensor, num_prefix: int, attended: Tensor | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """Attention of the class token (token 0) to each patch token, by heads: `[B, H, N]` float32.
 
     The softmax runs over all tokens; the prefix columns are left out afterwards, without renormalising. It is one row
     of each head's attention matrix: no method needs the others, nor eager attention.
@@ -26,12 +34,52 @@ def class_attention(query: Tensor, key: Tensor, num_prefix: int, attended: Tenso
     Args:
         query, key: `[B, H, T, d]`.
         num_prefix: P, with T = P + N.
-        attended: `[B, T]` bool, the user's attention mask, or `None`.
+        attended: `[B, T]` bool, the attention mask, or `None`.
+        mask: `[B, N]` keep decisions; a dropped token gets 0, and its decision the gradient of a multiplicative mask,
+            as in `masking.py`.
     """
-    logits = (query[:, :, :1] @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5  # [B, H, 1, T]
+    logits = (query[:, :, :1] @ key.transpose(2, 3)).float()[:, :, 0] * query.shape[-1] ** -0.5  # [B, H, T]
     if attended is not None:
-        logits = logits.masked_fill(~attended[:, None, None, :], torch.finfo(logits.dtype).min)
-    return logits.softmax(dim=-1)[:, :, 0, num_prefix:].mean(dim=1)
+        logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
+    if mask is None:
+        return logits.softmax(dim=-1)[..., num_prefix:]
+    keep = torch.cat((mask.new_ones(len(mask), num_prefix), mask), dim=1)[:, None]  # [B, 1, T]
+    highest = logits.detach().masked_fill(keep == 0, -torch.inf).amax(dim=-1, keepdim=True)
+    weights = (logits - highest).clamp(max=math.log(MAX_WEIGHT)).exp() * keep
+    return (weights / weights.sum(dim=-1, keepdim=True))[..., num_prefix:]
+
+
+def head_weighted_class_attention(trace, tokens: Tokens) -> Tensor:
+    """Class attention weighted by how much each head contributes to the token (AS-ViT): `[B, N]` float32.
+
+    s_i = sum_h a_hi r_hi, with a the class attention and r_hi = |context_hi| / sum_h |context_hi| the token's share of
+    each head in its own attention output, before the output projection.
+    """
+    attention = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask, tokens.mask)
+    norms = trace.context[:, tokens.num_prefix :].float().norm(dim=-1)  # [B, N, H]
+    shares = norms / (norms.sum(dim=-1, keepdim=True) + 1e-8)
+    return (attention * shares.transpose(1, 2)).sum(dim=1)
+
+
+def class_query_logits(attention: ViTAttention, hidden: Tensor, num_prefix: int) -> Tensor:
+    """Class query times key of each patch token, mean over heads, unscaled, ahead of the attention: `[B, N]` float32.
+
+    The mean over heads is one product over the whole width divided by the number of heads. q . (W x + b) is
+    (q W) . x + q . b, so that with a plain linear layer no token's key is computed.
+
+    Args:
+        attention: the block's `ViTAttention`.
+        hidden: `[B, P + N, D]`, normalised as the attention will see it.
+        num_prefix: P.
+    """
+    query, patches, project = attention.q_proj(hidden[:, :1]), hidden[:, num_prefix:], attention.k_proj
+    if type(project) is nn.Linear and type(project.weight) in (Tensor, nn.Parameter):
+        logits = patches @ (query @ project.weight).transpose(1, 2)  # [B, N, 1]
+        if project.bias is not None:
+            logits = logits + (query * project.bias).sum(dim=-1, keepdim=True)
+    else:  # a quantised or adapted layer computes what its weight alone does not say
+        logits = project(patches) @ query.transpose(1, 2)
+    return logits[..., 0].float() / attention.num_attention_heads
 
 
 def hashed_scores(index: Tensor, seed: int) -> Tensor:

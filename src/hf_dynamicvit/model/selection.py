@@ -47,3 +47,38 @@ def gumbel_keep(log_probs: Tensor, tau: float) -> Tensor:
     (DynamicViT, section 3.3).
     """
     return torch.nn.functional.gumbel_softmax(log_probs.float(), tau=tau, hard=True, dim=-1)[..., 0]
+
+
+def bipartite_matching(
+    metric: Tensor, r: int, num_prefix: int, attended: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which r tokens merge into which others (ToMe, section 3): each of one half with its most similar of the other.
+
+    Positions of the whole sequence, prefix included, alternate between the sources (even) and the destinations (odd);
+    of the sources, the r with the highest cosine similarity to their best destination go. The order of the result is
+    part of the method: the next layer splits it anew.
+
+    Args:
+        metric: `[B, N, d]`, patch tokens only.
+        r: at most N // 2.
+        num_prefix: P; prefix tokens neither go nor take in.
+        attended: `[B, N]` bool or `None`; what it excludes goes first, and is nobody's destination while another is.
+
+    Returns:
+        `[B, N - r]` positions that stay, the remaining sources ahead of the destinations, each ascending; `[B, r]`
+        positions that go; `[B, r]` which of those that stay takes each in.
+    """
+    even = torch.arange(num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
+    odd = torch.arange(1 - num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
+    with torch.no_grad():
+        metric = torch.nn.functional.normalize(metric.float(), dim=-1)
+        similarity = metric[:, num_prefix % 2 :: 2] @ metric[:, 1 - num_prefix % 2 :: 2].transpose(1, 2)
+        if attended is not None:
+            similarity = similarity.masked_fill(~attended.gather(1, odd)[:, None], -2.0)  # below any cosine
+        best, partner = similarity.max(dim=-1)
+        if attended is not None:
+            best = best.masked_fill(~attended.gather(1, even), 2.0)
+        order = best.argsort(dim=1, descending=True, stable=True)
+    goes, remains = order[:, :r], order[:, r:].sort(dim=1).values
+    stays = torch.cat((even.gather(1, remains), odd), dim=1)
+    return stays, even.gather(1, goes), remains.shape[1] + partner.gather(1, goes)

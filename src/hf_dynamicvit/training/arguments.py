@@ -3,47 +3,49 @@
 
 from dataclasses import dataclass, field
 
-from transformers import SchedulerType, TrainingArguments
+from transformers import TrainingArguments
 
 
 @dataclass
 class DynamicViTTrainingArguments(TrainingArguments):
-    """[`TrainingArguments`] plus the weights of the loss terms and the two rates of DynamicViT.
+    """[`TrainingArguments`] plus the weights of the loss terms and the two rates of learned reducers.
 
     Raises:
-        ValueError: a weight or rate is negative, or the freezing does not go with the learning-rate schedule.
+        ValueError: a weight or rate is negative.
     """
 
-    classification_weight: float = field(default=1.0, metadata={"help": "Weight of the classification loss."})
-    ratio_weight: float = field(
-        default=2.0, metadata={"help": "Weight of the reducer's own loss, for DynamicViT the keep ratio."}
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "loss_weights"]
+
+    loss_weights: dict[str, float] | str | None = field(
+        default=None,
+        metadata={
+            "help": "Weights of loss terms by name, in place of the published ones of the method: classification, "
+            "class_distill, token_distill, feature_distill and the method's own (DynamicViT: ratio). As JSON on a "
+            """command line: '{"ratio": 4.0}'."""
+        },
     )
-    class_distill_weight: float = field(default=0.5, metadata={"help": "Weight of KL to the teacher's class logits."})
-    token_distill_weight: float = field(
-        default=0.5, metadata={"help": "Weight of the MSE to the teacher's patch features, on the tokens kept."}
-    )
-    backbone_lr_scale: float = field(
-        default=0.01, metadata={"help": "Learning rate of everything but the reducer, as a fraction of learning_rate."}
+    backbone_lr_scale: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of everything but the reducer, as a fraction of learning_rate. Default: as "
+            "published for the method (DynamicViT: 0.01). Without effect on methods that have nothing to learn."
+        },
     )
     freeze_backbone_epochs: float | None = field(
         default=None,
         metadata={
-            "help": "Epochs at the start in which only the reducer learns. Default: a sixth of the training, as "
-            "published (5 of 30 epochs)."
+            "help": "Epochs at the start in which only the reducer learns. Default: as published for the method "
+            "(DynamicViT: a sixth of the training, 5 of 30 epochs; the others none)."
         },
     )
 
     def __post_init__(self):
         super().__post_init__()
-        names = ["classification_weight", "ratio_weight", "class_distill_weight", "token_distill_weight"]
-        for name in [*names, "backbone_lr_scale", "freeze_backbone_epochs"]:
-            value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} is {value}; it must be 0 or more.")
-        # Freezing sets the learning rate of a group to 0 for a step; these compute the next rate from the last.
-        schedule = SchedulerType(self.lr_scheduler_type).value
-        if self.freeze_backbone_epochs != 0 and schedule in ("reduce_lr_on_plateau", "greedy"):
-            raise ValueError(
-                f"lr_scheduler_type is {schedule!r}, which needs freeze_backbone_epochs=0, "
-                f"not {self.freeze_backbone_epochs}."
-            )
+        if self.loss_weights is not None and not isinstance(self.loss_weights, dict):
+            raise ValueError(f"loss_weights is {self.loss_weights!r}; it must be a dictionary from names to numbers.")
+        numbers = {f"loss_weights[{name!r}]": value for name, value in (self.loss_weights or {}).items()}
+        for name in ("backbone_lr_scale", "freeze_backbone_epochs"):
+            numbers[name] = getattr(self, name)
+        for name, value in numbers.items():
+            if value is not None and not (isinstance(value, int | float) and value >= 0):
+                raise ValueError(f"{name} is {value!r}; it must be a number of 0 or more.")

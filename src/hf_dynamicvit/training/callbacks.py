@@ -4,18 +4,28 @@
 import copy
 import math
 
+from torch import Tensor
 from transformers import TrainerCallback
+from transformers.utils import logging
+
+from ..model.reducer_evovit import EvoViTReducer
+
+
+logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class FreezeBackbone(TrainerCallback):
     """Holds the backbone's learning rate at 0 in the first epochs, as published for DynamicViT.
 
-    `args.freeze_backbone_epochs` says how many; `None` means a sixth of the training.
+    `args.freeze_backbone_epochs` says how many; `None` means `fraction` of the training.
     """
+
+    def __init__(self, fraction: float):
+        self.fraction = fraction
 
     def on_step_begin(self, args, state, control, *, optimizer, **kwargs):
         if args.freeze_backbone_epochs is None:
-            frozen = state.global_step < state.max_steps / 6
+            frozen = state.global_step < state.max_steps * self.fraction
         else:
             frozen = state.epoch < args.freeze_backbone_epochs
         if frozen:  # the scheduler sets the rate anew after every step
@@ -31,7 +41,7 @@ class KeepRatioWarmup(TrainerCallback):
     scratch, 0 and 0 when fine-tuning). Evaluation and checkpoints always have the target.
 
     Raises:
-        ValueError: a number of epochs is negative.
+        ValueError: a number of epochs is negative, or (when training begins) the method has no keep ratio.
     """
 
     def __init__(self, epochs: float, start_epoch: float = 0.0):
@@ -48,6 +58,13 @@ class KeepRatioWarmup(TrainerCallback):
             return 1.0
         return (1 - math.cos(math.pi * (epoch - self.start_epoch) / self.epochs)) / 2
 
+    def on_train_begin(self, args, state, control, *, model, **kwargs):
+        reducer = model.encoder.reducer
+        instead = [name for name in reducer.count_options if name in model.config.reducer_args]
+        if reducer.adaptive or instead:
+            reason = f"reducer_args sets {', '.join(instead)}" if instead else "each image decides"
+            raise ValueError(f"KeepRatioWarmup needs a keep ratio; with reducer {model.config.reducer!r} {reason}.")
+
     def on_step_begin(self, args, state, control, *, model, **kwargs):
         progress = self.dropped_fraction(state.epoch)
         config = copy.copy(model.config)
@@ -56,7 +73,63 @@ class KeepRatioWarmup(TrainerCallback):
             config.keep_ratio = [1 - (1 - ratio) * progress for ratio in target]
         else:
             config.keep_ratio = 1 - (1 - target) * progress
-        model.encoder.reducer.keep_ratios = config.stage_keep_ratios
+        model.encoder.reducer.set_keep_ratios(config.stage_keep_ratios)
 
     def on_step_end(self, args, state, control, *, model, **kwargs):
-        model.encoder.reducer.keep_ratios = model.config.stage_keep_ratios
+        model.encoder.reducer.set_keep_ratios(model.config.stage_keep_ratios)
+
+
+class GroupingSwitch(TrainerCallback):
+    """Evo-ViT's schedule: patches are selected anew in every block at first, then once a stage.
+
+    Evaluation and checkpoints always have the grouping of `config.reducer_args`, by default once a stage.
+
+    Args:
+        fraction: of the training, after which the switch comes (published: 200 of 300 epochs).
+
+    Raises:
+        ValueError: `fraction` is not from 0 to 1, or (when training begins) the method is another.
+    """
+
+    def __init__(self, fraction: float = 2 / 3):
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction is {fraction}; it must be from 0 to 1.")
+        self.fraction = fraction
+
+    def on_train_begin(self, args, state, control, *, model, **kwargs):
+        if not isinstance(model.encoder.reducer, EvoViTReducer):
+            raise ValueError(f"GroupingSwitch is for reducer 'evovit'; the model's is {model.config.reducer!r}.")
+        self.grouping = model.encoder.reducer.grouping
+
+    def on_step_begin(self, args, state, control, *, model, **kwargs):
+        early = state.global_step < state.max_steps * self.fraction
+        model.encoder.reducer.grouping = "layer" if early else "stage"
+
+    def on_step_end(self, args, state, control, *, model, **kwargs):
+        model.encoder.reducer.grouping = self.grouping
+
+
+class StuckParameters(TrainerCallback):
+    """Warns of a learned parameter of the reducer that got no gradient at all since the last log.
+
+    AS-ViT's thresholds have one only while a score lies close to them; one outside all scores never moves again.
+    """
+
+    def __init__(self):
+        self.moved: dict[str, Tensor] = {}
+
+    def on_pre_optimizer_step(self, args, state, control, *, model, **kwargs):
+        for name, parameter in model.encoder.reducer.named_parameters():
+            if parameter.grad is not None:
+                moved = (parameter.grad != 0).any()
+                self.moved[name] = self.moved[name] | moved if name in self.moved else moved
+
+    def on_log(self, args, state, control, *, logs=None, **kwargs):
+        if "loss" in (logs or {}):
+            stuck = [name for name, moved in self.moved.items() if not moved]
+            if stuck:
+                logger.warning(
+                    f"No gradient reached reducer parameter {', '.join(stuck)} since the last log: stuck. A threshold "
+                    "is when no score lies near it; model.set_keep_ratio or set_budget with images moves it there."
+                )
+            self.moved = {}

@@ -5,7 +5,7 @@ Source: DynamicViT, section 3.4, https://arxiv.org/abs/2106.02034
 """
 
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div, mse_loss
+from torch.nn.functional import cross_entropy, kl_div, mse_loss, normalize
 
 from ..model.reducer_dynamicvit import keep_ratio_loss
 
@@ -32,4 +32,18 @@ def token_distillation_loss(features: Tensor, teacher_features: Tensor, kept: Te
     return mse_loss(features[kept].float(), teacher_features[kept].float())
 
 
-__all__ = ["class_distillation_loss", "classification_loss", "keep_ratio_loss", "token_distillation_loss"]
+def feature_distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:
+    """Mean squared error of `[B, D]` features, each scaled to length 1 (IdleViT, section 3.4): a scalar.
+
+    It is (2 - 2 cosine) / D, which is why the published weight is 1000.
+    """
+    return mse_loss(normalize(features.float(), dim=-1), normalize(teacher_features.float(), dim=-1))
+
+
+__all__ = [
+    "class_distillation_loss",
+    "classification_loss",
+    "feature_distillation_loss",
+    "keep_ratio_loss",
+    "token_distillation_loss",
+]

@@ -10,6 +10,7 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    SchedulerType,
     Trainer,
     ViTForImageClassification,
 )
@@ -17,9 +18,15 @@ from transformers.utils import logging
 
 from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reducer import TokenReducer
 from .arguments import DynamicViTTrainingArguments
-from .callbacks import FreezeBackbone
-from .losses import class_distillation_loss, classification_loss, token_distillation_loss
+from .callbacks import FreezeBackbone, StuckParameters
+from .losses import (
+    class_distillation_loss,
+    classification_loss,
+    feature_distillation_loss,
+    token_distillation_loss,
+)
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
@@ -27,27 +34,33 @@ logger = logging.get_logger("transformers.hf_dynamicvit")
 # The default teacher; not a name that a folder or a Hub repository has.
 DENSE_COPY = "dense copy of the student"
 
+# The terms that need a teacher.
+DISTILLATION = ("class_distill", "token_distill", "feature_distill")
+
 
 class DynamicViTTrainer(Trainer):
     """[`Trainer`] for [`DynamicViTForImageClassification`].
 
-    loss = `classification_weight` x cross entropy + `ratio_weight` x keep ratio + `class_distill_weight` x KL to the
-    teacher's class logits + `token_distill_weight` x MSE to the teacher's final-normed patch features on the tokens
-    kept at the end (DynamicViT, section 3.4). Evaluation is the model's own: tokens really dropped, classification
-    loss.
+    The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
+    `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
+    `token_distill`, MSE to the teacher's final-normed patch features on the tokens kept at the end; `feature_distill`,
+    MSE to the teacher's class feature, both of length 1; and the method's own (`reducer.losses`). The weights are the
+    published ones of the method (`reducer.loss_weights`) unless `args.loss_weights` names others. Evaluation is the
+    model's own: tokens really dropped, classification loss.
 
     Args:
         model: the student.
         args: [`DynamicViTTrainingArguments`].
         teacher: `DENSE_COPY` (default, as published) is a frozen dense copy of the weights that `model` has now, so
-            hand in the model you start from, also when resuming. A model (it is frozen and put in eval mode) or the
-            name of a checkpoint: any image classifier with the same labels. `None` turns distillation off.
+            hand in the model you start from, also when resuming; it is not made where no term distils. A model (it is
+            frozen and put in eval mode) or the name of a checkpoint: any image classifier with the same labels. `None`
+            turns distillation off.
         **kwargs: as for [`Trainer`], except `model_init`. A `compute_loss_func` replaces the classification loss; it
             must return the mean over the batch.
 
     Raises:
-        ValueError: the teacher's labels are not the student's, or it has no patch features to compare while
-            `token_distill_weight` is not 0; several GPUs in one process.
+        ValueError: a loss weight for a term that there is not; a teacher whose labels are not the student's, that has
+            no features to compare while a weight asks for them, or that no term asks; several GPUs in one process.
     """
 
     args: DynamicViTTrainingArguments
@@ -78,9 +91,19 @@ class DynamicViTTrainer(Trainer):
                 f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label classification; "
                 f"problem_type is {problem_type(model.config)!r}."
             )
+        reducer = model.vit.reducer
+        self.loss_weights = resolve_loss_weights(reducer, args)
+        check_schedule(reducer, args)
+        if not any(self.loss_weights[name] for name in DISTILLATION):
+            if teacher is not None and teacher != DENSE_COPY:
+                raise ValueError(
+                    f"A teacher is given, but no term of reducer {model.config.reducer!r} distils; set "
+                    "loss_weights={'class_distill': 0.5}, or teacher=None."
+                )
+            teacher = None
         teacher = _load_teacher(teacher, model)
         if teacher is not None:
-            check_teacher(teacher, model, args)
+            check_teacher(teacher, model, self.loss_weights)
         super().__init__(model=model, args=args, **kwargs)
         # loss terms here are means over the batch, whatever the model's forward accepts
         self.model_accepts_loss_kwargs = False
@@ -88,13 +111,14 @@ class DynamicViTTrainer(Trainer):
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
         # what is logged next: the sum over the batches since the last log, and how many they were
         self._sums: dict[str, Tensor] = {}
-        self._count = 0
-        self.add_callback(FreezeBackbone())
+        self._counts: dict[str, int] = defaultdict(int)
+        self.add_callback(FreezeBackbone(reducer.frozen_fraction))
+        self.add_callback(StuckParameters())
         if self.optimizer is not None:
             logger.warning("optimizers= is given: backbone_lr_scale and freeze_backbone_epochs have no effect on it.")
 
     def train(self, *args, **kwargs):
-        self._sums, self._count = {}, 0
+        self._sums, self._counts = {}, defaultdict(int)
         return super().train(*args, **kwargs)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
@@ -106,33 +130,36 @@ class DynamicViTTrainer(Trainer):
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
         outputs = model(**inputs)
         terms = self.loss_terms(outputs, labels, inputs)
-        weights = {
-            "classification": self.args.classification_weight,
-            "class_distill": self.args.class_distill_weight,
-            "token_distill": self.args.token_distill_weight,
-        }
-        # the reducer's own terms share one weight
-        weighted = [weights.get(name, self.args.ratio_weight) * term for name, term in terms.items()]
+        weighted = [self.loss_weights[name] * term for name, term in terms.items()]
         logged = {f"loss_{name}": term.detach().float() for name, term in terms.items()}
         for stage, fraction in enumerate(outputs.kept.float().mean(dim=(0, 2)), start=1):
             logged[f"kept_stage_{stage}"] = fraction
-        self._sums = {name: value + self._sums.get(name, 0.0) for name, value in logged.items()}
-        self._count += 1
+        for name, value in logged.items():  # Evo-ViT's number of decisions changes on the way
+            self._sums[name] = value + self._sums.get(name, 0.0)
+            self._counts[name] += 1
         loss = torch.stack(weighted).sum()
         return (loss, outputs) if return_outputs else loss
 
     def loss_terms(self, outputs, labels: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """The unweighted terms by name, scalars, from a training forward of `inputs` and its `labels`."""
         student = self.accelerator.unwrap_model(self.model)
+        weights = self.loss_weights
         terms = {"classification": self._classification(student, outputs, labels)}
+        if outputs.auxiliary_logits is not None and weights["auxiliary"]:
+            auxiliary = type(outputs)(logits=outputs.auxiliary_logits)
+            terms["auxiliary"] = self._classification(student, auxiliary, labels)
         terms |= student.vit.reducer.losses(outputs.decisions)
         if self.teacher is not None:
             with torch.no_grad(), self.accelerator.autocast():
                 teacher_logits, teacher_features = teacher_outputs(self.teacher, inputs)
-            if self.args.class_distill_weight:
+            if weights["class_distill"]:
                 terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
-            if teacher_features is not None and self.args.token_distill_weight:
-                decision, num_prefix = outputs.decisions[-1], student.vit.num_prefix
+            if teacher_features is not None and weights["feature_distill"]:
+                terms["feature_distill"] = feature_distillation_loss(
+                    outputs.last_hidden_state[:, 0], teacher_features[:, 0]
+                )
+            if teacher_features is not None and weights["token_distill"]:
+                decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
                 features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
                 terms["token_distill"] = token_distillation_loss(
                     features, teacher_features[:, num_prefix:], decision.kept
@@ -165,20 +192,41 @@ class DynamicViTTrainer(Trainer):
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._count:
+        if "loss" in logs and self._sums:
             # Every process logs at the same step and holds the same names, so the collective is safe here.
             names = sorted(self._sums)
             sums = torch.stack([self._sums[name] for name in names])
-            sums, counts = self.accelerator.reduce(torch.stack((sums, torch.full_like(sums, self._count))), "sum")
+            counts = sums.new_tensor([self._counts[name] for name in names])
+            sums, counts = self.accelerator.reduce(torch.stack((sums, counts)), "sum")
             logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
-            self._sums, self._count = {}, 0
+            self._sums, self._counts = {}, defaultdict(int)
         super().log(logs, start_time)
 
 
-def parameter_groups(model: nn.Module, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
+def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> dict[str, float]:
+    """The weight of every term by name: the method's published ones, then those of `args`."""
+    weights = {"classification": 1.0, **dict.fromkeys(DISTILLATION, 0.0), **reducer.loss_weights}
+    given = cast(dict[str, float], args.loss_weights or {})
+    unknown = sorted(set(given) - set(weights))
+    if unknown:
+        raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
+    return weights | given
+
+
+def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> None:
+    """Refuse to freeze, which sets the rate to 0, under a schedule that computes the next rate from the last."""
+    schedule = SchedulerType(args.lr_scheduler_type).value
+    epochs = args.freeze_backbone_epochs
+    freezes = reducer.frozen_fraction > 0 if epochs is None else epochs > 0
+    if freezes and schedule in ("reduce_lr_on_plateau", "greedy"):
+        raise ValueError(f"lr_scheduler_type is {schedule!r}, which needs freeze_backbone_epochs=0, not {epochs}.")
+
+
+def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
     """Reducer at the full rate, backbone at `backbone_lr_scale` of it; no decay on biases and 1-d parameters.
 
-    A model without learned reducer parameters trains its backbone at the full rate, never frozen.
+    A model without learned reducer parameters trains its backbone at the full rate, never frozen. The fraction is that
+    of `args`, else the method's published one.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
     for name, parameter in model.named_parameters():
@@ -186,10 +234,11 @@ def parameter_groups(model: nn.Module, args: DynamicViTTrainingArguments) -> lis
             backbone = ".reducer." not in f".{name}"
             groups[backbone, parameter.ndim > 1 and not name.endswith(".bias")].append(parameter)
     two_rates = any(not backbone for backbone, _ in groups)
+    scale = model.vit.reducer.backbone_lr_scale if args.backbone_lr_scale is None else args.backbone_lr_scale
     return [
         {
             "params": groups[key],
-            "lr": args.learning_rate * (args.backbone_lr_scale if key[0] and two_rates else 1.0),
+            "lr": args.learning_rate * (scale if key[0] and two_rates else 1.0),
             "weight_decay": args.weight_decay if key[1] else 0.0,
             "backbone": key[0] and two_rates,
         }
@@ -236,7 +285,7 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[T
 
 
 def check_teacher(
-    teacher: PreTrainedModel, student: DynamicViTForImageClassification, args: DynamicViTTrainingArguments
+    teacher: PreTrainedModel, student: DynamicViTForImageClassification, weights: dict[str, float]
 ) -> None:
     """Refuse a teacher that the losses cannot compare with the student."""
     ours, theirs = student.config, teacher.config
@@ -250,15 +299,20 @@ def check_teacher(
     ]
     if differing:
         raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
-    if args.class_distill_weight and problem_type(ours) != "single_label_classification":
+    if weights["class_distill"] and problem_type(ours) != "single_label_classification":
         raise ValueError(
             f"problem_type is {problem_type(ours)!r}: distilling class logits compares one distribution over classes; "
-            "set class_distill_weight=0."
+            "set loss_weights={'class_distill': 0}."
         )
-    if args.token_distill_weight and not (_has_patch_features(teacher) and geometry(ours) == geometry(theirs)):
+    if weights["feature_distill"] and not (_has_patch_features(teacher) and ours.hidden_size == theirs.hidden_size):
+        raise ValueError(
+            f"The teacher, a {type(teacher).__name__}, has no class feature to compare with the student's (a dense "
+            "ViT of the same width has); set loss_weights={'feature_distill': 0}."
+        )
+    if weights["token_distill"] and not (_has_patch_features(teacher) and geometry(ours) == geometry(theirs)):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
-            "ViT of the same width, image size and patch size has); set token_distill_weight=0."
+            "ViT of the same width, image size and patch size has); set loss_weights={'token_distill': 0}."
         )
 
 

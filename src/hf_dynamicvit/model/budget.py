@@ -1,0 +1,213 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""How much a model keeps, what that costs, and how to change it at run time."""
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .configuration_dynamicvit import DynamicViTConfig
+from .cost import grid_size, vit_multiply_adds
+from .reducer import TokenReducer
+from .reducers import REDUCERS
+
+
+Images = int | tuple[int, int] | Tensor | None
+Counts = list[tuple[int, int]]
+
+
+def with_keep_ratio(config: DynamicViTConfig, keep_ratio: float | list[float]) -> DynamicViTConfig:
+    """A copy of `config` with another keep ratio, and without the options that would stand in for one.
+
+    A method whose images decide for themselves has no keep ratio; the copy then has a method of the same stages.
+
+    Raises:
+        ValueError: the keep ratio is not possible.
+    """
+    changed, reducer = copy.deepcopy(config), REDUCERS[config.reducer]
+    changed.keep_ratio = keep_ratio
+    changed.reducer_args = {
+        name: value for name, value in config.reducer_args.items() if name not in reducer.count_options
+    }
+    if reducer.adaptive:
+        changed.reducer, changed.reducer_layers, changed.reducer_args = "topk", config.stage_layers, {}
+    changed.check_reduction()
+    return changed
+
+
+def for_budget(config: DynamicViTConfig, keep_ratio: float) -> float | list[float]:
+    """What `set_budget` tries for a number from 0 to 1."""
+    return REDUCERS[config.reducer].budget_keep_ratio(keep_ratio, len(config.stage_layers))
+
+
+def least_keep_ratio(config: DynamicViTConfig) -> float:
+    """The lowest number that `set_budget` may try, to 2^-30."""
+    least, most = 0.0, 1.0
+    for _ in range(30):
+        middle = (least + most) / 2
+        try:
+            with_keep_ratio(config, for_budget(config, middle))
+            most = middle
+        except ValueError:
+            least = middle
+    return most
+
+
+class BudgetMixin:
+    """The part of the models that counts and sets how much is kept."""
+
+    config: DynamicViTConfig
+    training: bool
+
+    @property
+    def encoder(self) -> Any:
+        """The base model, with the loop and the reducer."""
+        return cast(Any, self).base_model
+
+    @property
+    def decision_layers(self) -> list[int]:
+        """The layer of each decision in `outputs.kept`, in order."""
+        return self.encoder.reducer.decision_layers
+
+    def set_keep_ratio(self, keep_ratio: float | list[float], pixel_values: Tensor | None = None) -> None:
+        """Keep another fraction of the tokens from now on; `config.keep_ratio` follows. Nothing is retrained.
+
+        Args:
+            keep_ratio: one number or one a stage, as in the configuration. A count set in `reducer_args`, such as
+                ToMe's `r`, gives way to it.
+            pixel_values: `[B, channels, height, width]`, typical images. Only AS-ViT needs them: its thresholds are
+                set so that these images keep that fraction on average.
+
+        Raises:
+            ValueError: `keep_ratio` is not in (0, 1], increases or has the wrong length; `pixel_values` are missing.
+        """
+        changed, reducer = with_keep_ratio(self.config, keep_ratio), self.encoder.reducer
+        if reducer.adaptive:
+            self._calibrate(changed.stage_keep_ratios, pixel_values)
+        else:
+            self.config.keep_ratio, self.config.reducer_args = changed.keep_ratio, changed.reducer_args
+            reducer.set_keep_ratios(changed.stage_keep_ratios)
+
+    @torch.no_grad()
+    def _calibrate(self, keep_ratios: list[float], pixel_values: Tensor | None) -> None:
+        encoder, training = self.encoder, self.training
+        if pixel_values is None:
+            raise ValueError(
+                f"reducer {self.config.reducer!r} decides by image; hand in pixel_values, a batch of typical images."
+            )
+        cast(nn.Module, self).eval()
+        tokens = encoder.embed(pixel_values, interpolate_pos_encoding=True)
+        for index, layer in enumerate(encoder.layers):
+            if index in encoder.reducer.layers:
+                encoder.reducer.calibrate(keep_ratios, index, tokens)
+            _, tokens = layer(tokens.hidden, tokens, encoder.reducer, index)
+        cast(nn.Module, self).train(training)
+
+    def set_budget(
+        self, gmacs: float | None = None, *, fraction: float | None = None, pixel_values: Tensor | None = None
+    ) -> int:
+        """Keep as much as a budget allows, from now on, by one keep ratio for all stages. Nothing is retrained.
+
+        ToMe then has a list of ratios where one number would ask for more than half of the tokens to merge at once.
+
+        Args:
+            gmacs: multiply-adds of one image of the configuration's size, in units of 10^9.
+            fraction: the same as a fraction of the dense model's; give one of the two.
+            pixel_values: as in `set_keep_ratio`; for AS-ViT, the images whose mean cost meets the budget.
+
+        Returns:
+            the multiply-adds that one image then takes, at most the budget.
+
+        Raises:
+            ValueError: both or none are given, or the budget cannot be met; the message names the least and the most.
+        """
+        if (gmacs is None) == (fraction is None):
+            raise ValueError(f"gmacs is {gmacs} and fraction is {fraction}; give one of them.")
+        reducer = self.encoder.reducer
+        images = pixel_values if reducer.adaptive else None
+        dense = self.dense_multiply_adds(images)
+        target = gmacs * 1e9 if gmacs is not None else cast(float, fraction) * dense
+        before = copy.deepcopy(reducer.state_dict())
+
+        def cost(number: float) -> int:
+            keep_ratio = for_budget(self.config, number)
+            if reducer.adaptive:
+                self.set_keep_ratio(keep_ratio, images)
+                return self.multiply_adds(images)
+            changed = with_keep_ratio(self.config, keep_ratio)
+            with torch.device("meta"):
+                other = REDUCERS[changed.reducer](changed, **changed.reducer_args)
+            num_patches = self._num_patches(None)
+            return self._multiply_adds(other, other.token_counts(num_patches, changed.num_hidden_layers), num_patches)
+
+        low, high = least_keep_ratio(self.config), 1.0
+        least, most = cost(low), cost(high)
+        if not least <= target <= max(dense, most):
+            reducer.load_state_dict(before)
+            raise ValueError(
+                f"the budget is {target / 1e9:.4g} GMACs; {self.config.reducer} here takes from {least / 1e9:.4g} to "
+                f"{most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
+            )
+        if most <= target:
+            low = high
+        else:
+            for _ in range(12 if reducer.adaptive else 30):
+                middle = (low + high) / 2
+                low, high = (middle, high) if cost(middle) <= target else (low, middle)
+        self.set_keep_ratio(for_budget(self.config, low), images)
+        return self.multiply_adds(images)
+
+    def token_counts(self, images: Images = None) -> list[int]:
+        """Patch tokens after each decision, at inference, for one image; `images` as in `multiply_adds`.
+
+        For AS-ViT those of the images that keep most, to which the others of their batch are padded.
+        """
+        counts, _ = self._counts(images)
+        return [max(image[layer][1] for image in counts) for layer in self.decision_layers]
+
+    def multiply_adds(self, images: Images = None) -> int:
+        """Multiply-adds of one image at inference: everything that runs, predictors and classifier included.
+
+        Args:
+            images: `(height, width)` or one number, in pixels; `None` is the configuration's. A batch
+                `[B, channels, height, width]` gives the mean over its images; AS-ViT needs one, and runs it.
+
+        Raises:
+            ValueError: AS-ViT without a batch.
+        """
+        counts, num_patches = self._counts(images)
+        totals = [self._multiply_adds(self.encoder.reducer, image, num_patches) for image in counts]
+        return round(sum(totals) / len(totals))
+
+    def dense_multiply_adds(self, images: Images = None) -> int:
+        """Multiply-adds of one image through the dense model of the same sizes; `images` as in `multiply_adds`."""
+        num_patches = self._num_patches(images)
+        counts = [(num_patches, num_patches)] * self.config.num_hidden_layers
+        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, self._num_outputs())
+
+    def _multiply_adds(self, reducer: TokenReducer, counts: Counts, num_patches: int) -> int:
+        num_prefix = self.config.num_prefix
+        vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self._num_outputs())
+        return vit + reducer.multiply_adds(counts, num_patches, num_prefix)
+
+    def _num_outputs(self) -> int:
+        classifier = getattr(self, "classifier", None)
+        return classifier.out_features if isinstance(classifier, nn.Linear) else 0
+
+    def _num_patches(self, images: Images) -> int:
+        size = (images.shape[-2], images.shape[-1]) if isinstance(images, Tensor) else images
+        down, across = grid_size(self.config, size)
+        return down * across
+
+    @torch.no_grad()
+    def _counts(self, images: Images) -> tuple[list[Counts], int]:
+        """Token counts of each image (of one where they do not differ), and the patches of one."""
+        reducer, depth, num_patches = self.encoder.reducer, self.config.num_hidden_layers, self._num_patches(images)
+        if not (reducer.adaptive and isinstance(images, Tensor)):
+            return [reducer.token_counts(num_patches, depth)], num_patches
+        training = self.training
+        cast(nn.Module, self).eval()
+        kept = self.encoder(images, interpolate_pos_encoding=True).kept
+        cast(nn.Module, self).train(training)
+        return [reducer.token_counts(num_patches, depth, image) for image in kept.sum(dim=-1).tolist()], num_patches

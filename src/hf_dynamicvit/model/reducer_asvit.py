@@ -1,0 +1,138 @@
+# Copyright 2026 The hf_dynamicvit authors. AS-ViT (IJCAI 2023): https://arxiv.org/abs/2209.13802
+"""AS-ViT: learned thresholds on the class attention decide for each image how many patches it keeps."""
+
+from dataclasses import replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTLayer
+
+from .cost import grid_size, vit_multiply_adds
+from .reducer import TokenReducer
+from .scoring import head_weighted_class_attention
+from .selection import top_k
+from .tokens import Decision, Tokens
+
+
+# Published for 196 patches: 0.001, 0.002, 0.003. Scores are shares of an attention row, about 1 / patches each.
+FIRST_THRESHOLD = 0.001 * 196
+
+
+class ASViTReducer(TokenReducer):
+    """Before each of `config.stage_layers`, drop the patches whose score in the block before is not above a threshold.
+
+    One threshold a stage is learned with the backbone, steered by the cost alone: the loss `budget` is how far the
+    mean cost of the batch is from `budget` x the dense model's. Training masks, inference drops; every image keeps
+    its own number of patches, whatever its batch-mates.
+
+    Args:
+        config: a `DynamicViTConfig`, its `keep_ratio` `None`.
+        budget: the multiply-adds to train for, as a fraction of the dense model's.
+        tau: temperature of the straight-through gradient.
+        batch_mode: `"exact"`, or `"mean_topk"`: every image of a batch keeps as many patches as they would on average,
+            as released, so that an image's result depends on its batch-mates.
+    """
+
+    default_keep_ratio = None
+    adaptive = True
+    loss_weights = {"classification": 1.0, "budget": 2.0, "class_distill": 0.5}
+
+    def __init__(self, config: ViTConfig, budget: float = 0.65, tau: float = 1e-4, batch_mode: str = "exact"):
+        super().__init__(config)
+        self.check(
+            budget=(budget, isinstance(budget, int | float) and 0 < budget <= 1, "a number above 0, at most 1"),
+            tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
+            batch_mode=(batch_mode, batch_mode in ("exact", "mean_topk"), "'exact' or 'mean_topk'"),
+        )
+        if self.layers[0] == 0:
+            raise ValueError(
+                f"reducer_layers is {self.layers}; asvit scores in the block before, so the first must be 1 or more."
+            )
+        self.config, self.budget, self.tau, self.batch_mode = config, budget, tau, batch_mode
+        down, across = grid_size(config)
+        self.thresholds = nn.ParameterList(
+            nn.Parameter(torch.full((1,), FIRST_THRESHOLD * (stage + 1) / (down * across)))
+            for stage in range(len(self.layers))
+        )
+
+    @staticmethod
+    def default_layers(depth: int) -> list[int]:
+        return sorted({max(min(1, depth - 1), depth * stage // 4 + (depth > 4)) for stage in (1, 2, 3)})
+
+    def threshold(self, stage: int) -> Tensor:
+        """`[1]` float32, above 0. Its gradient is the parameter's also where that has become negative."""
+        value = self.thresholds[stage].float()
+        return value.clamp(min=1e-12).detach() + (value - value.detach())
+
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+        if layer not in self.layers:
+            return tokens
+        scores = cast(Tensor, tokens.importance)  # SCORE, in the block before
+        threshold = self.threshold(self.layers.index(layer))
+        keep = scores > threshold  # SELECT
+        tokens = replace(tokens, importance=None)
+        if self.training:  # REST: masked
+            soft = ((scores - threshold) / self.tau).sigmoid()
+            return tokens.mask_out(keep.float() - soft.detach() + soft, layer, None, through_earlier=False)
+        keep = keep if tokens.attended is None else keep & tokens.attended
+        if self.batch_mode == "mean_topk":
+            count = int(keep.sum()) // len(keep)
+            return tokens.drop(top_k(scores, count, tokens.attended), layer, None)
+        counts = keep.sum(dim=1)
+        shortest, longest = torch.stack((counts.min(), counts.max())).tolist()
+        index = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the kept ones, as they stand
+        valid = torch.arange(longest, device=index.device) < counts[:, None] if shortest < longest else None
+        return tokens.drop(index, layer, None, valid=valid)
+
+    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
+        if layer + 1 not in self.layers:
+            return tokens
+        return replace(tokens, importance=head_weighted_class_attention(trace, tokens))
+
+    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
+        num_patches = decisions[0].kept.shape[1]
+        kept = [cast(Tensor, decision.mask).sum(dim=1) for decision in decisions]  # [B] each
+        cost = self.model_multiply_adds(num_patches, self.token_counts(num_patches, self.depth, kept))
+        dense = self.model_multiply_adds(num_patches, [(num_patches, num_patches)] * self.depth)
+        return {"budget": (cost.mean() / dense - self.budget).abs()}
+
+    @property
+    def depth(self) -> int:
+        return self.config.num_hidden_layers
+
+    def model_multiply_adds(self, num_patches: int, counts: list[tuple[Any, Any]]) -> Any:
+        """Of the whole ViT with its classifier, by the one counter; counts may be tensors."""
+        num_prefix, num_labels = self.config.num_prefix, self.config.num_labels or 0
+        return vit_multiply_adds(self.config, num_patches, counts, num_prefix, num_labels)
+
+    def token_counts(self, num_patches, depth, kept=None):
+        if kept is None:
+            raise ValueError(
+                "asvit keeps as many patches as each image needs; hand in a batch of images to count them."
+            )
+        counts, current = [], num_patches
+        for layer in range(depth):
+            if layer in self.layers:
+                current = kept[self.layers.index(layer)]
+            counts.append((current, current))
+        return counts
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        return sum(self.config.hidden_size * (counts[layer - 1][0] + num_prefix) for layer in self.layers)
+
+    @torch.no_grad()
+    def calibrate(self, keep_ratios: list[float], layer: int, tokens: Tokens) -> None:
+        """Set the threshold of the stage at `layer` so that the images keep its ratio of their patches on average.
+
+        `tokens` are those that enter the block; where fewer are alive, all of them are kept.
+        """
+        stage = self.layers.index(layer)
+        scores = cast(Tensor, tokens.importance)
+        alive = torch.ones_like(scores, dtype=torch.bool) if tokens.attended is None else tokens.attended
+        scores = scores[alive].sort(descending=True).values
+        count = round(keep_ratios[stage] * tokens.num_patches * len(tokens.hidden))
+        between = scores[max(0, count - 1) : count + 1]  # the last that is kept and the first that is not
+        everything = count >= len(scores)  # of other images too
+        self.thresholds[stage].fill_(1e-12 if everything else between.mean().clamp(min=1e-12))

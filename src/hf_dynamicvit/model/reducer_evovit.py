@@ -1,0 +1,147 @@
+# Copyright 2026 The hf_dynamicvit authors. Evo-ViT (AAAI 2022): https://arxiv.org/abs/2108.01390
+"""Evo-ViT: the patches of highest global class attention take the slow path; the others wait and may come back."""
+
+from dataclasses import replace
+from typing import cast
+
+from torch import Tensor, nn
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTLayer
+
+from .reducer import TokenReducer
+from .scoring import class_attention, masked_mean
+from .selection import keep_count, top_k
+from .tokens import Tokens
+
+
+class EvoViTReducer(TokenReducer):
+    """From the first of `config.stage_layers` on, each group of blocks works on `int(num_patches * ratio)` patches.
+
+    The global class attention is the class attention of the block before the first selection; then, for the selected
+    patches, the running average of it and each block's own. After its group of blocks, everything is put back.
+
+    Args:
+        config: a `DynamicViTConfig`.
+        grouping: `"stage"` selects at each of `config.stage_layers` for all blocks up to the next; `"layer"` selects
+            anew in every block. Published training takes `"layer"` for its first two thirds (`GroupingSwitch`).
+        pooling: `"mean"`, as published: the classifier reads the mean of all patches, and training has a second one on
+            the class token. `"class"`: the classifier reads the class token, as that of any dense checkpoint does.
+        representative_token: the waiting patches go along as one token, their mean weighted with the global class
+            attention, and receive what the blocks did to it (the paper's slow update; the released DeiT code leaves
+            them unchanged).
+        alpha: weight of the block's own attention in the running average.
+    """
+
+    default_keep_ratio = 0.5
+    returning = True
+    merging = True
+
+    def __init__(
+        self,
+        config: ViTConfig,
+        grouping: str = "stage",
+        pooling: str = "mean",
+        representative_token: bool = False,
+        alpha: float = 0.5,
+    ):
+        super().__init__(config)
+        self.check(
+            grouping=(grouping, grouping in ("stage", "layer"), "'stage' or 'layer'"),
+            pooling=(pooling, pooling in ("mean", "class"), "'mean' or 'class'"),
+            representative_token=(representative_token, isinstance(representative_token, bool), "true or false"),
+            alpha=(alpha, isinstance(alpha, int | float) and 0 <= alpha <= 1, "a number from 0 to 1"),
+        )
+        if self.layers[0] == 0:
+            raise ValueError(
+                f"reducer_layers is {self.layers}; evovit selects by the attention of the block before, so the first "
+                "must be 1 or more."
+            )
+        self.grouping, self.pooling, self.alpha = grouping, pooling, alpha
+        self.representative_token = representative_token
+        self.depth, self.width = config.num_hidden_layers, config.hidden_size
+        self.class_norm = self.class_head = None
+        self.reads_class_token = pooling == "class"
+        if pooling == "mean":
+            self.loss_weights = {"classification": 0.5, "auxiliary": 0.5}
+            if config.num_labels:
+                self.class_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+                self.class_head = nn.Linear(config.hidden_size, config.num_labels)
+
+    @staticmethod
+    def default_layers(depth: int) -> list[int]:
+        return sorted({max(1, depth // 3), max(1, 2 * depth // 3)})
+
+    @staticmethod
+    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
+        return [keep_ratio] * num_stages
+
+    @property
+    def decision_layers(self) -> list[int]:
+        return self.layers if self.grouping == "stage" else list(range(self.layers[0], self.depth))
+
+    def ratio_of(self, layer: int) -> float:
+        """The fraction of all patches on the slow path in `layer`."""
+        stage = sum(start <= layer for start in self.layers) - 1
+        return self.keep_ratios[stage]
+
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+        if layer not in self.decision_layers:
+            return tokens
+        scores = cast(Tensor, tokens.importance)  # SCORE, by the blocks before
+        keep_ratio = self.ratio_of(layer)
+        selected = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
+        gone_on = tokens.split_off(selected, layer, keep_ratio)  # REST
+        if gone_on.waiting is None or not self.representative_token:
+            return gone_on
+        return gone_on.represent(self.representative(tokens, selected))
+
+    def representative(self, tokens: Tokens, selected: Tensor) -> Tensor:
+        """The mean of the patches not `selected` `[B, K]`, weighted with the global class attention: `[B, 1, D]`."""
+        weights = cast(Tensor, tokens.importance).scatter(1, selected, 0.0)  # [B, N]
+        if tokens.attended is not None:
+            weights = weights * tokens.attended
+        weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
+        return weights[:, None].to(tokens.hidden.dtype) @ tokens.patches
+
+    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
+        later = [start for start in self.decision_layers if start > layer]
+        if layer < self.layers[0] - 1 or not later:  # nobody reads it
+            return tokens
+        attention = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).sum(dim=1)
+        if layer < self.layers[0]:
+            return replace(tokens, importance=attention)
+        importance = cast(Tensor, tokens.importance)
+        if tokens.waiting is None:
+            return replace(tokens, importance=(1 - self.alpha) * importance + self.alpha * attention)
+        index = tokens.waiting.index
+        attention = attention[:, : index.shape[1]]  # without the representative token
+        average = (1 - self.alpha) * importance.gather(1, index) + self.alpha * attention
+        return replace(tokens, importance=importance.scatter(1, index, average))
+
+    def after(self, tokens: Tokens, layer: int) -> Tokens:
+        last = layer == self.depth - 1 or layer + 1 in self.decision_layers
+        return tokens.rejoin() if last else tokens
+
+    def features(self, tokens: Tokens, layernorm: nn.Module, normed: Tensor) -> Tensor:
+        if self.pooling == "class":
+            return normed[:, 0]
+        return layernorm(masked_mean(tokens.patches, tokens.attended))[:, 0]
+
+    def auxiliary_logits(self, tokens: Tokens) -> Tensor | None:
+        if self.class_head is None or self.class_norm is None or not self.training:
+            return None
+        return self.class_head(self.class_norm(tokens.hidden[:, 0]))
+
+    def token_counts(self, num_patches, depth, kept=None):
+        counts = [(num_patches, num_patches)] * depth
+        for layer in range(self.layers[0], depth):
+            count = keep_count(num_patches, self.ratio_of(layer))
+            counts[layer] = (count + (self.representative_token and count < num_patches),) * 2
+        return counts
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        scored = range(self.layers[0] - 1, self.decision_layers[-1])
+        total = sum(self.width * (counts[layer][0] + num_prefix) for layer in scored)
+        if self.representative_token:
+            total += sum(self.width * num_patches for layer in self.decision_layers if counts[layer][0] < num_patches)
+        return total

@@ -1,0 +1,108 @@
+# Copyright 2026 The hf_dynamicvit authors. IdleViT (AJCAI 2023): https://arxiv.org/abs/2310.05654
+"""IdleViT: every block chooses its patches anew among all; the others sit it out, unchanged. No parameters."""
+
+import torch
+from torch import Tensor
+from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
+
+from .reducer import TokenReducer
+from .scoring import class_query_logits
+from .selection import keep_count, top_k
+from .tokens import Decision, Tokens
+
+
+def token_cut_loss(weights: Tensor, active: Tensor, kind: str = "both") -> Tensor:
+    """Normalised cut between active and idle tokens (IdleViT, section 3.3): a scalar.
+
+    Active tokens should attend to active ones only (inter), and with all their attention (intra).
+
+    Args:
+        weights: `[B, T, T]` softmax over all keys of the head-mean logits.
+        active: `[B, T]` 0 or 1; token 0 is the class token, always active, whose column the inter term leaves out.
+        kind: `"both"`, `"inter"` or `"intra"`.
+    """
+    different = (active[:, :, None] - active[:, None, :]).abs()
+    different = torch.cat((torch.zeros_like(different[..., :1]), different[..., 1:]), dim=-1)
+    inter = (different * weights).sum(dim=-1).square().mean()
+    both_active = active[:, :, None] * active[:, None, :]
+    intra = ((both_active * weights).sum(dim=-1) - active).square().mean()
+    return {"both": inter + intra, "inter": inter, "intra": intra}[kind]
+
+
+def head_mean_attention(attention: ViTAttention, hidden: Tensor, attended: Tensor | None) -> Tensor:
+    """Softmax over all keys of the mean of the heads' logits: normalised `[B, T, D]` -> `[B, T, T]` float32."""
+    # the mean over heads of the products is the product over the whole width
+    logits = attention.q_proj(hidden) @ attention.k_proj(hidden).transpose(1, 2)
+    logits = logits.float() * attention.scaling / attention.num_attention_heads
+    if attended is not None:
+        logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
+    return logits.softmax(dim=-1)
+
+
+class IdleViTReducer(TokenReducer):
+    """In each of `config.stage_layers`, only the patches that the class query matches best take part.
+
+    The layers are a third of them each at ratio, ratio^2 and ratio^3 of all patches; a list gives each layer's
+    fraction. Training computes what inference computes.
+
+    Args:
+        config: a `DynamicViTConfig`.
+        cut: parts of the token cut loss, `"both"`, `"intra"`, `"inter"` or `"none"`.
+        cut_layers: `"all"` idle layers, or every other one, `"alternate"`, as the released code does by mistake; the
+            sum is divided by the number of idle layers either way.
+    """
+
+    returning = True
+    merging = True
+    loss_weights = {"classification": 1.0, "cut": 20.0, "class_distill": 10.0, "feature_distill": 1000.0}
+
+    def __init__(self, config: ViTConfig, cut: str = "both", cut_layers: str = "all"):
+        super().__init__(config)
+        kinds = ("both", "intra", "inter", "none")
+        self.check(
+            cut=(cut, cut in kinds, "'both', 'intra', 'inter' or 'none'"),
+            cut_layers=(cut_layers, cut_layers in ("all", "alternate"), "'all' or 'alternate'"),
+        )
+        self.cut, self.cut_layers = cut, cut_layers
+        self.width = config.hidden_size
+
+    @staticmethod
+    def default_layers(depth: int) -> list[int]:
+        return list(range(depth // 4, depth))
+
+    @staticmethod
+    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
+        return [keep_ratio ** (1 + 3 * layer // num_stages) for layer in range(num_stages)]
+
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+        if layer not in self.layers:
+            return tokens
+        stage = self.layers.index(layer)
+        normed = block.layernorm_before(tokens.hidden)
+        scores = class_query_logits(block.attention, normed, tokens.num_prefix)  # SCORE
+        count = keep_count(tokens.num_patches, self.keep_ratios[stage])
+        active = top_k(scores, count, tokens.attended)  # SELECT
+        loss = None
+        if self.training and self.cut != "none" and (self.cut_layers == "all" or stage % 2 == 0):
+            mask = torch.zeros_like(normed[..., 0], dtype=torch.float32).scatter(1, tokens.positions(active), 1.0)
+            weights = head_mean_attention(block.attention, normed, tokens.attention_mask)
+            loss = token_cut_loss(weights, mask, self.cut)
+        return tokens.split_off(active, layer, self.keep_ratios[stage], loss)  # REST
+
+    def after(self, tokens: Tokens, layer: int) -> Tokens:
+        return tokens.rejoin()
+
+    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
+        terms = [decision.loss for decision in decisions if decision.loss is not None]
+        return {"cut": torch.stack(terms).sum() / len(decisions)} if terms else {}
+
+    def token_counts(self, num_patches, depth, kept=None):
+        counts = [(num_patches, num_patches)] * depth
+        for layer, keep_ratio in zip(self.layers, self.keep_ratios, strict=True):
+            counts[layer] = (keep_count(num_patches, keep_ratio),) * 2
+        return counts
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        # the class query, folded into the key projection, times every patch
+        return len(self.layers) * (2 * self.width**2 + num_patches * self.width)

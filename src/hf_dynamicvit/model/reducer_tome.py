@@ -1,0 +1,149 @@
+# Copyright 2026 The hf_dynamicvit authors. ToMe (ICLR 2023): https://arxiv.org/abs/2210.09461
+"""ToMe: in every block the most similar pairs of patches are merged. No parameters; works without training."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+from transformers.models.vit.configuration_vit import ViTConfig
+
+from .reducer import TokenReducer
+from .selection import bipartite_matching, keep_count
+from .tokens import Tokens
+
+
+def merge_schedule(r: int | list[int | float], num_layers: int) -> list[int]:
+    """Tokens to merge in each layer (ToMe, section 4): a number for all, or `[r, inflection]`.
+
+    An inflection of -1 falls linearly from 2r to 0, 1 rises from 0 to 2r, 0 is constant; the total stays about
+    r x layers. One integer a layer is taken as it is; missing ones are 0.
+    """
+    if isinstance(r, int):
+        return [r] * num_layers
+    if len(r) == 2 and isinstance(r[1], float):
+        lowest = int(r[0] * (1 - r[1]))
+        step = 2 * (r[0] - lowest) / max(1, num_layers - 1)
+        return [int(lowest + step * layer) for layer in range(num_layers)]
+    return [int(value) for value in r] + [0] * (num_layers - len(r))
+
+
+class ToMeReducer(TokenReducer):
+    """In each of `config.stage_layers` (every block), between attention and MLP, merge similar patch tokens.
+
+    Tokens are compared by their keys. A merged token is the mean of its patches; attention counts it as often as it
+    has patches. At most half of the tokens merge in one block, prefix tokens never.
+
+    `keep_ratio=0.5` keeps half of the patches at the end, the same number less in every block; a list gives each
+    block's fraction.
+
+    Args:
+        config: a `DynamicViTConfig`.
+        r: tokens to merge in each block, in place of `keep_ratio`: a number, `[r, inflection]` with the inflection a
+            float from -1.0 (2r falling to 0) to 1.0 (0 rising to 2r), or one integer a block.
+        proportional_attention: add log(size) to the attention logits (published: on, except for models pretrained as
+            masked autoencoders).
+    """
+
+    default_keep_ratio = 0.5
+    merging = True
+    count_options = ("r",)
+
+    def __init__(
+        self, config: ViTConfig, r: int | list[int | float] | None = None, proportional_attention: bool = True
+    ):
+        super().__init__(config)
+        self.check(
+            r=(
+                r,
+                r is None or self._is_schedule(r, len(self.layers)),
+                f"an integer of 0 or more, [integer, float from -1.0 to 1.0], or at most {len(self.layers)} integers",
+            ),
+            proportional_attention=(proportional_attention, isinstance(proportional_attention, bool), "true or false"),
+        )
+        self.merges = None if r is None else merge_schedule(r, len(self.layers))
+        self.proportional_attention = proportional_attention
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        if r is None:
+            self._check_reach(config)
+
+    def _check_reach(self, config: ViTConfig) -> None:
+        for layer, before, ratio in zip(self.layers, [1.0, *self.keep_ratios], self.keep_ratios, strict=False):
+            if ratio < before / 2 - 1e-6:
+                raise ValueError(
+                    f"keep_ratio is {config.keep_ratio}: tome cannot go from {before:.4g} of the patches to "
+                    f"{ratio:.4g} in block {layer}, where at most half of them merge."
+                )
+
+    @staticmethod
+    def default_layers(depth: int) -> list[int]:
+        return list(range(depth))
+
+    @staticmethod
+    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
+        return [1 - (1 - keep_ratio) * (stage + 1) / num_stages for stage in range(num_stages)]
+
+    @staticmethod
+    def budget_keep_ratio(keep_ratio: float, num_stages: int) -> list[float]:
+        ratios, previous = ToMeReducer.stage_keep_ratios(keep_ratio, num_stages), 1.0
+        for stage, ratio in enumerate(ratios):
+            previous = ratios[stage] = max(ratio, previous / 2)
+        return ratios
+
+    @staticmethod
+    def _is_schedule(r, num_layers: int) -> bool:
+        def is_count(value):
+            return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+        if isinstance(r, list | tuple):
+            inflected = len(r) == 2 and is_count(r[0]) and isinstance(r[1], float) and -1 <= r[1] <= 1
+            return inflected or (0 < len(r) <= num_layers and all(is_count(value) for value in r))
+        return is_count(r)
+
+    def set_keep_ratios(self, keep_ratios: list[float]) -> None:
+        super().set_keep_ratios(keep_ratios)
+        self.merges = None
+
+    def num_merges(self, current: int, num_patches: int, stage: int) -> int:
+        """How many of the `current` patch tokens merge in `stage`."""
+        if self.merges is not None:
+            wanted = self.merges[stage]
+        else:
+            wanted = max(0, current - keep_count(num_patches, self.keep_ratios[stage]))
+        return min(wanted, current // 2)
+
+    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
+        if layer not in self.layers:
+            return tokens
+        stage, current = self.layers.index(layer), tokens.patches.shape[1]
+        keep_ratio = self.keep_ratios[stage]
+        r = self.num_merges(current, tokens.num_patches, stage)
+        if r == 0:
+            everything = torch.arange(current, device=tokens.hidden.device).expand(len(tokens.hidden), -1)
+            return tokens.drop(everything, layer, keep_ratio)
+        size = tokens.patches.new_ones(len(tokens.hidden), current).float() if tokens.size is None else tokens.size
+        if tokens.size is None and tokens.attended is not None:
+            size = size * tokens.attended  # what the user's mask excludes has no patches to count
+        # SCORE and SELECT
+        metric = trace.key[:, :, tokens.num_prefix :].mean(dim=1)
+        index, rest, host = bipartite_matching(metric, r, tokens.num_prefix, tokens.attended)
+        # REST
+        merged = tokens.merge(index, rest, host, size, layer, keep_ratio)
+        return replace(merged, size=size.gather(1, index).scatter_add(1, host, size.gather(1, rest)))
+
+    def key_bias(self, tokens: Tokens) -> Tensor | None:
+        if tokens.size is None or not self.proportional_attention:
+            return None
+        return tokens.size.clamp(min=1).log()
+
+    def token_counts(self, num_patches, depth, kept=None):
+        counts, current = [], num_patches
+        for layer in range(depth):
+            entering = current
+            if layer in self.layers:
+                current -= self.num_merges(current, num_patches, self.layers.index(layer))
+            counts.append((entering, current))
+        return counts
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        entering = [counts[layer][0] for layer in self.layers if counts[layer][0] > counts[layer][1]]
+        return sum((count // 2) * (count - count // 2) * self.head_dim for count in entering)

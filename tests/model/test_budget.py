@@ -1,0 +1,133 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""How much is kept, changed at run time: ratios and budgets, for every method."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from toys import calibrated, toy_images, toy_model
+
+from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
+
+
+def images_for(model):
+    return toy_images(8) if model.vit.reducer.adaptive else None
+
+
+@pytest.mark.parametrize("fraction", [0.9, 0.7, 0.6])
+def test_budget_is_met_and_used(reducer, fraction):
+    model = toy_model(reducer=reducer)
+    images = images_for(model)
+    cost = model.set_budget(fraction=fraction, pixel_values=images)
+    assert cost == model.multiply_adds(images)
+    assert (fraction - 0.08) * model.dense_multiply_adds() < cost <= fraction * model.dense_multiply_adds()
+    again = toy_model(reducer=reducer)
+    assert again.set_budget(gmacs=fraction * model.dense_multiply_adds() / 1e9, pixel_values=images) == cost
+    assert torch.equal(again(toy_images()).logits, model(toy_images()).logits)
+
+
+def test_a_larger_budget_keeps_more(reducer):
+    model = toy_model(reducer=reducer)
+    kept = []
+    for fraction in (0.6, 0.7, 0.8, 0.9):
+        model.set_budget(fraction=fraction, pixel_values=images_for(model))
+        kept.append(model(toy_images()).kept.float().mean())
+    assert kept == sorted(kept) and kept[0] < kept[-1]
+
+
+def test_a_budget_out_of_reach_is_named_and_changes_nothing(reducer):
+    model = toy_model(reducer=reducer)
+    before, config = model(toy_images()).logits, model.config.to_dict()
+    for budget in ({"fraction": 0.01}, {"fraction": 1.5}, {"gmacs": 1e-6}, {"gmacs": float("nan")}):
+        with pytest.raises(ValueError, match=rf"budget is .* GMACs; {reducer} here takes from"):
+            model.set_budget(**budget, pixel_values=images_for(model))
+    for budget in ({}, {"gmacs": 1.0, "fraction": 0.5}):
+        with pytest.raises(ValueError, match="give one of them"):
+            model.set_budget(**budget)
+    assert torch.equal(model(toy_images()).logits, before) and model.config.to_dict() == config
+
+
+def test_a_budget_travels_with_the_checkpoint(reducer, tmp_path):
+    model = toy_model(reducer=reducer)
+    model.set_budget(fraction=0.7, pixel_values=images_for(model))
+    model.save_pretrained(tmp_path)
+    again = DynamicViTForImageClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(again(toy_images()).logits, model(toy_images()).logits)
+
+
+def test_full_budget_of_a_method_that_costs_something():
+    """DynamicViT with everything kept costs more than the dense model, by its predictors; so does the budget allow."""
+    model = toy_model()
+    assert toy_model(keep_ratio=1.0).multiply_adds() > model.dense_multiply_adds()
+    assert model.set_budget(fraction=1.0) <= model.dense_multiply_adds()
+
+
+def test_tome_budgets_below_equal_merges():
+    """Deep halving in the last blocks where one number would ask for more than half at once."""
+    model = toy_model(reducer="tome", num_hidden_layers=12)
+    model.set_budget(fraction=0.5)
+    counts = [64, *model.token_counts()]
+    assert all(after >= before // 2 for before, after in pairwise(counts))
+    assert isinstance(model.config.keep_ratio, list)
+
+
+def test_a_count_gives_way_to_a_ratio(tmp_path):
+    model = toy_model(reducer="tome", reducer_args={"r": 4, "proportional_attention": False})
+    assert model.token_counts() == [60, 56, 52, 48]
+    model.set_keep_ratio(0.5)
+    assert model.token_counts() == [56, 48, 40, 32]
+    assert model.config.reducer_args == {"proportional_attention": False}
+    model.save_pretrained(tmp_path)
+    assert DynamicViTForImageClassification.from_pretrained(tmp_path).token_counts() == [56, 48, 40, 32]
+
+
+def test_the_cost_of_a_batch_and_of_another_size(reducer):
+    model = toy_model(reducer=reducer)
+    images = toy_images(4, 48, 16)
+    cost = model.multiply_adds(images)
+    if not model.vit.reducer.adaptive:
+        assert cost == model.multiply_adds((48, 16))
+        return
+    alone = [model.multiply_adds(image[None]) for image in images]
+    assert cost == round(sum(alone) / 4) and len(set(alone)) > 1
+    for call in (model.multiply_adds, model.token_counts, lambda: model.set_keep_ratio(0.5)):
+        with pytest.raises(ValueError, match="images"):
+            call()
+
+
+def test_counting_leaves_the_mode_alone():
+    model = toy_model(reducer="asvit").train()
+    model.multiply_adds(toy_images())
+    model.set_keep_ratio(0.6, toy_images())
+    assert model.training and model.vit.reducer.training
+
+
+def test_asvit_takes_no_keep_ratio():
+    from toys import toy_config
+
+    with pytest.raises(ValueError, match=r"keep_ratio is 0\.5; with reducer 'asvit' each image decides"):
+        toy_config(reducer="asvit", keep_ratio=0.5)
+
+
+def test_calibration_meets_the_ratio_on_average():
+    model = toy_model(reducer="asvit")
+    images = toy_images(16)
+    model.set_keep_ratio([0.8, 0.5, 0.3], images)
+    kept = model(images).kept.float()
+    assert kept.mean((0, 2)).tolist() == pytest.approx([0.8, 0.5, 0.3], abs=0.01)
+    assert len(kept[:, 2].sum(-1).unique()) > 3  # and not the same number for every image
+
+
+def test_another_method_takes_none_of_the_old_ones_settings(tmp_path):
+    toy_model(reducer="tome", reducer_args={"r": 4}).save_pretrained(tmp_path)
+    model = DynamicViTForImageClassification.from_pretrained(tmp_path, reducer="evit")
+    assert model.config.reducer_args == {} and model.config.keep_ratio == 0.7
+    assert calibrated(model, 0.5).config.keep_ratio == 0.5
+
+
+def test_the_base_model_counts_too():
+    torch.manual_seed(0)
+    model = DynamicViTModel(toy_model(reducer="topk").config).eval()
+    assert model.multiply_adds() == toy_model(reducer="topk").multiply_adds() - 32 * 5
+    model.set_budget(fraction=0.8)
+    assert model.token_counts()[-1] < 64
