@@ -7,7 +7,7 @@
 1,000 ImageNet pictures is in docs/benchmarks.md. A quarter of an hour on 2 CPU cores. The plot needs matplotlib.
 
 Every method is set to 0.9, 0.8, 0.7 and 0.5 of the dense model's multiply-adds with `model.set_budget`. AS-ViT's
-thresholds are set on the first pictures (`--calibrate`), and its cost is the mean over all. The predictors of
+thresholds are set on some of the pictures (`--calibrate`), and its cost is the mean over all. The predictors of
 DynamicViT are untrained, so it shows what they must learn.
 """
 
@@ -109,7 +109,8 @@ def main() -> None:
     data = load_dataset("parquet", data_files=str(args.data / "test.parquet"), split="train")
     data = data.select(range(min(args.limit or len(data), len(data)))).with_transform(ImageTransform(processor))
     batches = load_batches(data, args.batch_size)
-    typical = torch.cat([batch["pixel_values"] for batch in batches])[: args.calibrate]
+    every = max(1, len(data) // args.calibrate)  # spread over the data, which may be sorted by class
+    typical = torch.cat([batch["pixel_values"] for batch in batches])[::every]
 
     whole = DynamicViTForImageClassification.from_pretrained(args.model, reducer="topk", keep_ratio=1.0).eval()
     top1, _ = evaluate(whole, batches)
