@@ -4,7 +4,8 @@
     python examples/compare_without_training.py --model facebook/deit-tiny-patch16-224 --data imagenet --output table
 
 `imagenet` holds test.parquet with the columns image and label, whose labels are the model's. The published result for
-1,000 ImageNet pictures is in docs/benchmarks.md. A quarter of an hour on 2 CPU cores. The plot needs matplotlib.
+1,000 ImageNet pictures is in docs/benchmarks.md. A quarter of an hour on 2 CPU cores. The plot needs matplotlib
+(`pip install "hf-dynamicvit[plot]"`).
 
 Every method is set to 0.9, 0.8, 0.7 and 0.5 of the dense model's multiply-adds with `model.set_budget`. AS-ViT's
 thresholds are set on some of the pictures (`--calibrate`), and its cost is the mean over all. The predictors of

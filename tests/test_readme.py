@@ -41,7 +41,7 @@ def test_python_blocks(tmp_path, monkeypatch):
     Image.new("RGB", (50, 40)).save("cat.jpg")
     namespace: dict = {}
     code = blocks("python")
-    assert len(code) == 3
+    assert len(code) == 4
     for block in code:
         exec(compile(block, str(README), "exec"), namespace)
     assert pushed == ["me/deit-small-dynamicvit"]

@@ -1,0 +1,61 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The recipes run from end to end, on a toy model and noise."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image
+from PIL import Image as Picture
+from toys import toy_dense
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+@pytest.fixture
+def toy_folder(tmp_path):
+    """A dense checkpoint in `dense/` and two parquet files of noise in `data/`."""
+    labels = {"id2label": dict(enumerate("abc")), "label2id": dict(zip("abc", range(3), strict=True))}
+    dense = toy_dense(image_size=224, patch_size=16, num_labels=3, **labels)
+    dense.save_pretrained(tmp_path / "dense")
+    ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(tmp_path / "dense")
+    generator = np.random.default_rng(0)
+    features = Features({"image": Image(), "label": ClassLabel(names=list("abc"))})
+    (tmp_path / "data").mkdir()
+    for split, count in (("train", 8), ("test", 6)):
+        pictures = [Picture.fromarray(generator.integers(0, 255, (224, 224, 3), dtype=np.uint8)) for _ in range(count)]
+        data = Dataset.from_dict({"image": pictures, "label": [index % 3 for index in range(count)]}, features)
+        data.to_parquet(tmp_path / "data" / f"{split}.parquet")
+    return tmp_path
+
+
+def run(script: str, folder: Path, *arguments: str) -> str:
+    command = [sys.executable, str(EXAMPLES / script), "--model", "dense", "--data", "data", *arguments]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_finetune_flowers(toy_folder):
+    budget = ("--reducers", "evit", "asvit", "--budget", "0.7")
+    out = run("finetune_flowers.py", toy_folder, "--epochs", "1", "--dense", "dense", "--batch-size", "4", *budget)
+    assert "evit: " in out and "asvit: " in out and "of dense" in out
+    assert (toy_folder / "output" / "flowers" / "asvit" / "model.safetensors").is_file()
+
+
+def test_compare_without_training(toy_folder):
+    settings = ("--fractions", "0.8", "0.1", "--calibrate", "4", "--batch-size", "3")
+    out = run("compare_without_training.py", toy_folder, "--output", "table", *settings)
+    results = json.loads((toy_folder / "table" / "results.json").read_text())
+    dense = results["dense"]["gmacs"]
+    assert len(results["results"]) == 10  # every method at 0.8, none at 0.1
+    for result in results["results"]:
+        assert result["fraction"] == 0.8 and 0.6 * dense < result["gmacs"] < 0.95 * dense
+    table = (toy_folder / "table" / "table.md").read_text()
+    assert table in out and table.count("out of reach") == 10
+    assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
