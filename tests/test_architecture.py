@@ -49,6 +49,7 @@ def test_model_folder_is_flat_and_imports_only_siblings():
                 package = module.split(".")[0]
                 allowed = {
                     "collections",
+                    "contextlib",
                     "copy",
                     "dataclasses",
                     "inspect",

@@ -84,8 +84,8 @@ def test_thresholds_stay_positive_and_can_come_back():
     model = with_thresholds(-0.5, 0.01, 0.02).train()
     outputs = model(toy_images())
     assert outputs.kept[:, 0].all()
-    assert model.vit.reducer.threshold(0) > 0
-    model.vit.reducer.threshold(0).backward()
+    assert model.vit.reducer.threshold(0, 64) > 0
+    model.vit.reducer.threshold(0, 64).backward()
     assert model.vit.reducer.thresholds[0].grad == 1.0
 
 

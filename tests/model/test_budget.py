@@ -73,12 +73,23 @@ def test_tome_budgets_below_equal_merges():
 
 def test_a_count_gives_way_to_a_ratio(tmp_path):
     model = toy_model(reducer="tome", reducer_args={"r": 4, "proportional_attention": False})
-    assert model.token_counts() == [60, 56, 52, 48]
+    assert model.token_counts() == [60, 56, 52, 48] and model.config.keep_ratio is None
+    model.save_pretrained(tmp_path)
+    assert DynamicViTForImageClassification.from_pretrained(tmp_path, keep_ratio=0.5).token_counts() == [
+        56,
+        48,
+        40,
+        32,
+    ]
     model.set_keep_ratio(0.5)
     assert model.token_counts() == [56, 48, 40, 32]
     assert model.config.reducer_args == {"proportional_attention": False}
     model.save_pretrained(tmp_path)
     assert DynamicViTForImageClassification.from_pretrained(tmp_path).token_counts() == [56, 48, 40, 32]
+    again = DynamicViTForImageClassification.from_pretrained(tmp_path, reducer_args={"r": 2})
+    assert again.token_counts() == [62, 60, 58, 56]
+    with pytest.raises(ValueError, match=r"keep_ratio is 0\.5 and reducer_args sets r; give one"):
+        toy_model(reducer="tome", keep_ratio=0.5, reducer_args={"r": 4})
 
 
 def test_the_cost_of_a_batch_and_of_another_size(reducer):
@@ -95,11 +106,35 @@ def test_the_cost_of_a_batch_and_of_another_size(reducer):
             call()
 
 
-def test_counting_leaves_the_mode_alone():
+def test_counting_leaves_every_mode_alone():
     model = toy_model(reducer="asvit").train()
+    model.vit.embeddings.eval()
     model.multiply_adds(toy_images())
     model.set_keep_ratio(0.6, toy_images())
-    assert model.training and model.vit.reducer.training
+    before = [threshold.item() for threshold in model.vit.reducer.thresholds]
+    for call in (model.set_keep_ratio, lambda *args: model.set_budget(fraction=args[0], pixel_values=args[1])):
+        with pytest.raises(ValueError, match="channel"):
+            call(0.5, toy_images(channels=1))
+    assert model.training and model.vit.reducer.training and not model.vit.embeddings.training
+    assert [threshold.item() for threshold in model.vit.reducer.thresholds] == before
+
+
+def test_an_error_on_the_way_restores_the_thresholds(monkeypatch):
+    model = toy_model(reducer="asvit")
+    before = [threshold.item() for threshold in model.vit.reducer.thresholds]
+    monkeypatch.setattr(type(model), "multiply_adds", lambda *args: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(MemoryError):
+        model.set_budget(fraction=0.6, pixel_values=toy_images())
+    assert [threshold.item() for threshold in model.vit.reducer.thresholds] == before
+
+
+def test_thresholds_fit_other_image_sizes():
+    """Four times the patches have a quarter of the attention each, and about the same fraction is kept."""
+    model = toy_model(reducer="asvit", initializer_range=0.05)
+    small = torch.nn.functional.avg_pool2d(toy_images(8, 64, 64), 9, stride=1, padding=4)
+    model.set_keep_ratio([0.7, 0.5, 0.4], torch.nn.functional.interpolate(small, size=(32, 32)))
+    kept = model(small, interpolate_pos_encoding=True).kept.float().mean((0, 2))
+    assert kept[0] == pytest.approx(0.7, abs=0.15)
 
 
 def test_asvit_takes_no_keep_ratio():
@@ -128,6 +163,6 @@ def test_another_method_takes_none_of_the_old_ones_settings(tmp_path):
 def test_the_base_model_counts_too():
     torch.manual_seed(0)
     model = DynamicViTModel(toy_model(reducer="topk").config).eval()
-    assert model.multiply_adds() == toy_model(reducer="topk").multiply_adds() - 32 * 5
+    assert model.multiply_adds() == toy_model(reducer="topk").multiply_adds() - 32 * 5 + 32**2
     model.set_budget(fraction=0.8)
     assert model.token_counts()[-1] < 64

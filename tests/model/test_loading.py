@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from toys import calibrated, reads_class_token, toy_dense, toy_images, toy_model
+from toys import calibrated, reads_class_token, toy_config, toy_dense, toy_images, toy_model
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
@@ -74,6 +74,31 @@ def test_fresh_predictors_are_initialised(tmp_path):
     for predictor in model.vit.reducer.predictors:
         assert torch.equal(predictor.norm.weight, torch.ones(32))
         assert 0.1 < predictor.project.weight.std() < 0.3  # initializer_range of the toy is 0.2
+
+
+def test_what_a_dense_checkpoint_lacks_starts_as_in_a_new_model(tmp_path, reducer):
+    """Loading builds models without memory; what has no initialisation would be whatever was there."""
+    write_dense(tmp_path, "old")
+    loaded = DynamicViTForImageClassification.from_pretrained(tmp_path, reducer=reducer).vit.reducer
+    new = DynamicViTForImageClassification(toy_config(reducer=reducer)).vit.reducer
+    for (name, tensor), expected in zip(loaded.state_dict().items(), new.state_dict().values(), strict=True):
+        if expected.ndim > 1:
+            assert 0.1 < tensor.std() < 0.3, name  # initializer_range of the toy is 0.2
+        else:
+            assert torch.equal(tensor, expected), name
+
+
+def test_another_reading_of_the_classifier_is_said_aloud(tmp_path, warnings_text):
+    write_dense(tmp_path / "dense", "old")
+    DynamicViTForImageClassification.from_pretrained(tmp_path / "dense", reducer="evit")
+    assert "classifies" not in warnings_text()
+    model = DynamicViTForImageClassification.from_pretrained(tmp_path / "dense", reducer="evovit")
+    assert "reducer 'evovit' classifies the mean of the patches" in warnings_text()
+    model.save_pretrained(tmp_path / "evovit")
+    DynamicViTForImageClassification.from_pretrained(tmp_path / "evovit")
+    assert warnings_text().count("classifies") == 1
+    DynamicViTForImageClassification.from_pretrained(tmp_path / "evovit", reducer="topk")
+    assert "reducer 'topk' classifies the class token" in warnings_text()
 
 
 @pytest.mark.parametrize("layout", ["old", "new"])

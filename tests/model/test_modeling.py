@@ -9,6 +9,8 @@ from transformers import ViTForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
 from hf_dynamicvit.model import reducer_dynamicvit, reducer_tps
+from hf_dynamicvit.model.reducer_tps import cosine_similarity
+from hf_dynamicvit.model.selection import bipartite_matching
 from hf_dynamicvit.model.tokens import Tokens
 
 
@@ -100,8 +102,6 @@ def test_tiny_images_keep_one_patch():
 
 def test_kept_tokens_come_from_their_patches():
     """The token that `owner` names for a patch is that patch's own."""
-    from hf_dynamicvit.model.tokens import Tokens
-
     hidden = torch.arange(2 * 7).reshape(2, 7, 1).float()
     tokens = Tokens.start(hidden, num_prefix=2).gather(torch.tensor([[4, 0, 2], [1, 2, 3]]))
     assert tokens.hidden[0, :, 0].tolist() == [0, 1, 6, 2, 4]
@@ -310,8 +310,8 @@ def test_predictor_scores_in_float32():
     assert_close(log_probs.exp().sum(-1), torch.ones(2, 5))  # not the sum of half-precision numbers
 
 
-def test_reentrant_checkpointing_is_refused():
-    model = toy_model().train()
+def test_reentrant_checkpointing_is_refused(reducer):
+    model = toy_model(reducer=reducer).train()
     model.gradient_checkpointing_enable({"use_reentrant": True})
     with pytest.raises(ValueError, match="use_reentrant=False"):
         model(toy_images().requires_grad_())
@@ -371,6 +371,27 @@ def test_masked_patches_are_neither_kept_nor_fused(reducer):
     outputs = model(images, attention_mask=mask)
     assert not outputs.kept[..., 29:].any()
     assert_close(model(other, attention_mask=mask).logits, outputs.logits, atol=1e-5, rtol=1e-5)
+
+
+def test_a_token_that_speaks_for_nobody_is_attended_by_nobody():
+    """Everything that goes is excluded by the user's mask, so EViT fuses and Evo-ViT represents nothing."""
+    dense = toy_dense()
+    mask = torch.ones(3, 1 + NUM_PATCHES, dtype=torch.bool)
+    mask[:, 20:] = False
+    expected = dense(toy_images(), attention_mask=mask).logits
+    representative = {"pooling": "class", "representative_token": True}
+    for method, args in (("evit", {}), ("topk", {}), ("tps", {"score": "evit"}), ("evovit", representative)):
+        stages = len(toy_config(reducer=method).stage_layers)
+        model = with_dense_weights(dense, reducer=method, reducer_args=args, keep_ratio=[0.3] * stages)
+        assert_close(model(toy_images(), attention_mask=mask).logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_similarities_are_float32_under_autocast():
+    metric = torch.randn(2, 20, 8)
+    expected = bipartite_matching(metric, 8, 1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(bipartite_matching(metric, 8, 1), expected, strict=True))
+        assert cosine_similarity(metric, metric).dtype == torch.float32
 
 
 def test_masking_everything_but_oneself_stays_finite():

@@ -62,6 +62,9 @@ class DynamicViTAttention(ViTAttention):
             bias = torch.cat((prefix, key_bias), dim=1).to(query.dtype)[:, None, None]  # [B, 1, 1, T]
             if tokens.attention_mask is not None:
                 bias = bias.masked_fill(~tokens.attention_mask[:, None, None], torch.finfo(bias.dtype).min)
+        elif tokens.attention_mask is not None and implementation in ("sdpa", "eager"):
+            bias = query.new_zeros(batch, 1, 1, length)  # and no look at the values, which would wait for the device
+            bias = bias.masked_fill(~tokens.attention_mask[:, None, None], torch.finfo(bias.dtype).min)
         elif tokens.attention_mask is not None:
             bias = create_bidirectional_mask(
                 config=self.config, inputs_embeds=tokens.hidden, attention_mask=tokens.attention_mask

@@ -2,6 +2,8 @@
 """How much a model keeps, what that costs, and how to change it at run time."""
 
 import copy
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -54,6 +56,29 @@ def least_keep_ratio(config: DynamicViTConfig) -> float:
     return most
 
 
+@contextmanager
+def in_eval_mode(model: Any) -> Generator[None]:
+    """Within it every module is in eval mode; afterwards each is in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+@contextmanager
+def restored_on_error(module: nn.Module) -> Generator[None]:
+    """Within it, an error sets the parameters of `module` back to what they were."""
+    before = copy.deepcopy(module.state_dict())
+    try:
+        yield
+    except BaseException:
+        module.load_state_dict(before)
+        raise
+
+
 class BudgetMixin:
     """The part of the models that counts and sets how much is kept."""
 
@@ -91,18 +116,17 @@ class BudgetMixin:
 
     @torch.no_grad()
     def _calibrate(self, keep_ratios: list[float], pixel_values: Tensor | None) -> None:
-        encoder, training = self.encoder, self.training
+        encoder = self.encoder
         if pixel_values is None:
             raise ValueError(
                 f"reducer {self.config.reducer!r} decides by image; hand in pixel_values, a batch of typical images."
             )
-        cast(nn.Module, self).eval()
-        tokens = encoder.embed(pixel_values, interpolate_pos_encoding=True)
-        for index, layer in enumerate(encoder.layers):
-            if index in encoder.reducer.layers:
-                encoder.reducer.calibrate(keep_ratios, index, tokens)
-            _, tokens = layer(tokens.hidden, tokens, encoder.reducer, index)
-        cast(nn.Module, self).train(training)
+        with in_eval_mode(self), restored_on_error(encoder.reducer):
+            tokens = encoder.embed(pixel_values, interpolate_pos_encoding=True)
+            for index, layer in enumerate(encoder.layers):
+                if index in encoder.reducer.layers:
+                    encoder.reducer.calibrate(keep_ratios, index, tokens)
+                _, tokens = layer(tokens.hidden, tokens, encoder.reducer, index)
 
     def set_budget(
         self, gmacs: float | None = None, *, fraction: float | None = None, pixel_values: Tensor | None = None
@@ -112,7 +136,7 @@ class BudgetMixin:
         ToMe then has a list of ratios where one number would ask for more than half of the tokens to merge at once.
 
         Args:
-            gmacs: multiply-adds of one image of the configuration's size, in units of 10^9.
+            gmacs: multiply-adds of one image of the configuration's size (AS-ViT: of `pixel_values`) in units of 10^9.
             fraction: the same as a fraction of the dense model's; give one of the two.
             pixel_values: as in `set_keep_ratio`; for AS-ViT, the images whose mean cost meets the budget.
 
@@ -128,7 +152,6 @@ class BudgetMixin:
         images = pixel_values if reducer.adaptive else None
         dense = self.dense_multiply_adds(images)
         target = gmacs * 1e9 if gmacs is not None else cast(float, fraction) * dense
-        before = copy.deepcopy(reducer.state_dict())
 
         def cost(number: float) -> int:
             keep_ratio = for_budget(self.config, number)
@@ -142,21 +165,21 @@ class BudgetMixin:
             return self._multiply_adds(other, other.token_counts(num_patches, changed.num_hidden_layers), num_patches)
 
         low, high = least_keep_ratio(self.config), 1.0
-        least, most = cost(low), cost(high)
-        if not least <= target <= max(dense, most):
-            reducer.load_state_dict(before)
-            raise ValueError(
-                f"the budget is {target / 1e9:.4g} GMACs; {self.config.reducer} here takes from {least / 1e9:.4g} to "
-                f"{most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
-            )
-        if most <= target:
-            low = high
-        else:
-            for _ in range(12 if reducer.adaptive else 30):
-                middle = (low + high) / 2
-                low, high = (middle, high) if cost(middle) <= target else (low, middle)
-        self.set_keep_ratio(for_budget(self.config, low), images)
-        return self.multiply_adds(images)
+        with restored_on_error(reducer):
+            least, most = cost(low), cost(high)
+            if not least <= target <= max(dense, most):
+                raise ValueError(
+                    f"the budget is {target / 1e9:.4g} GMACs; {self.config.reducer} here takes from {least / 1e9:.4g} "
+                    f"to {most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
+                )
+            if most <= target:
+                low = high
+            else:
+                for _ in range(12 if reducer.adaptive else 30):
+                    middle = (low + high) / 2
+                    low, high = (middle, high) if cost(middle) <= target else (low, middle)
+            self.set_keep_ratio(for_budget(self.config, low), images)
+            return self.multiply_adds(images)
 
     def token_counts(self, images: Images = None) -> list[int]:
         """Patch tokens after each decision, at inference, for one image; `images` as in `multiply_adds`.
@@ -171,7 +194,8 @@ class BudgetMixin:
 
         Args:
             images: `(height, width)` or one number, in pixels; `None` is the configuration's. A batch
-                `[B, channels, height, width]` gives the mean over its images; AS-ViT needs one, and runs it.
+                `[B, channels, height, width]` gives the mean over its images, each as if alone; AS-ViT needs one, and
+                runs it.
 
         Raises:
             ValueError: AS-ViT without a batch.
@@ -189,6 +213,8 @@ class BudgetMixin:
     def _multiply_adds(self, reducer: TokenReducer, counts: Counts, num_patches: int) -> int:
         num_prefix = self.config.num_prefix
         vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self._num_outputs())
+        if getattr(self, "pooler", None) is not None:
+            vit += self.config.hidden_size**2
         return vit + reducer.multiply_adds(counts, num_patches, num_prefix)
 
     def _num_outputs(self) -> int:
@@ -206,8 +232,6 @@ class BudgetMixin:
         reducer, depth, num_patches = self.encoder.reducer, self.config.num_hidden_layers, self._num_patches(images)
         if not (reducer.adaptive and isinstance(images, Tensor)):
             return [reducer.token_counts(num_patches, depth)], num_patches
-        training = self.training
-        cast(nn.Module, self).eval()
-        kept = self.encoder(images, interpolate_pos_encoding=True).kept
-        cast(nn.Module, self).train(training)
+        with in_eval_mode(self):
+            kept = self.encoder(images, interpolate_pos_encoding=True).kept
         return [reducer.token_counts(num_patches, depth, image) for image in kept.sum(dim=-1).tolist()], num_patches

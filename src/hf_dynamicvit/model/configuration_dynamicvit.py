@@ -52,7 +52,7 @@ class DynamicViTConfig(ViTConfig):
             self.reducer_layers = list(self.reducer_layers)
         if isinstance(self.keep_ratio, tuple):
             self.keep_ratio = list(self.keep_ratio)
-        if self.keep_ratio is None and self.reducer in REDUCERS:
+        if self.keep_ratio is None and self.reducer in REDUCERS and not self.count_options:
             self.keep_ratio = REDUCERS[self.reducer].default_keep_ratio
         super().__post_init__(**kwargs)
         self.check_reduction()
@@ -74,6 +74,7 @@ class DynamicViTConfig(ViTConfig):
         fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
         layers, made_for = overrides.get("reducer_layers"), config_dict.get("reducer")
+        read_class_token = made_for is None or cls(**config_dict).reads_class_token
         if overrides.get("reducer", made_for) != made_for:  # what the checkpoint's method took is not for another
             own = ("reducer_layers", "keep_ratio", "reducer_args")
             config_dict = {name: value for name, value in config_dict.items() if name not in own}
@@ -81,7 +82,42 @@ class DynamicViTConfig(ViTConfig):
             trained = cls(**config_dict).stage_layers
             if trained != list(layers):
                 logger.warning(f"reducer_layers is {list(layers)}; the checkpoint was made for {trained}.")
-        return super().from_dict({**config_dict, **overrides}, **kwargs)
+        config_dict = cls._without_the_other(config_dict, overrides)
+        result = super().from_dict({**config_dict, **overrides}, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        if config.reads_class_token != read_class_token:
+            reads, read = (
+                "the class token" if flag else "the mean of the patches"
+                for flag in (config.reads_class_token, read_class_token)
+            )
+            logger.warning(
+                f"reducer {config.reducer!r} classifies {reads}; the checkpoint's classifier was trained on {read}. "
+                "Fine-tune it, or choose what it reads with reducer_args={'pooling': ...} of 'evovit'."
+            )
+        return result
+
+    @staticmethod
+    def _without_the_other(config_dict: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+        """`config_dict` without the keep ratio or the count that an override of the other kind replaces."""
+        reducer = REDUCERS.get(overrides.get("reducer", config_dict.get("reducer", "dynamicvit")))
+        counts = () if reducer is None else reducer.count_options
+        if any(name in (overrides.get("reducer_args") or {}) for name in counts):
+            return {name: value for name, value in config_dict.items() if name != "keep_ratio"}
+        if overrides.get("keep_ratio") is not None and "reducer_args" in config_dict:
+            own = {name: value for name, value in config_dict["reducer_args"].items() if name not in counts}
+            return {**config_dict, "reducer_args": own}
+        return config_dict
+
+    @property
+    def count_options(self) -> list[str]:
+        """Options given in `reducer_args` that set how much is kept in place of `keep_ratio`."""
+        names = REDUCERS[self.reducer].count_options if self.reducer in REDUCERS else ()
+        return [name for name in names if self.reducer_args.get(name) is not None]
+
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether the classifier reads the class token, as that of a dense ViT does."""
+        return self._reducer_without_memory().reads_class_token
 
     @property
     def stage_layers(self) -> list[int]:
@@ -118,13 +154,17 @@ class DynamicViTConfig(ViTConfig):
             raise ValueError(
                 f"reducer_layers is {layers}; it must be strictly increasing block indices from 0 to {depth - 1}."
             )
-        if REDUCERS[self.reducer].adaptive:
-            if self.keep_ratio is not None:
-                raise ValueError(
-                    f"keep_ratio is {self.keep_ratio}; with reducer {self.reducer!r} each image decides. Train for "
-                    "reducer_args={'budget': ...}, or call model.set_keep_ratio or set_budget with a batch of images."
-                )
-        else:
+        adaptive = REDUCERS[self.reducer].adaptive
+        if adaptive and self.keep_ratio is not None:
+            raise ValueError(
+                f"keep_ratio is {self.keep_ratio}; with reducer {self.reducer!r} each image decides. Train for "
+                "reducer_args={'budget': ...}, or call model.set_keep_ratio or set_budget with a batch of images."
+            )
+        if self.count_options and self.keep_ratio is not None:
+            raise ValueError(
+                f"keep_ratio is {self.keep_ratio} and reducer_args sets {', '.join(self.count_options)}; give one."
+            )
+        if not adaptive and not self.count_options:
             self._check_keep_ratio(layers)
         self._check_reducer_args()
 
@@ -153,5 +193,8 @@ class DynamicViTConfig(ViTConfig):
                 f"reducer_args has {', '.join(unknown)}, which reducer {self.reducer!r} does not take; "
                 f"it takes {', '.join(allowed) or 'none'}."
             )
+        self._reducer_without_memory()
+
+    def _reducer_without_memory(self):
         with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
-            REDUCERS[self.reducer](self, **self.reducer_args)
+            return REDUCERS[self.reducer](self, **self.reducer_args)

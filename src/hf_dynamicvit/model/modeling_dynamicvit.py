@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -31,7 +32,7 @@ from .block import DynamicViTAttention, DynamicViTLayer
 from .budget import BudgetMixin
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair, grid_size
-from .reducer import TokenReducer
+from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
 from .spatial import scatter_to_grid
 from .tokens import Decision, Tokens
@@ -134,6 +135,13 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
             raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a DynamicViTConfig.")
         ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
 
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Constants):
+            for parameter, value in zip(module, module.start, strict=True):
+                init.constant_(parameter, value)
+
     def scatter_to_grid(self, outputs: Any, image_size: int | tuple[int, int] | None = None) -> Tensor:
         """Final-normed features of every patch where it is, for dense tasks: `[B, D, down, across]`.
 
@@ -145,7 +153,7 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
             image_size: of the images, in pixels; `None` is the configuration's.
 
         Raises:
-            ValueError: `outputs` lack the hidden states, or are of images of another size.
+            ValueError: `outputs` lack the hidden states, or are of images with another number of patches.
         """
         features = scatter_to_grid(self.config, self.encoder.reducer, outputs, image_size)
         return self.encoder.layernorm(features).transpose(1, 2).unflatten(2, grid_size(self.config, image_size))
@@ -188,6 +196,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         Raises:
             ValueError: `pixel_values` or `attention_mask` has the wrong shape.
         """
+        self._refuse_reentrant_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
         for index, layer in enumerate(self.layers):
             _, tokens = layer(tokens.hidden, tokens, self.reducer, index, **kwargs)
@@ -198,7 +207,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
             owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
-            decisions=self._training_records(tokens.decisions),
+            decisions=tokens.decisions if self.training else None,
             features=self.reducer.features(tokens, self.layernorm, last_hidden_state),
             auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
         )
@@ -225,21 +234,18 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             attention_mask = attention_mask.to(hidden.device).bool()
         return Tokens.start(hidden, self.config.num_prefix, attention_mask)
 
-    def _training_records(self, decisions: tuple[Decision, ...]) -> tuple[Decision, ...] | None:
-        if not self.training:
-            return None
-        learns = torch.is_grad_enabled() and any(p.requires_grad for p in self.reducer.parameters())
-        masks = [decision.mask for decision in decisions if decision.mask is not None]
-        if learns and masks and not any(mask.requires_grad for mask in masks):
+    def _refuse_reentrant_checkpointing(self) -> None:
+        layer = self.layers[0]
+        checkpoint = getattr(layer, "_gradient_checkpointing_func", None)
+        if self.training and layer.gradient_checkpointing and getattr(checkpoint, "keywords", {}).get("use_reentrant"):
             raise ValueError(
-                "gradient checkpointing with use_reentrant=True cuts the keep decisions off from their gradient; "
-                "use use_reentrant=False, the default of Transformers."
+                "gradient checkpointing with use_reentrant=True cuts what blocks hand on beside their output off from "
+                "its gradient; use use_reentrant=False, the default of Transformers."
             )
-        return decisions
 
 
 class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageClassification):
-    """DynamicViT with a linear classifier on the class token. Loads any dense ViT classifier:
+    """DynamicViT with a linear classifier on the class token (Evo-ViT: the patches). Loads any dense ViT classifier:
 
     ```python
     model = DynamicViTForImageClassification.from_pretrained("facebook/deit-small-patch16-224", keep_ratio=0.7)

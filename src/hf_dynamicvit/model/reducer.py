@@ -4,12 +4,25 @@
 import inspect
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
 from .selection import compounding_counts, keep_count
 from .tokens import Decision, Tokens
+
+
+class Constants(nn.ParameterList):
+    """Learned numbers, one parameter `[1]` each, that start at given values.
+
+    `from_pretrained` builds models without memory and afterwards initialises what a checkpoint lacks, module by
+    module; it must find the values here.
+    """
+
+    def __init__(self, values: list[float]):
+        super().__init__(nn.Parameter(torch.full((1,), value)) for value in values)
+        self.start = values
 
 
 class TokenReducer(nn.Module):

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
 from .cost import grid_size, vit_multiply_adds
-from .reducer import TokenReducer
+from .reducer import Constants, TokenReducer
 from .scoring import head_weighted_class_attention
 from .selection import top_k
 from .tokens import Decision, Tokens
@@ -48,29 +48,33 @@ class ASViTReducer(TokenReducer):
         )
         if self.layers[0] == 0:
             raise ValueError(
-                f"reducer_layers is {self.layers}; asvit scores in the block before, so the first must be 1 or more."
+                f"reducer_layers is {self.layers}; asvit scores in the block before, so the first must be 1 or more, "
+                "in a model of at least 2 blocks."
             )
         self.config, self.budget, self.tau, self.batch_mode = config, budget, tau, batch_mode
         down, across = grid_size(config)
-        self.thresholds = nn.ParameterList(
-            nn.Parameter(torch.full((1,), FIRST_THRESHOLD * (stage + 1) / (down * across)))
-            for stage in range(len(self.layers))
+        self.num_patches = down * across
+        self.thresholds = Constants(
+            [FIRST_THRESHOLD * (stage + 1) / self.num_patches for stage in range(len(self.layers))]
         )
 
     @staticmethod
     def default_layers(depth: int) -> list[int]:
         return sorted({max(min(1, depth - 1), depth * stage // 4 + (depth > 4)) for stage in (1, 2, 3)})
 
-    def threshold(self, stage: int) -> Tensor:
-        """`[1]` float32, above 0. Its gradient is the parameter's also where that has become negative."""
+    def threshold(self, stage: int, num_patches: int) -> Tensor:
+        """`[1]` float32, above 0, for an image of `num_patches`: more of them have less attention each.
+
+        The parameter is for images of the configuration's size; it gets its gradient also where it became negative.
+        """
         value = self.thresholds[stage].float()
-        return value.clamp(min=1e-12).detach() + (value - value.detach())
+        return (value.clamp(min=1e-12).detach() + (value - value.detach())) * (self.num_patches / num_patches)
 
     def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
         if layer not in self.layers:
             return tokens
         scores = cast(Tensor, tokens.importance)  # SCORE, in the block before
-        threshold = self.threshold(self.layers.index(layer))
+        threshold = self.threshold(self.layers.index(layer), tokens.num_patches)
         keep = scores > threshold  # SELECT
         tokens = replace(tokens, importance=None)
         if self.training:  # REST: masked
@@ -135,4 +139,5 @@ class ASViTReducer(TokenReducer):
         count = round(keep_ratios[stage] * tokens.num_patches * len(tokens.hidden))
         between = scores[max(0, count - 1) : count + 1]  # the last that is kept and the first that is not
         everything = count >= len(scores)  # of other images too
-        self.thresholds[stage].fill_(1e-12 if everything else between.mean().clamp(min=1e-12))
+        native = between.mean() * (tokens.num_patches / self.num_patches)
+        self.thresholds[stage].fill_(1e-12 if everything else native.clamp(min=1e-12))

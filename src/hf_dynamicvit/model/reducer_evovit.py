@@ -54,7 +54,7 @@ class EvoViTReducer(TokenReducer):
         if self.layers[0] == 0:
             raise ValueError(
                 f"reducer_layers is {self.layers}; evovit selects by the attention of the block before, so the first "
-                "must be 1 or more."
+                "must be 1 or more, in a model of at least 2 blocks."
             )
         self.grouping, self.pooling, self.alpha = grouping, pooling, alpha
         self.representative_token = representative_token
@@ -69,7 +69,7 @@ class EvoViTReducer(TokenReducer):
 
     @staticmethod
     def default_layers(depth: int) -> list[int]:
-        return sorted({max(1, depth // 3), max(1, 2 * depth // 3)})
+        return sorted({min(depth - 1, max(1, depth * stage // 3)) for stage in (1, 2)})
 
     @staticmethod
     def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
@@ -93,7 +93,10 @@ class EvoViTReducer(TokenReducer):
         gone_on = tokens.split_off(selected, layer, keep_ratio)  # REST
         if gone_on.waiting is None or not self.representative_token:
             return gone_on
-        return gone_on.represent(self.representative(tokens, selected))
+        waits = None
+        if tokens.attended is not None:  # a representative of nobody is attended by nobody
+            waits = (tokens.attended & ~gone_on.decisions[-1].kept).any(dim=1, keepdim=True)
+        return gone_on.represent(self.representative(tokens, selected), waits)
 
     def representative(self, tokens: Tokens, selected: Tensor) -> Tensor:
         """The mean of the patches not `selected` `[B, K]`, weighted with the global class attention: `[B, 1, D]`."""

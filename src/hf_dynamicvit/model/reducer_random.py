@@ -21,7 +21,7 @@ class RandomReducer(TokenReducer):
 
     def __init__(self, config: ViTConfig, seed: int = 0):
         super().__init__(config)
-        self.check(seed=(seed, isinstance(seed, int) and seed >= 0, "an integer, 0 or more"))
+        self.check(seed=(seed, type(seed) is int and seed >= 0, "an integer, 0 or more"))
         self.seed = seed
 
     def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:

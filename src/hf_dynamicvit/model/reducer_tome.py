@@ -115,7 +115,7 @@ class ToMeReducer(TokenReducer):
         if layer not in self.layers:
             return tokens
         stage, current = self.layers.index(layer), tokens.patches.shape[1]
-        keep_ratio = self.keep_ratios[stage]
+        keep_ratio = None if self.merges is not None else self.keep_ratios[stage]
         r = self.num_merges(current, tokens.num_patches, stage)
         if r == 0:
             everything = torch.arange(current, device=tokens.hidden.device).expand(len(tokens.hidden), -1)

@@ -19,8 +19,9 @@ from .tokens import Decision, Tokens, gather_tokens
 
 def cosine_similarity(tokens: Tensor, others: Tensor) -> Tensor:
     """`[B, N, D]` and `[B, M, D]` -> `[B, N, M]` float32."""
-    tokens, others = (nn.functional.normalize(states.float(), dim=-1) for states in (tokens, others))
-    return tokens @ others.transpose(1, 2)
+    with torch.autocast(tokens.device.type, enabled=False):
+        tokens, others = (nn.functional.normalize(states.float(), dim=-1) for states in (tokens, others))
+        return tokens @ others.transpose(1, 2)
 
 
 def match(kept: Tensor, pruned: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ class TPSReducer(TokenReducer):
         config: a `DynamicViTConfig`.
         score: `"dynamicvit"` (dTPS): learned predictors before each of `config.stage_layers`, masked in training;
             `"evit"` (eTPS): class attention between attention and MLP, no parameters, training as inference.
-        temperature: of the squeezing weights (published: 1).
+        temperature: of the squeezing weights (published: 1), at least 0.02, where exp(1 / temperature) is 5e21.
         tau: temperature of the Gumbel-softmax sampling, with `score="dynamicvit"` only.
     """
 
@@ -74,7 +75,7 @@ class TPSReducer(TokenReducer):
         super().__init__(config)
         self.check(
             score=(score, score in ("dynamicvit", "evit"), "'dynamicvit' or 'evit'"),
-            temperature=(temperature, isinstance(temperature, int | float) and temperature > 0, "a number above 0"),
+            temperature=(temperature, isinstance(temperature, int | float) and temperature >= 0.02, "0.02 or more"),
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
         )
         self.score, self.temperature, self.tau = score, temperature, tau

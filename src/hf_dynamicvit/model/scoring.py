@@ -84,7 +84,7 @@ def class_query_logits(attention: ViTAttention, hidden: Tensor, num_prefix: int)
 
 def hashed_scores(index: Tensor, seed: int) -> Tensor:
     """Pseudo-random scores in [0, 1) of int64 `index`, float32 of its shape; equal on every device and in a graph."""
-    value = index + 0x9E3779B9 * (seed + 1) & 0xFFFFFFFF
+    value = index + (0x9E3779B9 * (seed + 1) & 0xFFFFFFFF) & 0xFFFFFFFF
     for _ in range(2):
         value = ((value >> 16) ^ value) * 0x45D9F3B & 0xFFFFFFFF
     return ((value >> 16) ^ value).float() / 2**32

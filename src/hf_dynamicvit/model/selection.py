@@ -70,7 +70,7 @@ def bipartite_matching(
     """
     even = torch.arange(num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
     odd = torch.arange(1 - num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(metric.device.type, enabled=False):  # half precision makes ties
         metric = torch.nn.functional.normalize(metric.float(), dim=-1)
         similarity = metric[:, num_prefix % 2 :: 2] @ metric[:, 1 - num_prefix % 2 :: 2].transpose(1, 2)
         if attended is not None:

@@ -29,7 +29,7 @@ def scatter_to_grid(
         image_size: of the images, in pixels; `None` is the configuration's.
 
     Raises:
-        ValueError: `outputs` lack the hidden states, or are of images of another size.
+        ValueError: `outputs` lack the hidden states, or are of images with another number of patches.
     """
     down, across = grid_size(config, image_size)
     states, start = outputs.hidden_states, config.num_prefix

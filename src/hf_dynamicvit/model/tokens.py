@@ -16,7 +16,8 @@ class Decision:
         layer: 0-based index of the block at which the decision was taken.
         keep_ratio: fraction of the original patches that the configuration asks for, `None` where each image decides.
         kept: `[B, num_patches]` bool over the original patch grid (row-major).
-        owner: `[B, num_patches]` int64, the patch token that speaks for each original patch afterwards, -1 for none.
+        owner: `[B, num_patches]` int64, the patch token that speaks for each original patch afterwards, -1 for none;
+            of no meaning for patches that a user's mask excludes.
         mask: `[B, N]` float, the cumulative keep decision of each patch token with its gradient; only in the training
             of methods that mask.
         loss: scalar, a term of the training loss that the method computed while it decided (IdleViT's token cut).
@@ -172,7 +173,10 @@ class Tokens:
         if self.last_kept is not None:  # a patch that is gone stays gone, also where a fused token speaks for it
             kept = kept & self.last_kept
         if fused is not None:
-            tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0))
+            attended = None
+            if self.attended is not None:  # a token that speaks for nobody is attended by nobody
+                attended = self.attended.sum(1, keepdim=True) > self.attended.gather(1, index).sum(1, keepdim=True)
+            tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0), attended)
         return tokens.record(Decision(layer, keep_ratio, kept, tokens.owner))
 
     def pad(self, valid: Tensor) -> "Tokens":
@@ -180,10 +184,10 @@ class Tokens:
         real = torch.cat((valid.new_ones(len(valid), self.num_prefix), valid), dim=1)  # [B, P + N]
         attended = real if self.attention_mask is None else real & self.attention_mask
         rows = real.flatten().nonzero()[:, 0]
-        return replace(self, hidden=self.hidden * real[..., None], attention_mask=attended, rows=rows)
+        return replace(self, hidden=self.hidden.masked_fill(~real[..., None], 0.0), attention_mask=attended, rows=rows)
 
     def merge(
-        self, index: Tensor, rest: Tensor, host: Tensor, weights: Tensor, layer: int, keep_ratio: float
+        self, index: Tensor, rest: Tensor, host: Tensor, weights: Tensor, layer: int, keep_ratio: float | None
     ) -> "Tokens":
         """Let each patch token at `rest` `[B, R]` go into a kept one by a weighted mean, and record the decision.
 
@@ -218,12 +222,16 @@ class Tokens:
         decision = Decision(layer, keep_ratio, kept, tokens.owner)
         return replace(tokens, hidden=hidden, attention_mask=attention_mask).record(decision)
 
-    def append(self, token: Tensor, patches: Tensor | None = None) -> "Tokens":
-        """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool."""
+    def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
+        """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool.
+
+        `attended` `[B, 1]` bool says in which images it may be attended to; it counts where there is a mask.
+        """
         owner = self.owner if patches is None else self.owner.masked_fill(patches, self.patches.shape[1])
         attention_mask = self.attention_mask
         if attention_mask is not None:
-            attention_mask = torch.cat((attention_mask, attention_mask.new_ones(len(token), 1)), dim=1)
+            attended = attention_mask.new_ones(len(token), 1) if attended is None else attended
+            attention_mask = torch.cat((attention_mask, attended), dim=1)
         return replace(self, hidden=torch.cat((self.hidden, token), 1), owner=owner, attention_mask=attention_mask)
 
     def split_off(self, index: Tensor, layer: int, keep_ratio: float, loss: Tensor | None = None) -> "Tokens":
@@ -236,10 +244,10 @@ class Tokens:
         gone_on = tokens.gather(index)
         return replace(gone_on, owner=self.owner, waiting=Waiting(self.hidden, self.attention_mask, index))
 
-    def represent(self, token: Tensor) -> "Tokens":
-        """Let `token` `[B, 1, D]` go along, as the last one, for the tokens that wait."""
+    def represent(self, token: Tensor, attended: Tensor | None) -> "Tokens":
+        """Let `token` `[B, 1, D]` go along, as the last one, for the tokens that wait; `attended` as in `append`."""
         waiting = None if self.waiting is None else replace(self.waiting, representative=token)
-        return replace(self.append(token), waiting=waiting)
+        return replace(self.append(token, attended=attended), waiting=waiting)
 
     def rejoin(self) -> "Tokens":
         """Put the tokens that went on alone back to their places among those that waited.
