@@ -110,7 +110,7 @@ def main() -> None:
     data = load_dataset("parquet", data_files=str(args.data / "test.parquet"), split="train")
     data = data.select(range(min(args.limit or len(data), len(data)))).with_transform(ImageTransform(processor))
     batches = load_batches(data, args.batch_size)
-    every = max(1, len(data) // args.calibrate)  # spread over the data, which may be sorted by class
+    every = max(1, len(data) // max(1, args.calibrate))  # spread over the data, which may be sorted by class
     typical = torch.cat([batch["pixel_values"] for batch in batches])[::every]
 
     whole = DynamicViTForImageClassification.from_pretrained(args.model, reducer="topk", keep_ratio=1.0).eval()

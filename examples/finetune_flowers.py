@@ -18,7 +18,7 @@ import torch
 from datasets import load_dataset
 from transformers import AutoImageProcessor, Trainer, TrainingArguments, ViTForImageClassification, set_seed
 
-from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
+from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
 from hf_dynamicvit.training.data import ImageTransform
 from hf_dynamicvit.training.metrics import compute_accuracy
 
@@ -63,7 +63,8 @@ def finetune_dense(args, train, test, names, processor) -> ViTForImageClassifica
 def load_sparse(args, reducer: str, train, dense: str) -> DynamicViTForImageClassification:
     """The dense checkpoint with the method, set to the keep ratio or the budget before any training."""
     if args.budget is None:
-        return DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, keep_ratio=args.keep_ratio)
+        keep_ratio = None if REDUCERS[reducer].adaptive else args.keep_ratio
+        return DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, keep_ratio=keep_ratio)
     reducer_args = {"budget": args.budget} if reducer == "asvit" else {}  # its loss holds it there
     model = DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, reducer_args=reducer_args)
     typical = [train[index]["pixel_values"] for index in range(min(args.batch_size, len(train)))]
@@ -156,7 +157,7 @@ def main() -> None:
         cost, dense = sparse.multiply_adds(batch), sparse.dense_multiply_adds()
         print(
             f"{reducer}: {cost / 1e9:.3f} G multiply-adds, {cost / dense:.3f} of dense; "
-            f"up to {sparse.token_counts(batch)} of 196 patches after the decisions"
+            f"up to {sparse.token_counts(batch)} of {sparse.config.num_patches} patches after the decisions"
         )
 
 

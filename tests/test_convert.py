@@ -4,11 +4,12 @@
 import argparse
 import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from toys import toy_images
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
@@ -23,6 +24,9 @@ from hf_dynamicvit.convert import (
 
 
 WIDTH, DEPTH, LABELS, PATCHES = 32, 4, 5, 64
+
+
+FIXTURES = [Path(__file__).parents[2] / "shared" / "fixtures", Path(__file__).parent / "fixtures"]
 
 
 def published(predictors=3, width=WIDTH) -> dict[str, torch.Tensor]:
@@ -105,6 +109,48 @@ def test_a_dense_file_gets_fresh_predictors_said_aloud(tmp_path, capsys, reducer
     learned = list(model.vit.reducer.parameters())
     assert ("freshly initialised" in capsys.readouterr().out) == bool(learned)
     assert model(toy_images()).logits.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    "case, reducer",
+    [("evo_stage", "evovit"), ("asvit_eval_b1", "asvit"), ("idlevit_eval", "idlevit"), ("dynamicvit_eval", "tps")],
+)
+def test_published_files_of_every_method(tmp_path, capsys, case, reducer):
+    folder = next((path / case for path in FIXTURES if (path / case).is_dir()), None)
+    if folder is None:
+        pytest.skip(f"golden case {case} is not here")
+    about = json.loads((folder / "case.json").read_text())
+    heads = ("--num-attention-heads", str(about["config"]["num_heads"]))
+    assert convert(folder / "weights.safetensors", tmp_path / "out", "--reducer", reducer, *heads) == 0
+    assert "freshly initialised" not in capsys.readouterr().out
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    io = load_file(folder / "io.safetensors")
+    with torch.no_grad():
+        logits = model((io["pixel_values_u8"].float() - 128) / 64).logits
+    assert reducer == "tps" or torch.allclose(logits, io["logits"], atol=2e-5)
+    if reducer != "idlevit":  # whose files are dense
+        assert convert(folder / "weights.safetensors", tmp_path / "other", "--reducer", "evit", *heads) == 1
+        assert "was made for reducer" in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_an_evovit_file_without_its_training_head(tmp_path, capsys):
+    folder = next((path / "evo_stage" for path in FIXTURES if (path / "evo_stage").is_dir()), None)
+    if folder is None:
+        pytest.skip("golden case evo_stage is not here")
+    tensors = {n: t for n, t in load_file(folder / "weights.safetensors").items() if "_cls" not in n}
+    save_file(tensors, tmp_path / "file.safetensors")
+    heads = ("--num-attention-heads", "3")
+    assert convert(tmp_path / "file.safetensors", tmp_path / "out", "--reducer", "evovit", *heads) == 0
+    assert "it serves in training only" in capsys.readouterr().out
+    pooled = ("--reducer-args", '{"pooling": "class"}')
+    for wrong in (("--reducer", "evit"), (), ("--reducer", "evovit", *pooled)):
+        assert convert(tmp_path / "file.safetensors", tmp_path / "other", *wrong, *heads) == 1
+        assert "mean of the patches" in (err := capsys.readouterr().err) or "made for reducer 'evovit'" in err
+
+
+def test_a_dense_file_for_evovit_says_what_its_classifier_reads(tmp_path, capsys):
+    assert convert(write(tmp_path, published(predictors=0)), tmp_path / "out", "--reducer", "evovit") == 0
+    assert "reads the mean of the patches" in capsys.readouterr().out
 
 
 def test_options_of_the_method(tmp_path, capsys):

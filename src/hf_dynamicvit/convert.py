@@ -29,6 +29,13 @@ REFUSED = {
     "DeiT with distillation token": r"^(dist_token|head_dist\.)",
 }
 
+# Key of a method -> the reducers that it is for. Evo-ViT's classifier reads the mean of the patches.
+MADE_FOR = {
+    r"^(qks|norms)\.": ("evovit",),
+    r"^score_predictor\.\d+\.keep_threshold$": ("asvit",),
+    r"^score_predictor\.\d+\.in_conv\.": ("dynamicvit", "tps"),
+}
+
 # (pattern of the published key, our key), first match wins; fused projections are split beforehand.
 RENAMINGS = [
     (r"^cls_token$", "vit.embeddings.cls_token"),
@@ -139,6 +146,13 @@ def infer_config(
     for family, pattern in REFUSED.items():
         if any(re.search(pattern, name) for name in state_dict):
             raise ValueError(f"This is a {family} checkpoint, which hf_dynamicvit does not support; ViT and DeiT are.")
+    reducer = overrides.get("reducer", "dynamicvit")
+    for pattern, methods in MADE_FOR.items():
+        if reducer not in methods and any(re.search(pattern, name) for name in state_dict):
+            raise ValueError(
+                f"This checkpoint was made for reducer {' or '.join(map(repr, methods))}, not {reducer!r}: it has "
+                f"{next(name for name in state_dict if re.search(pattern, name))}."
+            )
     needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2, "head.weight": 2}
     wrong = [name for name, ndim in needed.items() if name not in state_dict or state_dict[name].ndim != ndim]
     blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state_dict if name.startswith("blocks.")]
@@ -161,7 +175,7 @@ def infer_config(
     if label_names is not None and len(label_names) != num_labels:
         raise ValueError(f"{len(label_names)} label names for {num_labels} classes.")
     names = label_names or [f"LABEL_{index}" for index in range(num_labels)]
-    return DynamicViTConfig(
+    config = DynamicViTConfig(
         hidden_size=width,
         num_hidden_layers=1 + max(int(block[1]) for block in blocks if block),
         num_attention_heads=num_attention_heads,
@@ -175,6 +189,11 @@ def infer_config(
         label2id={name: index for index, name in enumerate(names)},
         **overrides,
     )
+    if config.reads_class_token and any(name.startswith("qks.") for name in state_dict):
+        raise ValueError(
+            "This Evo-ViT checkpoint classifies the mean of the patches; reducer_args has 'pooling': 'class'."
+        )
+    return config
 
 
 def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) -> DynamicViTForImageClassification:
@@ -311,5 +330,9 @@ def main(args: argparse.Namespace) -> None:
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
     print(f"reducer {config.reducer} at blocks {model.decision_layers} keeping {kept}.")
+    published_evovit = any(name.startswith("qks.") for name in state_dict)
+    if not config.reads_class_token and not published_evovit:
+        print("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
     if not learned and any(True for _ in model.vit.reducer.parameters()):
-        print("The file has none of the reducer's parameters: they are freshly initialised and need training.")
+        why = "it serves in training only" if config.reducer == "evovit" else "they need training"
+        print(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")

@@ -84,6 +84,76 @@ def test_evovit_switches_its_grouping_at_two_thirds(tmp_path):
     assert [len(names) for names in logged if names] == [4] * 4 + [2] * 2
 
 
+@pytest.mark.parametrize("method, callback", [("evovit", GroupingSwitch(1.0)), ("evit", KeepRatioWarmup(9))])
+def test_what_holds_within_steps_ends_with_an_interrupted_training(tmp_path, method, callback):
+    model = toy_model(reducer=method, num_hidden_layers=6)
+    expected = model(toy_images()).logits
+
+    class Interrupt(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+            raise KeyboardInterrupt
+
+    trainer = DynamicViTTrainer(model, arguments(tmp_path), train_dataset=ToyData(), callbacks=[callback, Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert torch.equal(model.eval()(toy_images()).logits, expected)
+
+
+def test_evaluation_within_an_accumulated_step_has_the_target(tmp_path):
+    model, seen = toy_model(reducer="evit"), []
+
+    class Watch(TrainerCallback):
+        def on_evaluate(self, args, state, control, model, **kwargs):
+            seen.append(model.vit.reducer.keep_ratios)
+
+    class Stream(torch.utils.data.IterableDataset):  # of no known length: an epoch ends within an accumulated step
+        def __iter__(self):
+            return iter(ToyData(12))
+
+    DynamicViTTrainer(
+        model,
+        arguments(tmp_path, max_steps=4, eval_strategy="epoch", gradient_accumulation_steps=2),
+        train_dataset=Stream(),
+        eval_dataset=ToyData(4),
+        callbacks=[KeepRatioWarmup(epochs=9), Watch()],
+    ).train()
+    assert len(seen) >= 2 and all(ratios == model.config.stage_keep_ratios for ratios in seen)
+
+
+def test_a_grouping_by_layer_stays_one(tmp_path):
+    model = toy_model(reducer="evovit", num_hidden_layers=6, reducer_args={"grouping": "layer"})
+    DynamicViTTrainer(model, arguments(tmp_path), train_dataset=ToyData(), callbacks=[GroupingSwitch()]).train()
+    assert model.vit.reducer.grouping == "layer"
+
+
+def test_warmup_from_a_later_epoch(tmp_path):
+    model, seen = toy_model(reducer="evit"), []
+
+    class Watch(TrainerCallback):
+        def on_step_begin(self, args, state, control, model, **kwargs):
+            seen.append(model.vit.reducer.keep_ratios[0])
+
+    callbacks = [KeepRatioWarmup(epochs=1, start_epoch=1), Watch()]
+    DynamicViTTrainer(model, arguments(tmp_path, max_steps=8), train_dataset=ToyData(), callbacks=callbacks).train()
+    assert seen[:5] == [1.0] * 5 and seen[7] < seen[6] < seen[5] < 1.0
+
+
+def test_warmup_of_tome_without_a_count(tmp_path):
+    model = toy_model(reducer="tome", reducer_args={"r": None})
+    DynamicViTTrainer(model, arguments(tmp_path), train_dataset=ToyData(), callbacks=[KeepRatioWarmup(1)]).train()
+    assert model.vit.reducer.keep_ratios == model.config.stage_keep_ratios
+
+
+def test_logs_average_over_the_steps_that_had_the_term(tmp_path):
+    """Evo-ViT's decisions become fewer in the middle of what one log line covers."""
+    model = toy_model(reducer="evovit", num_hidden_layers=6)
+    settings = arguments(tmp_path, max_steps=6, logging_steps=6)
+    trainer = DynamicViTTrainer(model, settings, train_dataset=ToyData(), callbacks=[GroupingSwitch()])
+    trainer.train()
+    entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
+    assert [entry[f"kept_stage_{stage}"] for stage in (1, 2, 3, 4)] == pytest.approx([0.5] * 4)
+
+
 def test_grouping_switch_is_for_evovit(tmp_path):
     trainer = DynamicViTTrainer(
         toy_model(), arguments(tmp_path), train_dataset=ToyData(), callbacks=[GroupingSwitch()]

@@ -202,6 +202,87 @@ def test_published_rates(tmp_path):
         assert rates == {False: 1e-2, True: pytest.approx(1e-2 * scale)}
 
 
+def test_nothing_learned_trains_at_the_full_rate(tmp_path):
+    trainer = trainer_for(tmp_path, toy_model(reducer="evit"), backbone_lr_scale=0.5)
+    trainer.create_optimizer()
+    assert {group["lr"] for group in trainer.optimizer.param_groups} == {1e-2}
+
+
+def test_a_weight_of_a_term_that_does_not_come_is_said_aloud(tmp_path, warnings_text):
+    model = toy_model(reducer="idlevit", reducer_args={"cut": "none"})
+    trainer_for(tmp_path, model, loss_weights={"cut": 5.0}).train()
+    assert warnings_text().count("loss_weights has cut, but this training has no such term") == 1
+
+
+@pytest.mark.parametrize("method", ["asvit", "evovit", "idlevit", "tps"])
+def test_every_weight_survives_resume_and_best_model(tmp_path, method):
+    def trainer_in(folder):
+        options = {"save_steps": 2, "eval_strategy": "steps", "eval_steps": 2, "load_best_model_at_end": True}
+        return trainer_for(folder, toy_model(reducer=method), metric_for_best_model="loss", **options)
+
+    whole = trainer_in(tmp_path / "whole")
+    whole.train()
+    saved = DynamicViTForImageClassification.from_pretrained(whole.state.best_model_checkpoint)
+    assert_same_weights(whole.model.state_dict(), saved.state_dict())
+    parts = trainer_in(tmp_path / "parts")
+    parts.train()
+    second = trainer_in(tmp_path / "parts")
+    second.train(resume_from_checkpoint=str(tmp_path / "parts" / "checkpoint-2"))
+    assert_same_weights(second.model.state_dict(), whole.model.state_dict())
+
+
+@pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
+def test_every_method_and_problem(tmp_path, reducer, problem):
+    model = toy_model(reducer=reducer, problem_type=problem)
+    trainer = trainer_for(tmp_path, model, loss_weights={"class_distill": 0.0})
+    labels = torch.rand(3, 5) if problem == "regression" else torch.eye(5)[:3]
+    assert trainer.compute_loss(model.train(), {"pixel_values": toy_images(), "labels": labels}).isfinite()
+
+
+def test_evovit_learns_from_a_dense_checkpoint(tmp_path):
+    """The released code cannot: its attention starts at random, and backward fails."""
+    toy_dense().save_pretrained(tmp_path / "dense")
+    model = DynamicViTForImageClassification.from_pretrained(tmp_path / "dense", reducer="evovit")
+    assert torch.equal(model.vit.layers[3].attention.q_proj.weight, toy_dense().vit.layers[3].attention.q_proj.weight)
+    trainer = trainer_for(tmp_path / "run", model, max_steps=60, learning_rate=3e-3, logging_steps=10)
+    trainer.train()
+    losses = [entry["loss_classification"] for entry in trainer.state.log_history if "loss" in entry]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_the_second_classifier_is_smoothed_and_measured_too(tmp_path):
+    model = toy_model(reducer="evovit").train()
+    trainer = trainer_for(tmp_path, model, label_smoothing_factor=0.1)
+    labels = torch.tensor([0, 1, 2])
+    outputs = model(toy_images())
+    terms = trainer.loss_terms(outputs, labels, {"pixel_values": toy_images()})
+    assert_close(terms["auxiliary"], classification_loss(outputs.auxiliary_logits, labels, 0.1))
+    seen = []
+    own = trainer_for(
+        tmp_path, model, options={"compute_loss_func": lambda o, *a, **k: seen.append(o.kept) or o.logits.mean()}
+    )
+    own.loss_terms(outputs, labels, {"pixel_values": toy_images()})
+    assert len(seen) == 2 and all(kept is outputs.kept for kept in seen)
+
+
+def test_no_dense_copy_teaches_mean_pooling(tmp_path):
+    with pytest.raises(ValueError, match="pass teacher= a model"):
+        trainer_for(tmp_path, toy_model(reducer="evovit"), loss_weights={"class_distill": 0.5})
+    trainer_for(tmp_path, toy_model(reducer="evovit"), teacher=toy_dense(), loss_weights={"class_distill": 0.5})
+
+
+def test_a_teacher_without_a_class_feature_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="'feature_distill': 0"):
+        trainer_for(tmp_path, toy_model(reducer="idlevit"), teacher=toy_dense(hidden_size=64))
+
+
+def test_thresholds_are_put_right_after_a_step(tmp_path):
+    model = toy_model(reducer="asvit", reducer_args={"budget": 1.0, "tau": 1e-2})
+    trainer_for(tmp_path, model, max_steps=20, learning_rate=1e-2, loss_weights={"budget": 100.0}).train()
+    thresholds = [threshold.item() for threshold in model.vit.reducer.thresholds]
+    assert min(thresholds) == pytest.approx(1e-12) and max(thresholds) < 0.05
+
+
 def test_a_stuck_threshold_is_said_aloud(tmp_path, warnings_text):
     model = toy_model(reducer="asvit")
     trainer_for(tmp_path / "moving", model, learning_rate=1e-5).train()
@@ -415,6 +496,10 @@ def test_a_teacher_that_does_not_fit_is_refused(tmp_path, teacher, message):
         ({"backbone_lr_scale": float("nan")}, "backbone_lr_scale is nan"),
         ({"freeze_backbone_epochs": -2.0}, r"freeze_backbone_epochs is -2\.0"),
         ({"loss_weights": "ratio"}, "loss_weights is 'ratio'"),
+        ({"loss_weights": '{"ratio": 4.0'}, "which is no JSON"),
+        ({"loss_weights": '{"ratio": null}'}, r"loss_weights\['ratio'\] is None"),
+        ({"loss_weights": '{"ratio": Infinity}'}, r"loss_weights\['ratio'\] is inf"),
+        ({"loss_weights": {"ratio": True}}, r"loss_weights\['ratio'\] is True"),
     ],
 )
 def test_bad_arguments_are_named(tmp_path, values, message):

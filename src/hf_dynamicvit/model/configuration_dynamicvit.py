@@ -132,6 +132,12 @@ class DynamicViTConfig(ViTConfig):
         return 1
 
     @property
+    def num_patches(self) -> int:
+        """Patches of an image of the configuration's size."""
+        down, across = grid_size(self)
+        return down * across
+
+    @property
     def stage_keep_ratios(self) -> list[float]:
         """Each stage's fraction of the original patches; empty where each image decides."""
         if self.keep_ratio is None:
@@ -178,11 +184,10 @@ class DynamicViTConfig(ViTConfig):
         not_increasing = all(high >= low for high, low in itertools.pairwise(ratios))
         if not all(0 < ratio <= 1 for ratio in ratios) or not not_increasing:
             raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
-        down, across = grid_size(self)
-        if int(down * across * ratios[-1]) < 1:
+        if int(self.num_patches * ratios[-1]) < 1:
             raise ValueError(
-                f"keep_ratio is {self.keep_ratio}: its last stage, {ratios[-1]:.4g} of {down * across} patches, keeps "
-                f"none; the least is {1 / max(1, down * across):.4g}."
+                f"keep_ratio is {self.keep_ratio}: its last stage, {ratios[-1]:.4g} of {self.num_patches} patches, "
+                f"keeps none; the least is {1 / max(1, self.num_patches):.4g}."
             )
 
     def _check_reducer_args(self):

@@ -129,6 +129,9 @@ class TokenReducer(nn.Module):
         """The method's own training losses by name, unweighted, from the decisions of a training forward."""
         return {}
 
+    def after_optimizer_step(self) -> None:
+        """Put parameters right that a step of the optimizer took out of their range."""
+
     def token_counts(self, num_patches: int, depth: int, kept: list[int] | None = None) -> list[tuple[int, int]]:
         """Patch tokens in the attention and in the MLP of each of the `depth` blocks, at inference, for one image.
 

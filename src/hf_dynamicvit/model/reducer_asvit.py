@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
-from .cost import grid_size, vit_multiply_adds
+from .cost import vit_multiply_adds
 from .reducer import Constants, TokenReducer
 from .scoring import head_weighted_class_attention
 from .selection import top_k
@@ -18,6 +18,8 @@ from .tokens import Decision, Tokens
 
 # Published for 196 patches: 0.001, 0.002, 0.003. Scores are shares of an attention row, about 1 / patches each.
 FIRST_THRESHOLD = 0.001 * 196
+# Below every score but 0.
+LEAST_THRESHOLD = 1e-12
 
 
 class ASViTReducer(TokenReducer):
@@ -52,8 +54,7 @@ class ASViTReducer(TokenReducer):
                 "in a model of at least 2 blocks."
             )
         self.config, self.budget, self.tau, self.batch_mode = config, budget, tau, batch_mode
-        down, across = grid_size(config)
-        self.num_patches = down * across
+        self.num_patches = config.num_patches
         self.thresholds = Constants(
             [FIRST_THRESHOLD * (stage + 1) / self.num_patches for stage in range(len(self.layers))]
         )
@@ -68,7 +69,8 @@ class ASViTReducer(TokenReducer):
         The parameter is for images of the configuration's size; it gets its gradient also where it became negative.
         """
         value = self.thresholds[stage].float()
-        return (value.clamp(min=1e-12).detach() + (value - value.detach())) * (self.num_patches / num_patches)
+        positive = value.clamp(min=LEAST_THRESHOLD).detach() + (value - value.detach())
+        return positive * (self.num_patches / num_patches)
 
     def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
         if layer not in self.layers:
@@ -101,6 +103,11 @@ class ASViTReducer(TokenReducer):
         cost = self.model_multiply_adds(num_patches, self.token_counts(num_patches, self.depth, kept))
         dense = self.model_multiply_adds(num_patches, [(num_patches, num_patches)] * self.depth)
         return {"budget": (cost.mean() / dense - self.budget).abs()}
+
+    @torch.no_grad()
+    def after_optimizer_step(self) -> None:
+        for threshold in self.thresholds:
+            threshold.clamp_(min=LEAST_THRESHOLD)
 
     @property
     def depth(self) -> int:
@@ -140,4 +147,4 @@ class ASViTReducer(TokenReducer):
         between = scores[max(0, count - 1) : count + 1]  # the last that is kept and the first that is not
         everything = count >= len(scores)  # of other images too
         native = between.mean() * (tokens.num_patches / self.num_patches)
-        self.thresholds[stage].fill_(1e-12 if everything else native.clamp(min=1e-12))
+        self.thresholds[stage].fill_(LEAST_THRESHOLD if everything else native.clamp(min=LEAST_THRESHOLD))

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Arguments of [`DynamicViTTrainer`]: what `TrainingArguments` lacks."""
 
+import json
+import math
 from dataclasses import dataclass, field
 
 from transformers import TrainingArguments
@@ -13,8 +15,6 @@ class DynamicViTTrainingArguments(TrainingArguments):
     Raises:
         ValueError: a weight or rate is negative.
     """
-
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "loss_weights"]
 
     loss_weights: dict[str, float] | str | None = field(
         default=None,
@@ -40,12 +40,20 @@ class DynamicViTTrainingArguments(TrainingArguments):
     )
 
     def __post_init__(self):
+        if isinstance(self.loss_weights, str):
+            try:
+                self.loss_weights = json.loads(self.loss_weights)
+            except json.JSONDecodeError as error:
+                raise ValueError(
+                    f"loss_weights is {self.loss_weights!r}, which is no JSON such as '{{\"ratio\": 4.0}}': {error}"
+                ) from error
         super().__post_init__()
         if self.loss_weights is not None and not isinstance(self.loss_weights, dict):
             raise ValueError(f"loss_weights is {self.loss_weights!r}; it must be a dictionary from names to numbers.")
         numbers = {f"loss_weights[{name!r}]": value for name, value in (self.loss_weights or {}).items()}
-        for name in ("backbone_lr_scale", "freeze_backbone_epochs"):
-            numbers[name] = getattr(self, name)
+        rates = {name: getattr(self, name) for name in ("backbone_lr_scale", "freeze_backbone_epochs")}
+        numbers |= {name: value for name, value in rates.items() if value is not None}
         for name, value in numbers.items():
-            if value is not None and not (isinstance(value, int | float) and value >= 0):
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value!r}; it must be a number of 0 or more.")

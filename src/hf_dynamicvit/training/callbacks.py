@@ -3,6 +3,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 from transformers import TrainerCallback
@@ -34,7 +35,29 @@ class FreezeBackbone(TrainerCallback):
                     group["lr"] = 0.0
 
 
-class KeepRatioWarmup(TrainerCallback):
+class WithinSteps(TrainerCallback):
+    """Something that holds within training steps only: `set_up` before each, `restore` after it and before all else.
+
+    `DynamicViTTrainer.train` restores too, whatever ends the training.
+    """
+
+    def set_up(self, args, state, model) -> None:
+        raise AssertionError("a subclass says what holds")
+
+    def restore(self, model) -> None:
+        raise AssertionError("a subclass says what holds otherwise")
+
+    def on_step_begin(self, args, state, control, *, model, **kwargs):
+        self.set_up(args, state, model)
+
+    def on_step_end(self, args, state, control, *, model, **kwargs):
+        self.restore(model)
+
+    def on_epoch_end(self, args, state, control, *, model, **kwargs):
+        self.restore(model)  # an epoch may end in the middle of a step
+
+
+class KeepRatioWarmup(WithinSteps):
     """Lets the keep ratio fall from 1 to its target along a cosine, as published for EViT.
 
     Everything is kept before `start_epoch`; the target is reached `epochs` later (published: 10 and 100 of 300 from
@@ -59,13 +82,12 @@ class KeepRatioWarmup(TrainerCallback):
         return (1 - math.cos(math.pi * (epoch - self.start_epoch) / self.epochs)) / 2
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
-        reducer = model.encoder.reducer
-        instead = [name for name in reducer.count_options if name in model.config.reducer_args]
-        if reducer.adaptive or instead:
+        instead = model.config.count_options
+        if model.encoder.reducer.adaptive or instead:
             reason = f"reducer_args sets {', '.join(instead)}" if instead else "each image decides"
             raise ValueError(f"KeepRatioWarmup needs a keep ratio; with reducer {model.config.reducer!r} {reason}.")
 
-    def on_step_begin(self, args, state, control, *, model, **kwargs):
+    def set_up(self, args, state, model):
         progress = self.dropped_fraction(state.epoch)
         config = copy.copy(model.config)
         target = config.keep_ratio
@@ -75,11 +97,11 @@ class KeepRatioWarmup(TrainerCallback):
             config.keep_ratio = 1 - (1 - target) * progress
         model.encoder.reducer.set_keep_ratios(config.stage_keep_ratios)
 
-    def on_step_end(self, args, state, control, *, model, **kwargs):
+    def restore(self, model):
         model.encoder.reducer.set_keep_ratios(model.config.stage_keep_ratios)
 
 
-class GroupingSwitch(TrainerCallback):
+class GroupingSwitch(WithinSteps):
     """Evo-ViT's schedule: patches are selected anew in every block at first, then once a stage.
 
     Evaluation and checkpoints always have the grouping of `config.reducer_args`, by default once a stage.
@@ -99,14 +121,30 @@ class GroupingSwitch(TrainerCallback):
     def on_train_begin(self, args, state, control, *, model, **kwargs):
         if not isinstance(model.encoder.reducer, EvoViTReducer):
             raise ValueError(f"GroupingSwitch is for reducer 'evovit'; the model's is {model.config.reducer!r}.")
-        self.grouping = model.encoder.reducer.grouping
 
-    def on_step_begin(self, args, state, control, *, model, **kwargs):
+    def set_up(self, args, state, model):
         early = state.global_step < state.max_steps * self.fraction
         model.encoder.reducer.grouping = "layer" if early else "stage"
 
-    def on_step_end(self, args, state, control, *, model, **kwargs):
-        model.encoder.reducer.grouping = self.grouping
+    def restore(self, model):
+        model.encoder.reducer.grouping = model.config.reducer_args.get("grouping", "stage")
+
+
+class AfterStep(TrainerCallback):
+    """Lets the reducer put its parameters right after each step of the optimizer, and the log begin anew.
+
+    Args:
+        begin: called when training begins, also when it begins again with a smaller batch.
+    """
+
+    def __init__(self, begin: Callable[[], None]):
+        self.begin = begin
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.begin()
+
+    def on_optimizer_step(self, args, state, control, *, model, **kwargs):
+        model.encoder.reducer.after_optimizer_step()
 
 
 class StuckParameters(TrainerCallback):
@@ -115,7 +153,7 @@ class StuckParameters(TrainerCallback):
     AS-ViT's thresholds have one only while a score lies close to them; one outside all scores never moves again.
     """
 
-    def __init__(self):
+    def on_train_begin(self, args, state, control, **kwargs):
         self.moved: dict[str, Tensor] = {}
 
     def on_pre_optimizer_step(self, args, state, control, *, model, **kwargs):

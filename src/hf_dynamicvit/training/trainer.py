@@ -2,6 +2,7 @@
 """The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -20,7 +21,7 @@ from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
 from .arguments import DynamicViTTrainingArguments
-from .callbacks import FreezeBackbone, StuckParameters
+from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
 from .losses import (
     class_distillation_loss,
     classification_loss,
@@ -109,17 +110,26 @@ class DynamicViTTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
-        # what is logged next: the sum over the batches since the last log, and how many they were
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = defaultdict(int)
+        self._begin_log()
+        self._unused_weights = {name for name, weight in given_weights(args).items() if weight}
+        self.add_callback(AfterStep(self._begin_log))
         self.add_callback(FreezeBackbone(reducer.frozen_fraction))
         self.add_callback(StuckParameters())
         if self.optimizer is not None:
             logger.warning("optimizers= is given: backbone_lr_scale and freeze_backbone_epochs have no effect on it.")
 
+    def _begin_log(self) -> None:
+        # what is logged next: the sum over the batches since the last log, and how many they were
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = defaultdict(int)
+
     def train(self, *args, **kwargs):
-        self._sums, self._counts = {}, defaultdict(int)
-        return super().train(*args, **kwargs)
+        try:
+            return super().train(*args, **kwargs)
+        finally:
+            for callback in self.callback_handler.callbacks:
+                if isinstance(callback, WithinSteps):
+                    callback.restore(self.accelerator.unwrap_model(self.model))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if not model.training:
@@ -130,6 +140,7 @@ class DynamicViTTrainer(Trainer):
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
         outputs = model(**inputs)
         terms = self.loss_terms(outputs, labels, inputs)
+        self._warn_of_unused_weights(terms)
         weighted = [self.loss_weights[name] * term for name, term in terms.items()]
         logged = {f"loss_{name}": term.detach().float() for name, term in terms.items()}
         for stage, fraction in enumerate(outputs.kept.float().mean(dim=(0, 2)), start=1):
@@ -140,13 +151,18 @@ class DynamicViTTrainer(Trainer):
         loss = torch.stack(weighted).sum()
         return (loss, outputs) if return_outputs else loss
 
+    def _warn_of_unused_weights(self, terms: dict[str, Tensor]) -> None:
+        unused, self._unused_weights = sorted(self._unused_weights - set(terms)), set()
+        if unused:
+            logger.warning(f"loss_weights has {', '.join(unused)}, but this training has no such term.")
+
     def loss_terms(self, outputs, labels: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
         """The unweighted terms by name, scalars, from a training forward of `inputs` and its `labels`."""
         student = self.accelerator.unwrap_model(self.model)
         weights = self.loss_weights
         terms = {"classification": self._classification(student, outputs, labels)}
-        if outputs.auxiliary_logits is not None and weights["auxiliary"]:
-            auxiliary = type(outputs)(logits=outputs.auxiliary_logits)
+        if outputs.auxiliary_logits is not None:  # also at weight 0, for a gradient of its classifier
+            auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
             terms["auxiliary"] = self._classification(student, auxiliary, labels)
         terms |= student.vit.reducer.losses(outputs.decisions)
         if self.teacher is not None:
@@ -199,14 +215,18 @@ class DynamicViTTrainer(Trainer):
             counts = sums.new_tensor([self._counts[name] for name in names])
             sums, counts = self.accelerator.reduce(torch.stack((sums, counts)), "sum")
             logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
-            self._sums, self._counts = {}, defaultdict(int)
+            self._begin_log()
         super().log(logs, start_time)
+
+
+def given_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
+    return cast(dict[str, float], args.loss_weights or {})
 
 
 def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> dict[str, float]:
     """The weight of every term by name: the method's published ones, then those of `args`."""
     weights = {"classification": 1.0, **dict.fromkeys(DISTILLATION, 0.0), **reducer.loss_weights}
-    given = cast(dict[str, float], args.loss_weights or {})
+    given = given_weights(args)
     unknown = sorted(set(given) - set(weights))
     if unknown:
         raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
@@ -261,6 +281,11 @@ def problem_type(config: PreTrainedConfig) -> str:
 def _load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForImageClassification):
     if teacher is student:
         raise ValueError("The teacher is the student itself; the default is a frozen dense copy of it.")
+    if teacher == DENSE_COPY and not student.config.reads_class_token:
+        raise ValueError(
+            f"reducer {student.config.reducer!r} has no dense copy to teach it, since its classifier does not read "
+            "the class token; pass teacher= a model or the name of a checkpoint."
+        )
     if teacher == DENSE_COPY:
         return student.to_dense()
     if isinstance(teacher, str):
