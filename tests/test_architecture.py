@@ -12,7 +12,7 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"tokens", "masking", "cost"},
+    {"tokens", "masking", "cost", "remote_code"},
     {"scoring", "selection"},
     {"reducer"},
     {"reducer_*"},

@@ -1,8 +1,11 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Checkpoints in and out: dense and sparse, either key layout, other processes, Auto classes, pipelines."""
 
+import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +23,8 @@ from transformers import (
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, DynamicViTModel
+import hf_dynamicvit
+from hf_dynamicvit import REDUCERS, DynamicViTConfig, DynamicViTForImageClassification, DynamicViTModel
 
 
 # today's names -> those of Hub files written before Transformers 5
@@ -119,18 +123,68 @@ def test_dense_to_sparse_to_dense_is_exact(tmp_path, reducer):
     assert torch.equal(again.eval()(toy_images()).logits, dense(toy_images()).logits)
 
 
-def test_saved_sparse_checkpoint_in_a_fresh_process_is_bit_identical(tmp_path, reducer):
-    model = toy_model(reducer=reducer, keep_ratio=0.6)
-    model.save_pretrained(tmp_path)
+WITH_PACKAGE = """
+import hf_dynamicvit
+trust = False
+"""
+WITHOUT_PACKAGE = """
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "hf_dynamicvit":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+trust = True
+"""
+LOAD_ALL = """
+import torch
+from transformers import AutoModel, AutoModelForImageClassification
+images = torch.load("images.pt")
+for name in sys.argv[1:]:
+    model = AutoModelForImageClassification.from_pretrained(name, trust_remote_code=trust).eval()
+    base = AutoModel.from_pretrained(name, trust_remote_code=trust, add_pooling_layer=False).eval()
+    with torch.no_grad():
+        torch.save((model(images).logits, base(images).features), name + "/result.pt")
+"""
+
+
+@pytest.mark.parametrize("beginning", [WITH_PACKAGE, WITHOUT_PACKAGE], ids=["with_package", "remote_code"])
+def test_saved_checkpoints_in_a_fresh_process_are_bit_identical(tmp_path, beginning):
+    """Every method, with the package installed and, from checkpoints that carry their code, without it."""
+    remote = beginning is WITHOUT_PACKAGE
+    models = {reducer: toy_model(reducer=reducer, keep_ratio=0.6) for reducer in sorted(REDUCERS)}
+    for reducer, model in models.items():
+        model.save_pretrained(tmp_path / reducer, with_remote_code=remote)
+        assert (tmp_path / reducer / "reducer.py").exists() == remote
     torch.save(toy_images(), tmp_path / "images.pt")
-    program = (
-        "import sys, torch, hf_dynamicvit\n"
-        "from transformers import AutoModelForImageClassification\n"
-        "model = AutoModelForImageClassification.from_pretrained(sys.argv[1]).eval()\n"
-        "torch.save(model(torch.load(sys.argv[1] + '/images.pt')).logits, sys.argv[1] + '/logits.pt')\n"
+    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": ""}
+    program = "import sys\n" + beginning + LOAD_ALL
+    result = subprocess.run(
+        [sys.executable, "-c", program, *models], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
-    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True, capture_output=True)
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(toy_images()).logits)
+    assert result.returncode == 0, result.stderr
+    for reducer, model in models.items():
+        logits, features = torch.load(tmp_path / reducer / "result.pt")
+        assert torch.equal(logits, model(toy_images()).logits), reducer
+        assert torch.equal(features, model.vit(toy_images()).features), reducer
+
+
+def test_code_travels_only_when_asked(tmp_path):
+    model = toy_model()
+    model.save_pretrained(tmp_path / "code", with_remote_code=True)
+    config = json.loads((tmp_path / "code" / "config.json").read_text())
+    assert config["auto_map"] == {
+        "AutoConfig": "configuration_dynamicvit.DynamicViTConfig",
+        "AutoModel": "modeling_dynamicvit.DynamicViTModel",
+        "AutoModelForImageClassification": "modeling_dynamicvit.DynamicViTForImageClassification",
+    }
+    own = {path.name for path in Path(hf_dynamicvit.__file__).with_name("model").glob("*.py")} - {"__init__.py"}
+    assert {path.name for path in (tmp_path / "code").glob("*.py")} == own
+    model.save_pretrained(tmp_path / "plain")
+    assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["config.json", "model.safetensors"]
+    assert "auto_map" not in json.loads((tmp_path / "plain" / "config.json").read_text())
+    assert not hasattr(model.config, "auto_map")
+    again = DynamicViTForImageClassification.from_pretrained(tmp_path / "code")  # the package's class, not the file's
+    assert type(again) is DynamicViTForImageClassification
 
 
 def test_saving_writes_no_code_and_no_pickle(tmp_path):

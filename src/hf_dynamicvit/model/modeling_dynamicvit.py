@@ -5,6 +5,7 @@ Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with o
 the dense class with only those left over.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair, grid_size
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
+from .remote_code import code_travels
 from .spatial import scatter_to_grid
 from .tokens import Decision, Tokens
 
@@ -131,9 +133,28 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
     _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
 
     def __init__(self, config: DynamicViTConfig):
-        if not isinstance(config, DynamicViTConfig):
+        if config.model_type != DynamicViTConfig.model_type:  # not isinstance: remote code has classes of its own
             raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a DynamicViTConfig.")
         ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
+
+    @classmethod
+    def auto_classes(cls) -> dict[type, str]:
+        """The classes of the family, each with the Auto class that finds it in a checkpoint with its code."""
+        return {
+            DynamicViTConfig: "AutoConfig",
+            DynamicViTModel: "AutoModel",
+            DynamicViTForImageClassification: "AutoModelForImageClassification",
+        }
+
+    def save_pretrained(self, save_directory, *args, with_remote_code: bool = False, **kwargs):
+        """As in [`PreTrainedModel`]; `with_remote_code` adds the code that `trust_remote_code=True` runs."""
+        with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
+            return super().save_pretrained(save_directory, *args, **kwargs)
+
+    def push_to_hub(self, repo_id: str, *, with_remote_code: bool = True, **kwargs):
+        """As in [`PreTrainedModel`]; the code travels too unless `with_remote_code=False`."""
+        with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
+            return super().push_to_hub(repo_id, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -20,6 +20,7 @@ from transformers.utils import logging
 from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
+from ..model.remote_code import code_travels
 from .arguments import DynamicViTTrainingArguments
 from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
 from .losses import (
@@ -194,6 +195,12 @@ class DynamicViTTrainer(Trainer):
                 )
             return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
         return student.loss_function(labels, outputs.logits, config)
+
+    def push_to_hub(self, *args, **kwargs):
+        """As in [`Trainer`]; the model's code travels too, so that it loads without this package."""
+        model = self.accelerator.unwrap_model(self.model)
+        with code_travels(model.config, model.auto_classes()):
+            return super().push_to_hub(*args, **kwargs)
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
