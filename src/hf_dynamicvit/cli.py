@@ -11,6 +11,7 @@ from ._version import __version__
 # command -> (module, one line of help)
 COMMANDS = {
     "quickstart": ("quickstart", "train, sparsify and measure a small model on real pictures, without the network"),
+    "push": ("push", "upload a saved model with its processor, code and card to the Hub"),
     "convert": ("convert", "turn a published checkpoint with timm-style keys into a DynamicViT checkpoint"),
 }
 

@@ -3,41 +3,42 @@
 
 from collections import defaultdict
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoModelForImageClassification,
-    PreTrainedConfig,
     PreTrainedModel,
     SchedulerType,
     Trainer,
-    ViTForImageClassification,
 )
 from transformers.utils import logging
 
-from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
 from ..model.remote_code import code_travels
 from .arguments import DynamicViTTrainingArguments
 from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
+from .card import Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
 from .losses import (
     class_distillation_loss,
     classification_loss,
     feature_distillation_loss,
     token_distillation_loss,
 )
+from .teacher import (
+    DENSE_COPY,
+    DISTILLATION,
+    check_teacher,
+    load_teacher,
+    problem_type,
+    teacher_name,
+    teacher_outputs,
+)
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
-
-# The default teacher; not a name that a folder or a Hub repository has.
-DENSE_COPY = "dense copy of the student"
-
-# The terms that need a teacher.
-DISTILLATION = ("class_distill", "token_distill", "feature_distill")
 
 
 class DynamicViTTrainer(Trainer):
@@ -103,7 +104,7 @@ class DynamicViTTrainer(Trainer):
                     "loss_weights={'class_distill': 0.5}, or teacher=None."
                 )
             teacher = None
-        teacher = _load_teacher(teacher, model)
+        teacher = load_teacher(teacher, model)
         if teacher is not None:
             check_teacher(teacher, model, self.loss_weights)
         super().__init__(model=model, args=args, **kwargs)
@@ -202,6 +203,41 @@ class DynamicViTTrainer(Trainer):
         with code_travels(model.config, model.auto_classes()):
             return super().push_to_hub(*args, **kwargs)
 
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write our card to `output_dir/README.md`, unless that is somebody's own; arguments as in [`Trainer`].
+
+        The accuracy is there if the model as training left it was evaluated, the data set if it is named.
+        """
+        path = Path(cast(str, self.args.output_dir)) / "README.md"
+        if not self.is_world_process_zero() or not may_write(path):
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        source = finetuned_from or getattr(model.config, "_name_or_path", "") or None
+        base_model = None if source is None or Path(source).is_dir() else source
+        measured = Measurements(
+            top1=accuracy_of(self.state, self.args),
+            dataset=first_of(dataset_tags),
+            dataset_name=first_of(dataset),
+            recipe=recipe_of(self.args, self.state, self.loss_weights, teacher_name(self.teacher)),
+        )
+        license = license or inherited_license(source)
+        repo_id = self.args.hub_model_id or model_name or path.parent.name
+        tags = [tags] if isinstance(tags, str) else tags
+        card = model_card(model, repo_id, measured, base_model, license, language=language, tags=tags)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        card.save(path)
+
     def create_optimizer(self, model=None):
         if self.optimizer is None:
             model = cast(PreTrainedModel, self.model if model is None else model)
@@ -249,6 +285,11 @@ def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> 
         raise ValueError(f"lr_scheduler_type is {schedule!r}, which needs freeze_backbone_epochs=0, not {epochs}.")
 
 
+def first_of(names: str | list[str] | None) -> str | None:
+    """One name of one or several."""
+    return names if names is None or isinstance(names, str) else next(iter(names), None)
+
+
 def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
     """Reducer at the full rate, backbone at `backbone_lr_scale` of it; no decay on biases and 1-d parameters.
 
@@ -276,83 +317,3 @@ def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict
 def on_the_grid(features: Tensor, owner: Tensor) -> Tensor:
     """Features of live tokens `[B, N, D]` at the patches they speak for: `[B, num_patches, D]`."""
     return features.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, features.shape[-1]))
-
-
-def problem_type(config: PreTrainedConfig) -> str:
-    """`config.problem_type`; where it is `None`, regression for one label and one class of several otherwise."""
-    if config.problem_type is not None:
-        return config.problem_type
-    return "regression" if config.num_labels == 1 else "single_label_classification"
-
-
-def _load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForImageClassification):
-    if teacher is student:
-        raise ValueError("The teacher is the student itself; the default is a frozen dense copy of it.")
-    if teacher == DENSE_COPY and not student.config.reads_class_token:
-        raise ValueError(
-            f"reducer {student.config.reducer!r} has no dense copy to teach it, since its classifier does not read "
-            "the class token; pass teacher= a model or the name of a checkpoint."
-        )
-    if teacher == DENSE_COPY:
-        return student.to_dense()
-    if isinstance(teacher, str):
-        return AutoModelForImageClassification.from_pretrained(teacher)
-    if teacher is not None and not isinstance(teacher, PreTrainedModel):
-        raise ValueError(f"teacher is a {type(teacher).__name__}; it must be a PreTrainedModel, a name or None.")
-    return teacher
-
-
-def _has_patch_features(teacher: nn.Module) -> bool:
-    """Whether the teacher's classifier reads the class token of final-normed features of every patch."""
-    return type(teacher).forward is ViTForImageClassification.forward
-
-
-def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Class logits `[B, K]` and final-normed features `[B, 1 + N, D]` (`None` unless the teacher is a dense ViT)."""
-    if not _has_patch_features(teacher):
-        return teacher(pixel_values=inputs["pixel_values"]).logits, None
-    teacher = cast(ViTForImageClassification, teacher)
-    features = teacher.base_model(**inputs).last_hidden_state
-    return cast(nn.Module, teacher.classifier)(features[:, 0]), features
-
-
-def check_teacher(
-    teacher: PreTrainedModel, student: DynamicViTForImageClassification, weights: dict[str, float]
-) -> None:
-    """Refuse a teacher that the losses cannot compare with the student."""
-    ours, theirs = student.config, teacher.config
-    if theirs.num_labels != ours.num_labels:
-        raise ValueError(f"The teacher has {theirs.num_labels} labels, the student {ours.num_labels}.")
-    own, their = label_names(ours), label_names(theirs)
-    differing = [
-        f"{index}: {their[index]!r} instead of {name!r}"
-        for index, name in own.items()
-        if name != their[index] and "LABEL_" not in name + their[index]  # unnamed on one side
-    ]
-    if differing:
-        raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
-    if weights["class_distill"] and problem_type(ours) != "single_label_classification":
-        raise ValueError(
-            f"problem_type is {problem_type(ours)!r}: distilling class logits compares one distribution over classes; "
-            "set loss_weights={'class_distill': 0}."
-        )
-    if weights["feature_distill"] and not (_has_patch_features(teacher) and ours.hidden_size == theirs.hidden_size):
-        raise ValueError(
-            f"The teacher, a {type(teacher).__name__}, has no class feature to compare with the student's (a dense "
-            "ViT of the same width has); set loss_weights={'feature_distill': 0}."
-        )
-    if weights["token_distill"] and not (_has_patch_features(teacher) and geometry(ours) == geometry(theirs)):
-        raise ValueError(
-            f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
-            "ViT of the same width, image size and patch size has); set loss_weights={'token_distill': 0}."
-        )
-
-
-def label_names(config: PreTrainedConfig) -> dict[int, str]:
-    """`config.id2label`, in the order of the classes."""
-    return {int(index): name for index, name in (config.id2label or {}).items()}
-
-
-def geometry(config: Any) -> tuple:
-    """What two ViTs must share for their patch features to be comparable."""
-    return config.hidden_size, as_pair(config.image_size), as_pair(config.patch_size)

@@ -1,0 +1,223 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Pushing and loading through the true client of the Hub, over HTTP on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from local_hub import TOKEN, USER, LocalHub
+from PIL import Image
+from toys import toy_images, toy_model
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+
+@pytest.fixture
+def hub():
+    with LocalHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def client(hub, tmp_path):
+    """Run Python in a process of its own that knows the local Hub only; the endpoint is read when it starts."""
+
+    def run(program: str, *arguments: str, token: str = TOKEN, retries: bool = True) -> subprocess.CompletedProcess:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+        environment |= {
+            "HF_ENDPOINT": hub.url,
+            "HF_HOME": str(tmp_path / "home"),
+            "HF_TOKEN": token,
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        }
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+PUSH = "import sys; from hf_dynamicvit.cli import main; sys.exit(main(['push', *sys.argv[1:]]))"
+LOAD = """
+import sys, torch
+if "absent" in sys.argv:
+    class Absent:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] == "hf_dynamicvit":
+                raise ModuleNotFoundError(name)
+    sys.meta_path.insert(0, Absent())
+else:
+    import hf_dynamicvit
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+trust = "absent" in sys.argv
+model = AutoModelForImageClassification.from_pretrained(sys.argv[1], trust_remote_code=trust).eval()
+processor = AutoImageProcessor.from_pretrained(sys.argv[1])
+assert processor.size["height"] == 32
+torch.save(model(torch.load("images.pt")).logits, "logits.pt")
+"""
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A checkpoint with its processor, and the model."""
+    labels = {"id2label": dict(enumerate("abcde")), "label2id": dict(zip("abcde", range(5), strict=True))}
+    model = toy_model(hidden_size=64, intermediate_size=256, **labels)
+    model.save_pretrained(tmp_path / "saved")
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved" / "training_args.bin").write_bytes(b"a pickle")
+    torch.save(toy_images(), tmp_path / "images.pt")
+    return model
+
+
+def files_of(hub) -> dict[str, bytes]:
+    return hub.repositories[f"{USER}/small"].at("main")[2]
+
+
+def test_push_and_load_with_and_without_the_package(hub, client, saved, tmp_path):
+    Image.effect_noise((40, 48), 60).save(tmp_path / "noise.jpg")
+    facts = ("--top1", "0.75", "--dense-top1", "0.8", "--dataset", "me/flowers", "--license", "apache-2.0")
+    more = ("--base-model", "facebook/deit-tiny-patch16-224", "--pictures", "noise.jpg", "--measure-speed")
+    result = client(PUSH, "saved", f"{USER}/small", *facts, *more)
+    assert result.returncode == 0, result.stderr
+    assert f"{hub.url}/{USER}/small/commit/" in result.stdout
+    files = files_of(hub)
+    assert "training_args.bin" not in files and "modeling_dynamicvit.py" in files and "kept.png" in files
+    assert any(request.startswith("PUT /lfs/") and request.endswith("/2") for request in hub.requests)  # in parts
+    expected = saved(toy_images()).logits
+    for arguments in ((f"{USER}/small",), (f"{USER}/small", "absent")):
+        loaded = client(LOAD, *arguments)
+        assert loaded.returncode == 0, loaded.stderr
+        assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
+    check_card(files["README.md"].decode(), saved)
+    again = client(PUSH, "saved", f"{USER}/small", *facts, *more[:-1])  # pushing again is no mistake
+    assert again.returncode == 0, again.stderr
+
+
+def check_card(text, model):
+    card = ModelCard(text)
+    data = card.data.to_dict()
+    assert data["library_name"] == "transformers" and data["pipeline_tag"] == "image-classification"
+    assert {"dynamicvit", "token-pruning", "vision"} <= set(data["tags"])
+    assert data["license"] == "apache-2.0" and data["base_model_relation"] == "finetune"
+    assert data["datasets"] == ["me/flowers"] and data["metrics"] == ["accuracy"]
+    (result,) = card.data.eval_results
+    assert result.metric_value == 0.75 and result.dataset_type == "me/flowers"
+    assert "| top-1 on me/flowers | 80.00 % | 75.00 % |" in text
+    cost, dense = model.multiply_adds() / 1e9, model.dense_multiply_adds() / 1e9
+    assert f"| multiply-adds of one image | {dense:.3f} G | {cost:.3f} G |" in text
+    assert "images/s, batch 1" in text and "images/s, batch 8" in text and "![" in text
+    assert "trust_remote_code=True" in text and "Not measured" not in text
+
+
+def test_nothing_is_claimed_that_was_not_measured(hub, client, saved):
+    result = client(PUSH, "saved", f"{USER}/small", "--without-code")
+    assert result.returncode == 0, result.stderr
+    files = files_of(hub)
+    text = files["README.md"].decode()
+    assert not [path for path in files if path.endswith(".py")] and "trust_remote_code" not in text
+    data = ModelCard(text).data.to_dict()
+    assert not {"model-index", "license", "base_model", "datasets", "metrics"} & {name for name in data if data[name]}
+    assert "top-1" not in text and "images/s" not in text and "Not measured: accuracy and speed." in text
+    assert "None" not in text and "nan" not in text
+
+
+def test_a_card_of_ones_own_is_kept(hub, client, saved, tmp_path):
+    (tmp_path / "saved" / "README.md").write_text("---\nlicense: mit\n---\n\nMine.\n")
+    assert client(PUSH, "saved", f"{USER}/small").returncode == 0
+    assert files_of(hub)["README.md"].decode().endswith("Mine.\n")
+
+
+def test_a_wrong_token_is_refused_and_nothing_is_lost(hub, client, saved, tmp_path):
+    before = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
+    result = client(PUSH, "saved", f"{USER}/small", token="hf_wrong")
+    assert result.returncode == 1
+    assert "401" in result.stderr and "Traceback" not in result.stderr
+    assert not hub.repositories
+    assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before
+
+
+def test_a_broken_upload_leaves_the_repository_as_it_was(hub, client, saved):
+    hub.break_uploads = 99
+    result = client(PUSH, "saved", f"{USER}/small")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert files_of(hub) == {}
+    hub.break_uploads = 1  # the client tries again
+    assert client(PUSH, "saved", f"{USER}/small").returncode == 0
+    assert "model.safetensors" in files_of(hub)
+
+
+def test_a_broken_download_goes_on_where_it_was(hub, client, saved, tmp_path):
+    assert client(PUSH, "saved", f"{USER}/small").returncode == 0
+    hub.break_downloads = 1
+    result = client(LOAD, f"{USER}/small")
+    assert result.returncode == 0, result.stderr
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), saved(toy_images()).logits)
+
+
+def test_what_does_not_exist_is_named(client, saved, tmp_path):
+    result = client(LOAD, f"{USER}/nothing")
+    assert result.returncode == 1 and f"{USER}/nothing" in result.stderr
+    for folder, missing in (("nowhere", "holds no checkpoint"), ("saved", "holds no image processor")):
+        if folder == "saved":
+            (tmp_path / "saved" / "preprocessor_config.json").unlink()
+        result = client(PUSH, folder, f"{USER}/small")
+        assert result.returncode == 1 and missing in result.stderr
+
+
+MODEL_PUSH = """
+import sys, torch, hf_dynamicvit
+from transformers import AutoImageProcessor
+model = hf_dynamicvit.DynamicViTForImageClassification.from_pretrained("saved")
+model.push_to_hub("small")
+AutoImageProcessor.from_pretrained("saved").push_to_hub("small")
+"""
+
+
+def test_model_push_to_hub_carries_the_code(hub, client, saved, tmp_path):
+    result = client(MODEL_PUSH)
+    assert result.returncode == 0, result.stderr
+    assert "reducer_dynamicvit.py" in files_of(hub)
+    assert "auto_map" in json.loads(files_of(hub)["config.json"])
+    assert client(LOAD, f"{USER}/small", "absent").returncode == 0
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), saved(toy_images()).logits)
+
+
+TRAINER_PUSH = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import torch
+from test_trainer import ToyData, arguments
+from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer
+from hf_dynamicvit.training.metrics import compute_accuracy
+from transformers import AutoImageProcessor
+trainer = DynamicViTTrainer(
+    DynamicViTForImageClassification.from_pretrained("saved"),
+    arguments("run", hub_model_id="small", save_steps=2),
+    train_dataset=ToyData(), eval_dataset=ToyData(10), compute_metrics=compute_accuracy,
+    processing_class=AutoImageProcessor.from_pretrained("saved"),
+)
+trainer.train()
+accuracy = trainer.evaluate()["eval_accuracy"]
+trainer.push_to_hub(dataset_tags="me/noise", dataset="noise", tags="mine")
+trainer.model.eval()
+torch.save((trainer.model(torch.load("images.pt")).logits, accuracy), "trained.pt")
+"""
+
+
+def test_trainer_push_to_hub(hub, client, saved, tmp_path):
+    tests = Path(__file__).parents[1]
+    result = client(TRAINER_PUSH, str(tests), str(tests / "training"))
+    assert result.returncode == 0, result.stderr
+    files = files_of(hub)
+    logits, accuracy = torch.load(tmp_path / "trained.pt")
+    assert client(LOAD, f"{USER}/small", "absent").returncode == 0
+    assert torch.equal(torch.load(tmp_path / "logits.pt"), logits)
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.eval_results[0].metric_value == round(accuracy, 4)
+    assert card.data.eval_results[0].dataset_type == "me/noise" and "mine" in card.data.tags
+    assert "4 steps of 4 images" in card.content and "ratio 2" in card.content
+    assert not [path.name for path in (tmp_path / "run" / "checkpoint-2").glob("*.py")]
