@@ -19,7 +19,8 @@ RANKS = [
     {"reducers"},
     {"block", "configuration_dynamicvit"},
     {"budget", "spatial"},
-    {"modeling_dynamicvit"},
+    {"modeling_dynamicvit", "configuration_dynamicdeit"},
+    {"modeling_dynamicdeit"},
 ]
 
 

@@ -326,13 +326,13 @@ def main(args: argparse.Namespace) -> None:
         "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
     )
     learned = any(name.startswith("vit.reducer.") for name in rename_keys(state_dict))
-    kept = "what each image needs" if model.vit.reducer.adaptive else f"{model.token_counts()} patches"
+    kept = "what each image needs" if model.encoder.reducer.adaptive else f"{model.token_counts()} patches"
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
     print(f"reducer {config.reducer} at blocks {model.decision_layers} keeping {kept}.")
     published_evovit = any(name.startswith("qks.") for name in state_dict)
     if not config.reads_class_token and not published_evovit:
         print("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
-    if not learned and any(True for _ in model.vit.reducer.parameters()):
+    if not learned and any(True for _ in model.encoder.reducer.parameters()):
         why = "it serves in training only" if config.reducer == "evovit" else "they need training"
         print(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")

@@ -218,8 +218,8 @@ class BudgetMixin:
         return vit + reducer.multiply_adds(counts, num_patches, num_prefix)
 
     def _num_outputs(self) -> int:
-        classifier = getattr(self, "classifier", None)
-        return classifier.out_features if isinstance(classifier, nn.Linear) else 0
+        is_base_model = self.encoder is self
+        return 0 if is_base_model else (self.config.num_labels or 0) * self.config.num_classifiers
 
     def _num_patches(self, images: Images) -> int:
         size = (images.shape[-2], images.shape[-1]) if isinstance(images, Tensor) else images

@@ -38,6 +38,7 @@ class DynamicViTConfig(ViTConfig):
     """
 
     model_type = "dynamicvit"
+    dense_model_type = "vit"
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
     keys_to_ignore_at_inference += ["kept", "owner", "decisions", "features", "auxiliary_logits"]
 
@@ -61,10 +62,10 @@ class DynamicViTConfig(ViTConfig):
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         model_type = config_dict.get("model_type", cls.model_type)
-        if model_type not in ("vit", cls.model_type):
+        if model_type not in (cls.dense_model_type, cls.model_type):
             raise ValueError(
                 f"{pretrained_model_name_or_path} is a checkpoint of model type {model_type!r}; "
-                f"{cls.__name__} reads 'vit' and {cls.model_type!r}."
+                f"{cls.__name__} reads {cls.dense_model_type!r} and {cls.model_type!r}."
             )
         return {**config_dict, "model_type": cls.model_type}, kwargs
 
@@ -129,6 +130,11 @@ class DynamicViTConfig(ViTConfig):
     @property
     def num_prefix(self) -> int:
         """Tokens ahead of the patches, which are never reduced: the class token."""
+        return 1
+
+    @property
+    def num_classifiers(self) -> int:
+        """Linear classifiers of the image classification model."""
         return 1
 
     @property

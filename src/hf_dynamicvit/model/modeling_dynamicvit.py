@@ -7,10 +7,11 @@ the dense class with only those left over.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
@@ -90,21 +91,27 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     auxiliary_logits: Tensor | None = None
 
 
+def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: int) -> Tensor:
+    """Position embeddings `[1, P + num_patches, D]` of an image of `height` x `width` pixels; the prefix as it is."""
+    patch_height, patch_width = as_pair(embeddings.patch_size)
+    base_height, base_width = as_pair(embeddings.image_size)
+    base = base_height // patch_height, base_width // patch_width
+    grid = height // patch_height, width // patch_width
+    positions = embeddings.position_embeddings
+    if grid == base:
+        return positions
+    first, patches = positions[:, :num_prefix], positions[:, num_prefix:]
+    patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2)
+    patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
+    return torch.cat((first, patches.flatten(2).transpose(1, 2)), dim=1)
+
+
 class DynamicViTEmbeddings(ViTEmbeddings):
     """`ViTEmbeddings` whose position embeddings interpolate between any two grids, square or not, any patch shape."""
 
     def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
         """Position embeddings `[1, 1 + num_patches, D]` for an image of `height` x `width` pixels."""
-        patch_height, patch_width = as_pair(self.patch_size)
-        base_height, base_width = as_pair(self.image_size)
-        base = base_height // patch_height, base_width // patch_width
-        grid = height // patch_height, width // patch_width
-        if grid == base:
-            return self.position_embeddings
-        first, patches = self.position_embeddings[:, :1], self.position_embeddings[:, 1:]
-        patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2)
-        patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
-        return torch.cat((first, patches.flatten(2).transpose(1, 2)), dim=1)
+        return interpolate_positions(self, 1, height, width)
 
 
 def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_) -> None:
@@ -127,14 +134,15 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
 
 class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
     config: DynamicViTConfig
-    config_class = DynamicViTConfig
+    config_class: type[DynamicViTConfig] = DynamicViTConfig
     base_model_prefix = "vit"
     _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer", "TokenScorePredictor"]
     _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
 
     def __init__(self, config: DynamicViTConfig):
-        if config.model_type != DynamicViTConfig.model_type:  # not isinstance: remote code has classes of its own
-            raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a DynamicViTConfig.")
+        takes = self.config_class  # not isinstance: remote code has classes of its own
+        if config.model_type != takes.model_type:
+            raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a {takes.__name__}.")
         ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
 
     @classmethod
@@ -184,10 +192,11 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See [`DynamicViTConfig`]."""
 
     reducer: TokenReducer
+    embeddings_class: type[Any] = DynamicViTEmbeddings
 
     def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
         DynamicViTPreTrainedModel.__init__(self, config)
-        self.embeddings = DynamicViTEmbeddings(config, use_mask_token=use_mask_token)
+        self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
         self.layers = nn.ModuleList([DynamicViTLayer(config) for _ in range(config.num_hidden_layers)])
         self.reducer = REDUCERS[config.reducer](config, **config.reducer_args)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
@@ -297,13 +306,23 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         With `labels` (`[B]` classes, or `[B, num_labels]` for multi-label and regression) the output has a `loss`, by
         `config.problem_type` as in ViT; the losses of distillation and keep ratio are the Trainer's.
         """
-        outputs: DynamicViTModelOutput = self.vit(
+        return self._classify(pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs)
+
+    def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
+        """Logits `[B, num_labels]` of what the reducer says the classifier reads `[B, D]`."""
+        return self.classifier(features)
+
+    def _classify(
+        self, pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs
+    ) -> DynamicViTImageClassifierOutput:
+        outputs: DynamicViTModelOutput = self.encoder(
             pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             attention_mask=attention_mask,
             **kwargs,
         )
-        logits, auxiliary = self.classifier(outputs.features), outputs.auxiliary_logits
+        features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)
+        logits, auxiliary = self.classify_features(features, states), outputs.auxiliary_logits
         loss = None
         if labels is not None:
             loss = self.loss_function(labels, logits, self.config, **kwargs)
@@ -321,24 +340,27 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             auxiliary_logits=auxiliary,
         )
 
-    def to_dense(self) -> ViTForImageClassification:
+    def to_dense(self) -> PreTrainedModel:
         """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
 
         Raises:
             ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
         """
-        if not self.vit.reducer.reads_class_token:
+        if not self.encoder.reducer.reads_class_token:
             raise ValueError(
                 f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
                 "there is no dense copy of it."
             )
         config = self.config.to_dict()
         own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "model_type", "architectures", "auto_map"}
-        dense = ViTForImageClassification(ViTConfig(**{name: config[name] for name in config if name not in own}))
-        weights = {name: value for name, value in self.state_dict().items() if not name.startswith("vit.reducer.")}
+        dense = self._dense_model({name: config[name] for name in config if name not in own})
+        weights = {name: value for name, value in self.state_dict().items() if ".reducer." not in name}
         dense.load_state_dict(weights)
         dense.config._attn_implementation = self.config._attn_implementation
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
+
+    def _dense_model(self, settings: dict[str, Any]) -> PreTrainedModel:
+        return ViTForImageClassification(ViTConfig(**settings))
 
 
 __all__ = ["DynamicViTForImageClassification", "DynamicViTModel", "DynamicViTPreTrainedModel"]

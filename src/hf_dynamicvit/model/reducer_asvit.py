@@ -115,8 +115,8 @@ class ASViTReducer(TokenReducer):
 
     def model_multiply_adds(self, num_patches: int, counts: list[tuple[Any, Any]]) -> Any:
         """Of the whole ViT with its classifier, by the one counter; counts may be tensors."""
-        num_prefix, num_labels = self.config.num_prefix, self.config.num_labels or 0
-        return vit_multiply_adds(self.config, num_patches, counts, num_prefix, num_labels)
+        num_outputs = (self.config.num_labels or 0) * self.config.num_classifiers
+        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, num_outputs)
 
     def token_counts(self, num_patches, depth, kept=None):
         if kept is None:

@@ -120,7 +120,7 @@ def model_card(
 def summary_of(model: DynamicViTForImageClassification) -> str:
     """One sentence on what the model does with its tokens."""
     config = model.config
-    if model.vit.reducer.adaptive:
+    if model.encoder.reducer.adaptive:
         kept = "what each image needs"
     else:
         kept = f"{', '.join(map(str, dict.fromkeys(model.token_counts())))} of {config.num_patches} patch tokens"
@@ -135,7 +135,7 @@ def table_rows(model: DynamicViTForImageClassification, measured: Measurements) 
     """Rows of the table: what, the dense model's, this model's."""
     dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
     cost = measured.multiply_adds
-    if cost is None and not model.vit.reducer.adaptive:
+    if cost is None and not model.encoder.reducer.adaptive:
         cost = model.multiply_adds()
     rows: list[tuple[str, str, str]] = []
     if measured.top1 is not None:

@@ -10,6 +10,7 @@ from transformers import (
     PreTrainedModel,
     ViTForImageClassification,
 )
+from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
 from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -56,16 +57,23 @@ def load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForIm
 
 
 def _has_patch_features(teacher: nn.Module) -> bool:
-    """Whether the teacher's classifier reads the class token of final-normed features of every patch."""
-    return type(teacher).forward is ViTForImageClassification.forward
+    """Whether the teacher is a dense ViT or DeiT, with final-normed features of every patch."""
+    return type(teacher).forward in (ViTForImageClassification.forward, DeiTForImageClassificationWithTeacher.forward)
+
+
+def num_prefix_of(teacher: nn.Module) -> int:
+    """Tokens ahead of the patches in the features of a teacher that has them."""
+    return 2 if isinstance(teacher, DeiTForImageClassificationWithTeacher) else 1
 
 
 def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Class logits `[B, K]` and final-normed features `[B, 1 + N, D]` (`None` unless the teacher is a dense ViT)."""
+    """Class logits `[B, K]` and final-normed features `[B, P + N, D]` (`None` unless a dense ViT or DeiT teaches)."""
     if not _has_patch_features(teacher):
         return teacher(pixel_values=inputs["pixel_values"]).logits, None
-    teacher = cast(ViTForImageClassification, teacher)
     features = teacher.base_model(**inputs).last_hidden_state
+    if isinstance(teacher, DeiTForImageClassificationWithTeacher):
+        first, second = teacher.cls_classifier(features[:, 0]), teacher.distillation_classifier(features[:, 1])
+        return (first + second) / 2, features
     return cast(nn.Module, teacher.classifier)(features[:, 0]), features
 
 

@@ -32,6 +32,7 @@ from .teacher import (
     DISTILLATION,
     check_teacher,
     load_teacher,
+    num_prefix_of,
     problem_type,
     teacher_name,
     teacher_outputs,
@@ -94,7 +95,7 @@ class DynamicViTTrainer(Trainer):
                 f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label classification; "
                 f"problem_type is {problem_type(model.config)!r}."
             )
-        reducer = model.vit.reducer
+        reducer = model.encoder.reducer
         self.loss_weights = resolve_loss_weights(reducer, args)
         check_schedule(reducer, args)
         if not any(self.loss_weights[name] for name in DISTILLATION):
@@ -166,7 +167,7 @@ class DynamicViTTrainer(Trainer):
         if outputs.auxiliary_logits is not None:  # also at weight 0, for a gradient of its classifier
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
             terms["auxiliary"] = self._classification(student, auxiliary, labels)
-        terms |= student.vit.reducer.losses(outputs.decisions)
+        terms |= student.encoder.reducer.losses(outputs.decisions)
         if self.teacher is not None:
             with torch.no_grad(), self.accelerator.autocast():
                 teacher_logits, teacher_features = teacher_outputs(self.teacher, inputs)
@@ -180,7 +181,7 @@ class DynamicViTTrainer(Trainer):
                 decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
                 features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
                 terms["token_distill"] = token_distillation_loss(
-                    features, teacher_features[:, num_prefix:], decision.kept
+                    features, teacher_features[:, num_prefix_of(self.teacher) :], decision.kept
                 )
         return terms
 
@@ -302,7 +303,7 @@ def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict
             backbone = ".reducer." not in f".{name}"
             groups[backbone, parameter.ndim > 1 and not name.endswith(".bias")].append(parameter)
     two_rates = any(not backbone for backbone, _ in groups)
-    scale = model.vit.reducer.backbone_lr_scale if args.backbone_lr_scale is None else args.backbone_lr_scale
+    scale = model.encoder.reducer.backbone_lr_scale if args.backbone_lr_scale is None else args.backbone_lr_scale
     return [
         {
             "params": groups[key],
