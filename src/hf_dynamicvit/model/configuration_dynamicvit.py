@@ -10,9 +10,19 @@ from huggingface_hub.dataclasses import strict
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.utils import logging
 
-from .cost import grid_size
+from .cost import as_pair, grid_size
 from .reducers import REDUCERS
 
+
+# Sizes beyond any vision transformer; what is larger is a mistake, or an attempt to exhaust the machine.
+LARGEST = {
+    "hidden_size": 65536,
+    "num_hidden_layers": 1024,
+    "num_attention_heads": 4096,
+    "intermediate_size": 1048576,
+    "num_channels": 4096,
+}
+MOST_PATCHES = 1 << 20
 
 logger = logging.get_logger(f"transformers.{__name__}")
 
@@ -160,6 +170,7 @@ class DynamicViTConfig(ViTConfig):
         """Raise `ValueError` unless reducer, layers, ratios and arguments go together."""
         if self.reducer not in REDUCERS:
             raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
+        self._check_sizes()
         layers, depth = self.stage_layers, self.num_hidden_layers
         increasing = all(low < high for low, high in itertools.pairwise(layers))
         if not layers or not increasing or layers[0] < 0 or layers[-1] >= depth:
@@ -179,6 +190,28 @@ class DynamicViTConfig(ViTConfig):
         if not adaptive and not self.count_options:
             self._check_keep_ratio(layers)
         self._check_reducer_args()
+
+    def _check_sizes(self):
+        """A file from anywhere must not ask for more than a model can be: refused before anything is built."""
+        sizes = {name: getattr(self, name) for name in LARGEST}
+        for name in ("image_size", "patch_size"):
+            size = getattr(self, name)
+            if not isinstance(size, int) and len(size) != 2:
+                raise ValueError(f"{name} is {size}; it must be one number, or height and width.")
+            sizes |= dict(zip((f"{name} height", f"{name} width"), as_pair(size), strict=True))
+        for name, value in sizes.items():
+            largest = LARGEST.get(name, 65536)
+            if not 1 <= value <= largest:
+                raise ValueError(f"{name} is {value}; it must be from 1 to {largest}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads is {self.num_attention_heads}; it must divide hidden_size, {self.hidden_size}."
+            )
+        if not 1 <= self.num_patches <= MOST_PATCHES:
+            raise ValueError(
+                f"image_size {self.image_size} with patch_size {self.patch_size} gives {self.num_patches} patches; it "
+                f"must be from 1 to {MOST_PATCHES}."
+            )
 
     def _check_keep_ratio(self, layers: list[int]):
         ratios = self.stage_keep_ratios
