@@ -1,4 +1,4 @@
-.PHONY: test lint types check
+.PHONY: test test-oldest lint types check
 
 test:
 	pytest
@@ -11,3 +11,6 @@ types:
 	ty check
 
 check: lint types test
+
+test-oldest:
+	.ci/run oldest

@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The value that travels through the encoder loop: the live tokens of a batch and what was decided about them."""
 
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -84,6 +84,10 @@ class Tokens:
         batch, length = hidden.shape[:2]
         owner = torch.arange(length - num_prefix, device=hidden.device).expand(batch, -1)
         return cls(hidden, num_prefix, owner, attention_mask)
+
+    def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Tokens":
+        """The same on another device: where blocks are spread over several, Accelerate moves what they hand on."""
+        return move(self, device, non_blocking)
 
     @property
     def patches(self) -> Tensor:
@@ -274,6 +278,17 @@ class Tokens:
         mask = keep if previous is None else keep * (previous if through_earlier else previous.detach())
         kept = mask.detach().gather(1, self.owner) > 0.5
         return replace(self, mask=mask).record(Decision(layer, keep_ratio, kept, self.owner, mask))
+
+
+def move(value: Any, device: torch.device | str | int, non_blocking: bool) -> Any:
+    """Every tensor of a dataclass, or of a tuple of them, on `device`."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=non_blocking)
+    if isinstance(value, tuple):
+        return tuple(move(item, device, non_blocking) for item in value)
+    if not is_dataclass(value):
+        return value
+    return replace(value, **{f.name: move(getattr(value, f.name), device, non_blocking) for f in fields(value)})
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
