@@ -56,6 +56,7 @@ def test_model_folder_is_flat_and_imports_only_siblings():
                     "inspect",
                     "itertools",
                     "math",
+                    "pathlib",
                     "typing",
                     "torch",
                     "transformers",

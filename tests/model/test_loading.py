@@ -168,6 +168,22 @@ def test_saved_checkpoints_in_a_fresh_process_are_bit_identical(tmp_path, beginn
         assert torch.equal(features, model.vit(toy_images()).features), reducer
 
 
+def test_the_processor_comes_along(tmp_path):
+    write_dense(tmp_path / "dense", "old")
+    processor = ViTImageProcessorPil(size={"height": 32, "width": 32}, image_mean=(0.1, 0.2, 0.3))
+    processor.save_pretrained(tmp_path / "dense")
+    model = DynamicViTForImageClassification.from_pretrained(tmp_path / "dense", keep_ratio=0.5)
+    model.save_pretrained(tmp_path / "sparse")
+    assert tuple(AutoImageProcessor.from_pretrained(tmp_path / "sparse").image_mean) == (0.1, 0.2, 0.3)
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "own")
+    model.save_pretrained(tmp_path / "own")  # one that is there stays
+    assert AutoImageProcessor.from_pretrained(tmp_path / "own").size["height"] == 16
+    again = DynamicViTForImageClassification.from_pretrained(tmp_path / "sparse")
+    again.config._name_or_path = "me/not-in-the-cache"
+    again.save_pretrained(tmp_path / "without")
+    assert not (tmp_path / "without" / "preprocessor_config.json").exists()
+
+
 def test_code_travels_only_when_asked(tmp_path):
     model = toy_model()
     model.save_pretrained(tmp_path / "code", with_remote_code=True)
@@ -178,6 +194,7 @@ def test_code_travels_only_when_asked(tmp_path):
         "AutoModelForImageClassification": "modeling_dynamicvit.DynamicViTForImageClassification",
     }
     own = {path.name for path in Path(hf_dynamicvit.__file__).with_name("model").glob("*.py")} - {"__init__.py"}
+    own = {name for name in own if "dynamicdeit" not in name}  # another family's
     assert {path.name for path in (tmp_path / "code").glob("*.py")} == own
     model.save_pretrained(tmp_path / "plain")
     assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["config.json", "model.safetensors"]

@@ -7,6 +7,7 @@ the dense class with only those left over.
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -36,7 +37,7 @@ from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair, grid_size
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
-from .remote_code import code_travels
+from .remote_code import code_travels, copy_processor
 from .spatial import scatter_to_grid
 from .tokens import Decision, Tokens
 
@@ -155,7 +156,11 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
         }
 
     def save_pretrained(self, save_directory, *args, with_remote_code: bool = False, **kwargs):
-        """As in [`PreTrainedModel`]; `with_remote_code` adds the code that `trust_remote_code=True` runs."""
+        """As in [`PreTrainedModel`], with the image processor of the checkpoint that the model came from, if any.
+
+        `with_remote_code` adds the code that `trust_remote_code=True` runs.
+        """
+        copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory))
         with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
             return super().save_pretrained(save_directory, *args, **kwargs)
 

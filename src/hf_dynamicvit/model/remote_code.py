@@ -1,9 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints that carry their code, so that `trust_remote_code=True` loads them without this package."""
+"""What a checkpoint needs besides weights: its image processor, and its code where the package is not installed."""
 
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
+
+from transformers.utils import IMAGE_PROCESSOR_NAME, cached_file
 
 
 @contextmanager
@@ -31,3 +34,24 @@ def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[Non
             del config.auto_map
         else:
             config.auto_map = auto_map
+
+
+def copy_processor(source: str, folder: Path) -> None:
+    """Copy the image processor's file of `source`, a folder or a repository in the cache, into `folder`.
+
+    One that is there stays, and without `source` or its file nothing happens; the network is not asked.
+    """
+    target = folder / IMAGE_PROCESSOR_NAME
+    if not source or target.exists() or folder.is_file():
+        return
+    found = cached_file(
+        source,
+        IMAGE_PROCESSOR_NAME,
+        local_files_only=True,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if found is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(Path(found).read_bytes())
