@@ -52,7 +52,7 @@ FIELDS = [
 ]
 
 
-@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(
     reducer=st.sampled_from(sorted(REDUCERS)),
     changes=st.dictionaries(st.sampled_from(FIELDS), ANYTHING, min_size=1, max_size=3),
