@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from toys import toy_dense
-from transformers import Trainer
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from hf_dynamicvit import DynamicViTTrainer
 
 
 README = Path(__file__).parents[1] / "README.md"
@@ -32,7 +33,8 @@ def write_pictures(folder: Path, count: int) -> None:
 def test_python_blocks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pushed = []
-    monkeypatch.setattr(Trainer, "push_to_hub", lambda self, *args, **kwargs: pushed.append(self.args.hub_model_id))
+    push = "push_to_hub"
+    monkeypatch.setattr(DynamicViTTrainer, push, lambda self, **kwargs: pushed.append(self.args.hub_model_id))
     labels = {"num_labels": 2, "id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
     for name in ("facebook/deit-small-patch16-224", "my-dense-vit"):
         toy_dense(**labels).save_pretrained(name)

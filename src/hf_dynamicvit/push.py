@@ -15,19 +15,8 @@ from transformers import AutoImageProcessor
 from .benchmark import images_per_second
 from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .training.card import Measurements, inherited_license, model_card
+from .training.card import UPLOADED, Measurements, inherited_license, model_card
 from .visualize import contact_sheet, stages_row
-
-
-# Nothing else leaves the folder: no optimizer state, no pickles, no logs.
-UPLOADED = [
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "config.json",
-    "preprocessor_config.json",
-    "README.md",
-    "*.py",
-]
 
 
 def kept_figure(model: DynamicViTForImageClassification, processor, files: list[Path]) -> Image.Image:
@@ -122,7 +111,7 @@ def push(
             commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=out,
-                allow_patterns=[*UPLOADED, "kept.png"],
+                allow_patterns=UPLOADED,
                 commit_message="Upload DynamicViT checkpoint",
             )
         except RuntimeError as error:  # how the client says that a large file did not get through

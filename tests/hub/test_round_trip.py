@@ -221,3 +221,4 @@ def test_trainer_push_to_hub(hub, client, saved, tmp_path):
     assert card.data.eval_results[0].dataset_type == "me/noise" and "mine" in card.data.tags
     assert "4 steps of 4 images" in card.content and "ratio 2" in card.content
     assert not [path.name for path in (tmp_path / "run" / "checkpoint-2").glob("*.py")]
+    assert not [path for path in files if "checkpoint" in path or path.endswith((".bin", ".pt", ".pth"))]

@@ -16,6 +16,9 @@ from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 TEMPLATE = Path(__file__).with_name("card_template.md")
 # A README without this line is somebody's own and is never overwritten.
 MARKER = "<!-- Written by hf_dynamicvit. Remove this line to keep your own changes. -->"
+# What goes to the Hub: no optimizer state, no pickles, no logs, nothing of a folder below.
+UPLOADED = ["*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "README.md"]
+UPLOADED += ["*.py", "kept.png"]
 TAGS = ["dynamicvit", "token-pruning", "vision"]
 
 

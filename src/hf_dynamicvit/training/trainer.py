@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import HfApi
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
@@ -20,7 +21,7 @@ from ..model.reducer import TokenReducer
 from ..model.remote_code import code_travels
 from .arguments import DynamicViTTrainingArguments
 from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
-from .card import Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
+from .card import UPLOADED, Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
 from .losses import (
     class_distillation_loss,
     classification_loss,
@@ -198,11 +199,39 @@ class DynamicViTTrainer(Trainer):
             return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
         return student.loss_function(labels, outputs.logits, config)
 
-    def push_to_hub(self, *args, **kwargs):
-        """As in [`Trainer`]; the model's code travels too, so that it loads without this package."""
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ):
+        """As in [`Trainer`], but only what a user of the model needs goes: weights, configuration, processor, card and
+        the code that loads them without this package; no `training_args.bin`, which is a pickle, and no logs."""
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        token = token or self.args.hub_token
+        if self.hub_model_id is None:
+            self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
+            self.init_hf_repo(token=token)
         model = self.accelerator.unwrap_model(self.model)
         with code_travels(model.config, model.auto_classes()):
-            return super().push_to_hub(*args, **kwargs)
+            self.save_model(_internal_call=True)
+        if not self.is_world_process_zero():
+            return None
+        kwargs.setdefault("model_name", cast(str, self.hub_model_id).split("/")[-1])
+        self.create_model_card(**kwargs)
+        self._finish_current_push()
+        return HfApi(token=token).upload_folder(
+            repo_id=cast(str, self.hub_model_id),
+            folder_path=cast(str, self.args.output_dir),
+            commit_message=commit_message,
+            run_as_future=not blocking,
+            allow_patterns=UPLOADED,
+            ignore_patterns=["*/*"],
+            revision=revision or self.args.hub_revision,
+        )
 
     def create_model_card(
         self,
