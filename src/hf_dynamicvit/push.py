@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import HfApi
 from PIL import Image
-from transformers import AutoImageProcessor
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from .benchmark import images_per_second
 from .model.cost import as_pair, grid_size
@@ -75,7 +75,8 @@ def push(
     The folder is read, never written. A `README.md` in it is taken as the card; else one is made of `measured`.
 
     Raises:
-        ValueError: the folder holds no DynamicViT checkpoint with safetensors, or no image processor.
+        ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor.
+        OSError: the upload failed; nothing was committed.
     """
     if not list(folder.glob("*.safetensors")) or not (folder / "config.json").is_file():
         raise ValueError(f"{folder} holds no checkpoint: config.json and *.safetensors are needed.")
@@ -84,7 +85,9 @@ def push(
             f"{folder} holds no image processor; save the one of the dense checkpoint there: "
             "AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
         )
-    model = DynamicViTForImageClassification.from_pretrained(folder).eval()
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    if not isinstance(model, DynamicViTForImageClassification):
+        raise ValueError(f"{folder} holds a {type(model).__name__}; push uploads sparse models.")
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         model.save_pretrained(out, with_remote_code=code)
