@@ -72,7 +72,8 @@ def push(
 ) -> str:
     """Upload the checkpoint in `folder` with a card; returns the address of the commit.
 
-    The folder is read, never written. A `README.md` in it is taken as the card; else one is made of `measured`.
+    The folder is read, never written. A `README.md` in it is taken as the card, with nothing to add; else one is made of
+    what is given.
 
     Raises:
         ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor.
@@ -85,11 +86,14 @@ def push(
             f"{folder} holds no image processor; save the one of the dense checkpoint there: "
             "AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
         )
+    own_card = (folder / "README.md").is_file()
+    if own_card and (measured != Measurements() or base_model or license or pictures or speed):
+        raise ValueError(f"{folder / 'README.md'} is the card as it is; remove it, or give nothing to say in another.")
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
     if not isinstance(model, DynamicViTForImageClassification):
         raise ValueError(f"{folder} holds a {type(model).__name__}; push uploads sparse models.")
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary)
         model.save_pretrained(out, with_remote_code=code)
         shutil.copy(folder / "preprocessor_config.json", out)
         changes: dict = {}
@@ -102,8 +106,10 @@ def push(
             processor = AutoImageProcessor.from_pretrained(folder)
             kept_figure(model, processor, pictures).save(out / "kept.png")
             changes["figure"] = "kept.png"
-        if (folder / "README.md").is_file():
-            shutil.copy(folder / "README.md", out)
+        if own_card:
+            for name in ("README.md", "kept.png"):
+                if (folder / name).is_file():
+                    shutil.copy(folder / name, out)
         else:
             known = Measurements(**(vars(measured) | changes))
             license = license or inherited_license(base_model)

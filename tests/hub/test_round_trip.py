@@ -196,10 +196,14 @@ from hf_dynamicvit.training.metrics import compute_accuracy
 from transformers import AutoImageProcessor
 trainer = DynamicViTTrainer(
     DynamicViTForImageClassification.from_pretrained("saved"),
-    arguments("run", hub_model_id="small", save_steps=2),
+    arguments("run", hub_model_id="small", save_steps=2, push_to_hub=True),
     train_dataset=ToyData(), eval_dataset=ToyData(10), compute_metrics=compute_accuracy,
     processing_class=AutoImageProcessor.from_pretrained("saved"),
 )
+open("run_secrets.py", "w").write("token = 1")
+import os
+os.makedirs("run", exist_ok=True)
+open("run/my_secrets.py", "w").write("token = 1")
 trainer.train()
 accuracy = trainer.evaluate()["eval_accuracy"]
 trainer.push_to_hub(dataset_tags="me/noise", dataset="noise", tags="mine")
@@ -221,4 +225,6 @@ def test_trainer_push_to_hub(hub, client, saved, tmp_path):
     assert card.data.eval_results[0].dataset_type == "me/noise" and "mine" in card.data.tags
     assert "4 steps of 4 images" in card.content and "ratio 2" in card.content
     assert not [path.name for path in (tmp_path / "run" / "checkpoint-2").glob("*.py")]
-    assert not [path for path in files if "checkpoint" in path or path.endswith((".bin", ".pt", ".pth"))]
+    for _, _, pushed in hub.repositories[f"{USER}/small"].commits:
+        assert not [path for path in pushed if "/" in path or path.endswith((".bin", ".pt", ".pth"))]
+        assert "my_secrets.py" not in pushed

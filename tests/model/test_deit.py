@@ -82,6 +82,17 @@ def test_everything_kept_is_the_native_model(tmp_path, reducer, layout):
     assert torch.equal(model.to_dense()(toy_images()).logits, dense(toy_images()).logits)
 
 
+def test_what_a_checkpoint_lacks_is_initialised(tmp_path):
+    dense = native()
+    dense.save_pretrained(tmp_path)
+    lacking = ("cls_token", "distillation_token", "position_embeddings")
+    tensors = {name: tensor for name, tensor in dense.state_dict().items() if not name.endswith(lacking)}
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    embeddings = DynamicDeiTForImageClassification.from_pretrained(tmp_path).deit.embeddings
+    for name in lacking:
+        assert torch.equal(getattr(embeddings, name), torch.zeros_like(getattr(embeddings, name))), name
+
+
 def test_batches_counts_and_checkpoints(tmp_path, reducer):
     model = sparse(reducer=reducer)
     images = toy_images(4)

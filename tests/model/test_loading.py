@@ -179,9 +179,12 @@ def test_the_processor_comes_along(tmp_path):
     model.save_pretrained(tmp_path / "own")  # one that is there stays
     assert AutoImageProcessor.from_pretrained(tmp_path / "own").size["height"] == 16
     again = DynamicViTForImageClassification.from_pretrained(tmp_path / "sparse")
-    again.config._name_or_path = "me/not-in-the-cache"
-    again.save_pretrained(tmp_path / "without")
-    assert not (tmp_path / "without" / "preprocessor_config.json").exists()
+    for gone in ("me/not-in-the-cache", str(tmp_path / "gone"), "./gone", "gone"):
+        again.config._name_or_path = gone
+        again.save_pretrained(tmp_path / "without")
+        assert not (tmp_path / "without" / "preprocessor_config.json").exists()
+    model.save_pretrained(tmp_path / "other_process", is_main_process=False)
+    assert not (tmp_path / "other_process" / "preprocessor_config.json").exists()
 
 
 def test_code_travels_only_when_asked(tmp_path):
@@ -202,6 +205,9 @@ def test_code_travels_only_when_asked(tmp_path):
     assert not hasattr(model.config, "auto_map")
     again = DynamicViTForImageClassification.from_pretrained(tmp_path / "code")  # the package's class, not the file's
     assert type(again) is DynamicViTForImageClassification
+    again.save_pretrained(tmp_path / "again")  # and what it saves says nothing of code that is not there
+    assert "auto_map" not in json.loads((tmp_path / "again" / "config.json").read_text())
+    assert again.config.auto_map
 
 
 def test_saving_writes_no_code_and_no_pickle(tmp_path):

@@ -73,6 +73,13 @@ def test_a_mutated_configuration_is_refused_or_right(reducer, changes, family):
         REDUCERS[config.reducer](config, **config.reducer_args)
 
 
+@pytest.mark.parametrize("values", [{"num_labels": 10**9}, {"num_labels": -1}, {"pooler_output_size": 10**9}])
+def test_tables_and_layers_of_any_size_are_refused(values):
+    ((name, value),) = values.items()
+    with pytest.raises(ValueError, match=f"{name} is {value}; it must be from"):
+        DynamicViTConfig.from_dict({**toy_config().to_dict(), **values})
+
+
 def saved(folder):
     model = toy_model()
     model.save_pretrained(folder)

@@ -107,6 +107,35 @@ def test_dense_models_are_not_pushed(tmp_path):
         push(tmp_path, "me/small", Measurements())
 
 
+def test_a_card_that_is_there_takes_nothing_else(tmp_path):
+    toy_model().save_pretrained(tmp_path)
+    ViTImageProcessorPil().save_pretrained(tmp_path)
+    (tmp_path / "README.md").write_text("Mine.\n")
+    with pytest.raises(ValueError, match=r"README\.md is the card as it is"):
+        push(tmp_path, "me/small", Measurements(top1=0.5))
+
+
+def test_an_accuracy_holds_for_what_was_kept_then(tmp_path):
+    trainer = trainer_for(tmp_path)
+    trainer.train()
+    accuracy = trainer.evaluate()["eval_accuracy"]
+    trainer.create_model_card(dataset_tags="me/noise")
+    card = ModelCard((tmp_path / "README.md").read_text())
+    assert card.data.eval_results[0].metric_value == round(accuracy, 4)
+    trainer.model.set_keep_ratio(0.4)
+    trainer.create_model_card(dataset_tags="me/noise")
+    text = (tmp_path / "README.md").read_text()
+    assert "top-1" not in text and "model-index" not in text
+
+
+def test_a_source_that_is_no_repository_is_no_base_model(tmp_path):
+    trainer = trainer_for(tmp_path)
+    for source, named in (("facebook/deit-tiny-patch16-224", True), (str(tmp_path / "gone"), False), ("./x", False)):
+        trainer.model.config._name_or_path = source
+        trainer.create_model_card(license="mit")
+        assert ("base_model" in (tmp_path / "README.md").read_text()) == named
+
+
 def test_the_template_is_where_people_look_for_it():
     template = Path(__file__).parents[2] / "model_cards" / "template.md"
     assert template.read_text().startswith("---\n{{ card_data }}\n---")

@@ -21,7 +21,10 @@ LARGEST = {
     "num_attention_heads": 4096,
     "intermediate_size": 1048576,
     "num_channels": 4096,
+    "pooler_output_size": 65536,
+    "encoder_stride": 65536,
 }
+MOST_LABELS = 1 << 20
 MOST_PATCHES = 1 << 20
 
 logger = logging.get_logger(f"transformers.{__name__}")
@@ -82,6 +85,9 @@ class DynamicViTConfig(ViTConfig):
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
+        num_labels = {**config_dict, **kwargs}.get("num_labels")
+        if isinstance(num_labels, int) and not 0 <= num_labels <= MOST_LABELS:  # each becomes an entry of a table
+            raise ValueError(f"num_labels is {num_labels}; it must be from 0 to {MOST_LABELS}.")
         fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
         layers, made_for = overrides.get("reducer_layers"), config_dict.get("reducer")

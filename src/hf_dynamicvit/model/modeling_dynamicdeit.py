@@ -4,7 +4,9 @@
 Parameters are named as in `DeiTForImageClassificationWithTeacher` plus `reducer.*`.
 """
 
+import torch
 from torch import Tensor, nn
+from transformers import initialization as init
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
@@ -42,6 +44,15 @@ class DynamicDeiTPreTrainedModel(DynamicViTPreTrainedModel):
     config_class = DynamicDeiTConfig
     base_model_prefix = "deit"
     _no_split_modules = ["DynamicDeiTEmbeddings", "DynamicViTLayer", "TokenScorePredictor"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, DeiTEmbeddings):  # as in DeiT, whose base class this is not
+            for parameter in (module.cls_token, module.distillation_token, module.position_embeddings):
+                init.zeros_(parameter)
+            if module.mask_token is not None:
+                init.zeros_(module.mask_token)
 
     @classmethod
     def auto_classes(cls) -> dict[type, str]:

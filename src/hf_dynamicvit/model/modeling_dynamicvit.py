@@ -5,7 +5,7 @@ Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with o
 the dense class with only those left over.
 """
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,7 @@ from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair, grid_size
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
-from .remote_code import code_travels, copy_processor
+from .remote_code import code_stays, code_travels, copy_processor
 from .spatial import scatter_to_grid
 from .tokens import Decision, Tokens
 
@@ -155,14 +155,22 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
             DynamicViTForImageClassification: "AutoModelForImageClassification",
         }
 
-    def save_pretrained(self, save_directory, *args, with_remote_code: bool = False, **kwargs):
+    def save_pretrained(
+        self, save_directory, is_main_process: bool = True, *args, with_remote_code: bool = False, **kwargs
+    ):
         """As in [`PreTrainedModel`], with the image processor of the checkpoint that the model came from, if any.
 
         `with_remote_code` adds the code that `trust_remote_code=True` runs.
         """
-        copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory))
-        with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
-            return super().save_pretrained(save_directory, *args, **kwargs)
+        if is_main_process:
+            copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory))
+        code: AbstractContextManager[None] = nullcontext()  # as the class has it: pushed, or itself remote code
+        if with_remote_code:
+            code = code_travels(self.config, self.auto_classes())
+        elif not self.is_remote_code():
+            code = code_stays(self.config)
+        with code:
+            return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def push_to_hub(self, repo_id: str, *, with_remote_code: bool = True, **kwargs):
         """As in [`PreTrainedModel`]; the code travels too unless `with_remote_code=False`."""

@@ -36,6 +36,17 @@ def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[Non
             config.auto_map = auto_map
 
 
+@contextmanager
+def code_stays(config: Any) -> Generator[None]:
+    """Within it, `config.json` says nothing of code, which a checkpoint that was loaded may have had beside it."""
+    auto_map = config.__dict__.pop("auto_map", None)
+    try:
+        yield
+    finally:
+        if auto_map is not None:
+            config.auto_map = auto_map
+
+
 def copy_processor(source: str, folder: Path) -> None:
     """Copy the image processor's file of `source`, a folder or a repository in the cache, into `folder`.
 
@@ -44,14 +55,17 @@ def copy_processor(source: str, folder: Path) -> None:
     target = folder / IMAGE_PROCESSOR_NAME
     if not source or target.exists() or folder.is_file():
         return
-    found = cached_file(
-        source,
-        IMAGE_PROCESSOR_NAME,
-        local_files_only=True,
-        _raise_exceptions_for_gated_repo=False,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
+    try:
+        found = cached_file(
+            source,
+            IMAGE_PROCESSOR_NAME,
+            local_files_only=True,
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # a folder that is gone since, and no name of a repository either
+        return
     if found is not None:
         folder.mkdir(parents=True, exist_ok=True)
         target.write_bytes(Path(found).read_bytes())

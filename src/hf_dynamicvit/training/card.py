@@ -110,6 +110,7 @@ def model_card(
         summary=summary_of(model),
         rows=table_rows(model, measured),
         marker=MARKER,
+        adaptive=model.encoder.reducer.adaptive,
         measured_on=None
         if measured.device is None
         else f"Speed on {measured.device}; the models took turns, medians.",

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
 
+import shutil
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +9,15 @@ from typing import Any, cast
 
 import torch
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from torch import Tensor, nn
 from transformers import (
     PreTrainedModel,
     SchedulerType,
     Trainer,
 )
+from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -115,6 +119,7 @@ class DynamicViTTrainer(Trainer):
         # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
         self._begin_log()
+        self._evaluated: tuple | None = None
         self._unused_weights = {name for name, weight in given_weights(args).items() if weight}
         self.add_callback(AfterStep(self._begin_log))
         self.add_callback(FreezeBackbone(reducer.frozen_fraction))
@@ -215,23 +220,46 @@ class DynamicViTTrainer(Trainer):
         if self.hub_model_id is None:
             self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
             self.init_hf_repo(token=token)
+        folder = Path(cast(str, self.args.output_dir)) / "_push"  # nothing else of output_dir goes
         model = self.accelerator.unwrap_model(self.model)
+        if self.is_world_process_zero():
+            shutil.rmtree(folder, ignore_errors=True)
         with code_travels(model.config, model.auto_classes()):
-            self.save_model(_internal_call=True)
+            self.save_model(str(folder), _internal_call=True)
         if not self.is_world_process_zero():
             return None
         kwargs.setdefault("model_name", cast(str, self.hub_model_id).split("/")[-1])
         self.create_model_card(**kwargs)
+        shutil.copy(folder.parent / "README.md", folder)
         self._finish_current_push()
         return HfApi(token=token).upload_folder(
             repo_id=cast(str, self.hub_model_id),
-            folder_path=cast(str, self.args.output_dir),
+            folder_path=folder,
             commit_message=commit_message,
             run_as_future=not blocking,
             allow_patterns=UPLOADED,
             ignore_patterns=["*/*"],
             revision=revision or self.args.hub_revision,
         )
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Pushing while training would upload pickles: optimizer, random states, arguments."""
+        if self.args.hub_strategy != HubStrategy.END:
+            logger.warning_once(
+                f"hub_strategy is {HubStrategy(self.args.hub_strategy).value!r}; checkpoints hold pickles and stay "
+                "here. The model is pushed at the end."
+            )
+
+    def evaluate(self, *args, **kwargs):
+        metrics = super().evaluate(*args, **kwargs)
+        self._evaluated = self._kept_settings()
+        return metrics
+
+    def _kept_settings(self) -> tuple:
+        """What decides how much is kept: an accuracy holds for these."""
+        model = self.accelerator.unwrap_model(self.model)
+        thresholds = model.encoder.reducer.state_dict() if model.encoder.reducer.adaptive else {}
+        return model.config.keep_ratio, model.config.reducer_args, [value.tolist() for value in thresholds.values()]
 
     def create_model_card(
         self,
@@ -254,9 +282,9 @@ class DynamicViTTrainer(Trainer):
             return
         model = self.accelerator.unwrap_model(self.model)
         source = finetuned_from or getattr(model.config, "_name_or_path", "") or None
-        base_model = None if source is None or Path(source).is_dir() else source
+        base_model = source if is_repository(source) else None
         measured = Measurements(
-            top1=accuracy_of(self.state, self.args),
+            top1=accuracy_of(self.state, self.args) if self._evaluated == self._kept_settings() else None,
             dataset=first_of(dataset_tags),
             dataset_name=first_of(dataset),
             recipe=recipe_of(self.args, self.state, self.loss_weights, teacher_name(self.teacher)),
@@ -318,6 +346,15 @@ def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> 
 def first_of(names: str | list[str] | None) -> str | None:
     """One name of one or several."""
     return names if names is None or isinstance(names, str) else next(iter(names), None)
+
+
+def is_repository(name: str | None) -> bool:
+    """Whether a model's source is the name of a Hub repository, and no folder that is or was here."""
+    try:
+        validate_repo_id(name or "")
+    except HFValidationError:
+        return False
+    return not Path(cast(str, name)).exists()
 
 
 def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
