@@ -72,8 +72,8 @@ def push(
 ) -> str:
     """Upload the checkpoint in `folder` with a card; returns the address of the commit.
 
-    The folder is read, never written. A `README.md` in it is taken as the card, with nothing to add; else one is made of
-    what is given.
+    The folder is read, never written. A `README.md` in it is taken as the card, with nothing to add; else one is made
+    of what is given.
 
     Raises:
         ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor.
