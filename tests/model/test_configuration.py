@@ -30,6 +30,7 @@ def test_keep_ratio_is_powers_or_fractions():
     [
         ({"keep_ratio": 1.5}, ["1.5", "(0, 1]"]),
         ({"keep_ratio": 0}, ["0", "(0, 1]"]),
+        ({"keep_ratio": 5.6e102}, ["5.6e+102", "(0, 1]"]),
         ({"keep_ratio": -0.5}, ["-0.5", "(0, 1]"]),
         ({"keep_ratio": float("nan")}, ["nan", "(0, 1]"]),
         ({"keep_ratio": [0.5, 0.6, 0.7]}, ["0.6", "not increase"]),

@@ -220,14 +220,17 @@ class DynamicViTConfig(ViTConfig):
             )
 
     def _check_keep_ratio(self, layers: list[int]):
+        given = self.keep_ratio if isinstance(self.keep_ratio, list | tuple) else [self.keep_ratio]
+        if not all(ratio is not None and 0 < ratio <= 1 for ratio in given):  # before any power of it
+            raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
         ratios = self.stage_keep_ratios
         if len(ratios) != len(layers):
             raise ValueError(
                 f"keep_ratio has {len(ratios)} values, {ratios}, for {len(layers)} reducer_layers, {layers}; "
                 "give one for each, or one number."
             )
-        not_increasing = all(high >= low for high, low in itertools.pairwise(ratios))
-        if not all(0 < ratio <= 1 for ratio in ratios) or not not_increasing:
+        falls = all(high >= low for high, low in itertools.pairwise(ratios))
+        if not falls:
             raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
         if int(self.num_patches * ratios[-1]) < 1:
             raise ValueError(
