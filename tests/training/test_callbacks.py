@@ -57,8 +57,10 @@ def test_no_warmup_without_a_keep_ratio(tmp_path, options, reason):
     trainer = DynamicViTTrainer(
         toy_model(**options), arguments(tmp_path), train_dataset=ToyData(), callbacks=[KeepRatioWarmup(1)]
     )
+    before = trainer.model.eval()(toy_images()).logits
     with pytest.raises(ValueError, match=reason):
         trainer.train()
+    assert torch.equal(trainer.model.eval()(toy_images()).logits, before)  # refused, and nothing changed
 
 
 def test_evovit_switches_its_grouping_at_two_thirds(tmp_path):

@@ -47,14 +47,23 @@ class WithinSteps(TrainerCallback):
     def restore(self, model) -> None:
         raise AssertionError("a subclass says what holds otherwise")
 
+    holds = False
+
+    def end(self, model) -> None:
+        """Restore what was set up; nothing where nothing was, as when training refused to begin."""
+        if self.holds:
+            self.holds = False
+            self.restore(model)
+
     def on_step_begin(self, args, state, control, *, model, **kwargs):
+        self.holds = True
         self.set_up(args, state, model)
 
     def on_step_end(self, args, state, control, *, model, **kwargs):
-        self.restore(model)
+        self.end(model)
 
     def on_epoch_end(self, args, state, control, *, model, **kwargs):
-        self.restore(model)  # an epoch may end in the middle of a step
+        self.end(model)  # an epoch may end in the middle of a step
 
 
 class KeepRatioWarmup(WithinSteps):

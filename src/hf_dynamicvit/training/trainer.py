@@ -138,7 +138,7 @@ class DynamicViTTrainer(Trainer):
         finally:
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, WithinSteps):
-                    callback.restore(self.accelerator.unwrap_model(self.model))
+                    callback.end(self.accelerator.unwrap_model(self.model))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         if not model.training:
