@@ -255,7 +255,7 @@ def test_the_second_classifier_is_smoothed_and_measured_too(tmp_path):
     trainer = trainer_for(tmp_path, model, label_smoothing_factor=0.1)
     labels = torch.tensor([0, 1, 2])
     outputs = model(toy_images())
-    terms = trainer.loss_terms(outputs, labels, {"pixel_values": toy_images()})
+    terms = trainer.loss_terms(outputs, labels)
     assert_close(terms["auxiliary"], classification_loss(outputs.auxiliary_logits, labels, 0.1))
     seen = []
     own = trainer_for(
@@ -307,7 +307,7 @@ def test_token_distillation_compares_each_kept_patch_with_its_own(tmp_path):
     trainer = trainer_for(tmp_path, toy_model(reducer="topk"), loss_weights={"token_distill": 0.5})
     model, images = trainer.model.train(), toy_images()
     outputs = model(images)
-    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), {"pixel_values": images})
+    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), *trainer._teacher_outputs({"pixel_values": images}))
     teacher = trainer.teacher.vit(images).last_hidden_state[:, 1:]
     kept, owner = outputs.kept[:, -1], outputs.owner[:, -1]
     total = 0.0
@@ -364,7 +364,8 @@ def test_parameter_groups(tmp_path):
             seen.append(name)
             assert group["lr"] == pytest.approx(1e-3 if ".reducer." in name else 1e-5), name
             assert group["backbone"] == (".reducer." not in name)
-            assert group["weight_decay"] == (0.0 if parameter.ndim == 1 or name.endswith("bias") else 0.1), name
+            undecayed = parameter.ndim == 1 or name.endswith(("bias", "cls_token", "position_embeddings"))
+            assert group["weight_decay"] == (0.0 if undecayed else 0.1), name
     assert sorted(seen) == sorted(names.values())
     assert ".reducer." in names[id(trainer.optimizer.param_groups[0]["params"][0])]  # its rate is the one logged
 
@@ -589,7 +590,7 @@ def test_the_teacher_sees_what_the_student_sees_in_eval_mode(tmp_path):
     mask[:, 20:] = False
     inputs = {"pixel_values": toy_images(3, 24, 24), "interpolate_pos_encoding": True, "attention_mask": mask}
     outputs = trainer.model.train()(**inputs)
-    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), inputs)
+    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), *trainer._teacher_outputs(inputs))
     expected = toy_dense(seed=3, **dropout)(**inputs).logits
     assert_close(terms["class_distill"], class_distillation_loss(outputs.logits, expected))
 

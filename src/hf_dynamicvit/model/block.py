@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, ViTMLP, eager_attention_forward
 
@@ -81,15 +82,21 @@ class DynamicViTAttention(ViTAttention):
 
 
 class DynamicViTLayer(ViTLayer):
-    """One block: `[ before | attention | between | MLP | after ]`, parameters named as in `ViTLayer`."""
+    """One block: `[ before | attention | between | MLP | after ]`, parameters named as in `ViTLayer`.
 
-    def __init__(self, config: ViTConfig):
+    Args:
+        config: of the model.
+        drop_path_rate: chance that training skips one of the two branches for an image (stochastic depth).
+    """
+
+    def __init__(self, config: ViTConfig, drop_path_rate: float = 0.0):
         GradientCheckpointingLayer.__init__(self)  # not ViTLayer's: every submodule is built once
         self.attention = DynamicViTAttention(config)
         self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = ViTMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.drop_path = Dinov2DropPath(drop_path_rate)
 
     def forward(
         self, hidden: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs
@@ -98,9 +105,9 @@ class DynamicViTLayer(ViTLayer):
         tokens = reducer.before(replace(tokens, hidden=hidden), self, layer)
         normed = self.layernorm_before(tokens.pack(tokens.hidden))
         output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
-        tokens = tokens.add(self.dropout(output))
+        tokens = tokens.add(self.drop_path(self.dropout(output)))
         tokens = reducer.between(tokens, trace, layer)
         output = self.mlp(self.layernorm_after(tokens.pack(tokens.hidden)))
-        tokens = tokens.add(self.dropout(output))
+        tokens = tokens.add(self.drop_path(self.dropout(output)))
         tokens = reducer.after(tokens, layer)
         return tokens.hidden, tokens

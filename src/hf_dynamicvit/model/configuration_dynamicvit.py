@@ -43,6 +43,8 @@ class DynamicViTConfig(ViTConfig):
             *original* patches. In (0, 1], not increasing. `None` becomes the method's own default, 0.7 for most, and
             stays `None` for AS-ViT, where each image decides. `model.set_keep_ratio` changes it on a model.
         reducer_args: the method's own options, the keyword arguments of its class.
+        drop_path_rate: stochastic depth, training only: the chance that the last block's attention or MLP is skipped
+            for an image, from 0 at the first block on. In [0, 1).
         **kwargs: every field of `ViTConfig`.
 
     Raises:
@@ -59,6 +61,7 @@ class DynamicViTConfig(ViTConfig):
     reducer_layers: list[int] | tuple[int, ...] | None = None
     keep_ratio: float | int | list[float | int] | tuple[float | int, ...] | None = None
     reducer_args: dict[str, Any] = dataclasses.field(default_factory=dict)
+    drop_path_rate: float | int = 0.0
 
     def __post_init__(self, **kwargs):
         kwargs.pop("model_type", None)  # of a dense checkpoint's config.json; it would shadow the class attribute
@@ -177,6 +180,8 @@ class DynamicViTConfig(ViTConfig):
         if self.reducer not in REDUCERS:
             raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
         self._check_sizes()
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate is {self.drop_path_rate}; it must be 0 or more and below 1.")
         layers, depth = self.stage_layers, self.num_hidden_layers
         increasing = all(low < high for low, high in itertools.pairwise(layers))
         if not layers or not increasing or layers[0] < 0 or layers[-1] >= depth:

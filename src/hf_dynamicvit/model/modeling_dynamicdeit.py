@@ -43,7 +43,7 @@ class DynamicDeiTPreTrainedModel(DynamicViTPreTrainedModel):
     config: DynamicDeiTConfig
     config_class = DynamicDeiTConfig
     base_model_prefix = "deit"
-    _no_split_modules = ["DynamicDeiTEmbeddings", "DynamicViTLayer", "TokenScorePredictor"]
+    _no_split_modules = ["DynamicDeiTEmbeddings", "DynamicViTLayer"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

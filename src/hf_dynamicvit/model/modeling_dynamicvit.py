@@ -38,6 +38,7 @@ from .cost import as_pair, grid_size
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
 from .remote_code import code_stays, code_travels, copy_processor
+from .scoring import KeepLogits
 from .spatial import scatter_to_grid
 from .tokens import Decision, Tokens
 
@@ -137,7 +138,7 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
     config: DynamicViTConfig
     config_class: type[DynamicViTConfig] = DynamicViTConfig
     base_model_prefix = "vit"
-    _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer", "TokenScorePredictor"]
+    _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer"]  # and the reducer's
     _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
 
     def __init__(self, config: DynamicViTConfig):
@@ -183,6 +184,8 @@ class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
         if isinstance(module, Constants):
             for parameter, value in zip(module, module.start, strict=True):
                 init.constant_(parameter, value)
+        if isinstance(module, KeepLogits):
+            init.copy_(module.bias, torch.tensor(module.start))
 
     def scatter_to_grid(self, outputs: Any, image_size: int | tuple[int, int] | None = None) -> Tensor:
         """Final-normed features of every patch where it is, for dense tasks: `[B, D, down, across]`.
@@ -210,7 +213,9 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
     def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
         DynamicViTPreTrainedModel.__init__(self, config)
         self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
-        self.layers = nn.ModuleList([DynamicViTLayer(config) for _ in range(config.num_hidden_layers)])
+        depth = config.num_hidden_layers
+        rates = [config.drop_path_rate * index / max(1, depth - 1) for index in range(depth)]
+        self.layers = nn.ModuleList([DynamicViTLayer(config, rate) for rate in rates])
         self.reducer = REDUCERS[config.reducer](config, **config.reducer_args)
         self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.pooler = ViTPooler(config) if add_pooling_layer else None
@@ -365,7 +370,8 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
                 "there is no dense copy of it."
             )
         config = self.config.to_dict()
-        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "model_type", "architectures", "auto_map"}
+        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
+        own |= {"model_type", "architectures", "auto_map"}
         dense = self._dense_model({name: config[name] for name in config if name not in own})
         weights = {name: value for name, value in self.state_dict().items() if ".reducer." not in name}
         dense.load_state_dict(weights)

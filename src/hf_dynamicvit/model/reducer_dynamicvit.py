@@ -4,12 +4,12 @@
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
-from .scoring import TokenScorePredictor
+from .scoring import TokenScorePredictor, predictors_for
 from .selection import gumbel_keep, keep_count, top_k
 from .tokens import Decision, Tokens
 
@@ -30,18 +30,24 @@ class DynamicViTReducer(TokenReducer):
     Args:
         config: a `DynamicViTConfig`.
         tau: temperature of the Gumbel-softmax sampling in training (published: 1, not annealed).
+        start_at_target: untrained predictors keep as much as their stage asks for instead of one half (published).
     """
+
+    _no_split_modules = ["TokenScorePredictor"]
 
     loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5, "token_distill": 0.5}
     backbone_lr_scale = 0.01
     frozen_fraction = 1 / 6  # 5 of 30 epochs
 
-    def __init__(self, config: ViTConfig, tau: float = 1.0):
+    def __init__(self, config: ViTConfig, tau: float = 1.0, start_at_target: bool = False):
         super().__init__(config)
-        self.check(tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"))
+        self.check(
+            tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
+            start_at_target=(start_at_target, isinstance(start_at_target, bool), "true or false"),
+        )
         self.tau = tau
         self.width = config.hidden_size
-        self.predictors = nn.ModuleList([TokenScorePredictor(config.hidden_size) for _ in self.layers])
+        self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
 
     def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
         if layer not in self.layers:

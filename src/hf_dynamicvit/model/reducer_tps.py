@@ -12,7 +12,7 @@ from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .reducer_dynamicvit import keep_ratio_loss
-from .scoring import TokenScorePredictor, class_attention
+from .scoring import TokenScorePredictor, class_attention, predictors_for
 from .selection import compounding_counts, gumbel_keep, keep_count, split_top_k
 from .tokens import Decision, Tokens, gather_tokens
 
@@ -66,22 +66,31 @@ class TPSReducer(TokenReducer):
         score: `"dynamicvit"` (dTPS): learned predictors before each of `config.stage_layers`, masked in training;
             `"evit"` (eTPS): class attention between attention and MLP, no parameters, training as inference.
         temperature: of the squeezing weights (published: 1), at least 0.02, where exp(1 / temperature) is 5e21.
-        tau: temperature of the Gumbel-softmax sampling, with `score="dynamicvit"` only.
+        tau, start_at_target: as for DynamicViT, with `score="dynamicvit"` only.
     """
 
     merging = True
 
-    def __init__(self, config: ViTConfig, score: str = "dynamicvit", temperature: float = 1.0, tau: float = 1.0):
+    def __init__(
+        self,
+        config: ViTConfig,
+        score: str = "dynamicvit",
+        temperature: float = 1.0,
+        tau: float = 1.0,
+        start_at_target: bool = False,
+    ):
         super().__init__(config)
         self.check(
             score=(score, score in ("dynamicvit", "evit"), "'dynamicvit' or 'evit'"),
             temperature=(temperature, isinstance(temperature, int | float) and temperature >= 0.02, "0.02 or more"),
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
+            start_at_target=(start_at_target, isinstance(start_at_target, bool), "true or false"),
         )
         self.score, self.temperature, self.tau = score, temperature, tau
         self.width = config.hidden_size
         if score == "dynamicvit":
-            self.predictors = nn.ModuleList([TokenScorePredictor(config.hidden_size) for _ in self.layers])
+            self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
+            self._no_split_modules = ["TokenScorePredictor"]
             self.loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}
             self.backbone_lr_scale = 0.01
 

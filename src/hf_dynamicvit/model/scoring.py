@@ -11,6 +11,10 @@ from .masking import MAX_WEIGHT
 from .tokens import Tokens
 
 
+# The highest probability that a predictor starts with: a stage that keeps everything must be able to learn otherwise.
+MOST_KEPT = 0.99
+
+
 def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
     """Mean of `hidden` `[B, N, D]` over the tokens with `mask` `[B, N]` 1 (`None`: all), as `[B, 1, D]`.
 
@@ -90,14 +94,36 @@ def hashed_scores(index: Tensor, seed: int) -> Tensor:
     return ((value >> 16) ^ value).float() / 2**32
 
 
+def predictors_for(width: int, keep_ratios: list[float], start_at_target: bool) -> nn.ModuleList:
+    """A `TokenScorePredictor` for each stage.
+
+    Untrained ones keep one half of what is left (published), or as much of it as the stage asks for.
+    """
+    entering = [1.0, *keep_ratios[:-1]]
+    targets = [min(ratio / before, MOST_KEPT) for ratio, before in zip(keep_ratios, entering, strict=True)]
+    return nn.ModuleList([TokenScorePredictor(width, target if start_at_target else 0.5) for target in targets])
+
+
+class KeepLogits(nn.Linear):
+    """The last layer of a predictor: logits of keeping and of dropping, with the odds of `keep` as its first bias."""
+
+    def __init__(self, width: int, keep: float):
+        super().__init__(width, 2)
+        self.start = [math.log(keep / (1 - keep)), 0.0]
+
+
 class TokenScorePredictor(nn.Module):
     """Learned keep/drop scores from each token and the mean of the tokens still alive (DynamicViT, section 3.2).
 
     `[B, N, D]` patch tokens and the previous decisions `[B, N]` (or `None`) -> log-probabilities `[B, N, 2]`;
     **keep is column 0**, as in the published weights. Half of the channels describe the token, half the image.
+
+    Args:
+        width: D.
+        start: the probability of keeping a token that an untrained predictor gives, about.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, start: float = 0.5):
         super().__init__()
         self.num_local = width // 2
         self.norm = nn.LayerNorm(width, eps=1e-5)
@@ -107,7 +133,7 @@ class TokenScorePredictor(nn.Module):
             nn.GELU(),
             nn.Linear(width // 2, width // 4),
             nn.GELU(),
-            nn.Linear(width // 4, 2),
+            KeepLogits(width // 4, start),
         )
 
     def forward(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:

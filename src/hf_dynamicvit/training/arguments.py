@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from transformers import TrainingArguments
 
 
+TEACHER_DTYPES = ("float32", "bfloat16", "float16")
+
+
 @dataclass
 class DynamicViTTrainingArguments(TrainingArguments):
-    """[`TrainingArguments`] plus the weights of the loss terms and the two rates of learned reducers.
+    """[`TrainingArguments`] plus what the published recipes need: loss weights, rates, an average of the weights.
 
     Raises:
-        ValueError: a weight or rate is negative.
+        ValueError: a value is out of its range; the message names it and what is allowed.
     """
 
     loss_weights: dict[str, float] | str | None = field(
@@ -39,6 +42,45 @@ class DynamicViTTrainingArguments(TrainingArguments):
         },
     )
 
+    layer_lr_decay: float = field(
+        default=1.0,
+        metadata={
+            "help": "Each block learns at this fraction of the rate of the next one (layer-wise decay), the "
+            "embeddings at the least. In (0, 1]; 1: all alike."
+        },
+    )
+    frozen: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Parameters that do not learn: parts of their names, such as position_embeddings cls_token."
+        },
+    )
+    ema_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Keep an exponential moving average of the weights with this decay, 0 to 1 (published for "
+            "DynamicViT: 0.9999). Every checkpoint and the final model hold it as a model of its own in ema/."
+        },
+    )
+    evaluate_ema: bool = field(
+        default=False, metadata={"help": "Evaluate the averaged weights too: metrics eval_ema_*. Needs ema_decay."}
+    )
+    teacher_dtype: str | None = field(
+        default=None,
+        metadata={
+            "help": "Arithmetic of the teacher: float32, bfloat16 or float16. Default: that of the training, so half "
+            "precision with bf16 or fp16."
+        },
+    )
+    cache_teacher: bool = field(
+        default=False,
+        metadata={
+            "help": "Ask the teacher once for each training picture, before training. Needs pictures that are the "
+            "same in every epoch (no augmentation) and remove_unused_columns=False; takes memory: of DeiT-Tiny 75 KiB "
+            "a picture where features are distilled."
+        },
+    )
+
     def __post_init__(self):
         if isinstance(self.loss_weights, str):
             try:
@@ -57,3 +99,18 @@ class DynamicViTTrainingArguments(TrainingArguments):
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (number and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value!r}; it must be a number of 0 or more.")
+        self._check_options()
+
+    def _check_options(self):
+        if not 0 < self.layer_lr_decay <= 1:
+            raise ValueError(f"layer_lr_decay is {self.layer_lr_decay}; it must be above 0 and at most 1.")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"ema_decay is {self.ema_decay}; it must be 0 or more and below 1.")
+        if self.evaluate_ema and self.ema_decay is None:
+            raise ValueError("evaluate_ema is True, but there is no average; set ema_decay, such as 0.9999.")
+        if self.teacher_dtype not in (None, *TEACHER_DTYPES):
+            raise ValueError(
+                f"teacher_dtype is {self.teacher_dtype!r}; it must be one of {', '.join(TEACHER_DTYPES)}."
+            )
+        if self.cache_teacher and self.remove_unused_columns:
+            raise ValueError("cache_teacher adds columns; set remove_unused_columns=False.")

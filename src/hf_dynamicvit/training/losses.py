@@ -4,6 +4,7 @@
 Source: DynamicViT, section 3.4, https://arxiv.org/abs/2106.02034
 """
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, mse_loss, normalize
 
@@ -27,9 +28,8 @@ def token_distillation_loss(features: Tensor, teacher_features: Tensor, kept: Te
     The mean runs over all kept tokens of the batch, as released: an image that keeps more weighs more. With nothing
     kept the term is 0.
     """
-    if not kept.any():
-        return features.float().sum() * 0.0
-    return mse_loss(features[kept].float(), teacher_features[kept].float())
+    error = (features.float() - teacher_features.float()).square().mean(dim=-1)  # [B, N]
+    return torch.where(kept, error, 0.0).sum() / kept.sum().clamp(min=1)
 
 
 def feature_distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:

@@ -3,13 +3,17 @@
 
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import fully_shard
 from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
     ViTForImageClassification,
 )
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
 from ..model.cost import as_pair
@@ -75,6 +79,36 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[T
         first, second = teacher.cls_classifier(features[:, 0]), teacher.distillation_classifier(features[:, 1])
         return (first + second) / 2, features
     return cast(nn.Module, teacher.classifier)(features[:, 0]), features
+
+
+class TeacherOutputs(nn.Module):
+    """`teacher_outputs` as one module, to be compiled or sharded as a whole.
+
+    Args:
+        teacher: an image classifier.
+        dtype: of its arithmetic; it is converted. `None`: as it is, under the autocast of the training.
+    """
+
+    def __init__(self, teacher: PreTrainedModel, dtype: torch.dtype | None = None):
+        super().__init__()
+        self.teacher = teacher if dtype is None else teacher.to(dtype)
+        self.dtype = dtype
+
+    def forward(self, **inputs) -> tuple[Tensor, Tensor | None]:
+        if self.dtype is not None:
+            inputs = {
+                name: value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+                for name, value in inputs.items()
+            }
+        return teacher_outputs(self.teacher, inputs)
+
+
+def shard(outputs: TeacherOutputs, mesh: DeviceMesh | None = None) -> None:
+    """Spread the teacher's weights over the processes (FSDP2): each block is one unit, the rest another."""
+    for block in outputs.modules():
+        if isinstance(block, GradientCheckpointingLayer):
+            fully_shard(block, mesh=mesh)
+    fully_shard(outputs, mesh=mesh)
 
 
 def check_teacher(

@@ -1,53 +1,50 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
 
-import shutil
 from collections import defaultdict
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
-from torch import Tensor, nn
-from transformers import (
-    PreTrainedModel,
-    SchedulerType,
-    Trainer,
-)
-from transformers.trainer_utils import HubStrategy
+from torch import Tensor
+from torch.distributed.tensor import DTensor
+from transformers import PreTrainedModel
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
-from ..model.remote_code import code_travels
 from .arguments import DynamicViTTrainingArguments
+from .average import FOLDER, WeightAverage
 from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
-from .card import UPLOADED, Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
+from .checkpoints import check_complete, check_room, is_complete, last_complete_checkpoint
 from .losses import (
     class_distillation_loss,
     classification_loss,
     feature_distillation_loss,
     token_distillation_loss,
 )
+from .optimizer import check_schedule, freeze, parameter_groups
+from .publishing import PublishingTrainer
 from .teacher import (
     DENSE_COPY,
     DISTILLATION,
+    TeacherOutputs,
     check_teacher,
     load_teacher,
     num_prefix_of,
     problem_type,
-    teacher_name,
-    teacher_outputs,
+    shard,
 )
+from .teacher_cache import TaughtDataset, check_repeats
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
-class DynamicViTTrainer(Trainer):
+class DynamicViTTrainer(PublishingTrainer):
     """[`Trainer`] for [`DynamicViTForImageClassification`].
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
@@ -101,6 +98,7 @@ class DynamicViTTrainer(Trainer):
                 f"problem_type is {problem_type(model.config)!r}."
             )
         reducer = model.encoder.reducer
+        freeze(model, args.frozen or [])
         self.loss_weights = resolve_loss_weights(reducer, args)
         check_schedule(reducer, args)
         if not any(self.loss_weights[name] for name in DISTILLATION):
@@ -118,6 +116,10 @@ class DynamicViTTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
+        self._ask_teacher = self._prepare_teacher()
+        self._average = None if args.ema_decay is None else WeightAverage(args.ema_decay)
+        if self._average is not None:
+            self.add_callback(self._average)
         self._begin_log()
         self._evaluated: tuple | None = None
         self._unused_weights = {name for name, weight in given_weights(args).items() if weight}
@@ -132,24 +134,110 @@ class DynamicViTTrainer(Trainer):
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
-    def train(self, *args, **kwargs):
+    def _prepare_teacher(self) -> Any:
+        """What gives the teacher's logits and features for a batch; compiled or sharded as the student is."""
+        if self.teacher is None:
+            return None
+        if self.is_deepspeed_enabled:
+            raise ValueError("A teacher under DeepSpeed is not supported; use DDP or FSDP, or teacher=None.")
+        dtype = None if self.args.teacher_dtype is None else getattr(torch, self.args.teacher_dtype)
+        outputs = TeacherOutputs(self.teacher, dtype)
+        if self.is_fsdp_enabled:
+            plugin = cast(Any, self.accelerator.state.fsdp_plugin)
+            if plugin.cpu_ram_efficient_loading:
+                raise ValueError(
+                    "fsdp_cpu_ram_efficient_loading is true: only the first process has the weights that the teacher "
+                    "is made of; set it to false, or teacher=None."
+                )
+            if plugin.fsdp_version == 2:
+                shard(outputs)
+        if self.args.torch_compile:
+            return torch.compile(
+                outputs, backend=self.args.torch_compile_backend or "inductor", mode=self.args.torch_compile_mode
+            )
+        return outputs
+
+    def _teacher_outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        # a sharded teacher gathers its weights as it goes, which inference mode does not allow
+        without_graph = torch.no_grad() if self.is_fsdp_enabled else torch.inference_mode()
+        arithmetic = nullcontext() if self.args.teacher_dtype is not None else self.accelerator.autocast()
+        with without_graph, arithmetic:
+            logits, features = self._ask_teacher(**inputs)
+        # copies: the losses keep them for the backward, which inference tensors cannot be kept for
+        return logits.clone(), None if features is None else features.clone()
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
+        """As in [`Trainer`], except that `resume_from_checkpoint=True` passes over checkpoints that were not written
+        to their end, as when the process was killed meanwhile.
+
+        Raises:
+            ValueError: there is no whole checkpoint to resume from, `output_dir` cannot take one, or the data set
+                cannot have the teacher's outputs cached.
+            FloatingPointError: a loss term or the gradient is not finite. The weights before that step are saved.
+        """
+        folder = Path(cast(str, self.args.output_dir))
+        if resume_from_checkpoint is True:
+            last = last_complete_checkpoint(folder)
+            if last is None:
+                raise ValueError(f"There is no checkpoint in {folder} that was written to its end.")
+            resume_from_checkpoint = str(last)
+        elif isinstance(resume_from_checkpoint, str):
+            check_complete(Path(resume_from_checkpoint))
+        if self.args.should_save:
+            check_room(folder, self._checkpoint_bytes())
+        if self._average is not None:
+            self._average.resume_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+        if self.args.cache_teacher and self.teacher is not None and not isinstance(self.train_dataset, TaughtDataset):
+            self.train_dataset = self._taught()
         try:
-            return super().train(*args, **kwargs)
+            result = super().train(resume_from_checkpoint, *args, **kwargs)
+            best = self.state.best_model_checkpoint
+            if self._average is not None and self.args.load_best_model_at_end and best is not None:
+                self._average.load(self.accelerator.unwrap_model(self.model), Path(best))
+            return result
         finally:
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, WithinSteps):
                     callback.end(self.accelerator.unwrap_model(self.model))
 
+    def _checkpoint_bytes(self) -> int:
+        """Weights, two moments of Adam, and an average where there is one."""
+        model = cast(PreTrainedModel, self.model)
+        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+        return weights * (1 + 2 * (not self.args.save_only_model) + (self._average is not None))
+
+    def _taught(self) -> TaughtDataset:
+        """The training data with the teacher's outputs; each process asks for its share."""
+        check_repeats(self.train_dataset)
+        wants_features = self.loss_weights["token_distill"] or self.loss_weights["feature_distill"]
+        logits, features = [], []
+        with torch.random.fork_rng():  # the training draws what it would without
+            for batch in self.get_eval_dataloader(cast(Any, self.train_dataset)):
+                batch = self._prepare_inputs(batch)
+                batch.pop("labels", None)
+                taught = self._teacher_outputs(batch)
+                logits.append(self.accelerator.gather_for_metrics(taught[0].float()).cpu())
+                if taught[1] is not None and wants_features:  # half precision: it is most of the memory
+                    features.append(self.accelerator.gather_for_metrics(taught[1].half()).cpu())
+        return TaughtDataset(self.train_dataset, torch.cat(logits), torch.cat(features) if features else None)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        if not model.training:
-            return super().compute_loss(model, inputs, return_outputs)
         inputs = dict(inputs)
         labels = inputs.pop("labels", None)
+        if not model.training:
+            outputs = model(**inputs)
+            student = self.accelerator.unwrap_model(self.model)
+            loss = None if labels is None else self._classification(student, outputs, labels)
+            return (loss, outputs) if return_outputs else loss
         if labels is None:
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
+        taught = inputs.pop("teacher_logits", None), inputs.pop("teacher_features", None)
         outputs = model(**inputs)
-        terms = self.loss_terms(outputs, labels, inputs)
+        if self.teacher is not None and taught[0] is None:
+            taught = self._teacher_outputs(inputs)
+        terms = self.loss_terms(outputs, labels, *taught)
         self._warn_of_unused_weights(terms)
+        self._stop_unless_finite(terms)
         weighted = [self.loss_weights[name] * term for name, term in terms.items()]
         logged = {f"loss_{name}": term.detach().float() for name, term in terms.items()}
         for stage, fraction in enumerate(outputs.kept.float().mean(dim=(0, 2)), start=1):
@@ -165,8 +253,49 @@ class DynamicViTTrainer(Trainer):
         if unused:
             logger.warning(f"loss_weights has {', '.join(unused)}, but this training has no such term.")
 
-    def loss_terms(self, outputs, labels: Tensor, inputs: dict[str, Any]) -> dict[str, Tensor]:
-        """The unweighted terms by name, scalars, from a training forward of `inputs` and its `labels`."""
+    def _stop_unless_finite(self, terms: dict[str, Tensor]) -> None:
+        """Stop on every process as soon as one has a term that is not finite, ahead of the backward."""
+        values = torch.stack([term.detach().float() for term in terms.values()])
+        bad = self.accelerator.reduce((~values.isfinite()).int(), "sum")
+        if bad.any():
+            name = list(terms)[int(bad.nonzero()[0])]
+            self._stop(f"loss term {name!r} is {terms[name].item()}")
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        norm = torch.as_tensor(grad_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        # in fp16 the gradient overflows now and then; the scaler passes over such steps by itself
+        if self.accelerator.scaler is None and not norm.isfinite():
+            self._stop(f"all loss terms are finite, but the norm of their gradient is {norm.item()}")
+        return grad_norm
+
+    def _stop(self, reason: str) -> None:
+        """Save the weights, which no step has spoilt yet, and give up."""
+        step = self.state.global_step
+        checkpoint = Path(cast(str, self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        if not is_complete(checkpoint):
+            self._save_checkpoint(cast(PreTrainedModel, self.model), trial=None)
+        raise FloatingPointError(
+            f"Training stopped in step {step + 1}: {reason}. The last good weights are in {checkpoint}. A lower "
+            "learning_rate, max_grad_norm=1.0, bf16 in place of fp16, or another seed may help."
+        )
+
+    def loss_terms(
+        self,
+        outputs,
+        labels: Tensor,
+        teacher_logits: Tensor | None = None,
+        teacher_features: Tensor | None = None,
+    ) -> dict[str, Tensor]:
+        """The unweighted terms by name, scalars.
+
+        Args:
+            outputs: of a training forward.
+            labels: of its batch.
+            teacher_logits: `[B, K]`, or `None` without a teacher.
+            teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
+        """
         student = self.accelerator.unwrap_model(self.model)
         weights = self.loss_weights
         terms = {"classification": self._classification(student, outputs, labels)}
@@ -174,22 +303,36 @@ class DynamicViTTrainer(Trainer):
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
             terms["auxiliary"] = self._classification(student, auxiliary, labels)
         terms |= student.encoder.reducer.losses(outputs.decisions)
-        if self.teacher is not None:
-            with torch.no_grad(), self.accelerator.autocast():
-                teacher_logits, teacher_features = teacher_outputs(self.teacher, inputs)
-            if weights["class_distill"]:
-                terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
-            if teacher_features is not None and weights["feature_distill"]:
-                terms["feature_distill"] = feature_distillation_loss(
-                    outputs.last_hidden_state[:, 0], teacher_features[:, 0]
-                )
-            if teacher_features is not None and weights["token_distill"]:
-                decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
-                features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
-                terms["token_distill"] = token_distillation_loss(
-                    features, teacher_features[:, num_prefix_of(self.teacher) :], decision.kept
-                )
+        if teacher_logits is not None and weights["class_distill"]:
+            terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
+        if teacher_features is not None and weights["feature_distill"]:
+            terms["feature_distill"] = feature_distillation_loss(
+                outputs.last_hidden_state[:, 0], teacher_features[:, 0]
+            )
+        if teacher_features is not None and weights["token_distill"]:
+            decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
+            features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
+            terms["token_distill"] = token_distillation_loss(
+                features, teacher_features[:, num_prefix_of(cast(PreTrainedModel, self.teacher)) :], decision.kept
+            )
         return terms
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"):
+        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+        self._evaluated = self._kept_settings()
+        several = isinstance(self.eval_dataset if eval_dataset is None else eval_dataset, dict)  # one by one, above
+        if self.args.evaluate_ema and self._average is not None and self._average.average and not several:
+            with self._average.in_place(cast(PreTrainedModel, self.model)):
+                metrics |= super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_ema")
+        return metrics
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """As in [`Trainer`], with the averaged weights, if any, as a model of its own in the folder `ema`."""
+        super().save_model(output_dir, _internal_call)
+        if self._average is not None and self._average.average:
+            folder = Path(cast(str, output_dir or self.args.output_dir)) / FOLDER
+            with self._average.in_place(cast(PreTrainedModel, self.model)):
+                super().save_model(str(folder), _internal_call=True)
 
     def _classification(self, student, outputs, labels: Tensor) -> Tensor:
         if self.compute_loss_func is not None:
@@ -203,98 +346,6 @@ class DynamicViTTrainer(Trainer):
                 )
             return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
         return student.loss_function(labels, outputs.logits, config)
-
-    def push_to_hub(
-        self,
-        commit_message: str | None = "End of training",
-        blocking: bool = True,
-        token: str | None = None,
-        revision: str | None = None,
-        private: bool | None = None,
-        **kwargs,
-    ):
-        """As in [`Trainer`], but only what a user of the model needs goes: weights, configuration, processor, card and
-        the code that loads them without this package; no `training_args.bin`, which is a pickle, and no logs."""
-        self.callback_handler.on_push_begin(self.args, self.state, self.control)
-        token = token or self.args.hub_token
-        if self.hub_model_id is None:
-            self.args.hub_private_repo = self.args.hub_private_repo if private is None else private
-            self.init_hf_repo(token=token)
-        folder = Path(cast(str, self.args.output_dir)) / "_push"  # nothing else of output_dir goes
-        model = self.accelerator.unwrap_model(self.model)
-        if self.is_world_process_zero():
-            shutil.rmtree(folder, ignore_errors=True)
-        with code_travels(model.config, model.auto_classes()):
-            self.save_model(str(folder), _internal_call=True)
-        if not self.is_world_process_zero():
-            return None
-        kwargs.setdefault("model_name", cast(str, self.hub_model_id).split("/")[-1])
-        self.create_model_card(**kwargs)
-        shutil.copy(folder.parent / "README.md", folder)
-        self._finish_current_push()
-        return HfApi(token=token).upload_folder(
-            repo_id=cast(str, self.hub_model_id),
-            folder_path=folder,
-            commit_message=commit_message,
-            run_as_future=not blocking,
-            allow_patterns=UPLOADED,
-            ignore_patterns=["*/*"],
-            revision=revision or self.args.hub_revision,
-        )
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Pushing while training would upload pickles: optimizer, random states, arguments."""
-        if self.args.hub_strategy != HubStrategy.END:
-            logger.warning_once(
-                f"hub_strategy is {HubStrategy(self.args.hub_strategy).value!r}; checkpoints hold pickles and stay "
-                "here. The model is pushed at the end."
-            )
-
-    def evaluate(self, *args, **kwargs):
-        metrics = super().evaluate(*args, **kwargs)
-        self._evaluated = self._kept_settings()
-        return metrics
-
-    def _kept_settings(self) -> tuple:
-        """What decides how much is kept: an accuracy holds for these."""
-        model = self.accelerator.unwrap_model(self.model)
-        thresholds = model.encoder.reducer.state_dict() if model.encoder.reducer.adaptive else {}
-        return model.config.keep_ratio, model.config.reducer_args, [value.tolist() for value in thresholds.values()]
-
-    def create_model_card(
-        self,
-        language: str | None = None,
-        license: str | None = None,
-        tags: str | list[str] | None = None,
-        model_name: str | None = None,
-        finetuned_from: str | None = None,
-        tasks: str | list[str] | None = None,
-        dataset_tags: str | list[str] | None = None,
-        dataset: str | list[str] | None = None,
-        dataset_args: str | list[str] | None = None,
-    ) -> None:
-        """Write our card to `output_dir/README.md`, unless that is somebody's own; arguments as in [`Trainer`].
-
-        The accuracy is there if the model as training left it was evaluated, the data set if it is named.
-        """
-        path = Path(cast(str, self.args.output_dir)) / "README.md"
-        if not self.is_world_process_zero() or not may_write(path):
-            return
-        model = self.accelerator.unwrap_model(self.model)
-        source = finetuned_from or getattr(model.config, "_name_or_path", "") or None
-        base_model = source if is_repository(source) else None
-        measured = Measurements(
-            top1=accuracy_of(self.state, self.args) if self._evaluated == self._kept_settings() else None,
-            dataset=first_of(dataset_tags),
-            dataset_name=first_of(dataset),
-            recipe=recipe_of(self.args, self.state, self.loss_weights, teacher_name(self.teacher)),
-        )
-        license = license or inherited_license(source)
-        repo_id = self.args.hub_model_id or model_name or path.parent.name
-        tags = [tags] if isinstance(tags, str) else tags
-        card = model_card(model, repo_id, measured, base_model, license, language=language, tags=tags)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        card.save(path)
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:
@@ -332,53 +383,6 @@ def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArgument
     if unknown:
         raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
     return weights | given
-
-
-def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> None:
-    """Refuse to freeze, which sets the rate to 0, under a schedule that computes the next rate from the last."""
-    schedule = SchedulerType(args.lr_scheduler_type).value
-    epochs = args.freeze_backbone_epochs
-    freezes = reducer.frozen_fraction > 0 if epochs is None else epochs > 0
-    if freezes and schedule in ("reduce_lr_on_plateau", "greedy"):
-        raise ValueError(f"lr_scheduler_type is {schedule!r}, which needs freeze_backbone_epochs=0, not {epochs}.")
-
-
-def first_of(names: str | list[str] | None) -> str | None:
-    """One name of one or several."""
-    return names if names is None or isinstance(names, str) else next(iter(names), None)
-
-
-def is_repository(name: str | None) -> bool:
-    """Whether a model's source is the name of a Hub repository, and no folder that is or was here."""
-    try:
-        validate_repo_id(name or "")
-    except HFValidationError:
-        return False
-    return not Path(cast(str, name)).exists()
-
-
-def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
-    """Reducer at the full rate, backbone at `backbone_lr_scale` of it; no decay on biases and 1-d parameters.
-
-    A model without learned reducer parameters trains its backbone at the full rate, never frozen. The fraction is that
-    of `args`, else the method's published one.
-    """
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            backbone = ".reducer." not in f".{name}"
-            groups[backbone, parameter.ndim > 1 and not name.endswith(".bias")].append(parameter)
-    two_rates = any(not backbone for backbone, _ in groups)
-    scale = model.encoder.reducer.backbone_lr_scale if args.backbone_lr_scale is None else args.backbone_lr_scale
-    return [
-        {
-            "params": groups[key],
-            "lr": args.learning_rate * (scale if key[0] and two_rates else 1.0),
-            "weight_decay": args.weight_decay if key[1] else 0.0,
-            "backbone": key[0] and two_rates,
-        }
-        for key in sorted(groups)  # the reducer first: its rate is the one that is logged
-    ]
 
 
 def on_the_grid(features: Tensor, owner: Tensor) -> Tensor:

@@ -1,0 +1,82 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What the optimizer gets: groups of parameters with rates of their own."""
+
+import re
+from collections import defaultdict
+from typing import Any
+
+from torch import nn
+from transformers import SchedulerType
+
+from ..model.reducer import TokenReducer
+from .arguments import DynamicViTTrainingArguments
+
+
+def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> None:
+    """Refuse to freeze, which sets the rate to 0, under a schedule that computes the next rate from the last."""
+    schedule = SchedulerType(args.lr_scheduler_type).value
+    epochs = args.freeze_backbone_epochs
+    freezes = reducer.frozen_fraction > 0 if epochs is None else epochs > 0
+    if freezes and schedule in ("reduce_lr_on_plateau", "greedy"):
+        raise ValueError(f"lr_scheduler_type is {schedule!r}, which needs freeze_backbone_epochs=0, not {epochs}.")
+
+
+def freeze(model: nn.Module, names: list[str]) -> None:
+    """Let the parameters learn no more whose name contains one of `names`.
+
+    Raises:
+        ValueError: one of `names` is in no parameter's name, or nothing is left to learn.
+    """
+    parameters = dict(model.named_parameters())
+    for part in names:
+        found = [parameter for name, parameter in parameters.items() if part in name]
+        if not found:
+            raise ValueError(
+                f"frozen has {part!r}, which is in no parameter's name, such as {next(iter(parameters))}."
+            )
+        for parameter in found:
+            parameter.requires_grad_(False)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError(f"frozen is {names}, which leaves nothing to learn.")
+
+
+def depth_of(name: str, depth: int) -> int:
+    """How far from the input a parameter is: 0 for the embeddings, `depth` + 1 for what follows the last block."""
+    if ".embeddings." in name:
+        return 0
+    block = re.search(r"\.layers\.(\d+)\.", name)
+    return depth + 1 if block is None else int(block[1]) + 1
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay is for it: not for biases, norms, the class token and positions."""
+    return parameter.ndim > 1 and not name.endswith((".bias", "_token", "position_embeddings"))
+
+
+def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
+    """Reducer at the full rate, backbone at `backbone_lr_scale` of it, its blocks at `layer_lr_decay` of the next.
+
+    A model without learned reducer parameters trains its backbone at the full rate, never frozen. The fraction is that
+    of `args`, else the method's published one.
+    """
+    depth = model.config.num_hidden_layers
+    groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            backbone = ".reducer." not in f".{name}"
+            below_the_last = depth + 1 - depth_of(name, depth) if backbone and args.layer_lr_decay < 1 else 0
+            groups[backbone, below_the_last, decays(name, parameter)].append(parameter)
+    two_rates = any(not backbone for backbone, _, _ in groups)
+    scale = model.encoder.reducer.backbone_lr_scale if args.backbone_lr_scale is None else args.backbone_lr_scale
+    return [
+        {
+            "params": groups[backbone, below_the_last, decay],
+            "lr": args.learning_rate
+            * (scale if backbone and two_rates else 1.0)
+            * args.layer_lr_decay**below_the_last,
+            "weight_decay": args.weight_decay if decay else 0.0,
+            "backbone": backbone and two_rates,
+        }
+        # the reducer first: its rate is the one that is logged
+        for backbone, below_the_last, decay in sorted(groups)
+    ]

@@ -1,0 +1,54 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What the teacher says of each picture, computed once: worth it where every epoch shows the same pixels."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class TaughtDataset(Dataset):
+    """A data set whose items also hold the teacher's outputs for them.
+
+    Args:
+        dataset: items are dictionaries.
+        logits: `[number of items, K]`.
+        features: `[number of items, P + N, D]` or `None`.
+    """
+
+    def __init__(self, dataset: Any, logits: Tensor, features: Tensor | None):
+        self.dataset, self.logits, self.features = dataset, logits, features
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._with_outputs(self.dataset[index], index)
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, Any]]:
+        together = getattr(self.dataset, "__getitems__", None)
+        items = [self.dataset[index] for index in indices] if together is None else together(indices)
+        return [self._with_outputs(item, index) for item, index in zip(items, indices, strict=True)]
+
+    def _with_outputs(self, item: dict[str, Any], index: int) -> dict[str, Any]:
+        outputs = {"teacher_logits": self.logits[index]}
+        if self.features is not None:
+            outputs["teacher_features"] = self.features[index]
+        return item | outputs
+
+
+def check_repeats(dataset: Any) -> None:
+    """Refuse a data set that has no length, or shows a picture differently each time.
+
+    Raises:
+        ValueError: says so.
+    """
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise ValueError(f"cache_teacher needs a data set of known length, not a {type(dataset).__name__}.")
+    for index in range(min(8, len(dataset))):
+        if not torch.equal(*(torch.as_tensor(dataset[index]["pixel_values"]) for _ in range(2))):
+            raise ValueError(
+                "cache_teacher needs the same pixels in every epoch, but the training pictures are augmented at "
+                "random; turn the augmentation off, or cache_teacher."
+            )
