@@ -3,6 +3,7 @@
 
 import shutil
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -64,6 +65,7 @@ class DynamicViTTrainer(Trainer):
             hand in the model you start from, also when resuming; it is not made where no term distils. A model (it is
             frozen and put in eval mode) or the name of a checkpoint: any image classifier with the same labels. `None`
             turns distillation off.
+        train_collator: takes the place of `data_collator` in training, as [`MixCollator`] does.
         **kwargs: as for [`Trainer`], except `model_init`. A `compute_loss_func` replaces the classification loss; it
             must return the mean over the batch.
 
@@ -82,6 +84,7 @@ class DynamicViTTrainer(Trainer):
         args: DynamicViTTrainingArguments,
         *,
         teacher: PreTrainedModel | str | None = DENSE_COPY,
+        train_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
         **kwargs: Any,
     ):
         if not isinstance(args, DynamicViTTrainingArguments):
@@ -114,6 +117,7 @@ class DynamicViTTrainer(Trainer):
         if teacher is not None:
             check_teacher(teacher, model, self.loss_weights)
         super().__init__(model=model, args=args, **kwargs)
+        self.train_collator = train_collator
         # loss terms here are means over the batch, whatever the model's forward accepts
         self.model_accepts_loss_kwargs = False
         # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
@@ -131,6 +135,14 @@ class DynamicViTTrainer(Trainer):
         # what is logged next: the sum over the batches since the last log, and how many they were
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
+
+    def get_train_dataloader(self):
+        evaluation = self.data_collator
+        self.data_collator = self.train_collator or evaluation
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = evaluation
 
     def train(self, *args, **kwargs):
         try:
