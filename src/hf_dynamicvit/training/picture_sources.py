@@ -37,7 +37,11 @@ LAYOUTS = (
 
 
 def load_splits(
-    dataset: str, config_name: str | None = None, label_column: str | None = None, folders: tuple[str, ...] = (), **hub
+    dataset: str,
+    config_name: str | None = None,
+    label_column: str | None = None,
+    folders: tuple[str | None, ...] = (),
+    **hub,
 ) -> dict[str, Dataset]:
     """The splits of `dataset` by name, as they are there.
 
@@ -72,7 +76,7 @@ def load_splits(
 
 
 def load_folder(
-    path: Path, config_name: str | None, label_column: str | None, folders: tuple[str, ...], cache_dir: Any
+    path: Path, config_name: str | None, label_column: str | None, folders: tuple[str | None, ...], cache_dir: Any
 ) -> dict[str, Dataset]:
     """The splits in a local folder; `FileNotFoundError` where there is nothing to load."""
     if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
@@ -105,7 +109,7 @@ def load_parquet(files: list[str], cache_dir: Any) -> Dataset:
     return load_dataset("parquet", data_files=list(files), cache_dir=cache_dir)["train"]
 
 
-def load_class_folders(path: Path, folders: tuple[str, ...] = ()) -> dict[str, Dataset]:
+def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict[str, Dataset]:
     """The splits of `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg`; none where there are no class folders.
 
     `load_dataset("imagefolder")` would take a class "train" or "test-tube" for a split, and give no labels at all

@@ -79,34 +79,27 @@ def load_pictures(
     """
     if unreadable not in UNREADABLE:
         raise ValueError(f"unreadable is {unreadable!r}; it can be {' or '.join(map(repr, UNREADABLE))}.")
-    named = tuple(name for name in (train_split, validation_split) if name)
-    splits = load_splits(dataset, config_name, label_column, named, **hub)
+    splits = load_splits(dataset, config_name, label_column, (train_split, validation_split), **hub)
     train_split = choose_train_split(list(splits), train_split)
     validation_split = choose_validation_split(list(splits), train_split, validation_split)
     features = splits[train_split].features
     image_column = choose_column(features, image_column, image_columns(features), "image")
     label_column = choose_column(features, label_column, label_columns(features), "label")
-    columns = image_column, label_column
-
-    train = bare(splits[train_split], train_split, *columns)
+    train = bare(splits[train_split], train_split, image_column, label_column)
     names, labels = class_names(train, label_column, train_split)
     if len(set(labels)) < 2:
         raise ValueError(f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}.")
+    train = with_labels(train, label_column, names, labels)
     if validation_split is None:
-        train = with_labels(train, label_column, names, labels)
         train, validation = split_off(train, label_column, validation_fraction, seed)
     else:
-        validation = bare(splits[validation_split], validation_split, *columns)
-        validation_names, validation_labels = class_names(validation, label_column, validation_split)
-        declared = isinstance(validation.features[label_column], ClassLabel)
-        check_same_classes(names, validation_names, declared)
-        train = with_labels(train, label_column, names, labels)
-        validation = with_labels(validation, label_column, names, validation_labels)
+        validation = bare(splits[validation_split], validation_split, image_column, label_column)
+        validation = with_classes_of(names, validation, label_column, validation_split)
     train = some_of(train, max_train_samples, seed, "max_train_samples")
     validation = some_of(validation, max_eval_samples, seed, "max_eval_samples")
     if unreadable == "skip":
         train, validation = (without_unreadable(data, image_column, num_proc) for data in (train, validation))
-    return Pictures(train, validation, names, *columns)
+    return Pictures(train, validation, names, image_column, label_column)
 
 
 def choose_train_split(splits: list[str], given: str | None) -> str:
@@ -145,6 +138,13 @@ def bare(data: Dataset, split: str, image_column: str, label_column: str) -> Dat
     data = data.select_columns([image_column, label_column])
     data = data.cast_column(image_column, ImageFeature(decode=False))
     return data.add_column(SOURCE_COLUMN, [f"row {row} of split {split!r}" for row in range(len(data))])
+
+
+def with_classes_of(names: list[str], validation: Dataset, label_column: str, split: str) -> Dataset:
+    """The validation split with its classes in the order of `names`, those of training."""
+    own_names, labels = class_names(validation, label_column, split)
+    check_same_classes(names, own_names, declared=isinstance(validation.features[label_column], ClassLabel))
+    return with_labels(validation, label_column, names, labels)
 
 
 def split_off(train: Dataset, label_column: str, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
