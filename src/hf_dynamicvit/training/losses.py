@@ -22,14 +22,22 @@ def class_distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
     return kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def token_distillation_loss(features: Tensor, teacher_features: Tensor, kept: Tensor) -> Tensor:
+def token_distillation_loss(
+    features: Tensor, teacher_features: Tensor, kept: Tensor, count: Tensor | None = None
+) -> Tensor:
     """Mean squared error of final-normed patch features `[B, N, D]` over the tokens with `kept` `[B, N]`: a scalar.
 
     The mean runs over all kept tokens of the batch, as released: an image that keeps more weighs more. With nothing
     kept the term is 0.
+
+    Args:
+        features, teacher_features, kept: of the batch.
+        count: kept tokens to divide by, `kept.sum()` by default. With several processes it is their mean, so that the
+            average of their losses is the mean over all their kept tokens.
     """
     error = (features.float() - teacher_features.float()).square().mean(dim=-1)  # [B, N]
-    return torch.where(kept, error, 0.0).sum() / kept.sum().clamp(min=1)
+    count = kept.sum() if count is None else count
+    return torch.where(kept, error, 0.0).sum() / count.clamp(min=1)
 
 
 def feature_distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:

@@ -24,9 +24,14 @@ class Accuracy(evaluate.Metric):
 
 
 def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """`compute_metrics` for the Trainer: top-1 accuracy of logits `[N, K]` against `[N]` classes."""
+    """`compute_metrics` for the Trainer: top-1 accuracy of logits `[N, K]`.
+
+    The references are classes `[N]`, or distributions `[N, K]`, of which the likeliest class counts.
+    """
+    references = np.asarray(prediction.label_ids)
     result = Accuracy().compute(
-        predictions=np.asarray(prediction.predictions).argmax(axis=-1), references=prediction.label_ids
+        predictions=np.asarray(prediction.predictions).argmax(axis=-1),
+        references=references.argmax(axis=-1) if references.ndim == 2 else references,
     )
     if result is None:
         raise ValueError("The metric was computed on a process that does not hold the results.")

@@ -2,7 +2,7 @@
 """The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
 
 from collections import defaultdict
-from contextlib import nullcontext
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,24 +27,22 @@ from .losses import (
     token_distillation_loss,
 )
 from .optimizer import check_schedule, freeze, parameter_groups
-from .publishing import PublishingTrainer
 from .teacher import (
     DENSE_COPY,
     DISTILLATION,
-    TeacherOutputs,
     check_teacher,
     load_teacher,
     num_prefix_of,
     problem_type,
-    shard,
 )
-from .teacher_cache import TaughtDataset, check_repeats
+from .teacher_cache import TaughtDataset
+from .teaching import TeachingTrainer
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
-class DynamicViTTrainer(PublishingTrainer):
+class DynamicViTTrainer(TeachingTrainer):
     """[`Trainer`] for [`DynamicViTForImageClassification`].
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
@@ -61,6 +59,7 @@ class DynamicViTTrainer(PublishingTrainer):
             hand in the model you start from, also when resuming; it is not made where no term distils. A model (it is
             frozen and put in eval mode) or the name of a checkpoint: any image classifier with the same labels. `None`
             turns distillation off.
+        train_collator: takes the place of `data_collator` in training, as [`MixCollator`] does.
         **kwargs: as for [`Trainer`], except `model_init`. A `compute_loss_func` replaces the classification loss; it
             must return the mean over the batch.
 
@@ -79,6 +78,7 @@ class DynamicViTTrainer(PublishingTrainer):
         args: DynamicViTTrainingArguments,
         *,
         teacher: PreTrainedModel | str | None = DENSE_COPY,
+        train_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
         **kwargs: Any,
     ):
         if not isinstance(args, DynamicViTTrainingArguments):
@@ -112,6 +112,7 @@ class DynamicViTTrainer(PublishingTrainer):
         if teacher is not None:
             check_teacher(teacher, model, self.loss_weights)
         super().__init__(model=model, args=args, **kwargs)
+        self.train_collator = train_collator
         # loss terms here are means over the batch, whatever the model's forward accepts
         self.model_accepts_loss_kwargs = False
         # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
@@ -134,37 +135,13 @@ class DynamicViTTrainer(PublishingTrainer):
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = defaultdict(int)
 
-    def _prepare_teacher(self) -> Any:
-        """What gives the teacher's logits and features for a batch; compiled or sharded as the student is."""
-        if self.teacher is None:
-            return None
-        if self.is_deepspeed_enabled:
-            raise ValueError("A teacher under DeepSpeed is not supported; use DDP or FSDP, or teacher=None.")
-        dtype = None if self.args.teacher_dtype is None else getattr(torch, self.args.teacher_dtype)
-        outputs = TeacherOutputs(self.teacher, dtype)
-        if self.is_fsdp_enabled:
-            plugin = cast(Any, self.accelerator.state.fsdp_plugin)
-            if plugin.cpu_ram_efficient_loading:
-                raise ValueError(
-                    "fsdp_cpu_ram_efficient_loading is true: only the first process has the weights that the teacher "
-                    "is made of; set it to false, or teacher=None."
-                )
-            if plugin.fsdp_version == 2:
-                shard(outputs)
-        if self.args.torch_compile:
-            return torch.compile(
-                outputs, backend=self.args.torch_compile_backend or "inductor", mode=self.args.torch_compile_mode
-            )
-        return outputs
-
-    def _teacher_outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        # a sharded teacher gathers its weights as it goes, which inference mode does not allow
-        without_graph = torch.no_grad() if self.is_fsdp_enabled else torch.inference_mode()
-        arithmetic = nullcontext() if self.args.teacher_dtype is not None else self.accelerator.autocast()
-        with without_graph, arithmetic:
-            logits, features = self._ask_teacher(**inputs)
-        # copies: the losses keep them for the backward, which inference tensors cannot be kept for
-        return logits.clone(), None if features is None else features.clone()
+    def get_train_dataloader(self):
+        evaluation = self.data_collator
+        self.data_collator = self.train_collator or evaluation
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = evaluation
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
         """As in [`Trainer`], except that `resume_from_checkpoint=True` passes over checkpoints that were not written
@@ -205,21 +182,6 @@ class DynamicViTTrainer(PublishingTrainer):
         model = cast(PreTrainedModel, self.model)
         weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
         return weights * (1 + 2 * (not self.args.save_only_model) + (self._average is not None))
-
-    def _taught(self) -> TaughtDataset:
-        """The training data with the teacher's outputs; each process asks for its share."""
-        check_repeats(self.train_dataset)
-        wants_features = self.loss_weights["token_distill"] or self.loss_weights["feature_distill"]
-        logits, features = [], []
-        with torch.random.fork_rng():  # the training draws what it would without
-            for batch in self.get_eval_dataloader(cast(Any, self.train_dataset)):
-                batch = self._prepare_inputs(batch)
-                batch.pop("labels", None)
-                taught = self._teacher_outputs(batch)
-                logits.append(self.accelerator.gather_for_metrics(taught[0].float()).cpu())
-                if taught[1] is not None and wants_features:  # half precision: it is most of the memory
-                    features.append(self.accelerator.gather_for_metrics(taught[1].half()).cpu())
-        return TaughtDataset(self.train_dataset, torch.cat(logits), torch.cat(features) if features else None)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
@@ -313,7 +275,10 @@ class DynamicViTTrainer(PublishingTrainer):
             decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
             features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
             terms["token_distill"] = token_distillation_loss(
-                features, teacher_features[:, num_prefix_of(cast(PreTrainedModel, self.teacher)) :], decision.kept
+                features,
+                teacher_features[:, num_prefix_of(cast(PreTrainedModel, self.teacher)) :],
+                decision.kept,
+                self.accelerator.reduce(decision.kept.sum(), "mean"),
             )
         return terms
 

@@ -1,0 +1,203 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The name of a data set, or a folder -> training and validation pictures with labels, ready for `ImageTransform`."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Features, Value
+from datasets import Image as ImageFeature
+from transformers.utils import logging
+
+from .data import SOURCE_COLUMN, read_picture
+from .picture_columns import (
+    check_same_classes,
+    choose_column,
+    class_names,
+    holds_pictures,
+    image_columns,
+    label_columns,
+    with_labels,
+)
+from .picture_sources import TRAIN_NAMES, VALIDATION_NAMES, load_splits
+
+
+logger = logging.get_logger("transformers.hf_dynamicvit")
+
+UNREADABLE = ("stop", "skip")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Two data sets with the same columns: pictures that are not decoded yet, `ClassLabel`s, where a picture is from.
+
+    For `ImageTransform(processor, image_column=..., label_column=...)`, which decodes them.
+    """
+
+    train: Dataset
+    validation: Dataset
+    names: list[str]
+    image_column: str
+    label_column: str
+
+
+def load_pictures(
+    dataset: str,
+    config_name: str | None = None,
+    train_split: str | None = None,
+    validation_split: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    validation_fraction: float = 0.15,
+    seed: int = 0,
+    unreadable: str = "stop",
+    max_train_samples: int | None = None,
+    max_eval_samples: int | None = None,
+    num_proc: int | None = None,
+    **hub: Any,
+) -> Pictures:
+    """Pictures and their classes, for training and validation.
+
+    Args:
+        dataset: a folder, a parquet file or the name of a data set on the Hub. A folder can hold class folders, alone
+            or in split folders, parquet files, a data set of `save_to_disk`, or pictures with a metadata file.
+        config_name: of a data set with several configurations.
+        train_split, validation_split: names of splits; usual ones are found. Without a validation split, or with the
+            name of the training split for it, a part of the training split is validation.
+        image_column, label_column: names of columns; the only ones that can be are found.
+        validation_fraction: of the training split, the same of each class, where there is no validation split.
+        seed: of that split, and of the choice of `max_train_samples` and `max_eval_samples`.
+        unreadable: `"stop"`, the training stops with the name of a picture that cannot be read, or `"skip"`, all
+            pictures are read once before, and those that cannot be are named and left out.
+        max_train_samples, max_eval_samples: use only so many pictures, taken at random.
+        num_proc: processes that read all pictures for `"skip"`.
+        **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
+
+    Raises:
+        ValueError: there is no such data set, split or column, or several could be meant; there are no pictures or
+            fewer than two classes; rows without label; classes that differ between training and validation.
+    """
+    if unreadable not in UNREADABLE:
+        raise ValueError(f"unreadable is {unreadable!r}; it can be {' or '.join(map(repr, UNREADABLE))}.")
+    splits = load_splits(dataset, config_name, label_column, (train_split, validation_split), **hub)
+    train_split = choose_train_split(list(splits), train_split)
+    validation_split = choose_validation_split(list(splits), train_split, validation_split)
+    features = splits[train_split].features
+    image_column = choose_column(features, image_column, image_columns(features), "image")
+    label_column = choose_column(features, label_column, label_columns(features), "label")
+    train = bare(splits[train_split], train_split, image_column, label_column)
+    names, labels = class_names(train, label_column, train_split)
+    if len(set(labels)) < 2:
+        raise ValueError(f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}.")
+    train = with_labels(train, label_column, names, labels)
+    if validation_split is None:
+        train, validation = split_off(train, label_column, validation_fraction, seed)
+    else:
+        validation = bare(splits[validation_split], validation_split, image_column, label_column)
+        validation = with_classes_of(names, validation, label_column, validation_split)
+    train = some_of(train, max_train_samples, seed, "max_train_samples")
+    validation = some_of(validation, max_eval_samples, seed, "max_eval_samples")
+    if unreadable == "skip":
+        train, validation = (without_unreadable(data, image_column, num_proc) for data in (train, validation))
+    return Pictures(train, validation, names, image_column, label_column)
+
+
+def choose_train_split(splits: list[str], given: str | None) -> str:
+    """The split that is `given`, else that of a usual name, else the only one."""
+    check_split(splits, given, "train_split")
+    usual = [name for usual in TRAIN_NAMES for name in splits if name.lower() == usual]
+    if given is None and not usual and len(splits) > 1:
+        raise ValueError(f"Name the split to train on with train_split; there are {', '.join(splits)}.")
+    return given or next(iter(usual), splits[0])
+
+
+def choose_validation_split(splits: list[str], train: str, given: str | None) -> str | None:
+    """The split that is `given`, else that of a usual name; `None`: a part of the training split."""
+    check_split(splits, given, "validation_split")
+    usual = [name for usual in VALIDATION_NAMES for name in splits if name.lower() == usual and name != train]
+    chosen = given or next(iter(usual), None)
+    return None if chosen == train else chosen
+
+
+def check_split(splits: list[str], given: str | None, option: str) -> None:
+    if given is not None and given not in splits:
+        raise ValueError(f"{option} is {given!r}; the splits are {', '.join(splits)}.")
+
+
+def bare(data: Dataset, split: str, image_column: str, label_column: str) -> Dataset:
+    """`data` with only pictures, not decoded, labels, and where each picture is from.
+
+    Raises:
+        ValueError: there are no such columns, or the column holds no pictures.
+    """
+    columns = ", ".join(data.column_names)
+    if missing := [name for name in (image_column, label_column) if name not in data.column_names]:
+        raise ValueError(f"Split {split!r} has no column {', '.join(missing)}; its columns are {columns}.")
+    if not holds_pictures(data.features[image_column]):
+        raise ValueError(f"image_column {image_column!r} holds no pictures; the columns are {columns}.")
+    data = data.select_columns([image_column, label_column])
+    data = data.cast_column(image_column, ImageFeature(decode=False))
+    return data.add_column(SOURCE_COLUMN, [f"row {row} of split {split!r}" for row in range(len(data))])
+
+
+def with_classes_of(names: list[str], validation: Dataset, label_column: str, split: str) -> Dataset:
+    """The validation split with its classes in the order of `names`, those of training."""
+    own_names, labels = class_names(validation, label_column, split)
+    check_same_classes(names, own_names, declared=isinstance(validation.features[label_column], ClassLabel))
+    return with_labels(validation, label_column, names, labels)
+
+
+def split_off(train: Dataset, label_column: str, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """`train` in two, the second with `fraction` of each class and not fewer pictures than there are classes."""
+    if not 0 < fraction < 1:
+        raise ValueError(f"validation_fraction is {fraction}; it is between 0 and 1.")
+    counts = Counter(train[label_column])
+    alone = [train.features[label_column].int2str(label) for label, count in counts.items() if count == 1]
+    if alone:
+        raise ValueError(
+            f"There is no validation split, and one picture only of class {', '.join(sorted(alone))}: too few to take "
+            "some for validation. Add pictures, remove the class, or add a validation split."
+        )
+    size = min(max(round(fraction * len(train)), len(counts)), len(train) - len(counts))
+    parts = train.train_test_split(test_size=size, stratify_by_column=label_column, seed=seed)
+    return parts["train"], parts["test"]
+
+
+def some_of(data: Dataset, count: int | None, seed: int, option: str) -> Dataset:
+    """`count` rows of `data` at random, or all."""
+    if count is not None and count < 1:
+        raise ValueError(f"{option} is {count}; it is 1 or more.")
+    if count is None or count >= len(data):
+        return data
+    return data.shuffle(seed=seed).select(range(count))
+
+
+def without_unreadable(data: Dataset, image_column: str, num_proc: int | None = None) -> Dataset:
+    """`data` without the pictures that cannot be read; a warning names each."""
+    # Not `filter`: from its cache the names would not come back.
+    errors = data.select_columns([image_column, SOURCE_COLUMN]).map(
+        error_of,
+        input_columns=[image_column, SOURCE_COLUMN],
+        remove_columns=[image_column, SOURCE_COLUMN],
+        features=Features({"error": Value("string")}),
+        num_proc=num_proc,
+        desc="Reading every picture",
+    )["error"]
+    readable = []
+    for row, error in enumerate(errors):
+        if error:
+            logger.warning(f"{error} It is left out.")
+        else:
+            readable.append(row)
+    if not readable:
+        raise ValueError(f"None of {len(data)} pictures can be read; see the warnings.")
+    return data.select(readable)
+
+
+def error_of(picture: Any, source: str) -> dict[str, str]:
+    """Why a picture cannot be read; empty where it can be."""
+    try:
+        read_picture(picture, source)
+    except ValueError as error:
+        return {"error": str(error)}
+    return {"error": ""}
