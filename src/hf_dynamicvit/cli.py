@@ -4,6 +4,8 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from ._version import __version__
 
@@ -12,6 +14,7 @@ from ._version import __version__
 COMMANDS = {
     "quickstart": ("quickstart", "train, sparsify and measure a small model on real pictures, without the network"),
     "push": ("push", "upload a saved model with its processor, code and card to the Hub"),
+    "train": ("train", "fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file"),
     "convert": ("convert", "turn a published checkpoint with timm-style keys into a DynamicViT checkpoint"),
 }
 
@@ -22,17 +25,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"hf-dynamicvit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = sys.argv[1:] if argv is None else argv
+    run: Callable[[], None] | None = None
     for name, (module, help_line) in COMMANDS.items():
         command = commands.add_parser(name, help=help_line, description=help_line)
         if name in arguments[:1]:  # a command imports only what it needs itself
             implementation = importlib.import_module(f".{module}", __package__)
-            implementation.add_arguments(command)
-            command.set_defaults(run=implementation.main)
-    args = parser.parse_args(arguments)
+            if hasattr(implementation, "run_command"):  # it has a parser of its own
+                run = partial(implementation.run_command, arguments[1:])
+            else:
+                implementation.add_arguments(command)
+                command.set_defaults(run=implementation.main)
+    if run is None:
+        args = parser.parse_args(arguments)
+        run = partial(args.run, args)
     try:
-        args.run(args)
-    except (ValueError, OSError) as error:
-        print(f"hf-dynamicvit {args.command}: {error}", file=sys.stderr)
+        run()
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"hf-dynamicvit {arguments[0]}: {error}", file=sys.stderr)
         return 1
     return 0
 

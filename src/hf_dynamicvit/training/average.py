@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
@@ -76,6 +77,10 @@ class WeightAverage(TrainerCallback):
 
 
 def learned(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """What the average is of; of a sharded model (FSDP2) the shards, also where a forward has just gathered them."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 

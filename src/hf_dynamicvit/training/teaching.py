@@ -52,6 +52,15 @@ class TeachingTrainer(PublishingTrainer):
         # copies: the losses keep them for the backward, which inference tensors cannot be kept for
         return logits.clone(), None if features is None else features.clone()
 
+    def teacher_accuracy(self) -> float:
+        """Top-1 of the teacher on the evaluation data, from 0 to 1."""
+        right = []
+        for batch in self.get_eval_dataloader():
+            batch = self._prepare_inputs(batch)
+            labels = batch.pop("labels")
+            right.append(self.accelerator.gather_for_metrics(self._teacher_outputs(batch)[0].argmax(dim=-1) == labels))
+        return torch.cat(right).float().mean().item()
+
     def _taught(self) -> TaughtDataset:
         """The training data with the teacher's outputs; each process asks for its share."""
         if self.train_collator is not None:

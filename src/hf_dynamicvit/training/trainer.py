@@ -278,7 +278,7 @@ class DynamicViTTrainer(TeachingTrainer):
                 features,
                 teacher_features[:, num_prefix_of(cast(PreTrainedModel, self.teacher)) :],
                 decision.kept,
-                self.accelerator.reduce(decision.kept.sum(), "mean"),
+                self.accelerator.reduce(decision.kept.sum().float(), "mean"),
             )
         return terms
 

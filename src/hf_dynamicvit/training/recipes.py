@@ -1,0 +1,168 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Published training recipes as settings of `hf-dynamicvit train`, and the settings it has without one."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..model.reducer import TokenReducer
+
+
+# What all of them share: DeiT's augmentation and soft labels.
+AUGMENTATION: dict[str, Any] = {
+    "augmentation": "full",
+    "randaugment_magnitude": 9,
+    "random_erasing": 0.25,
+    "mixup": 0.8,
+    "cutmix": 1.0,
+    "label_smoothing_factor": 0.1,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A published recipe.
+
+    Attributes:
+        source: where the values are from.
+        batch: images in one step of the optimizer, over all processes, for which `learning_rate` is meant. With
+            another number the rate is scaled in proportion.
+        settings: by the name of the option of `hf-dynamicvit train`.
+        differs: what is not as published, and why.
+    """
+
+    source: str
+    batch: int
+    settings: dict[str, Any]
+    differs: list[str] = field(default_factory=list)
+
+
+CLIPPED = "gradients are clipped at norm 1 (published: not in float32)"
+RANDAUGMENT = "RandAugment is torchvision's, without the jitter of magnitudes that timm's has"
+REPEATED = "each picture is seen once an epoch (published: repeated augmentation, three times)"
+
+RECIPES = {
+    "dynamicvit-deit-small": Recipe(
+        "DynamicViT (NeurIPS 2021), released training script, DeiT-S",
+        1024,
+        {
+            "reducer": "dynamicvit",
+            "keep_ratio": [0.7],
+            "num_train_epochs": 30,
+            "learning_rate": 1e-3,
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr": 1e-6},
+            "warmup_steps": 5 / 30,
+            "weight_decay": 0.05,
+            "backbone_lr_scale": 0.01,
+            "freeze_backbone_epochs": 5,
+            "frozen": ["cls_token", "position_embeddings"],
+            "loss_weights": {"ratio": 2.0, "class_distill": 0.5, "token_distill": 0.5},
+            "ema_decay": 0.9999,
+            "evaluate_ema": True,
+            **AUGMENTATION,
+        },
+        [CLIPPED, RANDAUGMENT],
+    ),
+    "evit-finetune": Recipe(
+        "EViT (ICLR 2022), released fine-tuning script, DeiT-S",
+        512,
+        {
+            "reducer": "evit",
+            "keep_ratio": [0.7],
+            "num_train_epochs": 30,
+            "learning_rate": 2e-5,
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr": 2e-6},
+            "weight_decay": 1e-6,
+            "ema_decay": 0.99996,
+            **AUGMENTATION,
+        },
+        [CLIPPED, RANDAUGMENT, REPEATED],
+    ),
+    "asvit": Recipe(
+        "AS-ViT, released fine-tuning script",
+        512,
+        {
+            "reducer": "asvit",
+            "num_train_epochs": 30,
+            "learning_rate": 2e-5,
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr": 2e-6},
+            "weight_decay": 1e-6,
+            "loss_weights": {"budget": 2.0, "class_distill": 0.5},
+            "max_grad_norm": 0.0,
+            "ema_decay": 0.99996,
+            **AUGMENTATION,
+        },
+        [RANDAUGMENT, REPEATED],
+    ),
+    "idlevit": Recipe(
+        "IdleViT, released fine-tuning script, DeiT-S",
+        512,
+        {
+            "reducer": "idlevit",
+            "keep_ratio": [0.7],
+            "num_train_epochs": 30,
+            "learning_rate": 1e-5,
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr": 1e-6},
+            "weight_decay": 0.05,
+            "frozen": ["cls_token", "position_embeddings"],
+            "loss_weights": {"cut": 20.0, "class_distill": 10.0, "feature_distill": 1000.0},
+            **AUGMENTATION,
+        },
+        [CLIPPED, RANDAUGMENT],
+    ),
+    "evovit": Recipe(
+        "Evo-ViT (AAAI 2022), released training script, DeiT-S, from random weights",
+        512,
+        {
+            "reducer": "evovit",
+            "from_scratch": True,
+            "num_train_epochs": 300,
+            "learning_rate": 5e-4,
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr": 1e-5},
+            "warmup_steps": 5 / 300,
+            "weight_decay": 0.05,
+            "drop_path_rate": 0.1,
+            "layer_grouping_fraction": 2 / 3,
+            **AUGMENTATION,
+        },
+        [CLIPPED, RANDAUGMENT, REPEATED],
+    ),
+}
+small = RECIPES["dynamicvit-deit-small"]
+RECIPES["dynamicvit-deit-base"] = Recipe(
+    "DynamicViT (NeurIPS 2021), released training script, DeiT-B",
+    small.batch,
+    small.settings
+    | {"drop_path_rate": 0.2, "loss_weights": {"ratio": 5.0, "class_distill": 0.5, "token_distill": 0.5}},
+    small.differs,
+)
+
+
+def settings_without_recipe(reducer: type[TokenReducer] | None) -> dict[str, Any]:
+    """What `hf-dynamicvit train` does where no recipe is named: a few epochs on a few thousand pictures of one's own.
+
+    Args:
+        reducer: the method, or `None` for a dense model.
+    """
+    learns = reducer is not None and reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
+    settings: dict[str, Any] = {
+        "num_train_epochs": 3 if reducer is None else 5,
+        "learning_rate": 1e-3 if learns else 1e-4 if reducer is None else 5e-5,
+        "lr_scheduler_type": "cosine",
+        "warmup_steps": 0.1,
+        "weight_decay": 0.05,
+    }
+    if learns:
+        settings["backbone_lr_scale"] = 0.05
+    if reducer is not None and reducer.adaptive:
+        settings["max_grad_norm"] = 0.0  # the steep gradient of thresholds would scale all others down
+    return settings
+
+
+def learning_rate_for(recipe: Recipe, batch: int) -> float:
+    """The recipe's rate in proportion to the images in one step (the linear rule of DeiT)."""
+    return recipe.settings["learning_rate"] * batch / recipe.batch
