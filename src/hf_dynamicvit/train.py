@@ -6,31 +6,28 @@ import dataclasses
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, HfArgumentParser, set_seed
+from transformers import AutoConfig, AutoImageProcessor, set_seed
 
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
+from .train_arguments import DENSE, DataArguments, ModelArguments, parse, reducer_of
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.callbacks import GroupingSwitch, KeepRatioWarmup
 from .training.checkpoints import last_complete_checkpoint
 from .training.data import ImageTransform
+from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.pictures import Pictures, load_pictures, with_classes_of
-from .training.recipes import RECIPES, learning_rate_for, settings_without_recipe
 from .training.teacher import DENSE_COPY, DISTILLATION
 from .training.trainer import DynamicViTTrainer
 
-
-# Trains a dense model: as a DynamicViT that keeps everything, with all that its Trainer has.
-DENSE = "none"
 
 FAMILIES = {
     "vit": DynamicViTForImageClassification,
@@ -46,164 +43,6 @@ RESULTS = "results.json"
 
 # Pictures on which cost is measured and thresholds are set, where those depend on the picture.
 COSTED = 64
-
-
-@dataclass
-class ModelArguments:
-    """Which model, which method, which teacher."""
-
-    model: str = field(metadata={"help": "ViT or DeiT classifier, dense or sparse: a folder or a name on the Hub."})
-    recipe: str | None = field(
-        default=None,
-        metadata={"help": f"Published settings; what is typed goes before them. One of {', '.join(RECIPES)}."},
-    )
-    reducer: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Method: {', '.join(REDUCERS)}; {DENSE} trains a dense model. Default: that of a sparse model, "
-            "dynamicvit for a dense one."
-        },
-    )
-    keep_ratio: list[float] | None = field(
-        default=None, metadata={"help": "Kept at each stage: one number for its powers, or a number for each stage."}
-    )
-    budget: float | None = field(
-        default=None,
-        metadata={"help": "Multiply-adds as a fraction of the dense model's, in place of keep_ratio."},
-    )
-    reducer_args: str | None = field(
-        default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
-    )
-    reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth, 0 to 1."})
-    from_scratch: bool = field(default=False, metadata={"help": "Take the shape of the model, not its weights."})
-    teacher: str | None = field(
-        default=None,
-        metadata={"help": "Classifier of the same classes to learn from. Default: a frozen dense copy of the start."},
-    )
-    distill: bool = field(default=True, metadata={"help": "Whether there is a teacher, where the method wants one."})
-    teacher_epochs: float = field(
-        default=0.0,
-        metadata={
-            "help": "Fine-tune the dense model on the pictures first, for so many epochs: it becomes the start and "
-            "the teacher. For models that were trained on other classes."
-        },
-    )
-    teacher_learning_rate: float = field(default=1e-4, metadata={"help": "Of that fine-tuning."})
-    keep_ratio_warmup_epochs: float = field(
-        default=0.0, metadata={"help": "Epochs in which the keep ratio falls from 1 to its target."}
-    )
-    layer_grouping_fraction: float = field(
-        default=0.0,
-        metadata={"help": "evovit: fraction of the training in which patches are selected anew in every block."},
-    )
-
-
-@dataclass
-class DataArguments:
-    """Which pictures, and what happens to them."""
-
-    dataset: str = field(
-        metadata={"help": "Folder of class folders (alone, or in train/ and test/), parquet, or a name on the Hub."}
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set with several."})
-    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    train_split: str | None = field(default=None, metadata={"help": "Default: found."})
-    validation_split: str | None = field(default=None, metadata={"help": "Default: found, or taken from training."})
-    validation_fraction: float = field(default=0.15, metadata={"help": "Of training, where there is no validation."})
-    image_column: str | None = field(default=None, metadata={"help": "Default: found."})
-    label_column: str | None = field(default=None, metadata={"help": "Default: found."})
-    unreadable: str = field(
-        default="stop", metadata={"help": "What an unreadable picture does: stop, or skip (all are read once before)."}
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
-    augmentation: str = field(
-        default="plain",
-        metadata={"help": "none; plain: crop and flip; full: RandAugment and erasing too (torchvision); auto."},
-    )
-    crop_scale: float = field(default=0.35, metadata={"help": "Least part of the area that a training crop keeps."})
-    randaugment_magnitude: int = field(default=9, metadata={"help": "0 to 10, with augmentation full."})
-    random_erasing: float = field(default=0.25, metadata={"help": "Probability, with augmentation full."})
-    color_jitter: float = field(default=0.0, metadata={"help": "Strength, with augmentation full."})
-    mixup: float = field(default=0.0, metadata={"help": "Alpha of Mixup, 0 for none (torchvision)."})
-    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix, 0 for none (torchvision)."})
-
-
-def make_parser() -> HfArgumentParser:
-    parser = HfArgumentParser(
-        (ModelArguments, DataArguments, DynamicViTTrainingArguments),
-        prog="hf-dynamicvit train",
-        description="Fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file. All options of "
-        "Transformers' TrainingArguments are here too. Example: hf-dynamicvit train "
-        "--model facebook/deit-tiny-patch16-224 --dataset my_pictures --teacher_epochs 3 --output_dir my-model",
-    )
-    parser.set_defaults(
-        output_dir="dynamicvit-output",
-        per_device_train_batch_size=32,
-        per_device_eval_batch_size=64,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        logging_steps=10,
-        metric_for_best_model="accuracy",
-        remove_unused_columns=False,
-        report_to="none",
-    )
-    return parser
-
-
-def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicViTTrainingArguments]:
-    """Options as typed, else of the recipe, else what suits the method.
-
-    Raises:
-        ValueError: there is no such recipe or method, or an option is out of range.
-    """
-    parser, unset = make_parser(), object()
-    names = [option.name for group in parser.dataclass_types for option in dataclasses.fields(group) if option.init]
-    watch = make_parser()
-    watch.set_defaults(**dict.fromkeys(names, unset))
-    typed = {name: value for name, value in vars(watch.parse_args(argv)).items() if value is not unset}
-    recipe = typed.get("recipe")
-    if recipe is not None:
-        if recipe not in RECIPES:
-            raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}.")
-        parser.set_defaults(**RECIPES[recipe].settings)
-    else:
-        reducer = typed.get("reducer") or reducer_of(typed["model"])
-        if reducer not in (*REDUCERS, DENSE):
-            raise ValueError(f"reducer is {reducer!r}; it must be one of {', '.join(REDUCERS)} or {DENSE}.")
-        parser.set_defaults(reducer=reducer, **settings_without_recipe(REDUCERS.get(reducer)))
-    model, data, training = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
-    if recipe is not None:
-        if "learning_rate" not in typed:
-            training.learning_rate = learning_rate_for(RECIPES[recipe], images_in_step(training))
-        if training.should_log:
-            print_recipe(recipe, typed, training)
-    return model, data, training
-
-
-def images_in_step(training: DynamicViTTrainingArguments) -> int:
-    return training.train_batch_size * training.gradient_accumulation_steps * training.world_size
-
-
-def print_recipe(name: str, typed: dict[str, Any], training: DynamicViTTrainingArguments) -> None:
-    recipe = RECIPES[name]
-    print(f"Recipe {name}: {recipe.source}.")
-    for option, value in recipe.settings.items():
-        note = ""
-        if option in typed:
-            note = f" -> {typed[option]}, as typed"
-        elif option == "learning_rate":
-            note = f" at {recipe.batch} images a step -> {training.learning_rate:.3g} at {images_in_step(training)}"
-        print(f"  {option}: {value}{note}")
-    for difference in recipe.differs:
-        print(f"  differs: {difference}")
-
-
-def reducer_of(model: str) -> str:
-    """The method of a sparse checkpoint; `dynamicvit` for a dense one."""
-    return getattr(AutoConfig.from_pretrained(model), "reducer", "dynamicvit")
 
 
 def train(
@@ -337,26 +176,28 @@ def run(
 ) -> dict[str, Any]:
     """One training, its evaluation and what it leaves behind."""
     model = load_start(args, pictures.names, known)
-    columns = {
+    columns: dict[str, Any] = {
         "image_column": pictures.image_column,
         "label_column": pictures.label_column,
         "num_channels": model.config.num_channels,
     }
     augment = ImageTransform(processor, **columns, **augmentation_of(data_args))
     plain = ImageTransform(processor, **columns)
-    train_data, validation = pictures.train.with_transform(augment), pictures.validation.with_transform(plain)
+    mixed = bool(data_args.mixup or data_args.cutmix)
+    train_data: Any = pictures.train.with_transform(plain if data_args.augmentation == "none" else augment)
+    if data_args.augmentation != "none":
+        train_data = DrawnPictures(train_data, training.seed, tell=mixed)
     set_how_much_is_kept(args, model, pictures.train.with_transform(plain))
-    mixed = data_args.mixup or data_args.cutmix
     trainer = DynamicViTTrainer(
         model,
         training,
         teacher=(args.teacher or DENSE_COPY) if args.distill else None,
         train_collator=MixCollator(len(pictures.names), data_args.mixup, data_args.cutmix) if mixed else None,
         train_dataset=train_data,
-        eval_dataset=validation,
+        eval_dataset=pictures.validation.with_transform(plain),
         processing_class=processor,
         compute_metrics=compute_accuracy,
-        callbacks=callbacks_of(args),
+        callbacks=callbacks_of(args, train_data),
     )
     start = time.perf_counter()
     trainer.train(resume_from_checkpoint=resume)
@@ -372,19 +213,8 @@ def run(
 
 def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicViTForImageClassification:
     """The model that training begins with, with a classifier for `names`."""
-    family = FAMILIES[config_of(args.model).model_type]
-    if args.reducer == DENSE:
-        settings: dict[str, Any] = {"reducer": "topk", "keep_ratio": 1.0}
-    else:
-        settings = {"reducer": args.reducer}
-        if args.keep_ratio is not None and not REDUCERS[cast(str, args.reducer)].adaptive and args.budget is None:
-            settings["keep_ratio"] = args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio
-        if args.reducer_args is not None or (args.budget is not None and args.reducer == "asvit"):
-            settings["reducer_args"] = json_of(args.reducer_args)
-            if args.budget is not None and args.reducer == "asvit":  # its loss holds it there
-                settings["reducer_args"]["budget"] = args.budget
-        if args.reducer_layers is not None:
-            settings["reducer_layers"] = args.reducer_layers
+    family: Any = FAMILIES[config_of(args.model).model_type]
+    settings = dense_settings() if args.reducer == DENSE else sparse_settings(args)
     if args.drop_path_rate is not None:
         settings["drop_path_rate"] = args.drop_path_rate
     settings["problem_type"] = "single_label_classification"  # also where labels are mixed
@@ -396,9 +226,29 @@ def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicVi
     if not known:  # as many other classes keep the size of the classifier, and its meaning
         for name, module in model.named_modules():
             if name.split(".")[-1] in CLASSIFIERS:
-                nn.init.trunc_normal_(cast(nn.Linear, module).weight, std=model.config.initializer_range)
-                nn.init.zeros_(cast(nn.Linear, module).bias)
+                nn.init.trunc_normal_(module.weight, std=model.config.initializer_range)
+                nn.init.zeros_(module.bias)
     return model
+
+
+def dense_settings() -> dict[str, Any]:
+    return {"reducer": "topk", "keep_ratio": 1.0}
+
+
+def sparse_settings(args: ModelArguments) -> dict[str, Any]:
+    """What of the configuration is typed; all else is the checkpoint's, or the method's default."""
+    settings: dict[str, Any] = {"reducer": args.reducer}
+    adaptive = REDUCERS[cast(str, args.reducer)].adaptive
+    if args.keep_ratio is not None and args.budget is None and not adaptive:
+        settings["keep_ratio"] = args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio
+    options = json_of(args.reducer_args)
+    if adaptive and args.budget is not None:  # its loss holds it there
+        options["budget"] = args.budget
+    if options:
+        settings["reducer_args"] = options
+    if args.reducer_layers is not None:
+        settings["reducer_layers"] = args.reducer_layers
+    return settings
 
 
 def json_of(text: str | None) -> dict[str, Any]:
@@ -426,14 +276,14 @@ def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassifi
     adaptive = model.encoder.reducer.adaptive
     fraction = args.budget
     if adaptive and fraction is None and reducer_of(args.model) != args.reducer:
-        fraction = cast(Any, model.encoder.reducer).budget
+        fraction = model.encoder.reducer.budget
     if fraction is not None and args.reducer != DENSE:
         typical = torch.stack(data[: min(COSTED, len(data))]["pixel_values"])
         model.set_budget(fraction=fraction, pixel_values=typical)
 
 
-def callbacks_of(args: ModelArguments) -> list[Any]:
-    callbacks: list[Any] = []
+def callbacks_of(args: ModelArguments, train_data: Any) -> list[Any]:
+    callbacks: list[Any] = [EpochOfPictures(train_data)] if isinstance(train_data, DrawnPictures) else []
     if args.keep_ratio_warmup_epochs:
         callbacks.append(KeepRatioWarmup(args.keep_ratio_warmup_epochs))
     if args.layer_grouping_fraction:

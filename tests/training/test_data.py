@@ -26,6 +26,7 @@ from hf_dynamicvit import DynamicViTTrainer
 from hf_dynamicvit.training import augmentation
 from hf_dynamicvit.training.augmentation import MixCollator
 from hf_dynamicvit.training.data import ImageTransform, random_resized_crop, read_picture, target_size
+from hf_dynamicvit.training.drawn import DrawnPictures
 from hf_dynamicvit.training.metrics import compute_accuracy
 
 
@@ -359,3 +360,46 @@ def test_accuracy_of_classes_and_distributions():
     soft = np.array([[0.6, 0.4, 0.0], [0.1, 0.0, 0.9], [0.2, 0.5, 0.3], [0.2, 0.8, 0.0]])
     assert compute_accuracy(EvalPrediction(logits, classes)) == {"accuracy": 0.75}
     assert compute_accuracy(EvalPrediction(logits, soft)) == {"accuracy": 0.75}
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Items that are all draws: of Python's random numbers and of torch's."""
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        return {"pixel_values": torch.rand(3) + random.random(), "labels": index % 2}
+
+
+def test_draws_depend_on_seed_epoch_and_picture_alone():
+    pictures = DrawnPictures(Noisy(), seed=1)
+    state = random.getstate(), torch.random.get_rng_state()
+    first = [pictures[index]["pixel_values"] for index in range(8)]
+    assert random.getstate() == state[0] and torch.equal(torch.random.get_rng_state(), state[1])
+    torch.rand(5)
+    assert all(torch.equal(pictures[index]["pixel_values"], first[index]) for index in reversed(range(8)))
+    assert len({tuple(values.tolist()) for values in first}) == 8
+    pictures.set_epoch(1)
+    assert not torch.equal(pictures[0]["pixel_values"], first[0])
+    assert not torch.equal(DrawnPictures(Noisy(), seed=2)[0]["pixel_values"], first[0])
+
+
+def test_workers_that_stay_draw_anew_in_each_epoch():
+    pictures = DrawnPictures(Noisy(), seed=1)
+    loader = torch.utils.data.DataLoader(pictures, batch_size=4, num_workers=2, persistent_workers=True)
+    epochs = []
+    for epoch in range(2):
+        pictures.set_epoch(epoch)
+        epochs.append(torch.cat([batch["pixel_values"] for batch in loader]))
+        assert torch.equal(epochs[epoch], torch.stack([pictures[index]["pixel_values"] for index in range(8)]))
+    assert not torch.equal(*epochs)
+
+
+def test_the_same_batch_is_mixed_in_the_same_way():
+    pytest.importorskip("torchvision")
+    pictures = [{"pixel_values": torch.rand(3, 8, 8), "labels": index % 2, "draw": 7 + index} for index in range(4)]
+    collate = MixCollator(2)
+    batches = [collate([dict(item) for item in pictures]) for _ in range(2)]
+    assert set(batches[0]) == {"pixel_values", "labels"}
+    assert all(torch.equal(batches[0][name], batches[1][name]) for name in batches[0])

@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers import default_data_collator
 from transformers.utils import is_torchvision_available, logging
 
+from .drawn import DRAW, drawing
+
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
 
@@ -91,7 +93,8 @@ def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
 class MixCollator:
     """A collator for training that mixes the pictures of a batch by mixup or cutmix; `labels` become float `[B, K]`.
 
-    For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. The model needs `problem_type`
+    For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. With [`DrawnPictures`] the same
+    batch is mixed in the same way again. The model needs `problem_type`
     `"single_label_classification"`. Label smoothing is the Trainer's: its loss smooths mixed labels once.
 
     Args:
@@ -125,7 +128,18 @@ class MixCollator:
         self.switch_probability = switch_probability if mixup and cutmix else float(cutmix > 0)
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Tensor]:
-        batch = default_data_collator(items)
+        if DRAW not in items[0]:
+            return self.mix(default_data_collator(items))
+        seed = items[0][DRAW]
+        with drawing(seed):
+            return self.mix(
+                default_data_collator(
+                    [{name: value for name, value in item.items() if name != DRAW} for item in items]
+                )
+            )
+
+    def mix(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`batch` mixed, with labels `[B, K]`."""
         mix = self.cutmix if torch.rand(()) < self.switch_probability else self.mixup
         if torch.rand(()) < self.probability:
             batch["pixel_values"], batch["labels"] = mix(batch["pixel_values"], batch["labels"])

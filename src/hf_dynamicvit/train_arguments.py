@@ -1,0 +1,181 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The options of `hf-dynamicvit train`: as typed, else of a recipe, else what suits the method."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from transformers import AutoConfig, HfArgumentParser
+
+from .model.reducers import REDUCERS
+from .training.arguments import DynamicViTTrainingArguments
+from .training.recipes import RECIPES, learning_rate_for, settings_without_recipe
+
+
+# Trains a dense model: as a DynamicViT that keeps everything, with all that its Trainer has.
+DENSE = "none"
+
+
+@dataclass
+class ModelArguments:
+    """Which model, which method, which teacher."""
+
+    model: str = field(metadata={"help": "ViT or DeiT classifier, dense or sparse: a folder or a name on the Hub."})
+    recipe: str | None = field(
+        default=None,
+        metadata={"help": f"Published settings; what is typed goes before them. One of {', '.join(RECIPES)}."},
+    )
+    reducer: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Method: {', '.join(REDUCERS)}; {DENSE} trains a dense model. Default: that of a sparse model, "
+            "dynamicvit for a dense one."
+        },
+    )
+    keep_ratio: list[float] | None = field(
+        default=None, metadata={"help": "Kept at each stage: one number for its powers, or a number for each stage."}
+    )
+    budget: float | None = field(
+        default=None,
+        metadata={"help": "Multiply-adds as a fraction of the dense model's, in place of keep_ratio."},
+    )
+    reducer_args: str | None = field(
+        default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
+    )
+    reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
+    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth, 0 to 1."})
+    from_scratch: bool = field(default=False, metadata={"help": "Take the shape of the model, not its weights."})
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "Classifier of the same classes to learn from. Default: a frozen dense copy of the start."},
+    )
+    distill: bool = field(default=True, metadata={"help": "Whether there is a teacher, where the method wants one."})
+    teacher_epochs: float = field(
+        default=0.0,
+        metadata={
+            "help": "Fine-tune the dense model on the pictures first, for so many epochs: it becomes the start and "
+            "the teacher. For models that were trained on other classes."
+        },
+    )
+    teacher_learning_rate: float = field(default=1e-4, metadata={"help": "Of that fine-tuning."})
+    keep_ratio_warmup_epochs: float = field(
+        default=0.0, metadata={"help": "Epochs in which the keep ratio falls from 1 to its target."}
+    )
+    layer_grouping_fraction: float = field(
+        default=0.0,
+        metadata={"help": "evovit: fraction of the training in which patches are selected anew in every block."},
+    )
+
+
+@dataclass
+class DataArguments:
+    """Which pictures, and what happens to them."""
+
+    dataset: str = field(
+        metadata={"help": "Folder of class folders (alone, or in train/ and test/), parquet, or a name on the Hub."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set with several."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
+    train_split: str | None = field(default=None, metadata={"help": "Default: found."})
+    validation_split: str | None = field(default=None, metadata={"help": "Default: found, or taken from training."})
+    validation_fraction: float = field(default=0.15, metadata={"help": "Of training, where there is no validation."})
+    image_column: str | None = field(default=None, metadata={"help": "Default: found."})
+    label_column: str | None = field(default=None, metadata={"help": "Default: found."})
+    unreadable: str = field(
+        default="stop", metadata={"help": "What an unreadable picture does: stop, or skip (all are read once before)."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
+    augmentation: str = field(
+        default="plain",
+        metadata={"help": "none; plain: crop and flip; full: RandAugment and erasing too (torchvision); auto."},
+    )
+    crop_scale: float = field(default=0.35, metadata={"help": "Least part of the area that a training crop keeps."})
+    randaugment_magnitude: int = field(default=9, metadata={"help": "0 to 10, with augmentation full."})
+    random_erasing: float = field(default=0.25, metadata={"help": "Probability, with augmentation full."})
+    color_jitter: float = field(default=0.0, metadata={"help": "Strength, with augmentation full."})
+    mixup: float = field(default=0.0, metadata={"help": "Alpha of Mixup, 0 for none (torchvision)."})
+    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix, 0 for none (torchvision)."})
+
+
+GROUPS = (ModelArguments, DataArguments, DynamicViTTrainingArguments)
+
+
+def make_parser() -> HfArgumentParser:
+    parser = HfArgumentParser(
+        cast(Any, GROUPS),
+        prog="hf-dynamicvit train",
+        usage="hf-dynamicvit train --model MODEL --dataset DATASET --output_dir FOLDER [options]",
+        description="Fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file. All options of "
+        "Transformers' TrainingArguments are here too. Example: hf-dynamicvit train "
+        "--model facebook/deit-tiny-patch16-224 --dataset my_pictures --teacher_epochs 3 --output_dir my-model",
+    )
+    parser.set_defaults(
+        output_dir="dynamicvit-output",
+        per_device_train_batch_size=32,
+        per_device_eval_batch_size=64,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_steps=10,
+        metric_for_best_model="accuracy",
+        remove_unused_columns=False,
+        report_to="none",
+    )
+    return parser
+
+
+def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicViTTrainingArguments]:
+    """Options as typed, else of the recipe, else what suits the method.
+
+    Raises:
+        ValueError: there is no such recipe or method, or an option is out of range.
+    """
+    parser, unset = make_parser(), object()
+    parser.parse_args(argv)  # what is wrong is said, and help given, with the true defaults
+    names = [option.name for group in GROUPS for option in dataclasses.fields(group) if option.init]
+    watch = make_parser()
+    watch.set_defaults(**dict.fromkeys(names, unset))
+    typed = {name: value for name, value in vars(watch.parse_args(argv)).items() if value is not unset}
+    recipe = typed.get("recipe")
+    if recipe is not None:
+        if recipe not in RECIPES:
+            raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}.")
+        parser.set_defaults(**RECIPES[recipe].settings)
+    else:
+        reducer = typed.get("reducer") or reducer_of(typed["model"])
+        if reducer not in (*REDUCERS, DENSE):
+            raise ValueError(f"reducer is {reducer!r}; it must be one of {', '.join(REDUCERS)} or {DENSE}.")
+        parser.set_defaults(reducer=reducer, **settings_without_recipe(REDUCERS.get(reducer)))
+    groups: Any = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
+    model, data, training = groups
+    if recipe is not None:
+        if "learning_rate" not in typed:
+            training.learning_rate = learning_rate_for(RECIPES[recipe], images_in_step(training))
+        if training.should_log:
+            print_recipe(recipe, typed, training)
+    return model, data, training
+
+
+def images_in_step(training: DynamicViTTrainingArguments) -> int:
+    return training.train_batch_size * training.gradient_accumulation_steps * training.world_size
+
+
+def print_recipe(name: str, typed: dict[str, Any], training: DynamicViTTrainingArguments) -> None:
+    recipe = RECIPES[name]
+    print(f"Recipe {name}: {recipe.source}.")
+    for option, value in recipe.settings.items():
+        note = ""
+        if option in typed:
+            note = f" -> {typed[option]}, as typed"
+        elif option == "learning_rate":
+            note = f" at {recipe.batch} images a step -> {training.learning_rate:.3g} at {images_in_step(training)}"
+        print(f"  {option}: {value}{note}")
+    for difference in recipe.differs:
+        print(f"  differs: {difference}")
+
+
+def reducer_of(model: str) -> str:
+    """The method of a sparse checkpoint; `dynamicvit` for a dense one."""
+    return getattr(AutoConfig.from_pretrained(model), "reducer", "dynamicvit")

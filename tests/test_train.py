@@ -1,0 +1,240 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit train`: from a folder of pictures to a model, and what it refuses."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toys import toy_dense, toy_model
+from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTForImageClassification, pipeline
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
+from hf_dynamicvit.cli import main
+from hf_dynamicvit.train_arguments import parse
+from hf_dynamicvit.training.recipes import RECIPES
+
+
+COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
+
+
+def save_processor(folder, size=32):
+    ViTImageProcessorPil(size={"height": size, "width": size}).save_pretrained(folder)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with `pictures/`, of three colours, `other/`, a model of other classes, and `knows/`, one of these."""
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 6), ("test", 2)):
+        for name, colour in COLOURS.items():
+            (tmp_path / "pictures" / split / name).mkdir(parents=True)
+            for index in range(count):
+                noise = generator.integers(-60, 60, (40, 36, 3))
+                pixels = (np.array(colour) * 0.6 + 50 + noise).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "pictures" / split / name / f"{index}.png")
+    toy_dense().save_pretrained(tmp_path / "other")
+    names = ["red", "green", "blue"]  # in another order than the folders
+    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
+    toy_dense(num_labels=3, **labels).save_pretrained(tmp_path / "knows")
+    for name in ("other", "knows"):
+        save_processor(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+QUICK = ["--use_cpu", "--disable_tqdm", "true", "--max_steps", "2", "--per_device_train_batch_size", "6"]
+
+
+def train(*options, model="knows", output="out"):
+    command = ["train", "--model", model, "--dataset", "pictures", "--output_dir", output]
+    return main([*command, *QUICK, *options])
+
+
+def test_from_another_models_classes_to_a_pipeline(place, capsys):
+    """Dense fine-tuning first, then sparse: it learns three colours, and others can use it."""
+    epochs = ["--max_steps", "-1", "--teacher_epochs", "20", "--num_train_epochs", "4"]
+    rates = ["--teacher_learning_rate", "3e-3", "--learning_rate", "1e-3", "--augmentation", "none"]
+    assert train(*epochs, *rates, "--keep_ratio", "0.6", model="other") == 0
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results["teacher_top1"] == 1.0 and results["top1"] >= 5 / 6
+    assert results["gmacs"] < results["dense_gmacs"] and results["patches"] == [38, 23, 13]
+    assert "top-1" in capsys.readouterr().out
+    teacher = ViTForImageClassification.from_pretrained(place / "out" / "teacher")
+    assert list(teacher.config.id2label.values()) == ["blue", "green", "red"]
+    classify = pipeline("image-classification", model="out")
+    red = classify(str(place / "pictures" / "test" / "red" / "0.png"))[0]["label"]
+    assert red in COLOURS
+    AutoImageProcessor.from_pretrained("out")
+
+
+@pytest.mark.parametrize("method", sorted(REDUCERS))
+def test_every_method_trains(place, method):
+    assert train("--reducer", method, "--no_distill") == 0
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results["reducer"] == method and results["steps"] == 2 and "teacher_top1" not in results
+    assert AutoModelForImageClassification.from_pretrained("out").config.reducer == method
+
+
+def test_the_models_own_order_of_classes_is_kept(place):
+    assert train("--reducer", "evit", "--learning_rate", "0") == 0
+    before = ViTForImageClassification.from_pretrained("knows")
+    after = DynamicViTForImageClassification.from_pretrained("out")
+    assert after.config.id2label == before.config.id2label == {0: "red", 1: "green", 2: "blue"}
+    assert torch.equal(after.classifier.weight, before.classifier.weight)
+    correct = 0
+    processor = AutoImageProcessor.from_pretrained("out")
+    for name in COLOURS:
+        for file in sorted((place / "pictures" / "test" / name).iterdir()):
+            logits = after.eval()(**processor(Image.open(file), return_tensors="pt")).logits
+            correct += after.config.id2label[logits.argmax().item()] == name
+    assert json.loads((place / "out" / "results.json").read_text())["top1"] == pytest.approx(correct / 6)
+
+
+def test_as_many_other_classes_get_a_new_classifier(place):
+    toy_dense(num_labels=3).save_pretrained("three")
+    save_processor("three")
+    assert train("--reducer", "topk", "--learning_rate", "0", model="three") == 0
+    weights = [
+        AutoModelForImageClassification.from_pretrained(name).state_dict()["classifier.weight"]
+        for name in ("three", "out")
+    ]
+    assert weights[0].shape == weights[1].shape and not torch.equal(*weights)
+
+
+def test_a_sparse_model_goes_on_with_its_own_method(place):
+    labels = {"id2label": dict(enumerate(COLOURS)), "label2id": {name: index for index, name in enumerate(COLOURS)}}
+    toy_model(reducer="evit", keep_ratio=[0.8, 0.6, 0.5], num_labels=3, **labels).save_pretrained("sparse")
+    save_processor("sparse")
+    assert train(model="sparse") == 0
+    config = DynamicViTForImageClassification.from_pretrained("out").config
+    assert config.reducer == "evit" and config.keep_ratio == [0.8, 0.6, 0.5]
+
+
+@pytest.mark.parametrize("method", ["dynamicvit", "asvit"])
+def test_a_budget_in_place_of_a_keep_ratio(place, method):
+    assert train("--reducer", method, "--budget", "0.7") == 0
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results["gmacs"] / results["dense_gmacs"] == pytest.approx(0.7, abs=0.08)
+
+
+def test_everything_at_once(place):
+    """The parts of recipes that have options here, together."""
+    options = ["--ema_decay", "0.5", "--evaluate_ema", "true", "--drop_path_rate", "0.2", "--frozen", "cls_token"]
+    options += ["--keep_ratio_warmup_epochs", "1", "--layer_lr_decay", "0.8", "--teacher_dtype", "bfloat16"]
+    options += ["--label_smoothing_factor", "0.1", "--load_best_model_at_end", "true", "--bf16", "true"]
+    assert train(*options, "--reducer_args", '{"tau": 0.5}', "--reducer_layers", "1", "3") == 0
+    model = DynamicViTForImageClassification.from_pretrained("out")
+    assert model.config.reducer_args == {"tau": 0.5} and model.config.reducer_layers == [1, 3]
+    assert model.config.drop_path_rate == 0.2
+    DynamicViTForImageClassification.from_pretrained("out/ema")
+    assert "ema_top1" in json.loads((place / "out" / "results.json").read_text())
+
+
+def test_evovit_switches_its_grouping(place):
+    assert train("--reducer", "evovit", "--from_scratch", "--layer_grouping_fraction", "0.5") == 0
+
+
+def test_it_goes_on_where_it_stopped(place, capsys):
+    assert train("--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1", model="other") == 0
+    shutil.copytree("out", "whole")
+    for name in ("checkpoint-2", "results.json", "model.safetensors"):
+        path = place / "out" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    written = (place / "out" / "teacher" / "results.json").stat().st_mtime_ns
+    again = ["--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1"]
+    assert train(*again, model="other") == 1
+    assert "is not empty" in capsys.readouterr().err
+    assert train(*again, "--resume_from_checkpoint", "last", model="other") == 0
+    assert (place / "out" / "teacher" / "results.json").stat().st_mtime_ns == written  # not trained again
+    weights = [DynamicViTForImageClassification.from_pretrained(name).state_dict() for name in ("out", "whole")]
+    assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--reducer", "prune"], "reducer is 'prune'; it must be one of"),
+        (["--recipe", "mine"], "recipe is 'mine'; it must be one of"),
+        (["--model", "other"], "cannot teach them. --teacher_epochs 3 fine-tunes it"),
+        (["--from_scratch"], "random weights cannot teach itself"),
+        (["--reducer_args", "{tau"], "which is no JSON"),
+        (["--reducer_args", "[1]"], "must be a JSON object"),
+        (["--keep_ratio", "1.5"], "keep_ratio is 1.5"),
+        (["--dataset", "nowhere"], "nowhere"),
+        (["--dataset", "pictures/train/red"], "pictures/train/red"),
+        (["--unreadable", "ignore"], "unreadable is 'ignore'"),
+        (["--resume_from_checkpoint", "last"], "no checkpoint in out"),
+        (["--augmentation", "heavy"], "heavy"),
+        (["--teacher", "other"], "teacher"),
+        (["--budget", "0.01"], "the budget is"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(place, capsys, options, message):
+    assert train(*options) == 1
+    error = capsys.readouterr().err
+    line = [line for line in error.splitlines() if line.startswith("hf-dynamicvit train: ")][-1]
+    assert message in line, error
+    assert not (place / "out" / "model.safetensors").exists()
+
+
+def test_an_unreadable_picture_is_named_or_left_out(place, capsys):
+    broken = place / "pictures" / "train" / "red" / "5.png"
+    broken.write_bytes(broken.read_bytes()[:100])
+    assert train("--max_steps", "3") == 1
+    assert re.search(r"Cannot read the picture \S*red/5\.png", capsys.readouterr().err)
+    assert train("--unreadable", "skip", output="skipped") == 0
+
+
+def test_a_single_class_is_refused(place, capsys):
+    for split in ("train", "test"):
+        for name in ("red", "blue"):
+            shutil.rmtree(place / "pictures" / split / name)
+    assert train("--no_distill", model="other") == 1
+    assert "are of class 'green'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_a_recipe_fills_what_is_not_typed(place, name, capsys):
+    typed = ["--weight_decay", "0.5", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"]
+    options = ["--model", "knows", "--dataset", "pictures", "--output_dir", "out", "--recipe", name, "--use_cpu"]
+    model, data, training = parse([*options, *typed])
+    recipe = RECIPES[name]
+    assert training.learning_rate == pytest.approx(recipe.settings["learning_rate"] * 16 / recipe.batch)
+    assert training.weight_decay == 0.5 and training.num_train_epochs == recipe.settings["num_train_epochs"]
+    assert model.reducer == recipe.settings["reducer"] and data.mixup == 0.8 and data.augmentation == "full"
+    out = capsys.readouterr().out
+    assert recipe.source in out and "weight_decay" in out and "-> 0.5, as typed" in out
+    assert set(recipe.settings) <= {field for part in (model, data, training) for field in vars(part)}
+    model, _, training = parse([*options, "--learning_rate", "0.3"])
+    assert training.learning_rate == 0.3
+
+
+def test_a_recipe_runs(place):
+    """Without torchvision: what needs it is refused by name, the rest of the recipe runs."""
+    without = ["--augmentation", "auto", "--mixup", "0", "--cutmix", "0", "--evaluate_ema", "true"]
+    assert train("--recipe", "dynamicvit-deit-base", *without) == 0
+    config = DynamicViTForImageClassification.from_pretrained("out").config
+    assert config.drop_path_rate == 0.2
+    arguments = torch.load("out/training_args.bin", weights_only=False)
+    assert arguments.loss_weights["ratio"] == 5.0 and arguments.ema_decay == 0.9999
+
+
+def test_mixed_pictures_train_and_are_evaluated(place):
+    pytest.importorskip("torchvision")
+    assert train("--augmentation", "full", "--mixup", "0.8", "--cutmix", "1.0", "--label_smoothing_factor", "0.1") == 0
+
+
+def test_the_example_is_the_command(place):
+    script = Path(__file__).parents[1] / "examples" / "train_image_classification.py"
+    command = [sys.executable, str(script), "--model", "knows", "--dataset", "pictures", "--output_dir", "out", *QUICK]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "top-1" in result.stdout and (place / "out" / "model.safetensors").is_file()
