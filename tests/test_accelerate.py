@@ -1,0 +1,67 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The launcher's files in examples/accelerate say what the launcher understands, and the command runs under it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from test_train import place  # noqa: F401 (a fixture)
+
+
+FILES = sorted((Path(__file__).parents[1] / "examples" / "accelerate").glob("*.yaml"))
+
+# What the launcher makes of a file, and Accelerate of what it sets; in a process of its own, which that changes.
+READ = """
+import json, os, sys
+
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils import FullyShardedDataParallelPlugin
+from accelerate.utils.launch import prepare_multi_gpu_env
+
+args = launch_command_parser().parse_args(["--config_file", sys.argv[1], "-m", "hf_dynamicvit"])
+args, _, _ = _validate_launch_command(args)
+result = {"processes": args.num_processes, "machines": args.num_machines, "precision": str(args.mixed_precision)}
+result["module"] = args.module and args.training_script
+if args.use_fsdp:
+    os.environ.update(prepare_multi_gpu_env(args))
+    plugin = FullyShardedDataParallelPlugin()
+    result |= {"version": plugin.fsdp_version, "wraps": plugin.transformer_cls_names_to_wrap}
+    result |= {"first_only": plugin.cpu_ram_efficient_loading, "saves": str(plugin.state_dict_type)}
+print(json.dumps(result))
+"""
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_launcher_files(file, tmp_path):
+    written = yaml.safe_load(file.read_text())
+    code = f"import torch; torch.cuda.is_available = lambda: True; torch.cuda.device_count = lambda: 8\n{READ}"
+    run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout.splitlines()[-1])
+    assert result["processes"] == written["num_processes"] and result["machines"] == written["num_machines"]
+    assert result["precision"] == "bf16" and result["module"] == "hf_dynamicvit"
+    if written["distributed_type"] == "FSDP":
+        assert result["version"] == 2 and result["wraps"] == ["DynamicViTLayer"]
+        assert result["first_only"] is False and "FULL_STATE_DICT" in result["saves"]
+
+
+def test_there_is_a_file_for_each_way():
+    assert [file.stem for file in FILES] == ["ddp_8_gpu", "fsdp_8_gpu", "multi_node", "one_gpu"]
+
+
+def test_the_command_in_two_processes(place):  # noqa: F811
+    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
+    launch += ["--rdzv-endpoint=localhost:0", "-m", "hf_dynamicvit", "train", "--model", "other"]
+    options = ["--dataset", "pictures", "--output_dir", "out", "--use_cpu", "--max_steps", "2"]
+    options += ["--teacher_epochs", "1", "--per_device_train_batch_size", "3", "--ema_decay", "0.5"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, *launch, *options], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.count("top-1") == 2  # the model's and the teacher's, said once
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results["steps"] == 2 and 0 <= results["teacher_top1"] <= 1
+    assert (place / "out" / "ema" / "model.safetensors").is_file()
