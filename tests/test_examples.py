@@ -59,3 +59,21 @@ def test_compare_without_training(toy_folder):
     table = (toy_folder / "table" / "table.md").read_text()
     assert table in out and table.count("out of reach") == 10
     assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
+
+
+def test_measure_step_time(toy_folder):
+    command = [
+        sys.executable,
+        str(EXAMPLES / "measure_step_time.py"),
+        "--model",
+        "dense",
+        "--batch-size",
+        "2",
+        "--cpu",
+    ]
+    result = subprocess.run(
+        [*command, "--batch-size", "2", "--repeats", "1"], cwd=toy_folder, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    for name in ("dense", "dynamicvit, no teacher", "dynamicvit, cached teacher", "evit, no teacher", "pictures"):
+        assert f"| {name}" in result.stdout

@@ -2,6 +2,7 @@
 """The README's code runs as printed, in a folder that holds a small model under each name it uses."""
 
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from toys import toy_dense
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTTrainer
+from hf_dynamicvit.cli import main
 
 
 README = Path(__file__).parents[1] / "README.md"
@@ -67,3 +69,14 @@ def test_commands_are_those_of_the_project():
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8")))))
 def test_links_point_to_files(target):
     assert (README.parent / target).exists()
+
+
+def test_the_training_command(tmp_path, monkeypatch):
+    """As printed, only shorter."""
+    monkeypatch.chdir(tmp_path)
+    toy_dense().save_pretrained("facebook/deit-small-patch16-224")
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained("facebook/deit-small-patch16-224")
+    write_pictures(tmp_path / "my_pictures", 4)
+    command = next(block for block in blocks("bash") if block.startswith("hf-dynamicvit train"))
+    assert main([*shlex.split(command.replace("\\\n", ""))[1:], "--use_cpu", "--num_train_epochs", "1"]) == 0
+    assert (tmp_path / "my-dynamicvit" / "model.safetensors").is_file()

@@ -22,14 +22,14 @@ DRAW = "draw"
 @contextmanager
 def drawing(seed: int) -> Generator[None]:
     """Python's and torch's random numbers on the CPU start from `seed` here, and are as before afterwards."""
-    state = random.getstate()
-    with torch.random.fork_rng(devices=[]):
-        random.seed(seed)
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(state)
+    state = random.getstate(), torch.get_rng_state()
+    random.seed(seed)
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device too, slowly
+    try:
+        yield
+    finally:
+        random.setstate(state[0])
+        torch.set_rng_state(state[1])
 
 
 class DrawnPictures(Dataset):
