@@ -50,7 +50,7 @@ def masked_attention_matrix(logits, policy):
     identity = torch.eye(logits.shape[-1]).expand_as(logits)
     bias = decision_bias(policy, None, logits.dtype)
     context = scaled_dot_product_attention(logits, identity, identity, bias, scale=1.0).transpose(1, 2)
-    return DecisionGradient.apply(context, policy, logits, identity, identity, bias, 1.0).transpose(1, 2)
+    return DecisionGradient.apply(context, policy, logits, identity, identity, None, 1.0).transpose(1, 2)
 
 
 def test_masked_softmax(golden):

@@ -76,7 +76,9 @@ class DynamicViTAttention(ViTAttention):
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
         if decisions is not None:
-            context = DecisionGradient.apply(context, decisions, query, key, value, bias, self.scaling)
+            context = DecisionGradient.apply(
+                context, decisions, query, key, value, tokens.attention_mask, self.scaling
+            )
         output = self.o_proj(tokens.pack(context.flatten(2)))
         return output, weights, Trace(query, key, context)
 

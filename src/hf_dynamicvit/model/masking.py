@@ -27,38 +27,86 @@ def decision_bias(decisions: Tensor, attention_mask: Tensor | None, dtype: torch
     A token always attends to itself, except where the user's mask forbids it; that mask is finite, so that a row
     without any allowed token stays finite too. Carries no gradient.
     """
-    bias = decisions.detach().log().to(dtype)[:, None, None, :]  # a dropped token: -inf
-    itself = torch.eye(decisions.shape[1], dtype=torch.bool, device=decisions.device)
-    bias = bias.masked_fill(itself, 0.0)
+    others = decisions.detach().log().to(dtype)  # [B, T], a dropped token: -inf
+    itself = torch.zeros_like(others)
     if attention_mask is not None:
-        bias = bias.masked_fill(~attention_mask[:, None, None, :], torch.finfo(dtype).min)
+        lowest = torch.finfo(dtype).min
+        others, itself = others.masked_fill(~attention_mask, lowest), itself.masked_fill(~attention_mask, lowest)
+    bias = others[:, None, None].repeat(1, 1, decisions.shape[1], 1)  # [B, 1, T, T]
+    bias.diagonal(dim1=2, dim2=3).copy_(itself[:, None])
     return bias
+
+
+def live_rows(grad: Tensor) -> Tensor:
+    """Positions `[B, L]` of the tokens where `grad` `[B, T, H, d]` is not zero, with others where an image has fewer.
+
+    Nobody attends to a dropped token: about half of the rows of a step are zero. On a device that would have to be
+    waited for, and in a graph, L is T.
+    """
+    if grad.device.type != "cpu" or torch.compiler.is_compiling():
+        return torch.arange(grad.shape[1], device=grad.device).expand(len(grad), -1)
+    live = grad.flatten(2).abs().amax(dim=-1) != 0  # [B, T]
+    return (~live).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(live.sum(dim=1).max())]
+
+
+def decision_gradient(
+    grad: Tensor,
+    context: Tensor,
+    decisions: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+) -> Tensor:
+    """The gradient of `decisions`, `[B, T]` float32, that `grad` of the output implies; shapes as `DecisionGradient`.
+
+    The sum over heads and i other than j of w_ij g_i . (v_j - out_i), with g_i . out_i as one more column of g, is one
+    product: v_j . (W^T g)_j - (W^T g . out)_j. W is the softmax over all keys divided by the part of the allowed ones;
+    where dropped logits exceed every allowed one by more than 87, that part and what it divides underflow to 0.
+    """
+    # bfloat16 has the range of weights and gradients, float16 has not; exponentials and sums are float32 inside
+    dtype = torch.bfloat16 if query.dtype == torch.bfloat16 else torch.float32
+    rows = live_rows(grad)  # [B, L]
+    batch, heads, line = (
+        torch.arange(size, device=rows.device) for size in (len(rows), query.shape[1], rows.shape[1])
+    )
+    flat = (batch[:, None] * grad.shape[1] + rows).flatten()
+    grad, context, query = (  # [B, H, L, d]
+        states.flatten(0, 1).index_select(0, flat).unflatten(0, rows.shape).transpose(1, 2).to(dtype)
+        for states in (grad, context, query.transpose(1, 2))
+    )
+    weight = (query * scaling @ key.to(dtype).transpose(2, 3)).softmax(dim=-1)  # [B, H, L, T]
+    itself = batch[:, None, None], heads[:, None], line, rows[:, None]  # the diagonal, [B, H, L]
+    attended = torch.ones_like(decisions) if attention_mask is None else attention_mask.to(decisions.dtype)
+    keep = attended * decisions  # [B, T]
+    alone = (attended - keep).gather(1, rows)  # [B, L], 1 where a dropped token attends to itself
+    total = weight @ keep[:, None, :, None].to(dtype)  # [B, H, L, 1]
+    total += (weight[itself] * alone[:, None].to(dtype))[..., None]
+    weight = weight.div_(total.clamp_(min=torch.finfo(dtype).tiny)).clamp_(max=MAX_WEIGHT)
+    weight[itself] = 0.0  # does not depend on the decisions
+    columns = torch.cat((grad, (grad * context).sum(dim=-1, keepdim=True)), dim=-1)  # [B, H, L, d + 1]
+    sums = weight.transpose(2, 3) @ columns  # [B, H, T, d + 1]
+    gain = (sums[..., :-1] * value.to(dtype)).sum(dim=(1, 3), dtype=torch.float32)
+    return gain - sums[..., -1].sum(dim=1, dtype=torch.float32)
 
 
 class DecisionGradient(torch.autograd.Function):
     """Identity on the attention output; sends the gradient of the multiplicative mask to the decisions.
 
-    `apply(context, decisions, query, key, value, bias, scaling)`: `context` `[B, T, H, d]`, `decisions` `[B, T]`,
-    `query`, `key`, `value` `[B, H, T, d]`, `bias` as from `decision_bias`. Attention dropout is left out of it.
+    `apply(context, decisions, query, key, value, attention_mask, scaling)`: `context` `[B, T, H, d]`, `decisions` and
+    `attention_mask` (or `None`) `[B, T]`, `query`, `key`, `value` `[B, H, T, d]`. Attention dropout is left out of it.
     """
 
     @staticmethod
-    def forward(ctx, context, decisions, query, key, value, bias, scaling):
-        ctx.save_for_backward(context, query, key, value, bias)
+    def forward(ctx, context, decisions, query, key, value, attention_mask, scaling):
+        ctx.save_for_backward(context, decisions, query, key, value, attention_mask)
         ctx.scaling = scaling
         return context.view_as(context)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        context, query, key, value, bias = ctx.saved_tensors
         with torch.autocast(grad.device.type, enabled=False):
-            logits = query.float() @ key.float().transpose(2, 3) * ctx.scaling  # [B, H, T, T]
-            total = (logits + bias.float()).logsumexp(dim=-1, keepdim=True)
-            weight = (logits - total).exp().clamp(max=MAX_WEIGHT)
-            grad_out = grad.float().transpose(1, 2)  # [B, H, T, d]
-            gain = grad_out @ value.float().transpose(2, 3)
-            gain = gain - (grad_out * context.float().transpose(1, 2)).sum(dim=-1, keepdim=True)
-            weight.diagonal(dim1=2, dim2=3).zero_()  # the diagonal does not depend on the decisions
-            grad_decisions = (weight * gain).sum(dim=(1, 2))
+            grad_decisions = decision_gradient(grad, *ctx.saved_tensors, ctx.scaling)
         return grad, grad_decisions, None, None, None, None, None
