@@ -23,8 +23,8 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return hidden.mean(dim=1, keepdim=True)
-    weight = mask[..., None].to(hidden.dtype)
-    return (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=0.5)
+    weight = mask[:, None].to(hidden.dtype)  # [B, 1, N]
+    return weight @ hidden / weight.sum(dim=2, keepdim=True).clamp(min=0.5)
 
 
 def class_attention(
@@ -125,7 +125,7 @@ class TokenScorePredictor(nn.Module):
 
     def __init__(self, width: int, start: float = 0.5):
         super().__init__()
-        self.num_local = width // 2
+        self.halves = width // 2, width - width // 2
         self.norm = nn.LayerNorm(width, eps=1e-5)
         self.project = nn.Linear(width, width)
         self.score = nn.Sequential(
@@ -138,8 +138,8 @@ class TokenScorePredictor(nn.Module):
 
     def forward(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
         hidden = nn.functional.gelu(self.project(self.norm(patches)))
-        image = masked_mean(hidden[..., self.num_local :], mask).expand(-1, hidden.shape[1], -1)
-        hidden = torch.cat((hidden[..., : self.num_local], image), dim=-1)
+        local, image = hidden.split(self.halves, dim=-1)
+        hidden = torch.cat((local, masked_mean(image, mask).expand(-1, hidden.shape[1], -1)), dim=-1)
         # float32: the log-probabilities of confident predictors exceed what half precision tells apart
         return self.score(hidden).float().log_softmax(dim=-1)
 
