@@ -13,36 +13,32 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoImageProcessor, set_seed
 
-from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
-from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .model.reducers import REDUCERS
-from .train_arguments import DENSE, DataArguments, ModelArguments, parse, reducer_of
+from .start import (
+    COSTED,
+    check_config,
+    check_distillation,
+    config_of,
+    knows,
+    label_names,
+    load_start,
+    same_classes,
+    set_how_much_is_kept,
+)
+from .train_arguments import DENSE, DataArguments, ModelArguments, parse
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
+from .training.average import FOLDER
 from .training.callbacks import GroupingSwitch, KeepRatioWarmup
 from .training.checkpoints import last_complete_checkpoint
 from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.pictures import Pictures, load_pictures, with_classes_of
-from .training.teacher import DENSE_COPY, DISTILLATION
+from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
 
 
-FAMILIES = {
-    "vit": DynamicViTForImageClassification,
-    "dynamicvit": DynamicViTForImageClassification,
-    "deit": DynamicDeiTForImageClassification,
-    "dynamicdeit": DynamicDeiTForImageClassification,
-}
-
-# Names of classifiers, of all families and methods.
-CLASSIFIERS = ("classifier", "cls_classifier", "distillation_classifier")
-
 RESULTS = "results.json"
-
-# Pictures on which cost is measured and thresholds are set, where those depend on the picture.
-COSTED = 64
 
 
 def train(
@@ -68,13 +64,19 @@ def train(
     processor = AutoImageProcessor.from_pretrained(model_args.model)
     with training.main_process_first(desc="reading the data set"):
         pictures = read_pictures(data_args, training)
-    known = knows(config, pictures.names)
-    if known:  # its own order of them
+    known = same_classes(model_args, config, pictures.names)
+    if knows(config, pictures.names):  # its own order of them
         pictures = in_order_of(label_names(config), pictures)
+    elif model_args.teacher is not None:
+        taught = AutoConfig.from_pretrained(model_args.teacher)
+        pictures = in_order_of(label_names(taught), pictures) if knows(taught, pictures.names) else pictures
+    check_config(model_args, pictures.names)
     check_distillation(model_args, training, known)
     if model_args.teacher_epochs:
         start = fine_tune_teacher(model_args, data_args, training, pictures, known)
         model_args, known = dataclasses.replace(model_args, model=start), True
+        if resume is True and last_complete_checkpoint(folder) is None:
+            resume = None  # it stopped before the model itself had a checkpoint
     return run(model_args, data_args, training, pictures, processor, known, resume)
 
 
@@ -82,24 +84,6 @@ def resumed_checkpoint(training: DynamicViTTrainingArguments) -> str | bool | No
     """What `--resume_from_checkpoint` names: a folder, or `last` (or `True`) for the newest whole one."""
     named = training.resume_from_checkpoint
     return True if str(named).lower() in ("last", "true") else named
-
-
-def config_of(model: str) -> Any:
-    config = AutoConfig.from_pretrained(model)
-    if config.model_type not in FAMILIES:
-        raise ValueError(
-            f"{model} is of model type {config.model_type!r}; hf-dynamicvit trains {', '.join(FAMILIES)}."
-        )
-    return config
-
-
-def label_names(config: Any) -> list[str]:
-    return [config.id2label[index] for index in range(config.num_labels)]
-
-
-def knows(config: Any, names: list[str]) -> bool:
-    """Whether a model was trained on these classes, in whatever order."""
-    return sorted(label_names(config)) == sorted(names)
 
 
 def in_order_of(names: list[str], pictures: Pictures) -> Pictures:
@@ -129,21 +113,6 @@ def read_pictures(args: DataArguments, training: DynamicViTTrainingArguments) ->
     )
 
 
-def check_distillation(args: ModelArguments, training: DynamicViTTrainingArguments, known: bool) -> None:
-    """Refuse to take for a teacher what knows nothing of the classes."""
-    reducer = REDUCERS.get(args.reducer or "")
-    weights = (reducer.loss_weights if reducer else {}) | cast(dict, training.loss_weights or {})
-    distils = reducer is not None and args.distill and any(weights.get(name) for name in DISTILLATION)
-    if distils and args.teacher is None and args.from_scratch:
-        raise ValueError("A model from random weights cannot teach itself: name --teacher, or type --no_distill.")
-    if distils and args.teacher is None and not known and not args.teacher_epochs:
-        raise ValueError(
-            f"{args.model} was trained on other classes than those of the pictures, so that it cannot teach them. "
-            "--teacher_epochs 3 fine-tunes it on them first, --teacher names a model that knows them, --no_distill "
-            "goes without."
-        )
-
-
 def fine_tune_teacher(
     args: ModelArguments,
     data_args: DataArguments,
@@ -157,6 +126,7 @@ def fine_tune_teacher(
         own = copy.copy(training)
         own.output_dir, own.num_train_epochs, own.max_steps = str(folder), args.teacher_epochs, -1
         own.learning_rate, own.loss_weights, own.frozen = args.teacher_learning_rate, None, None
+        own.metric_for_best_model, own.backbone_lr_scale, own.freeze_backbone_epochs = "accuracy", None, None
         own.ema_decay, own.evaluate_ema, own.cache_teacher, own.push_to_hub = None, False, False, False
         dense = ModelArguments(args.model, reducer=DENSE, distill=False)
         resume = last_complete_checkpoint(folder)
@@ -187,7 +157,7 @@ def run(
     train_data: Any = pictures.train.with_transform(plain if data_args.augmentation == "none" else augment)
     if data_args.augmentation != "none":
         train_data = DrawnPictures(train_data, training.seed, tell=mixed)
-    set_how_much_is_kept(args, model, pictures.train.with_transform(plain))
+    set_how_much_is_kept(args, model, some_of(pictures.train, training.seed).with_transform(plain))
     trainer = DynamicViTTrainer(
         model,
         training,
@@ -203,7 +173,8 @@ def run(
     trainer.train(resume_from_checkpoint=resume)
     seconds = time.perf_counter() - start
     metrics = trainer.evaluate()
-    results = results_of(args, trainer, metrics, plain(pictures.train[:COSTED])["pixel_values"], seconds)
+    typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
+    results = results_of(args, trainer, metrics, typical, seconds)
     save(args, trainer, results)
     if training.push_to_hub:
         local = Path(data_args.dataset).exists()
@@ -211,54 +182,9 @@ def run(
     return results
 
 
-def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicViTForImageClassification:
-    """The model that training begins with, with a classifier for `names`."""
-    family: Any = FAMILIES[config_of(args.model).model_type]
-    settings = dense_settings() if args.reducer == DENSE else sparse_settings(args)
-    if args.drop_path_rate is not None:
-        settings["drop_path_rate"] = args.drop_path_rate
-    settings["problem_type"] = "single_label_classification"  # also where labels are mixed
-    settings["id2label"] = dict(enumerate(names))
-    settings["label2id"] = {name: index for index, name in enumerate(names)}
-    if args.from_scratch:
-        return family(family.config_class.from_pretrained(args.model, **settings))
-    model = family.from_pretrained(args.model, ignore_mismatched_sizes=not known, **settings)
-    if not known:  # as many other classes keep the size of the classifier, and its meaning
-        for name, module in model.named_modules():
-            if name.split(".")[-1] in CLASSIFIERS:
-                nn.init.trunc_normal_(module.weight, std=model.config.initializer_range)
-                nn.init.zeros_(module.bias)
-    return model
-
-
-def dense_settings() -> dict[str, Any]:
-    return {"reducer": "topk", "keep_ratio": 1.0}
-
-
-def sparse_settings(args: ModelArguments) -> dict[str, Any]:
-    """What of the configuration is typed; all else is the checkpoint's, or the method's default."""
-    settings: dict[str, Any] = {"reducer": args.reducer}
-    adaptive = REDUCERS[cast(str, args.reducer)].adaptive
-    if args.keep_ratio is not None and args.budget is None and not adaptive:
-        settings["keep_ratio"] = args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio
-    options = json_of(args.reducer_args)
-    if adaptive and args.budget is not None:  # its loss holds it there
-        options["budget"] = args.budget
-    if options:
-        settings["reducer_args"] = options
-    if args.reducer_layers is not None:
-        settings["reducer_layers"] = args.reducer_layers
-    return settings
-
-
-def json_of(text: str | None) -> dict[str, Any]:
-    try:
-        options = json.loads(text or "{}")
-    except json.JSONDecodeError as error:
-        raise ValueError(f"reducer_args is {text!r}, which is no JSON such as '{{\"tau\": 0.5}}': {error}") from error
-    if not isinstance(options, dict):
-        raise ValueError(f"reducer_args is {text!r}; it must be a JSON object such as '{{\"tau\": 0.5}}'.")
-    return options
+def some_of(data: Any, seed: int) -> Any:
+    """A few pictures, of all classes: data sets often have one class after the other."""
+    return data.shuffle(seed=seed).select(range(min(COSTED, len(data))))
 
 
 def augmentation_of(args: DataArguments) -> dict[str, Any]:
@@ -269,17 +195,6 @@ def augmentation_of(args: DataArguments) -> dict[str, Any]:
         "random_erasing": args.random_erasing,
         "color_jitter": args.color_jitter,
     }
-
-
-def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassification, data: Any) -> None:
-    """Meet the budget; put the thresholds of a method whose images decide where its pictures meet it."""
-    adaptive = model.encoder.reducer.adaptive
-    fraction = args.budget
-    if adaptive and fraction is None and reducer_of(args.model) != args.reducer:
-        fraction = model.encoder.reducer.budget
-    if fraction is not None and args.reducer != DENSE:
-        typical = torch.stack(data[: min(COSTED, len(data))]["pixel_values"])
-        model.set_budget(fraction=fraction, pixel_values=typical)
 
 
 def callbacks_of(args: ModelArguments, train_data: Any) -> list[Any]:
@@ -320,15 +235,24 @@ def save(args: ModelArguments, trainer: DynamicViTTrainer, results: dict[str, An
     """The model and, last, the results: where they are, all is."""
     folder = Path(cast(str, trainer.args.output_dir))
     if args.reducer == DENSE:
-        dense = trainer.accelerator.unwrap_model(cast(nn.Module, trainer.model)).to_dense()
-        if trainer.is_world_process_zero():
-            dense.save_pretrained(folder)
-            cast(Any, trainer.processing_class).save_pretrained(folder)
+        save_dense(trainer, folder)
+        if "ema_top1" in results:
+            with trainer.averaged():
+                save_dense(trainer, folder / FOLDER)
     else:
         trainer.save_model()
     if trainer.is_world_process_zero():
         (folder / RESULTS).write_text(json.dumps(results, indent=1), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
+
+
+def save_dense(trainer: DynamicViTTrainer, folder: Path) -> None:
+    """The model without its reducer, as any dense ViT is saved."""
+    weights = trainer.accelerator.get_state_dict(trainer.model)  # whole, where they are spread over processes
+    if trainer.is_world_process_zero():
+        model = trainer.accelerator.unwrap_model(cast(nn.Module, trainer.model), keep_torch_compile=False)
+        model.to_dense(weights).save_pretrained(folder)
+        cast(Any, trainer.processing_class).save_pretrained(folder)
 
 
 def report(results: dict[str, Any], folder: str) -> str:

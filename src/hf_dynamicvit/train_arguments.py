@@ -2,12 +2,15 @@
 """The options of `hf-dynamicvit train`: as typed, else of a recipe, else what suits the method."""
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from transformers import AutoConfig, HfArgumentParser
 
+from .model.configuration_dynamicvit import DynamicViTConfig
+from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
 from .training.arguments import DynamicViTTrainingArguments
 from .training.recipes import RECIPES, learning_rate_for, settings_without_recipe
@@ -45,6 +48,13 @@ class ModelArguments:
     )
     reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
     drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth, 0 to 1."})
+    same_classes: bool = field(
+        default=False,
+        metadata={
+            "help": "The model's classes are those of the pictures in the same order, whatever they are called (such "
+            "as ImageNet's, which have other names everywhere)."
+        },
+    )
     from_scratch: bool = field(default=False, metadata={"help": "Take the shape of the model, not its weights."})
     teacher: str | None = field(
         default=None,
@@ -139,15 +149,16 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     watch.set_defaults(**dict.fromkeys(names, unset))
     typed = {name: value for name, value in vars(watch.parse_args(argv)).items() if value is not unset}
     recipe = typed.get("recipe")
-    if recipe is not None:
-        if recipe not in RECIPES:
-            raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}.")
-        parser.set_defaults(**RECIPES[recipe].settings)
-    else:
-        reducer = typed.get("reducer") or reducer_of(typed["model"])
-        if reducer not in (*REDUCERS, DENSE):
-            raise ValueError(f"reducer is {reducer!r}; it must be one of {', '.join(REDUCERS)} or {DENSE}.")
-        parser.set_defaults(reducer=reducer, **settings_without_recipe(REDUCERS.get(reducer)))
+    if recipe is not None and recipe not in RECIPES:
+        raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}.")
+    settings = {} if recipe is None else recipe_settings(recipe, typed)
+    reducer = typed.get("reducer") or settings.get("reducer") or reducer_of(typed["model"])
+    if reducer not in (*REDUCERS, DENSE):
+        raise ValueError(f"reducer is {reducer!r}; it must be one of {', '.join(REDUCERS)} or {DENSE}.")
+    if recipe is None:
+        settings = settings_without_recipe(None if reducer == DENSE else method_of(reducer, typed.get("reducer_args")))
+    check_typed(reducer, typed)
+    parser.set_defaults(**{**settings, "reducer": reducer})
     groups: Any = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
     model, data, training = groups
     if recipe is not None:
@@ -156,6 +167,56 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
         if training.should_log:
             print_recipe(recipe, typed, training)
     return model, data, training
+
+
+def recipe_settings(name: str, typed: dict[str, Any]) -> dict[str, Any]:
+    """Those of the recipe that go with what is typed."""
+    replaced = {
+        "lr_scheduler_kwargs": "lr_scheduler_type" in typed,
+        "keep_ratio": "budget" in typed or "reducer" in typed,
+        "loss_weights": "reducer" in typed,
+    }
+    return {option: value for option, value in RECIPES[name].settings.items() if not replaced.get(option)}
+
+
+def check_typed(reducer: str, typed: dict[str, Any]) -> None:
+    """Refuse options that would be ignored."""
+    kept = [name for name in ("keep_ratio", "budget") if name in typed]
+    if reducer == DENSE and kept:
+        raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")
+    if len(kept) == 2:
+        raise ValueError("--keep_ratio and --budget both say how much is kept; type one.")
+    if reducer != DENSE and REDUCERS[reducer].adaptive and "keep_ratio" in typed:
+        raise ValueError(f"--keep_ratio is typed, but with --reducer {reducer} each image decides; type --budget.")
+    if typed.get("distill") is False and "teacher" in typed:
+        raise ValueError(f"--teacher is {typed['teacher']}, but --no_distill goes without; type one.")
+    if typed.get("remove_unused_columns"):
+        raise ValueError("--remove_unused_columns true would remove the pictures; leave it out.")
+    if reducer == DENSE and typed.get("push_to_hub"):
+        raise ValueError(f"--push_to_hub is for sparse models; upload what --reducer {DENSE} saves with `hf upload`.")
+    if typed.get("cache_teacher") and (
+        typed.get("augmentation") != "none" or typed.get("mixup") or typed.get("cutmix")
+    ):
+        raise ValueError(
+            "--cache_teacher needs the same pictures in every epoch: type --augmentation none, no mixing."
+        )
+
+
+def method_of(reducer: str, reducer_args: str | None) -> TokenReducer:
+    """A method with its options, without memory: for what it learns, how fast, and from whom."""
+    return DynamicViTConfig(reducer=reducer, reducer_args=json_of(reducer_args)).reducer_without_memory()
+
+
+def json_of(text: str | None) -> dict[str, Any]:
+    """The options of a method from a command line."""
+    example = """'{"tau": 0.5}'"""
+    try:
+        options = json.loads(text or "{}")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"reducer_args is {text!r}, which is no JSON such as {example}: {error}") from error
+    if not isinstance(options, dict):
+        raise ValueError(f"reducer_args is {text!r}; it must be a JSON object such as {example}.")
+    return options
 
 
 def images_in_step(training: DynamicViTTrainingArguments) -> int:

@@ -140,6 +140,7 @@ SHARDED = """
 import sys
 
 import torch
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -178,6 +179,10 @@ for method in sys.argv[2].split():
             torch.testing.assert_close(gradient, theirs.grad, msg=message, atol=1e-5, rtol=1e-4)
     with torch.no_grad():
         torch.testing.assert_close(sharded.eval()(images).logits, plain.eval()(images).logits)
+
+whole = get_model_state_dict(sharded, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+if rank == 0 and sharded.vit.reducer.reads_class_token:
+    torch.testing.assert_close(sharded.to_dense(whole)(images).logits, plain.to_dense()(images).logits)
 
 average = WeightAverage(0.5)
 average.average = [torch.zeros_like(parameter) for parameter in learned(sharded)]

@@ -137,7 +137,7 @@ class DynamicViTConfig(ViTConfig):
     @property
     def reads_class_token(self) -> bool:
         """Whether the classifier reads the class token, as that of a dense ViT does."""
-        return self._reducer_without_memory().reads_class_token
+        return self.reducer_without_memory().reads_class_token
 
     @property
     def stage_layers(self) -> list[int]:
@@ -251,8 +251,9 @@ class DynamicViTConfig(ViTConfig):
                 f"reducer_args has {', '.join(unknown)}, which reducer {self.reducer!r} does not take; "
                 f"it takes {', '.join(allowed) or 'none'}."
             )
-        self._reducer_without_memory()
+        self.reducer_without_memory()
 
-    def _reducer_without_memory(self):
+    def reducer_without_memory(self):
+        """The method as configured, to ask what it is; its parameters have shapes only."""
         with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
             return REDUCERS[self.reducer](self, **self.reducer_args)

@@ -358,8 +358,11 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             auxiliary_logits=auxiliary,
         )
 
-    def to_dense(self) -> PreTrainedModel:
+    def to_dense(self, weights: dict[str, Tensor] | None = None) -> PreTrainedModel:
         """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
+
+        Args:
+            weights: whole tensors by name, where this model holds only its process's part of them.
 
         Raises:
             ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
@@ -373,8 +376,8 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
         own |= {"model_type", "architectures", "auto_map"}
         dense = self._dense_model({name: config[name] for name in config if name not in own})
-        weights = {name: value for name, value in self.state_dict().items() if ".reducer." not in name}
-        dense.load_state_dict(weights)
+        weights = self.state_dict() if weights is None else weights
+        dense.load_state_dict({name: value for name, value in weights.items() if ".reducer." not in name})
         dense.config._attn_implementation = self.config._attn_implementation
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
 

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .drawn import DrawnPictures
+
 
 class TaughtDataset(Dataset):
     """A data set whose items also hold the teacher's outputs for them.
@@ -46,6 +48,8 @@ def check_repeats(dataset: Any) -> None:
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(f"cache_teacher needs a data set of known length, not a {type(dataset).__name__}.")
+    if isinstance(dataset, DrawnPictures):
+        raise ValueError("cache_teacher needs the same pixels in every epoch, which DrawnPictures augments anew.")
     for index in range(min(8, len(dataset))):
         if not torch.equal(*(torch.as_tensor(dataset[index]["pixel_values"]) for _ in range(2))):
             raise ValueError(

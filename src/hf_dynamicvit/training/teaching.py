@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from .arguments import DynamicViTTrainingArguments
 from .publishing import PublishingTrainer
@@ -68,8 +69,11 @@ class TeachingTrainer(PublishingTrainer):
         check_repeats(self.train_dataset)
         wants_features = self.loss_weights["token_distill"] or self.loss_weights["feature_distill"]
         logits, features = [], []
+        # not the Trainer's own loader, which it may keep for evaluation, or cut off at whole batches
+        size, collate = self.args.eval_batch_size, self.data_collator
+        loader: Any = DataLoader(cast(Any, self.train_dataset), size, collate_fn=collate)
         with torch.random.fork_rng():  # the training draws what it would without
-            for batch in self.get_eval_dataloader(cast(Any, self.train_dataset)):
+            for batch in self.accelerator.prepare(loader):
                 batch = self._prepare_inputs(batch)
                 batch.pop("labels", None)
                 taught = self._teacher_outputs(batch)

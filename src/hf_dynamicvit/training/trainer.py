@@ -1,8 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -119,12 +121,12 @@ class DynamicViTTrainer(TeachingTrainer):
         self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
         self._ask_teacher = self._prepare_teacher()
         self._average = None if args.ema_decay is None else WeightAverage(args.ema_decay)
-        if self._average is not None:
-            self.add_callback(self._average)
         self._begin_log()
         self._evaluated: tuple | None = None
         self._unused_weights = {name for name, weight in given_weights(args).items() if weight}
         self.add_callback(AfterStep(self._begin_log))
+        if self._average is not None:  # of what the step before has put right
+            self.add_callback(self._average)
         self.add_callback(FreezeBackbone(reducer.frozen_fraction))
         self.add_callback(StuckParameters())
         if self.optimizer is not None:
@@ -221,7 +223,8 @@ class DynamicViTTrainer(TeachingTrainer):
         bad = self.accelerator.reduce((~values.isfinite()).int(), "sum")
         if bad.any():
             name = list(terms)[int(bad.nonzero()[0])]
-            self._stop(f"loss term {name!r} is {terms[name].item()}")
+            here = terms[name].item()
+            self._stop(f"loss term {name!r} is {here if not math.isfinite(here) else 'not finite on another process'}")
 
     def _get_grad_norm(self, model, grad_norm=None):
         grad_norm = super()._get_grad_norm(model, grad_norm)
@@ -283,20 +286,28 @@ class DynamicViTTrainer(TeachingTrainer):
         return terms
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"):
-        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        self._evaluated = self._kept_settings()
         several = isinstance(self.eval_dataset if eval_dataset is None else eval_dataset, dict)  # one by one, above
-        if self.args.evaluate_ema and self._average is not None and self._average.average and not several:
-            with self._average.in_place(cast(PreTrainedModel, self.model)):
-                metrics |= super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_ema")
+        with torch.random.fork_rng(devices=[]):  # a training that resumes after it draws what this one will
+            metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
+            self._evaluated = self._kept_settings()
+            if self.args.evaluate_ema and self._average is not None and self._average.average and not several:
+                with self.averaged():
+                    metrics |= super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_ema")
         return metrics
+
+    @contextmanager
+    def averaged(self) -> Generator[None]:
+        """The averaged weights (`ema_decay`) stand in the model for a while."""
+        average = cast(WeightAverage, self._average)
+        with average.in_place(cast(PreTrainedModel, self.model)):
+            yield
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in [`Trainer`], with the averaged weights, if any, as a model of its own in the folder `ema`."""
         super().save_model(output_dir, _internal_call)
         if self._average is not None and self._average.average:
             folder = Path(cast(str, output_dir or self.args.output_dir)) / FOLDER
-            with self._average.in_place(cast(PreTrainedModel, self.model)):
+            with self.averaged():
                 super().save_model(str(folder), _internal_call=True)
 
     def _classification(self, student, outputs, labels: Tensor) -> Tensor:
