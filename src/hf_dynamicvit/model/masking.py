@@ -40,8 +40,8 @@ def decision_bias(decisions: Tensor, attention_mask: Tensor | None, dtype: torch
 def live_rows(grad: Tensor) -> Tensor:
     """Positions `[B, L]` of the tokens where `grad` `[B, T, H, d]` is not zero, with others where an image has fewer.
 
-    Nobody attends to a dropped token: about half of the rows of a step are zero. On a device that would have to be
-    waited for, and in a graph, L is T.
+    Nobody attends to a dropped token, so that about half of the rows of a training step are zero. L is T on a device,
+    for which the count would have to wait, and in a compiled graph.
     """
     if grad.device.type != "cpu" or torch.compiler.is_compiling():
         return torch.arange(grad.shape[1], device=grad.device).expand(len(grad), -1)
@@ -61,9 +61,10 @@ def decision_gradient(
 ) -> Tensor:
     """The gradient of `decisions`, `[B, T]` float32, that `grad` of the output implies; shapes as `DecisionGradient`.
 
-    The sum over heads and i other than j of w_ij g_i . (v_j - out_i), with g_i . out_i as one more column of g, is one
-    product: v_j . (W^T g)_j - (W^T g . out)_j. W is the softmax over all keys divided by the part of the allowed ones;
-    where dropped logits exceed every allowed one by more than 87, that part and what it divides underflow to 0.
+    In each head, sum_i w_ij g_i . (v_j - out_i) over i other than j is v_j . (W^T g)_j - (W^T c)_j, c_i = g_i . out_i:
+    one product with [g | c]. W here is the softmax over all keys; row i of [g | c] is divided by the part of it that
+    lies on keys allowed to i. That part counts as 1e-30 at least: where dropped logits exceed all the allowed ones by
+    69 or more, the weights of the allowed ones fade.
     """
     # bfloat16 has the range of weights and gradients, float16 has not; exponentials and sums are float32 inside
     dtype = torch.bfloat16 if query.dtype == torch.bfloat16 else torch.float32
@@ -83,9 +84,10 @@ def decision_gradient(
     alone = (attended - keep).gather(1, rows)  # [B, L], 1 where a dropped token attends to itself
     total = weight @ keep[:, None, :, None].to(dtype)  # [B, H, L, 1]
     total += (weight[itself] * alone[:, None].to(dtype))[..., None]
-    weight = weight.div_(total.clamp_(min=torch.finfo(dtype).tiny)).clamp_(max=MAX_WEIGHT)
+    total.clamp_(min=1e-30)
+    weight.clamp_(max=total * MAX_WEIGHT)
     weight[itself] = 0.0  # does not depend on the decisions
-    columns = torch.cat((grad, (grad * context).sum(dim=-1, keepdim=True)), dim=-1)  # [B, H, L, d + 1]
+    columns = torch.cat((grad, (grad * context).sum(dim=-1, keepdim=True)), dim=-1) / total  # [B, H, L, d + 1]
     sums = weight.transpose(2, 3) @ columns  # [B, H, T, d + 1]
     gain = (sums[..., :-1] * value.to(dtype)).sum(dim=(1, 3), dtype=torch.float32)
     return gain - sums[..., -1].sum(dim=1, dtype=torch.float32)

@@ -23,8 +23,8 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
     """
     if mask is None:
         return hidden.mean(dim=1, keepdim=True)
-    weight = mask[:, None].to(hidden.dtype)  # [B, 1, N]
-    return weight @ hidden / weight.sum(dim=2, keepdim=True).clamp(min=0.5)
+    weight = mask[..., None].to(hidden.dtype)
+    return (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=0.5)
 
 
 def class_attention(
