@@ -2,6 +2,7 @@
 """The recipes run from end to end, on a toy model and noise."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,26 @@ def test_measure_step_time(toy_folder):
     assert result.returncode == 0, result.stderr
     for name in ("dense", "dynamicvit, no teacher", "dynamicvit, cached teacher", "evit, no teacher", "pictures"):
         assert f"| {name}" in result.stdout
+
+
+def test_plot_training(tmp_path):
+    log = [{"step": 1, "loss_classification": 1.0, "kept_stage_3": 0.5}, {"step": 2, "eval_accuracy": 0.9}]
+    (tmp_path / "results.json").write_text(json.dumps({"log": log}))
+    command = [
+        sys.executable,
+        str(EXAMPLES / "plot_training.py"),
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "out.png"),
+    ]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out.png").stat().st_size > 1000
+
+
+def test_compare_predictor_start(monkeypatch, capsys):
+    monkeypatch.setattr("hf_dynamicvit.quickstart.DENSE_EPOCHS", 0.05)
+    settings = ["--keep-ratios", "0.7", "--seeds", "0", "--epochs", "0.05"]
+    monkeypatch.setattr(sys, "argv", ["compare_predictor_start.py", *settings])
+    runpy.run_path(str(EXAMPLES / "compare_predictor_start.py"), run_name="__main__")
+    assert "| 0.7 |" in capsys.readouterr().out
