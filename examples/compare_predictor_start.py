@@ -52,6 +52,8 @@ def main() -> None:
                     model = fine_tune(dense, train, keep_ratio, at_target, args.epochs, Path(folder) / "sparse", seed)
                     accuracy = measure_accuracy(model, test, Path(folder) / "sparse")
                     results.setdefault((keep_ratio, at_target), []).append(accuracy)
+                    start = "its target" if at_target else "one half"
+                    print(f"seed {seed}, keep ratio {keep_ratio}, start at {start}: {accuracy:.2%}", flush=True)
     print("| keep ratio | start at one half | start at target |\n| --- | --- | --- |")
     for keep_ratio in args.keep_ratios:
         cells = [
