@@ -120,9 +120,10 @@ def read_picture(picture: Any, source: str | None = None, mode: str = "RGB") -> 
     if picture is None:
         raise ValueError(f"Cannot read {name}: there is none.")
     try:
-        image = ImageFeature().decode_example(picture)
-        # what was encoded is upright by now; a picture that was opened elsewhere need not be
-        image = ImageOps.exif_transpose(image) if image is picture else image
+        if isinstance(picture, Image.Image):  # decoded already, and not upright unless somebody turned it
+            image = ImageOps.exif_transpose(picture)
+        else:
+            image = ImageFeature().decode_example(picture)
     except Exception as error:  # decoders of broken files raise OSError, SyntaxError, struct.error and others
         raise ValueError(f"Cannot read {name}: {error}") from error
     if image.mode in DEEP_MODES:
