@@ -4,6 +4,7 @@
 import io
 from dataclasses import replace
 
+import datasets
 import numpy as np
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value, concatenate_datasets
@@ -153,15 +154,15 @@ def test_what_is_no_picture_is_left_out(tmp_path, warnings_text):
     assert "in no folder of it are left out: 1" in text
 
 
+@pytest.mark.skipif(datasets.__version__ == "4.0.0", reason="it does not read the tables that pandas 3 makes of CSV")
 def test_a_metadata_file_names_the_classes_where_it_has_them(tmp_path):
     folder = tmp_path / "data"
     (folder / "images").mkdir(parents=True)
-    files = [f"images/{number}.png" for number in range(8)]
-    for number, name in enumerate(files):
-        picture(number % 2, number).save(folder / name)
-    rows = {"file_name": files, "label": list("abababab"), "caption": ["text"] * 8}
-    # not as CSV: datasets 4.0 does not read the tables that pandas 3 makes of it
-    Dataset.from_dict(rows).to_parquet(folder / "metadata.parquet")
+    lines = ["file_name,label,caption"]
+    for number in range(8):
+        picture(number % 2, number).save(folder / "images" / f"{number}.png")
+        lines.append(f"images/{number}.png,{'ab'[number % 2]},text")
+    (folder / "metadata.csv").write_text("\n".join(lines))
     pictures = load_pictures(str(folder))
     assert pictures.names == ["a", "b"] and len(pictures.train) + len(pictures.validation) == 8
     captions = tmp_path / "captions"
