@@ -36,7 +36,7 @@ class TeachingTrainer(PublishingTrainer):
                     "fsdp_cpu_ram_efficient_loading is true: only the first process has the weights that the teacher "
                     "is made of; set it to false, or teacher=None."
                 )
-            if plugin.fsdp_version == 2:
+            if getattr(plugin, "fsdp_version", 1) == 2:  # Accelerate before 1.6 knows the first only
                 shard(outputs)
         if self.args.torch_compile:
             return torch.compile(
