@@ -18,7 +18,7 @@ from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.training.checkpoints import last_complete_checkpoint
 
 
-@pytest.mark.parametrize("keep_ratio, seed", [(0.1, 0), (0.3, 2)])
+@pytest.mark.parametrize("keep_ratio, seed", [(0.1, 0)])
 def test_low_keep_ratios_train_for_300_steps(tmp_path, keep_ratio, seed):
     """From the released initialisation, in which half of the tokens go at each stage, with the published weights."""
     model = toy_model(seed, keep_ratio=[keep_ratio, keep_ratio, keep_ratio], hidden_size=16, initializer_range=0.02)
