@@ -203,7 +203,12 @@ def test_everything_at_once(place):
 
 
 def test_evovit_switches_its_grouping(place):
-    assert train("--reducer", "evovit", "--from_scratch", "--layer_grouping_fraction", "0.5") == 0
+    """Patches are selected in more blocks at first than later."""
+    switch = ["--layer_grouping_fraction", "0.5", "--logging_steps", "1"]
+    assert train("--reducer", "evovit", "--from_scratch", *switch) == 0
+    log = json.loads((place / "out" / "results.json").read_text())["log"]
+    counts = [sum(name.startswith("kept_stage") for name in entry) for entry in log if "loss" in entry]
+    assert counts[0] > counts[1]
 
 
 def test_it_goes_on_where_it_stopped(place, capsys):
@@ -311,6 +316,16 @@ def test_a_recipe_in_a_few_epochs_trains_the_backbone(place):
     after = ViTForImageClassification.from_pretrained("out").state_dict()
     frozen = ("cls_token", "position_embeddings")
     assert all(torch.equal(after[name], value) == name.endswith(frozen) for name, value in before.items())
+
+
+def test_a_recipe_for_another_method_leaves_out_what_is_its_own(place, capsys):
+    options = ["--model", "knows", "--dataset", "pictures", "--recipe", "idlevit", "--use_cpu", "--reducer", "evit"]
+    model, _, training = parse(options)
+    assert model.reducer == "evit" and model.reducer_args is None and model.keep_ratio is None
+    assert training.loss_weights is None and training.weight_decay == 0.05
+    assert "loss_weights: {'cut': 20.0, 'class_distill': 10.0, 'feature_distill': 1000.0} -> left out" in (
+        capsys.readouterr().out
+    )
 
 
 def test_another_schedule_than_the_recipes(place):

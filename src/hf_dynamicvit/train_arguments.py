@@ -171,12 +171,16 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
 
 def recipe_settings(name: str, typed: dict[str, Any]) -> dict[str, Any]:
     """Those of the recipe that go with what is typed."""
+    settings = RECIPES[name].settings
+    another = typed.get("reducer", settings["reducer"]) != settings["reducer"]
     replaced = {
         "lr_scheduler_kwargs": "lr_scheduler_type" in typed,
-        "keep_ratio": "budget" in typed or "reducer" in typed,
-        "loss_weights": "reducer" in typed,
+        "keep_ratio": another or "budget" in typed,
+        "loss_weights": another,
+        "reducer_args": another,
+        "layer_grouping_fraction": another,
     }
-    return {option: value for option, value in RECIPES[name].settings.items() if not replaced.get(option)}
+    return {option: value for option, value in settings.items() if not replaced.get(option)}
 
 
 def check_typed(reducer: str, typed: dict[str, Any]) -> None:
@@ -226,8 +230,9 @@ def images_in_step(training: DynamicViTTrainingArguments) -> int:
 def print_recipe(name: str, typed: dict[str, Any], training: DynamicViTTrainingArguments) -> None:
     recipe = RECIPES[name]
     print(f"Recipe {name}: {recipe.source}.")
+    applied = recipe_settings(name, typed)
     for option, value in recipe.settings.items():
-        note = ""
+        note = "" if option in applied else " -> left out, as it does not go with what is typed"
         if option in typed:
             note = f" -> {typed[option]}, as typed"
         elif option == "learning_rate":

@@ -228,3 +228,23 @@ def test_trainer_push_to_hub(hub, client, saved, tmp_path):
     for _, _, pushed in hub.repositories[f"{USER}/small"].commits:
         assert not [path for path in pushed if "/" in path or path.endswith((".bin", ".pt", ".pth"))]
         assert "my_secrets.py" not in pushed
+
+
+TRAIN = "import sys; from hf_dynamicvit.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+
+
+def test_the_training_command_pushes(hub, client, saved, tmp_path):
+    for index, name in enumerate("abcde" * 4):
+        folder = tmp_path / "pictures" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), (12 * index, 60, 200)).save(folder / f"{index}.png")
+    options = ["--model", "saved", "--dataset", "pictures", "--output_dir", "out", "--use_cpu", "--max_steps", "1"]
+    result = client(TRAIN, *options, "--ema_decay", "0.5", "--push_to_hub", "--hub_model_id", f"{USER}/small")
+    assert result.returncode == 0, result.stderr
+    accuracy = json.loads((tmp_path / "out" / "results.json").read_text())["top1"]
+    card = ModelCard(files_of(hub)["README.md"].decode())
+    assert f"{100 * accuracy:.2f} %" in card.content and "1 steps of 32 images" in card.content
+    assert client(LOAD, f"{USER}/small", "absent").returncode == 0
+    pushed = torch.load(tmp_path / "logits.pt")
+    assert client(LOAD, "out").returncode == 0
+    assert torch.equal(pushed, torch.load(tmp_path / "logits.pt"))
