@@ -12,6 +12,7 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
+    {"ragged"},
     {"tokens", "masking", "cost", "remote_code"},
     {"scoring", "selection"},
     {"reducer"},

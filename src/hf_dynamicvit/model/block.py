@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The encoder block: the native ViT layer's parameters, with the reducer's hooks between its steps."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, ViTMLP, eager_attention_forward
 
 from .masking import DecisionGradient, decision_bias
+from .ragged import Layout, attends_raggedly, ragged_attention
 from .reducer import TokenReducer
 from .tokens import Tokens
 
@@ -22,55 +24,58 @@ class Trace:
     """What one attention computed, for scores: never the T x T matrix.
 
     Attributes:
-        query, key: `[B, H, T, d]`.
-        context: `[B, T, H, d]`, the per-head output before the output projection.
+        query, key: `[B, H, T, d]`. In the last block there may be the queries of the prefix only.
+        context: `[B, T, H, d]`, the per-head output before the output projection, as many as queries.
     """
 
     query: Tensor
     key: Tensor
     context: Tensor
 
+    def padded(self, layout: Layout | None) -> "Trace":
+        """From `[1, H, L, d]` and `[1, L, H, d]` of tokens that have a `layout`."""
+        if layout is None:
+            return self
+        query, key = (layout.unpack(states.transpose(1, 2)).transpose(1, 2) for states in (self.query, self.key))
+        return Trace(query, key, layout.unpack(self.context))
+
 
 class DynamicViTAttention(ViTAttention):
     """`ViTAttention` over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
 
     def forward(
-        self, hidden: Tensor, tokens: Tokens, key_bias: Tensor | None = None, **kwargs
+        self,
+        hidden: Tensor,
+        tokens: Tokens,
+        key_bias: Tensor | None = None,
+        queried: Tensor | None = None,
+        **kwargs,
     ) -> tuple[Tensor, Tensor | None, Trace]:
-        """Attention over `tokens`, of which `hidden` are the normalised, packed states.
+        """Attention over `tokens`, of which `hidden` are the normalised states.
 
         Args:
-            hidden: `[B, T, D]`; `[1, sum of lengths, D]` when images have different numbers of tokens.
-            tokens: whose masks apply.
+            hidden: `[B, T, D]`; `[1, L, D]` of tokens with a layout.
+            tokens: whose masks and layout apply.
             key_bias: `[B, N]` float32, added to the logits of each patch token as a key, or `None`.
+            queried: `[B, P, D]`, normalised prefix tokens, where nothing else need be computed, or `None`.
 
         Returns:
-            the output, shaped as `hidden`; weights `[B, H, T, T]` under eager; the trace.
+            the output, shaped as what attends; weights `[B, H, T, T]` under eager; the trace.
         """
-        batch, length = tokens.hidden.shape[:2]
-        shape = (batch, length, -1, self.head_dim)
-        query = tokens.unpack(self.q_proj(hidden)).view(shape).transpose(1, 2)
-        key = tokens.unpack(self.k_proj(hidden)).view(shape).transpose(1, 2)
-        value = tokens.unpack(self.v_proj(hidden)).view(shape).transpose(1, 2)
-
-        implementation, bias, decisions = self.config._attn_implementation, None, None
-        if tokens.mask is not None:
-            prefix = tokens.mask.new_ones(batch, tokens.num_prefix)
-            decisions = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
-            bias = decision_bias(decisions, tokens.attention_mask, query.dtype)
-        elif key_bias is not None:
-            prefix = key_bias.new_zeros(batch, tokens.num_prefix)
-            bias = torch.cat((prefix, key_bias), dim=1).to(query.dtype)[:, None, None]  # [B, 1, 1, T]
-            if tokens.attention_mask is not None:
-                bias = bias.masked_fill(~tokens.attention_mask[:, None, None], torch.finfo(bias.dtype).min)
-        elif tokens.attention_mask is not None and implementation in ("sdpa", "eager"):
-            bias = query.new_zeros(batch, 1, 1, length)  # and no look at the values, which would wait for the device
-            bias = bias.masked_fill(~tokens.attention_mask[:, None, None], torch.finfo(bias.dtype).min)
-        elif tokens.attention_mask is not None:
-            bias = create_bidirectional_mask(
-                config=self.config, inputs_embeds=tokens.hidden, attention_mask=tokens.attention_mask
-            )
-        if tokens.mask is not None or key_bias is not None:  # flash and flex attention take no additive bias
+        query, key, value = self.project(hidden, queried)
+        layout, implementation = tokens.layout, self.config._attn_implementation
+        if layout is not None and attends_raggedly(query, implementation):
+            batch, length = query.shape[:2]
+            per_image = tuple(range(0, batch * length + 1, length)) if queried is not None else layout.bounds
+            context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, per_image, layout.bounds)
+            output = self.o_proj(context.flatten(2).view(batch, length, -1))
+            return output, None, Trace(query.transpose(1, 2), key.transpose(1, 2), context)
+        if layout is not None:  # padded for the kernel alone
+            query = query if queried is not None else layout.unpack(query)
+            key, value = layout.unpack(key), layout.unpack(value)
+        query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+        bias, decisions = self.bias(tokens, query.dtype, key_bias)
+        if decisions is not None or key_bias is not None:  # flash and flex attention take no additive bias
             implementation = implementation if implementation == "eager" else "sdpa"
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
@@ -79,8 +84,39 @@ class DynamicViTAttention(ViTAttention):
             context = DecisionGradient.apply(
                 context, decisions, query, key, value, tokens.attention_mask, self.scaling
             )
-        output = self.o_proj(tokens.pack(context.flatten(2)))
-        return output, weights, Trace(query, key, context)
+        if layout is not None:
+            query, key = (layout.pack(states.transpose(1, 2)).transpose(1, 2) for states in (query, key))
+            context = layout.pack(context) if queried is None else context
+        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context)
+
+    def project(self, hidden: Tensor, queried: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, `[B, T, H, d]` each, of `hidden` `[B, T, D]`; queries of `queried`, if given."""
+        states = (
+            self.q_proj(hidden if queried is None else queried),
+            self.k_proj(hidden),
+            self.v_proj(hidden),
+        )
+        query, key, value = (each.unflatten(-1, (-1, self.head_dim)) for each in states)
+        return query, key, value
+
+    def bias(self, tokens: Tokens, dtype: torch.dtype, key_bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+        """What is added to the logits, in the form that the attention function takes; keep decisions `[B, T]`."""
+        if tokens.mask is not None:
+            prefix = tokens.mask.new_ones(len(tokens.mask), tokens.num_prefix)
+            decisions = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
+            return decision_bias(decisions, tokens.attention_mask, dtype), decisions
+        mask = tokens.attention_mask
+        if key_bias is not None:
+            prefix = key_bias.new_zeros(len(key_bias), tokens.num_prefix)
+            bias = torch.cat((prefix, key_bias), dim=1).to(dtype)[:, None, None]  # [B, 1, 1, T]
+        elif mask is None:
+            return None, None
+        elif self.config._attn_implementation in ("sdpa", "eager"):  # no look at the values, which would wait
+            bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)[:, None, None]
+        else:
+            made = create_bidirectional_mask(config=self.config, inputs_embeds=tokens.padded, attention_mask=mask)
+            return cast(Tensor | None, made), None
+        return bias if mask is None else bias.masked_fill(~mask[:, None, None], torch.finfo(dtype).min), None
 
 
 class DynamicViTLayer(ViTLayer):
@@ -101,15 +137,39 @@ class DynamicViTLayer(ViTLayer):
         self.drop_path = Dinov2DropPath(drop_path_rate)
 
     def forward(
-        self, hidden: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs
+        self, hidden: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, only_prefix: bool = False, **kwargs
     ) -> tuple[Tensor, Tokens]:
-        """`hidden` is `tokens.hidden`; it stands first, and first in the result, where Transformers records it."""
-        tokens = reducer.before(replace(tokens, hidden=hidden), self, layer)
-        normed = self.layernorm_before(tokens.pack(tokens.hidden))
+        """`hidden` is `tokens.hidden`; it stands first, and first in the result, where Transformers records it.
+
+        `only_prefix` is for the last block of a model of which only the prefix tokens are read: exactly those, without
+        the rest of the others, which are not in the result.
+        """
+        tokens = tokens if hidden is tokens.hidden else tokens.change(hidden=hidden)
+        tokens = reducer.before(tokens, self, layer)
+        normed = self.layernorm_before(tokens.hidden)
+        if only_prefix:
+            return self.finish(normed, tokens, reducer, layer, **kwargs)
         output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
-        tokens = tokens.add(self.drop_path(self.dropout(output)))
+        tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
         tokens = reducer.between(tokens, trace, layer)
-        output = self.mlp(self.layernorm_after(tokens.pack(tokens.hidden)))
-        tokens = tokens.add(self.drop_path(self.dropout(output)))
+        output = self.mlp(self.layernorm_after(tokens.hidden))
+        tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
         tokens = reducer.after(tokens, layer)
         return tokens.hidden, tokens
+
+    def branch(self, output: Tensor) -> Tensor:
+        """What the residual connection adds."""
+        return self.drop_path(self.dropout(output)) if self.training else output
+
+    def finish(
+        self, normed: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs
+    ) -> tuple[Tensor, Tokens]:
+        """The rest of the last block, at inference, for the prefix tokens alone."""
+        prefix = tokens.prefix
+        output, _, trace = self.attention(
+            normed, tokens, reducer.key_bias(tokens), self.layernorm_before(prefix), **kwargs
+        )
+        tokens = reducer.between(tokens, trace, layer)  # for its decision
+        prefix = prefix + output
+        prefix = prefix + self.mlp(self.layernorm_after(prefix))
+        return prefix, tokens.change(hidden=prefix, layout=None)

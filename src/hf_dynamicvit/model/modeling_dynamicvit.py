@@ -230,6 +230,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         bool_masked_pos: Tensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: Tensor | None = None,
+        only_prefix: bool = False,
         **kwargs,
     ) -> DynamicViTModelOutput:
         """Embed, run the blocks, normalise.
@@ -240,16 +241,23 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             interpolate_pos_encoding: accept image sizes other than the configuration's.
             attention_mask: `[B, 1 + num_patches]`, 1 = attend, 0 = never. Its columns are gathered with the tokens,
                 and patches with 0 are the first to be dropped.
+            only_prefix: nothing but the prefix tokens is wanted. Where that saves work `last_hidden_state` is
+                `[B, P, D]`: at inference without gradients and recorded hidden states or attentions, with a method
+                whose classifier reads the class token.
 
         Raises:
             ValueError: `pixel_values` or `attention_mask` has the wrong shape.
         """
         self._refuse_reentrant_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
+        tokens = tokens.change(lean=not (self.training or self._records(kwargs)))
+        last = len(self.layers) - 1
+        only_prefix = only_prefix and tokens.lean and not torch.is_grad_enabled()  # saliency hooks see every token
+        only_prefix = only_prefix and self.reducer.prefix_suffices(last)
         for index, layer in enumerate(self.layers):
-            _, tokens = layer(tokens.hidden, tokens, self.reducer, index, **kwargs)
+            _, tokens = layer(tokens.hidden, tokens, self.reducer, index, only_prefix and index == last, **kwargs)
 
-        last_hidden_state = self.layernorm(tokens.hidden)
+        last_hidden_state = self.layernorm(tokens.padded)
         return DynamicViTModelOutput(
             last_hidden_state=last_hidden_state,
             pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
@@ -281,6 +289,12 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
                 )
             attention_mask = attention_mask.to(hidden.device).bool()
         return Tokens.start(hidden, self.config.num_prefix, attention_mask)
+
+    def _records(self, kwargs: dict[str, Any]) -> bool:
+        """Whether Transformers records what the blocks hand on; asked as it asks."""
+        names = ("output_hidden_states", "output_attentions")
+        asked = [kwargs.get(name, getattr(self.config, name, False)) for name in names]
+        return any(answer is not None and answer is not False for answer in asked)
 
     def _refuse_reentrant_checkpointing(self) -> None:
         layer = self.layers[0]
@@ -337,6 +351,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             attention_mask=attention_mask,
+            only_prefix=True,
             **kwargs,
         )
         features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)

@@ -110,6 +110,16 @@ class TokenReducer(nn.Module):
         """Behind the MLP."""
         return tokens
 
+    def prefix_suffices(self, layer: int) -> bool:
+        """Whether `layer`, the last one, need compute only the prefix tokens for a classifier.
+
+        Then `after` is not called there, and `between` sees the patch tokens as they were ahead of the attention. By
+        default where a method has neither. A method that has may say so if `between` only looks at the trace.
+        """
+        own = type(self)
+        untouched = own.between is TokenReducer.between and own.after is TokenReducer.after
+        return self.reads_class_token and untouched
+
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         """`[B, N]` float32, added to the attention logits of each patch token as a key, or `None`."""
         return None

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. AS-ViT (IJCAI 2023): https://arxiv.org/abs/2209.13802
 """AS-ViT: learned thresholds on the class attention decide for each image how many patches it keeps."""
 
-from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -78,7 +77,7 @@ class ASViTReducer(TokenReducer):
         scores = cast(Tensor, tokens.importance)  # SCORE, in the block before
         threshold = self.threshold(self.layers.index(layer), tokens.num_patches)
         keep = scores > threshold  # SELECT
-        tokens = replace(tokens, importance=None)
+        tokens = tokens.change(importance=None)
         if self.training:  # REST: masked
             soft = ((scores - threshold) / self.tau).sigmoid()
             return tokens.mask_out(keep.float() - soft.detach() + soft, layer, None, through_earlier=False)
@@ -95,7 +94,10 @@ class ASViTReducer(TokenReducer):
     def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
         if layer + 1 not in self.layers:
             return tokens
-        return replace(tokens, importance=head_weighted_class_attention(trace, tokens))
+        return tokens.change(importance=head_weighted_class_attention(trace.padded(tokens.layout), tokens))
+
+    def prefix_suffices(self, layer: int) -> bool:
+        return True
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         num_patches = decisions[0].kept.shape[1]

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. Evo-ViT (AAAI 2022): https://arxiv.org/abs/2108.01390
 """Evo-ViT: the patches of highest global class attention take the slow path; the others wait and may come back."""
 
-from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -112,18 +111,21 @@ class EvoViTReducer(TokenReducer):
             return tokens
         attention = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).sum(dim=1)
         if layer < self.layers[0]:
-            return replace(tokens, importance=attention)
+            return tokens.change(importance=attention)
         importance = cast(Tensor, tokens.importance)
         if tokens.waiting is None:
-            return replace(tokens, importance=(1 - self.alpha) * importance + self.alpha * attention)
+            return tokens.change(importance=(1 - self.alpha) * importance + self.alpha * attention)
         index = tokens.waiting.index
         attention = attention[:, : index.shape[1]]  # without the representative token
         average = (1 - self.alpha) * importance.gather(1, index) + self.alpha * attention
-        return replace(tokens, importance=importance.scatter(1, index, average))
+        return tokens.change(importance=importance.scatter(1, index, average))
 
     def after(self, tokens: Tokens, layer: int) -> Tokens:
         last = layer == self.depth - 1 or layer + 1 in self.decision_layers
         return tokens.rejoin() if last else tokens
+
+    def prefix_suffices(self, layer: int) -> bool:
+        return self.reads_class_token
 
     def features(self, tokens: Tokens, layernorm: nn.Module, normed: Tensor) -> Tensor:
         if self.pooling == "class":

@@ -93,6 +93,9 @@ class IdleViTReducer(TokenReducer):
     def after(self, tokens: Tokens, layer: int) -> Tokens:
         return tokens.rejoin()
 
+    def prefix_suffices(self, layer: int) -> bool:
+        return True
+
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         terms = [decision.loss for decision in decisions if decision.loss is not None]
         return {"cut": torch.stack(terms).sum() / len(decisions)} if terms else {}

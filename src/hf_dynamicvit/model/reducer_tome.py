@@ -1,8 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. ToMe (ICLR 2023): https://arxiv.org/abs/2210.09461
 """ToMe: in every block the most similar pairs of patches are merged. No parameters; works without training."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
@@ -128,7 +126,10 @@ class ToMeReducer(TokenReducer):
         index, rest, host = bipartite_matching(metric, r, tokens.num_prefix, tokens.attended)
         # REST
         merged = tokens.merge(index, rest, host, size, layer, keep_ratio)
-        return replace(merged, size=size.gather(1, index).scatter_add(1, host, size.gather(1, rest)))
+        return merged.change(size=size.gather(1, index).scatter_add(1, host, size.gather(1, rest)))
+
+    def prefix_suffices(self, layer: int) -> bool:
+        return True  # keys are of the trace
 
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         if tokens.size is None or not self.proportional_attention:

@@ -36,6 +36,9 @@ class TopKReducer(TokenReducer):
         fused = self.fuse(tokens, scores, rest) if rest.shape[1] else None
         return tokens.drop(kept, layer, self.keep_ratios[stage], fused)
 
+    def prefix_suffices(self, layer: int) -> bool:
+        return True  # scores are of the trace, and nobody reads a fused token there
+
     def fuse(self, tokens: Tokens, scores: Tensor, rest: Tensor) -> Tensor | None:
         """The token `[B, 1, D]` that speaks for the dropped ones at `rest` `[B, R]`; here none."""
         return None

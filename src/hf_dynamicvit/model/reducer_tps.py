@@ -2,7 +2,6 @@
 """TPS: token pruning and squeezing. Every dropped token goes into the kept token that is most similar to it."""
 
 import math
-from dataclasses import replace
 from typing import cast
 
 import torch
@@ -108,7 +107,7 @@ class TPSReducer(TokenReducer):
         previous = log_probs.new_ones(log_probs.shape[:2]) if alive is None else alive.to(log_probs.dtype)
         masked = tokens.mask_out(gumbel_keep(log_probs, self.tau), layer, self.keep_ratios[stage])
         patches = squeeze_masked(tokens.patches, cast(Tensor, masked.mask), previous, self.temperature)
-        return replace(masked, hidden=torch.cat((tokens.hidden[:, : tokens.num_prefix], patches), dim=1))
+        return masked.change(hidden=torch.cat((tokens.hidden[:, : tokens.num_prefix], patches), dim=1))
 
     def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
         if layer not in self.layers or self.score == "dynamicvit":
@@ -116,6 +115,9 @@ class TPSReducer(TokenReducer):
         scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
         count = compounding_counts(tokens.num_patches, self.keep_ratios)[self.layers.index(layer)]
         return self.squeeze(tokens, scores, count, layer)
+
+    def prefix_suffices(self, layer: int) -> bool:
+        return self.score == "dynamicvit" or layer not in self.layers
 
     def squeeze(self, tokens: Tokens, scores: Tensor, count: int, layer: int) -> Tokens:
         """SELECT the `count` highest scores; REST squeezed."""

@@ -12,11 +12,14 @@ def keep_count(num_patches: int, keep_ratio: float) -> int:
     return max(1, int(num_patches * keep_ratio))
 
 
-def top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> Tensor:
-    """`[B, count]` positions of the highest `scores` `[B, N]`, best first; patches not `attended` come last."""
+def top_k(scores: Tensor, count: int, attended: Tensor | None = None, ordered: bool = False) -> Tensor:
+    """`[B, count]` positions of the highest `scores` `[B, N]`, in any order, or best first if `ordered`.
+
+    Patches not `attended` come last.
+    """
     if attended is not None:
         scores = scores.masked_fill(~attended, -torch.inf)
-    return scores.topk(count, dim=1).indices
+    return scores.topk(count, dim=1, sorted=ordered).indices
 
 
 def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 0) -> list[int]:
@@ -36,7 +39,7 @@ def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 
 
 def split_top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Positions `[B, count]` of the highest `scores` `[B, N]`, best first, and `[B, N - count]` of the rest."""
-    order = top_k(scores, scores.shape[1], attended)
+    order = top_k(scores, scores.shape[1], attended, ordered=True)
     return order[:, :count], order[:, count:]
 
 
