@@ -54,6 +54,9 @@ class DynamicViTReducer(TokenReducer):
             return tokens
         stage = self.layers.index(layer)
         keep_ratio = self.keep_ratios[stage]
+        count = keep_count(tokens.num_patches, keep_ratio)
+        if not self.training and count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(layer, keep_ratio)
         # SCORE
         alive = tokens.attended if tokens.mask is None else tokens.mask
         log_probs = self.predictors[stage](tokens.patches, alive)  # [B, N, 2], keep is column 0
@@ -61,7 +64,6 @@ class DynamicViTReducer(TokenReducer):
             # SELECT by sampling, REST masked: the sequence keeps its length and every decision its gradient
             return tokens.mask_out(gumbel_keep(log_probs, self.tau), layer, keep_ratio)
         # SELECT the highest scores, REST dropped
-        count = keep_count(tokens.num_patches, keep_ratio)
         return tokens.drop(top_k(log_probs[..., 0], count, tokens.attended), layer, keep_ratio)
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
@@ -71,5 +73,6 @@ class DynamicViTReducer(TokenReducer):
         return self.fixed_counts(num_patches, depth)
 
     def multiply_adds(self, counts, num_patches, num_prefix):
-        entering = [num_patches, *(counts[layer][0] for layer in self.layers[:-1])]
-        return sum(entering) * TokenScorePredictor.multiply_adds(self.width)
+        left = [counts[layer][0] for layer in self.layers]
+        scored = [before for before, after in zip([num_patches, *left], left, strict=False) if after < before]
+        return sum(scored) * TokenScorePredictor.multiply_adds(self.width)

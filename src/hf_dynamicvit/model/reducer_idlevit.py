@@ -79,9 +79,11 @@ class IdleViTReducer(TokenReducer):
         if layer not in self.layers:
             return tokens
         stage = self.layers.index(layer)
+        count = keep_count(tokens.num_patches, self.keep_ratios[stage])
+        if not self.training and count == tokens.num_patches:  # nobody idles
+            return tokens.keep_all(layer, self.keep_ratios[stage])
         normed = block.layernorm_before(tokens.hidden)
         scores = class_query_logits(block.attention, normed, tokens.num_prefix)  # SCORE
-        count = keep_count(tokens.num_patches, self.keep_ratios[stage])
         active = top_k(scores, count, tokens.attended)  # SELECT
         loss = None
         if self.training and self.cut != "none" and (self.cut_layers == "all" or stage % 2 == 0):
@@ -108,4 +110,5 @@ class IdleViTReducer(TokenReducer):
 
     def multiply_adds(self, counts, num_patches, num_prefix):
         # the class query, folded into the key projection, times every patch
-        return len(self.layers) * (2 * self.width**2 + num_patches * self.width)
+        choosing = sum(counts[layer][0] < num_patches for layer in self.layers)
+        return choosing * (2 * self.width**2 + num_patches * self.width)

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. ToMe (ICLR 2023): https://arxiv.org/abs/2210.09461
 """ToMe: in every block the most similar pairs of patches are merged. No parameters; works without training."""
 
-import torch
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
 
@@ -112,12 +111,11 @@ class ToMeReducer(TokenReducer):
     def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
         if layer not in self.layers:
             return tokens
-        stage, current = self.layers.index(layer), tokens.patches.shape[1]
+        stage, current = self.layers.index(layer), tokens.num_live
         keep_ratio = None if self.merges is not None else self.keep_ratios[stage]
         r = self.num_merges(current, tokens.num_patches, stage)
         if r == 0:
-            everything = torch.arange(current, device=tokens.hidden.device).expand(len(tokens.hidden), -1)
-            return tokens.drop(everything, layer, keep_ratio)
+            return tokens.keep_all(layer, keep_ratio)
         size = tokens.patches.new_ones(len(tokens.hidden), current).float() if tokens.size is None else tokens.size
         if tokens.size is None and tokens.attended is not None:
             size = size * tokens.attended  # what the user's mask excludes has no patches to count

@@ -6,7 +6,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .scoring import class_attention
-from .selection import compounding_counts, split_top_k
+from .selection import compounding_counts, split_top_k, top_k
 from .tokens import Tokens
 
 
@@ -27,14 +27,17 @@ class TopKReducer(TokenReducer):
         if layer not in self.layers:
             return tokens
         stage = self.layers.index(layer)
+        count = compounding_counts(tokens.num_patches, self.keep_ratios, self.num_fused)[stage]
+        if count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(layer, self.keep_ratios[stage])
         # SCORE
         scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
         # SELECT
-        count = compounding_counts(tokens.num_patches, self.keep_ratios, self.num_fused)[stage]
+        if not self.num_fused:
+            return tokens.drop(top_k(scores, count, tokens.attended), layer, self.keep_ratios[stage])
         kept, rest = split_top_k(scores, count, tokens.attended)
         # REST
-        fused = self.fuse(tokens, scores, rest) if rest.shape[1] else None
-        return tokens.drop(kept, layer, self.keep_ratios[stage], fused)
+        return tokens.drop(kept, layer, self.keep_ratios[stage], self.fuse(tokens, scores, rest))
 
     def prefix_suffices(self, layer: int) -> bool:
         return True  # scores are of the trace, and nobody reads a fused token there
@@ -47,4 +50,5 @@ class TopKReducer(TokenReducer):
         return self.compounding_counts(num_patches, depth, self.num_fused)
 
     def multiply_adds(self, counts, num_patches, num_prefix):
-        return sum(self.width * (counts[layer][0] + num_prefix) for layer in self.layers)
+        scored = [before for before, after in (counts[layer] for layer in self.layers) if after < before]
+        return sum(self.width * (before + num_prefix) for before in scored)

@@ -97,11 +97,13 @@ class TPSReducer(TokenReducer):
         if layer not in self.layers or self.score == "evit":
             return tokens
         stage = self.layers.index(layer)
+        count = keep_count(tokens.num_patches, self.keep_ratios[stage])
+        if not self.training and count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(layer, self.keep_ratios[stage])
         # SCORE
         alive = tokens.attended if tokens.mask is None else tokens.mask
         log_probs = self.predictors[stage](tokens.patches, alive)  # [B, N, 2], keep is column 0
         if not self.training:
-            count = keep_count(tokens.num_patches, self.keep_ratios[stage])
             return self.squeeze(tokens, log_probs[..., 0], count, layer)
         # SELECT by sampling, REST squeezed, but still there
         previous = log_probs.new_ones(log_probs.shape[:2]) if alive is None else alive.to(log_probs.dtype)
@@ -112,8 +114,11 @@ class TPSReducer(TokenReducer):
     def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
         if layer not in self.layers or self.score == "dynamicvit":
             return tokens
+        stage = self.layers.index(layer)
+        count = compounding_counts(tokens.num_patches, self.keep_ratios)[stage]
+        if count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(layer, self.keep_ratios[stage])
         scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
-        count = compounding_counts(tokens.num_patches, self.keep_ratios)[self.layers.index(layer)]
         return self.squeeze(tokens, scores, count, layer)
 
     def prefix_suffices(self, layer: int) -> bool:
@@ -123,8 +128,6 @@ class TPSReducer(TokenReducer):
         """SELECT the `count` highest scores; REST squeezed."""
         keep_ratio = self.keep_ratios[self.layers.index(layer)]
         kept, rest = split_top_k(scores, count, tokens.attended)
-        if not rest.shape[1]:
-            return tokens.drop(kept, layer, keep_ratio)
         host, weights = match(
             gather_tokens(tokens.patches, kept), gather_tokens(tokens.patches, rest), self.temperature
         )
@@ -143,8 +146,10 @@ class TPSReducer(TokenReducer):
         total, entering = 0, num_patches
         for layer in self.layers:
             before, after = counts[layer] if self.score == "evit" else (entering, counts[layer][0])
+            entering = after
+            if after == before:  # nothing to choose
+                continue
             scored = before * TokenScorePredictor.multiply_adds(self.width) if self.score == "dynamicvit" else 0
             total += scored or self.width * (before + num_prefix)
             total += (before - after) * after * self.width  # similarities
-            entering = after
         return total

@@ -187,21 +187,30 @@ class Tokens:
         `fused` `[B, 1, D]`, if given, joins as the last token and speaks for all that was dropped. `valid` `[B, K]`
         bool, if given, is false where `index` is only padding, of images that keep fewer than K.
         """
-        if valid is not None:
-            tokens = self.gather(index, self.new_positions(index, valid)).without_padding(valid)
-        else:  # keeping everything must cost nothing and change nothing, not even the order
-            tokens = self if index.shape[1] == self.num_live else self.gather(index)
-        kept = tokens.owner >= 0
-        if tokens.attended is not None and tokens.num_live:  # excluded by the user: takes part in nothing
-            kept = kept & tokens.attended.gather(1, tokens.owner.clamp(min=0))
-        if self.last_kept is not None:  # a patch that is gone stays gone, also where a fused token speaks for it
-            kept = kept & self.last_kept
+        if valid is None and index.shape[1] == self.num_live:
+            return self.keep_all(layer, keep_ratio)
+        tokens = self.gather(index, None if valid is None else self.new_positions(index, valid))
+        tokens = tokens if valid is None else tokens.without_padding(valid)
+        kept = tokens.kept_so_far()
         if fused is not None:
             attended = None
             if self.attended is not None:  # a token that speaks for nobody is attended by nobody
                 attended = self.attended.sum(1, keepdim=True) > self.attended.gather(1, index).sum(1, keepdim=True)
             tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0), attended)
         return tokens.record(Decision(layer, keep_ratio, kept, tokens.owner))
+
+    def keep_all(self, layer: int, keep_ratio: float | None) -> "Tokens":
+        """Record that all go on, which costs nothing and changes nothing, not even the order."""
+        return self.record(Decision(layer, keep_ratio, self.kept_so_far(), self.owner))
+
+    def kept_so_far(self) -> Tensor:
+        """`[B, num_patches]` bool, the patches whose own token is alive."""
+        kept = self.owner >= 0
+        if self.attended is not None and self.num_live:  # excluded by the user: takes part in nothing
+            kept = kept & self.attended.gather(1, self.owner.clamp(min=0))
+        if self.last_kept is not None:  # a patch that is gone stays gone, also where a fused token speaks for it
+            kept = kept & self.last_kept
+        return kept
 
     def without_padding(self, valid: Tensor) -> "Tokens":
         """Leave out the patch tokens not `valid` `[B, N]`; where others look at the tokens, 0 and attended by none."""
