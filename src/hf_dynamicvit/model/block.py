@@ -11,11 +11,12 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, ViTMLP, eager_attention_forward
+from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, eager_attention_forward
 
 from .masking import DecisionGradient, decision_bias
 from .ragged import Layout, attends_raggedly, ragged_attention
 from .reducer import TokenReducer
+from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_pack, is_plain
 from .tokens import Tokens
 
 
@@ -40,7 +41,7 @@ class Trace:
         return Trace(query, key, layout.unpack(self.context))
 
 
-class DynamicViTAttention(ViTAttention):
+class DynamicViTAttention(Relaid, ViTAttention):
     """`ViTAttention` over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
 
     def forward(
@@ -68,7 +69,7 @@ class DynamicViTAttention(ViTAttention):
             batch, length = query.shape[:2]
             per_image = tuple(range(0, batch * length + 1, length)) if queried is not None else layout.bounds
             context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, per_image, layout.bounds)
-            output = self.o_proj(context.flatten(2).view(batch, length, -1))
+            output = self.out(context.view(batch, length, *context.shape[2:]))
             return output, None, Trace(query.transpose(1, 2), key.transpose(1, 2), context)
         if layout is not None:  # padded for the kernel alone
             query = query if queried is not None else layout.unpack(query)
@@ -87,10 +88,28 @@ class DynamicViTAttention(ViTAttention):
         if layout is not None:
             query, key = (layout.pack(states.transpose(1, 2)).transpose(1, 2) for states in (query, key))
             context = layout.pack(context) if queried is None else context
-        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context)
+        return self.out(context), weights, Trace(query, key, context)
+
+    def relay(self, packed: bool) -> None:
+        """Copy the three input projections as one and, if `packed`, the output's, where they are plain."""
+        inputs, output = [self.q_proj, self.k_proj, self.v_proj], [self.o_proj]
+        if all(map(is_plain, [*inputs, *output])) and (not packed or can_pack(self.q_proj.weight)):
+            self.relaid = {"inputs": RelaidWeight(inputs, packed)}
+            if packed:
+                self.relaid["output"] = RelaidWeight(output, packed)
+
+    def out(self, context: Tensor) -> Tensor:
+        """The output projection of `[B, T, H, d]`."""
+        context = context.flatten(2)
+        relaid = self.copy_of("output", context, self.o_proj)
+        return self.o_proj(context) if relaid is None else relaid(context)
 
     def project(self, hidden: Tensor, queried: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `[B, T, H, d]` each, of `hidden` `[B, T, D]`; queries of `queried`, if given."""
+        relaid = self.copy_of("inputs", hidden, self.q_proj, self.k_proj, self.v_proj)
+        if relaid is not None and queried is None:
+            query, key, value = relaid(hidden).unflatten(-1, (3, -1, self.head_dim)).unbind(-3)
+            return query, key, value
         states = (
             self.q_proj(hidden if queried is None else queried),
             self.k_proj(hidden),
@@ -132,7 +151,7 @@ class DynamicViTLayer(ViTLayer):
         self.attention = DynamicViTAttention(config)
         self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = ViTMLP(config)
+        self.mlp = DynamicViTMLP(config)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.drop_path = Dinov2DropPath(drop_path_rate)
 

@@ -21,8 +21,8 @@ from .modeling_dynamicvit import (
     DynamicViTImageClassifierOutput,
     DynamicViTModel,
     DynamicViTPreTrainedModel,
-    interpolate_positions,
 )
+from .spatial import interpolate_positions
 
 
 # As for DynamicViT: without this line old Hub files would load with random weights.

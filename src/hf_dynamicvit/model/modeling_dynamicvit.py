@@ -34,12 +34,13 @@ from transformers.utils.output_capturing import capture_outputs
 from .block import DynamicViTAttention, DynamicViTLayer
 from .budget import BudgetMixin
 from .configuration_dynamicvit import DynamicViTConfig
-from .cost import as_pair, grid_size
+from .cost import grid_size
+from .inference import InferenceMixin
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
 from .remote_code import code_stays, code_travels, copy_processor
 from .scoring import KeepLogits
-from .spatial import scatter_to_grid
+from .spatial import interpolate_positions, scatter_to_grid
 from .tokens import Decision, Tokens
 
 
@@ -93,21 +94,6 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     auxiliary_logits: Tensor | None = None
 
 
-def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: int) -> Tensor:
-    """Position embeddings `[1, P + num_patches, D]` of an image of `height` x `width` pixels; the prefix as it is."""
-    patch_height, patch_width = as_pair(embeddings.patch_size)
-    base_height, base_width = as_pair(embeddings.image_size)
-    base = base_height // patch_height, base_width // patch_width
-    grid = height // patch_height, width // patch_width
-    positions = embeddings.position_embeddings
-    if grid == base:
-        return positions
-    first, patches = positions[:, :num_prefix], positions[:, num_prefix:]
-    patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2)
-    patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
-    return torch.cat((first, patches.flatten(2).transpose(1, 2)), dim=1)
-
-
 class DynamicViTEmbeddings(ViTEmbeddings):
     """`ViTEmbeddings` whose position embeddings interpolate between any two grids, square or not, any patch shape."""
 
@@ -134,7 +120,7 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
             state_dict[prefix + name] = state_dict.pop(key)
 
 
-class DynamicViTPreTrainedModel(BudgetMixin, ViTPreTrainedModel):
+class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel):
     config: DynamicViTConfig
     config_class: type[DynamicViTConfig] = DynamicViTConfig
     base_model_prefix = "vit"
@@ -387,14 +373,18 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
                 f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
                 "there is no dense copy of it."
             )
-        config = self.config.to_dict()
-        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
-        own |= {"model_type", "architectures", "auto_map"}
-        dense = self._dense_model({name: config[name] for name in config if name not in own})
+        dense = self.dense_like()
         weights = self.state_dict() if weights is None else weights
         dense.load_state_dict({name: value for name, value in weights.items() if ".reducer." not in name})
         dense.config._attn_implementation = self.config._attn_implementation
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
+
+    def dense_like(self) -> PreTrainedModel:
+        """A dense model of the same sizes and labels, with random weights."""
+        config = self.config.to_dict()
+        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
+        own |= {"model_type", "architectures", "auto_map"}
+        return self._dense_model({name: config[name] for name in config if name not in own})
 
     def _dense_model(self, settings: dict[str, Any]) -> PreTrainedModel:
         return ViTForImageClassification(ViTConfig(**settings))

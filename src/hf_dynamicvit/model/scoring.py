@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from .masking import MAX_WEIGHT
+from .relaid import is_plain
 from .tokens import Tokens
 
 
@@ -77,7 +78,7 @@ def class_query_logits(attention: ViTAttention, hidden: Tensor, num_prefix: int)
         num_prefix: P.
     """
     query, patches, project = attention.q_proj(hidden[:, :1]), hidden[:, num_prefix:], attention.k_proj
-    if type(project) is nn.Linear and type(project.weight) in (Tensor, nn.Parameter):
+    if is_plain(project):
         logits = patches @ (query @ project.weight).transpose(1, 2)  # [B, N, 1]
         if project.bias is not None:
             logits = logits + (query * project.bias).sum(dim=-1, keepdim=True)

@@ -1,15 +1,30 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Back to the grid: features of every patch where it is, whatever became of its token."""
+"""On the grid: positions for any size of image, and features of every patch where it is."""
 
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .configuration_dynamicvit import DynamicViTConfig
-from .cost import grid_size
+from .cost import as_pair, grid_size
 from .reducer import TokenReducer
 from .tokens import gather_tokens
+
+
+def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: int) -> Tensor:
+    """Position embeddings `[1, P + num_patches, D]` of an image of `height` x `width` pixels; the prefix as it is."""
+    patch_height, patch_width = as_pair(embeddings.patch_size)
+    base_height, base_width = as_pair(embeddings.image_size)
+    base = base_height // patch_height, base_width // patch_width
+    grid = height // patch_height, width // patch_width
+    positions = embeddings.position_embeddings
+    if grid == base:
+        return positions
+    first, patches = positions[:, :num_prefix], positions[:, num_prefix:]
+    patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2)
+    patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
+    return torch.cat((first, patches.flatten(2).transpose(1, 2)), dim=1)
 
 
 def scatter_to_grid(
