@@ -1,11 +1,17 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The measuring itself; never a timed assertion."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
-from toys import toy_dense, toy_images, toy_model
+from PIL import Image
+from toys import TOY, toy_dense, toy_images, toy_model
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
-from hf_dynamicvit.benchmark import images_per_second
+from hf_dynamicvit.benchmark import Ideal, Setting, benchmark, beside, break_even, images_per_second, mean_counts
+from hf_dynamicvit.cli import main
 
 
 def test_models_take_turns():
@@ -34,3 +40,166 @@ def test_throughput_counts_images(monkeypatch):
 def test_training_mode_is_refused():
     with pytest.raises(ValueError, match="'dense' is in training mode"):
         images_per_second({"dense": toy_dense().train()}, toy_images())
+
+
+def test_the_ideal_with_everything_kept_is_the_dense_model():
+    for dense in (toy_dense(), deit_dense()):
+        prefix = dense.base_model.embeddings.position_embeddings.shape[1] - 64
+        ideal = Ideal(dense, [(64 + prefix, 64 + prefix)] * 4)
+        assert torch.equal(ideal(toy_images()), dense(toy_images()).logits)
+
+
+def deit_dense():
+    torch.manual_seed(0)
+    return DeiTForImageClassificationWithTeacher(DeiTConfig(**TOY)).eval()
+
+
+def test_the_ideal_is_as_short_as_the_sparse_model(reducer, monkeypatch):
+    """Its linear layers see the tokens that are counted for each block."""
+    model = toy_model(reducer=reducer, keep_ratio=0.6)
+    images = toy_images(2)
+    entries = [*beside({"sparse": model}, images)]
+    assert [(entry.name, entry.kind) for entry in entries] == [
+        ("dense", "dense"),
+        ("sparse", "ideal"),
+        ("sparse", "sparse"),
+    ]
+    seen = []
+    for layer in entries[0].module.vit.layers:
+        for part in (layer.attention, layer.mlp):
+            part.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1] - 1))
+    entries[1].module(images)
+    assert [*zip(seen[::2], seen[1::2], strict=True)] == mean_counts(model, images)
+
+
+def test_benchmark_measures_all_beside_each_other(reducer):
+    model = toy_model(reducer=reducer, keep_ratio=0.6)
+    model.set_attn_implementation("eager")
+    threads, reported = torch.get_num_threads(), []
+    settings = [Setting(threads=1), Setting(dtype="bfloat16", attention="eager")]
+    rows = benchmark({"sparse": model}, (1, 2), settings, repeats=2, warmup=0, report=reported.append)
+    assert rows == reported and len(rows) == 2 * 2 * 3
+    assert [row.kind for row in rows[:3]] == ["dense", "ideal", "sparse"]
+    for dense, ideal, sparse in zip(rows[::3], rows[1::3], rows[2::3], strict=True):
+        assert {dense.batch, ideal.batch} == {sparse.batch} and dense.setting == sparse.setting
+        assert dense.over_dense == ideal.over_ideal == 1.0 and dense.over_ideal is None
+        assert sparse.over_dense == pytest.approx(dense.milliseconds / sparse.milliseconds)
+        assert sparse.over_ideal == pytest.approx(ideal.milliseconds / sparse.milliseconds)
+        assert sparse.images_per_second == pytest.approx(1000 * sparse.batch / sparse.milliseconds)
+        assert sparse.fastest <= sparse.milliseconds <= sparse.slowest and sparse.peak_bytes > 0
+        assert dense.multiply_adds > sparse.multiply_adds >= ideal.multiply_adds
+        assert len(sparse.tokens) == len(model.decision_layers) and dense.tokens is None
+    assert (model.dtype, model.config._attn_implementation) == (torch.float32, "eager")
+    assert torch.get_num_threads() == threads
+    json.dumps([row.as_dict() for row in rows])
+
+
+def test_models_of_other_sizes_have_dense_models_of_their_own():
+    models = {"a": toy_model(), "b": toy_model(keep_ratio=0.5), "wide": toy_model(hidden_size=64)}
+    rows = benchmark(models, (1,), repeats=1, warmup=0)
+    assert [row.model for row in rows if row.kind == "dense"] == ["dense", "dense, as wide"]
+
+
+def test_optimised_models_are_measured(monkeypatch):
+    model, seen = toy_model(), []
+    monkeypatch.setattr(type(model), "optimize_for_inference", lambda self, images: seen.append(images.shape))
+    benchmark({"sparse": model}, (1, 3), repeats=1, warmup=0, optimize=True)
+    assert seen == [(1, 3, 32, 32), (3, 3, 32, 32)]
+
+
+def test_pictures_are_repeated_to_the_batch():
+    pictures, seen = toy_images(2), []
+    model = toy_model()
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    benchmark({"sparse": model}, (5,), pixel_values=pictures, repeats=1, warmup=0)
+    assert torch.equal(seen[-1], pictures[[0, 1, 0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"models": {}}, "at least one model"),
+        ({"batch_sizes": ()}, r"batch sizes \[\]"),
+        ({"batch_sizes": (0,)}, r"batch sizes \[0\]"),
+        ({"repeats": 0}, "repeats 0"),
+        ({"models": {"dense": toy_dense()}}, "'dense' is a ViTForImageClassification"),
+    ],
+)
+def test_nothing_to_measure_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        benchmark(**({"models": {"sparse": toy_model()}} | arguments))
+
+
+@pytest.mark.parametrize(
+    "over_dense, batch", [([1.1, 1.2, 1.3], 1), ([0.9, 1.2, 1.3], 8), ([1.1, 0.9, 1.3], 32), ([1.1, 1.1, 0.9], None)]
+)
+def test_break_even(over_dense, batch):
+    row = benchmark({"sparse": toy_model()}, (1,), repeats=1, warmup=0)[2]
+    rows = [replace(row, batch=each, over_dense=over) for each, over in zip((1, 8, 32), over_dense, strict=True)]
+    assert break_even(rows) == {("sparse", Setting()): batch}
+
+
+def run(*arguments) -> int:
+    return main(["benchmark", "--repeats", "1", "--warmup", "0", *arguments])
+
+
+def test_the_command_writes_what_it_finds(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    toy_model().save_pretrained("saved")
+    shape = ["--keep-ratio", "0.5", "0.7", "--batch-sizes", "1", "2", "--output", "found"]
+    assert run("saved", *shape, "--accuracy", "dense=0.8", "saved dynamicvit 0.5=0.75") == 0
+    printed = capsys.readouterr().out
+    table = (tmp_path / "found" / "benchmark.md").read_text()
+    assert table in printed and "| 2 | saved dynamicvit 0.5, ideal |" in table
+    assert "at least as fast from batch" in table or "never faster here" in table
+    record = json.loads((tmp_path / "found" / "benchmark.json").read_text())
+    assert len(record["measurements"]) == 10 and record["machine"]["torch"] == torch.__version__
+    assert {entry["model"] for entry in record["break_even"]} == {"saved dynamicvit 0.5", "saved dynamicvit 0.7"}
+    for name in ("throughput", "keep_ratio", "accuracy"):
+        with Image.open(tmp_path / "found" / f"{name}.png") as picture:
+            assert picture.width > 600
+
+
+def test_shapes_methods_and_sizes(tmp_path, capsys):
+    methods = ["--reducer", "evit", "asvit", "--budget", "0.6", "--image-size", "64", "96"]
+    assert run("deit-tiny", *methods, "--batch-sizes", "2", "--output", str(tmp_path), "--optimize") == 0
+    printed = capsys.readouterr().out
+    assert "deit-tiny evit 0.6 of dense" in printed and "deit-tiny asvit 0.6 of dense" in printed
+    assert "96 x 96 pixels" in printed and (tmp_path / "image_size.png").is_file()
+
+
+def test_for_a_machine_to_read(capsys):
+    assert run("deit-tiny", "--image-size", "32", "--batch-sizes", "1", "--json", "--threads", "1") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["kind"] for row in found["measurements"]] == ["dense", "ideal", "sparse"]
+    assert found["measurements"][0]["threads"] == 1
+
+
+def test_pictures_of_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    toy_model(reducer="asvit", keep_ratio=0.5).save_pretrained("saved")
+    Image.new("RGB", (40, 30), (200, 30, 90)).save("red.png")
+    assert run("saved", "--pictures", "red.png", "--batch-sizes", "2") == 0
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["absent"], "absent is neither a shape (deit-tiny, deit-small, deit-base) nor a checkpoint"),
+        (["deit-tiny", "--device", "tpu"], "--device tpu: this machine has cpu"),
+        (["deit-tiny", "--batch-sizes", "0"], "batch sizes [0]"),
+        (
+            ["deit-tiny", "--image-size", "32", "--accuracy", "other=0.5"],
+            "the models are 'dense', 'deit-tiny dynamicvit",
+        ),
+        (["deit-tiny", "--image-size", "32", "--accuracy", "dense=50"], "'50' must be a number from 0 to 1"),
+        (["deit-tiny", "--output", "taken"], "taken is a file"),
+        (["saved", "--pictures", "red.png", "--image-size", "64"], "give no --image-size"),
+    ],
+)
+def test_the_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    toy_model().save_pretrained("saved")
+    assert run(*arguments) == 1
+    assert message in capsys.readouterr().err

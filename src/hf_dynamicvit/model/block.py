@@ -86,8 +86,9 @@ class DynamicViTAttention(Relaid, ViTAttention):
                 context, decisions, query, key, value, tokens.attention_mask, self.scaling
             )
         if layout is not None:
-            query, key = (layout.pack(states.transpose(1, 2)).transpose(1, 2) for states in (query, key))
-            context = layout.pack(context) if queried is None else context
+            key = layout.pack(key.transpose(1, 2)).transpose(1, 2)
+            if queried is None:
+                query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
         return self.out(context), weights, Trace(query, key, context)
 
     def relay(self, packed: bool) -> None:

@@ -1,0 +1,205 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit benchmark`: throughput, overhead, memory and cost of sparse models beside the dense one, here."""
+
+import argparse
+import itertools
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from transformers import AutoConfig
+
+from .benchmark import COMPILED, Measurement, Setting, benchmark, break_even
+from .benchmark_report import check_accuracies, check_matplotlib, markdown, one_line, plots
+from .export import read_pictures
+from .model.configuration_dynamicvit import DynamicViTConfig
+from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .model.reducers import REDUCERS
+from .start import FAMILIES
+
+
+# Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.
+SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}
+
+
+def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
+    """The configuration of a DeiT for ImageNet."""
+    width, heads = SHAPES[shape]
+    sizes: dict[str, Any] = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
+    sizes |= {"layer_norm_eps": 1e-6, "num_labels": 1000, "image_size": image_size or 224}
+    return DynamicViTConfig(**sizes, **reduction)
+
+
+def build(source: str, reducer: str | None, keep_ratio: float | None, image_size: int | None) -> Any:
+    """A sparse model in eval mode: of a shape, or of a checkpoint, sparse or dense."""
+    given = {"reducer": reducer, "keep_ratio": keep_ratio}
+    reduction = {name: value for name, value in given.items() if value is not None}
+    torch.manual_seed(0)
+    if source in SHAPES:
+        return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
+    try:
+        model_type = AutoConfig.from_pretrained(source).model_type
+    except OSError as error:
+        raise ValueError(f"{source} is neither a shape ({', '.join(SHAPES)}) nor a checkpoint: {error}") from error
+    if model_type not in FAMILIES:
+        raise ValueError(
+            f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*FAMILIES, *SHAPES])}."
+        )
+    family: Any = FAMILIES[model_type]
+    return family.from_pretrained(source, **reduction).eval()
+
+
+def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor | None) -> dict[str, Any]:
+    """Every model by a name that tells it from the others."""
+    found: dict[str, Any] = {}
+    for source, reducer, keep_ratio in itertools.product(args.model, args.reducer, args.keep_ratio):
+        adaptive = reducer is not None and REDUCERS[reducer].adaptive
+        model = build(source, reducer, None if adaptive else keep_ratio, image_size)
+        adaptive = model.encoder.reducer.adaptive
+        size = image_size or model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        images = torch.randn(16, model.config.num_channels, height, width) if pictures is None else pictures
+        if args.budget is not None:
+            model.set_budget(fraction=args.budget, pixel_values=images[:64] if adaptive else None)
+        elif adaptive and keep_ratio is not None:
+            model.set_keep_ratio(keep_ratio, images[:64])
+        kept = f"{args.budget} of dense" if args.budget is not None else model.config.keep_ratio or keep_ratio
+        if adaptive and kept is None:
+            kept = "as trained"
+        name = f"{Path(source).name} {model.config.reducer} {kept}"
+        found[name] = model
+    return found
+
+
+def settings_of(args: argparse.Namespace) -> list[Setting]:
+    """Every combination that was asked for.
+
+    Raises:
+        ValueError: a device is not there.
+    """
+    for device in args.device:
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        there = ["cpu", *([accelerator.type] if accelerator else [])]
+        if device.split(":")[0] not in there:
+            raise ValueError(f"--device {device}: this machine has {', '.join(there)}.")
+    settings = []
+    for device, dtype, attention, compiled in itertools.product(args.device, args.dtype, args.attention, args.compile):
+        for threads in args.threads if device == "cpu" else [None]:
+            settings.append(Setting(device, dtype, attention, compiled, threads))
+    return settings
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers depend on beside the models."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "cpu": cpu_name(),
+        "gpus": gpus,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def cpu_name() -> str:
+    """As the system calls it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float]) -> None:
+    """`benchmark.json`, `benchmark.md` and the plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    even = [
+        {"model": model, "batch": batch} | {"setting": vars(setting)}
+        for (model, setting), batch in break_even(rows).items()
+    ]
+    record = {"machine": machine(), "measurements": [row.as_dict() for row in rows], "break_even": even}
+    (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / "benchmark.md").write_text(markdown(rows) + "\n", encoding="utf-8")
+    plots(folder, rows, accuracies)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        nargs="+",
+        help=f"folder or Hub name of a checkpoint, sparse or dense, or a shape: {', '.join(SHAPES)}",
+    )
+    parser.add_argument(
+        "--reducer",
+        nargs="+",
+        choices=REDUCERS,
+        default=[None],
+        help="methods (default: the checkpoint's, dynamicvit)",
+    )
+    parser.add_argument(
+        "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
+    )
+    parser.add_argument("--budget", type=float, help="set every model to this fraction of the dense multiply-adds")
+    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="default: 1 8 32")
+    parser.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
+    parser.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, ... (default: cpu)")
+    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=["float32"])
+    parser.add_argument("--attention", nargs="+", default=["sdpa"], help="of the sparse models (default: sdpa)")
+    parser.add_argument(
+        "--compile", nargs="+", choices=COMPILED, default=["eager"], help="torch.compile's mode, or eager"
+    )
+    parser.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
+    parser.add_argument("--repeats", type=int, default=20, help="measured turns of each model (default: 20)")
+    parser.add_argument("--warmup", type=int, default=3, help="turns before (default: 3)")
+    parser.add_argument("--optimize", action="store_true", help="model.optimize_for_inference first")
+    parser.add_argument("--pictures", type=Path, nargs="+", help="pictures or folders of them (default: noise)")
+    parser.add_argument(
+        "--accuracy", nargs="+", default=[], metavar="MODEL=TOP1", help="0 to 1, for a plot over throughput"
+    )
+    parser.add_argument("--output", type=Path, help="folder for benchmark.json, benchmark.md and plots")
+    parser.add_argument("--json", action="store_true", help="print JSON rather than a table")
+
+
+def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
+    """The pictures as the first model takes them.
+
+    Raises:
+        ValueError: another image size is asked for than that of a checkpoint, whose image processor makes its own.
+    """
+    source = args.model[0]
+    if source in SHAPES:
+        return read_pictures(source, shape_config(source, image_size), args.pictures)[0]
+    if image_size is not None:
+        raise ValueError(
+            f"--pictures go through the image processor of {source}, which has its own size; give no --image-size."
+        )
+    return read_pictures(source, AutoConfig.from_pretrained(source), args.pictures)[0]
+
+
+def main(args: argparse.Namespace) -> None:
+    settings = settings_of(args)
+    rows: list[Measurement] = []
+    accuracies: dict[str, float] = {}
+    if args.output is not None:
+        check_matplotlib()
+        if args.output.exists() and not args.output.is_dir():
+            raise ValueError(f"--output {args.output} is a file; name a folder.")
+    for image_size in args.image_size:
+        pictures = read(args, image_size) if args.pictures else None
+        models = models_of(args, image_size, pictures)
+        accuracies = check_accuracies(args.accuracy, [*models])
+        say = (lambda row: None) if args.json else (lambda row: print(one_line(row), flush=True))
+        rows += benchmark(
+            models, args.batch_sizes, settings, pictures, image_size, args.repeats, args.warmup, args.optimize, say
+        )
+    if args.output is not None:
+        write(args.output, rows, accuracies)
+    if args.json:
+        print(json.dumps({"machine": machine(), "measurements": [row.as_dict() for row in rows]}))
+    else:
+        print(f"\n{markdown(rows)}")

@@ -1,0 +1,290 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What inference leaves out changes nothing, and is really left out."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
+from toys import TOY, calibrated, reads_class_token, toy_images, toy_model
+from transformers import AutoModelForImageClassification
+
+from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
+from hf_dynamicvit.model import inference
+from hf_dynamicvit.model.ragged import Layout, ragged_attention
+from hf_dynamicvit.model.reducer import TokenReducer
+from hf_dynamicvit.model.scoring import TokenScorePredictor
+
+
+EXACT = {"atol": 1e-5, "rtol": 1e-5}
+
+
+def assert_same(lean, whole):
+    assert_close(lean.logits, whole.logits, **EXACT)
+    assert torch.equal(lean.kept, whole.kept) and torch.equal(lean.owner, whole.owner)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("keep_ratio", [0.6, 1.0])
+def test_the_last_block_computes_only_what_is_read(reducer, keep_ratio, attention):
+    """With gradients on every token goes all the way, without only what the classifier reads: same result."""
+    for arguments in ({"reducer": reducer}, reads_class_token(reducer)):
+        model = toy_model(keep_ratio=keep_ratio, **arguments)
+        model.set_attn_implementation(attention)
+        mask = torch.ones(3, 65, dtype=torch.bool)
+        mask[0, 30:] = False
+        for given in (None, mask):
+            whole = model(toy_images(), attention_mask=given)
+            with torch.no_grad():
+                assert_same(model(toy_images(), attention_mask=given), whole)
+
+
+def test_both_prefix_tokens_are_read(reducer):
+    torch.manual_seed(0)
+    config = DynamicDeiTConfig(**TOY, reducer=reducer)
+    model = DynamicDeiTForImageClassification(config).eval()
+    model = calibrated(model, 0.6) if model.deit.reducer.adaptive else model
+    whole = model(toy_images())
+    with torch.inference_mode():
+        assert_same(model(toy_images()), whole)
+
+
+def test_reducing_in_the_last_block(reducer):
+    model = toy_model(reducer=reducer, reducer_layers=[3], keep_ratio=[0.5])
+    whole = model(toy_images())
+    with torch.no_grad():
+        assert_same(model(toy_images()), whole)
+
+
+def test_work_that_is_saved():
+    """Queries, output projection, MLP and attention of the last block's 21 patches."""
+    model = toy_model(keep_ratio=0.7)
+    model.set_attn_implementation("eager")  # the flop counter does not see SDPA on the CPU
+    patches, width, mlp = model.token_counts()[-1], 32, 64
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(toy_images(1))
+    attention = 2 * width * (patches + 1) * patches
+    saved = patches * (2 * width**2 + 2 * width * mlp) + attention
+    assert counter.get_total_flops() == 2 * (model.multiply_adds() - saved)
+
+
+def test_recorded_and_returned_states_are_whole():
+    model = toy_model(keep_ratio=0.5)
+    with torch.no_grad():
+        states = model(toy_images(), output_hidden_states=True).hidden_states
+        assert [state.shape[1] for state in states] == [65, 65, 33, 17, 9]
+        assert model.vit(toy_images()).last_hidden_state.shape[1] == 9
+        assert model.vit(toy_images(), only_prefix=True).last_hidden_state.shape[1] == 1
+        model.config.output_hidden_states = True
+        assert model(toy_images()).hidden_states[-1].shape[1] == 9
+
+
+def test_a_method_that_looks_at_patches_between_is_not_trimmed_unless_it_says_so():
+    class Between(TokenReducer):
+        def between(self, tokens, trace, layer):
+            return tokens
+
+    model = toy_model()
+    assert model.vit.reducer.prefix_suffices(3)
+    assert not Between(model.config).prefix_suffices(3)
+
+
+@pytest.mark.parametrize("method", ["dynamicvit", "tps"])
+def test_nothing_is_scored_where_nothing_is_to_be_chosen(monkeypatch, method):
+    model = toy_model(reducer=method, keep_ratio=1.0)
+    monkeypatch.setattr(TokenScorePredictor, "forward", lambda *args: pytest.fail("a predictor ran"))
+    assert model(toy_images()).kept.all()
+
+
+def test_packed_rows_and_back():
+    real = torch.tensor([[True, True, False, False], [True, True, True, True], [True, False, False, False]])
+    layout = Layout.of(real)
+    states = torch.randn(3, 4, 5)
+    packed = layout.pack(states)
+    assert packed.shape == (1, 7, 5) and layout.bounds == (0, 2, 6, 7)
+    assert torch.equal(layout.unpack(packed), states * real[..., None])
+    assert torch.equal(packed[0, layout.first(1)], states[:, 0])
+
+
+def test_ragged_attention_is_attention_by_image():
+    lengths, bounds = (4, 1, 6), (0, 4, 5, 11)
+    query, key, value = torch.randn(3, 1, 11, 2, 8)
+    output = ragged_attention(query, key, value, bounds, bounds)
+    first = ragged_attention(query[:, [0, 4, 5]], key, value, (0, 1, 2, 3), bounds)
+    for image, length in enumerate(lengths):
+        rows = slice(bounds[image], bounds[image] + length)
+        parts = (states[:, rows].transpose(1, 2) for states in (query, key, value))
+        expected = scaled_dot_product_attention(*parts).transpose(1, 2)
+        assert_close(output[:, rows], expected)
+        assert_close(first[:, image], expected[:, 0])
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_images_of_different_lengths_are_packed(attention):
+    """Without padding in the linear layers, whatever the attention; recording shows them padded."""
+    model, images = toy_model(reducer="asvit", keep_ratio=0.5), toy_images(6)
+    model.set_attn_implementation(attention)
+    with torch.no_grad():
+        recorded = model(images, output_hidden_states=True)
+        lengths = 1 + recorded.kept.sum(-1)
+        assert len(lengths[:, 1].unique()) > 1
+        assert recorded.hidden_states[3].shape[:2] == (6, lengths[:, 1].max())
+        seen = []
+        hook = model.vit.layers[2].mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape))
+        assert_same(model(images), recorded)
+        hook.remove()
+    assert seen == [(1, lengths[:, 1].sum(), 32)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch's variable-length attention runs on a GPU")
+def test_packed_attention_on_a_gpu():
+    model, images = toy_model(reducer="asvit", keep_ratio=0.5, num_attention_heads=1), toy_images(6)
+    model, images = model.to("cuda", torch.bfloat16), images.to("cuda", torch.bfloat16)
+    with torch.no_grad():
+        expected = torch.cat([model(image[None]).logits for image in images])
+        assert_close(model(images).logits, expected, atol=2e-2, rtol=2e-2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs")
+def test_cuda_graphs(reducer):
+    model = toy_model(reducer=reducer).to("cuda")
+    if model.vit.reducer.adaptive:
+        pytest.skip("each image decides how many tokens it keeps")
+    torch.compiler.reset()
+    compiled = torch.compile(model, mode="reduce-overhead", fullgraph=True)
+    with torch.inference_mode():
+        for seed in range(4):
+            images = toy_images(1, seed=seed).to("cuda")
+            assert_close(compiled(images).logits.clone(), model(images).logits, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_one_graph_for_every_batch(reducer, marked):
+    """By default a second batch size makes a second graph, and then no more; with a marked batch there is one."""
+    model = toy_model(reducer=reducer)
+    if model.vit.reducer.adaptive:
+        pytest.skip("each image decides how many tokens it keeps")
+    torch.compiler.reset()
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(model, fullgraph=True, backend=backend)
+    with torch.no_grad():
+        for batch in (3, 2, 5, 7):
+            images = toy_images(batch)
+            if marked:
+                torch._dynamo.mark_dynamic(images, 0)
+            assert_close(compiled(images).logits, model(images).logits, **EXACT)
+    assert len(graphs) == (1 if marked else 2)
+
+
+def test_images_that_decide_compile_in_pieces():
+    """The graph breaks where their counts are read; the packed batches between are compiled."""
+    model, images = toy_model(reducer="asvit", keep_ratio=0.5), toy_images(6)
+    torch.compiler.reset()
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        assert_same(compiled(images), model(images))
+
+
+def faster(monkeypatch, layout: str) -> None:
+    """Let `optimize_for_inference` see that `layout` takes half the time."""
+    now, using = [0.0], [""]
+    use = inference.InferenceMixin._use
+
+    def watched(self, copies):
+        kinds = [name for each in copies.values() for name in each]
+        using[0] = "packed" if "fc1" in kinds else "joined" if kinds else "as it is"
+        use(self, copies)
+
+    def clock(device):
+        now[0] += 0.5 if using[0] == layout else 1.0
+        return now[0]
+
+    monkeypatch.setattr(inference.InferenceMixin, "_use", watched)
+    monkeypatch.setattr(inference, "waited_for", clock)
+
+
+@pytest.mark.parametrize("layout", ["joined", "packed"])
+def test_relaid_weights_change_no_result(reducer, layout, monkeypatch, tmp_path):
+    model = toy_model(reducer=reducer, keep_ratio=0.6)
+    names, images = list(model.state_dict()), toy_images(4)
+    with torch.inference_mode():
+        expected = model(images)
+    faster(monkeypatch, layout)
+    gains = model.optimize_for_inference(repeats=2)
+    assert set(gains) == {"joined", "packed"} and gains[layout] == 2.0
+    assert bool(model.vit.layers[0].mlp.relaid) == (layout == "packed")
+    assert model.vit.layers[1].attention.relaid
+    with torch.inference_mode():
+        outputs = model(images)
+    assert_same(outputs, expected)
+    assert list(model.state_dict()) == names
+    model.save_pretrained(tmp_path)
+    again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
+    twin = copy.deepcopy(model)
+    with torch.inference_mode():
+        assert torch.equal(again(images).logits, expected.logits)
+        assert torch.equal(twin(images).logits, expected.logits)  # a copy starts from the parameters
+
+
+@pytest.mark.parametrize("layout", ["joined", "packed"])
+def test_a_changed_weight_is_never_stale(layout, monkeypatch):
+    model, other, images = toy_model(), toy_model(seed=1), toy_images()
+    faster(monkeypatch, layout)
+    model.optimize_for_inference()
+    with torch.no_grad():
+        expected = other(images).logits
+        for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+            mine.copy_(theirs)
+        assert_close(model(images).logits, expected, **EXACT)
+        model.optimize_for_inference()
+        model.load_state_dict(toy_model(seed=2).state_dict())
+        assert_close(model(images).logits, toy_model(seed=2)(images).logits, **EXACT)
+        model.optimize_for_inference()
+        layer = model.vit.layers[0]
+        layer.mlp.fc1 = torch.nn.Sequential(layer.mlp.fc1, torch.nn.Tanh())  # as an adapter would
+        layer.attention.v_proj = torch.nn.Sequential(layer.attention.v_proj, torch.nn.Tanh())
+        changed = model(images).logits
+        model.undo_optimize_for_inference()
+        assert torch.equal(model(images).logits, changed)
+
+
+def test_training_and_moving_free_the_copies(monkeypatch):
+    model, images = toy_model(), toy_images()
+    faster(monkeypatch, "packed")
+    model.optimize_for_inference()
+    model(images).logits.sum().backward()  # with gradients the parameters run
+    assert all(parameter.grad is not None for name, parameter in model.named_parameters() if "layers.0" in name)
+    assert model.eval().vit.layers[0].mlp.relaid
+    assert not model.train().vit.layers[0].mlp.relaid
+    with pytest.raises(ValueError, match=r"training mode; call model.eval\(\)"):
+        model.optimize_for_inference()
+    model.eval().optimize_for_inference()
+    assert not model.to(torch.bfloat16).vit.layers[0].mlp.relaid
+
+
+def test_a_layout_that_does_not_measure_faster_is_not_used(monkeypatch):
+    model = toy_model()
+    faster(monkeypatch, "as it is")
+    assert max(model.optimize_for_inference(toy_images()).values()) < 1
+    assert not any(module.relaid for module in model._relaid())
+
+
+def test_autocast_and_compilation_use_the_parameters(monkeypatch):
+    model, images = toy_model(), toy_images()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        expected = model(images).logits
+    faster(monkeypatch, "packed")
+    model.optimize_for_inference()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model(images).logits, expected)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        assert_close(compiled(images).logits, model(images).logits, **EXACT)
