@@ -3,6 +3,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -14,13 +15,16 @@ from ._version import __version__
 COMMANDS = {
     "quickstart": ("quickstart", "train, sparsify and measure a small model on real pictures, without the network"),
     "push": ("push", "upload a saved model with its processor, code and card to the Hub"),
+    "benchmark": ("benchmark_command", "throughput, overhead and memory of sparse models beside the dense one, here"),
     "train": ("train", "fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file"),
     "convert": ("convert", "turn a published checkpoint with timm-style keys into a DynamicViT checkpoint"),
+    "export": ("export", "write a model as one ONNX or torch.export file, checked on pictures"),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, or 1 where input or disk do not allow it, said in one line."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells when it starts; read as torch is imported
     parser = argparse.ArgumentParser(prog="hf-dynamicvit", description="Vision transformers that drop tokens.")
     parser.add_argument("--version", action="version", version=f"hf-dynamicvit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

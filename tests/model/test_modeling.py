@@ -267,6 +267,14 @@ def test_problem_types_as_in_vit(problem, labels):
     assert_close(model(toy_images(), labels=labels).loss, expected, atol=1e-5, rtol=1e-5)
 
 
+def test_tuples_by_configuration():
+    """`return_dict=False` in the file of a checkpoint."""
+    model = toy_model()
+    expected = model(toy_images()).logits
+    model.config.return_dict = False
+    assert torch.equal(model(toy_images())[0], expected)
+
+
 def test_tuple_output():
     model = toy_model()
     outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]), return_dict=False)
@@ -499,18 +507,6 @@ def test_no_mask_reaches_the_kernel_at_inference(monkeypatch):
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", record)
     toy_model()(toy_images())
     assert masks == [None] * 4
-
-
-def test_one_graph(reducer):
-    model = toy_model(reducer=reducer)
-    if model.vit.reducer.adaptive:
-        pytest.skip("each image decides how many tokens it keeps")
-    torch.compiler.reset()  # the walk over the methods compiles the same code more often than is allowed
-    compiled = torch.compile(model, fullgraph=True, backend="eager")
-    with torch.inference_mode():
-        for batch in (2, 3):
-            images = toy_images(batch)
-            assert_close(compiled(images).logits, model(images).logits)
 
 
 def test_to_dense_is_an_exact_copy():

@@ -122,12 +122,12 @@ class DynamicViTAttention(Relaid, ViTAttention):
     def bias(self, tokens: Tokens, dtype: torch.dtype, key_bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """What is added to the logits, in the form that the attention function takes; keep decisions `[B, T]`."""
         if tokens.mask is not None:
-            prefix = tokens.mask.new_ones(len(tokens.mask), tokens.num_prefix)
+            prefix = tokens.mask.new_ones(tokens.mask.shape[0], tokens.num_prefix)
             decisions = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
             return decision_bias(decisions, tokens.attention_mask, dtype), decisions
         mask = tokens.attention_mask
         if key_bias is not None:
-            prefix = key_bias.new_zeros(len(key_bias), tokens.num_prefix)
+            prefix = key_bias.new_zeros(key_bias.shape[0], tokens.num_prefix)
             bias = torch.cat((prefix, key_bias), dim=1).to(dtype)[:, None, None]  # [B, 1, 1, T]
         elif mask is None:
             return None, None

@@ -44,7 +44,7 @@ def live_rows(grad: Tensor) -> Tensor:
     for which the count would have to wait, and in a compiled graph.
     """
     if grad.device.type != "cpu" or torch.compiler.is_compiling():
-        return torch.arange(grad.shape[1], device=grad.device).expand(len(grad), -1)
+        return torch.arange(grad.shape[1], device=grad.device).expand(grad.shape[0], -1)
     live = grad.flatten(2).abs().amax(dim=-1) != 0  # [B, T]
     return (~live).to(torch.uint8).argsort(dim=1, stable=True)[:, : int(live.sum(dim=1).max())]
 
@@ -70,7 +70,7 @@ def decision_gradient(
     dtype = torch.bfloat16 if query.dtype == torch.bfloat16 else torch.float32
     rows = live_rows(grad)  # [B, L]
     batch, heads, line = (
-        torch.arange(size, device=rows.device) for size in (len(rows), query.shape[1], rows.shape[1])
+        torch.arange(size, device=rows.device) for size in (rows.shape[0], query.shape[1], rows.shape[1])
     )
     flat = (batch[:, None] * grad.shape[1] + rows).flatten()
     grad, context, query = (  # [B, H, L, d]

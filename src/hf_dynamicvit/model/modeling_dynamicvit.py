@@ -338,6 +338,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             interpolate_pos_encoding=interpolate_pos_encoding,
             attention_mask=attention_mask,
             only_prefix=True,
+            return_dict=True,  # whatever the configuration says
             **kwargs,
         )
         features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)

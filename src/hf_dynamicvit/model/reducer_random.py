@@ -29,7 +29,7 @@ class RandomReducer(TokenReducer):
             return tokens
         keep_ratio = self.keep_ratios[self.layers.index(layer)]
         positions = torch.arange(tokens.num_live, device=tokens.hidden.device)
-        scores = hashed_scores(positions, self.seed * 1009 + layer).expand(len(tokens.hidden), -1)  # SCORE
+        scores = hashed_scores(positions, self.seed * 1009 + layer).expand(tokens.hidden.shape[0], -1)  # SCORE
         kept = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
         return tokens.drop(kept, layer, keep_ratio)  # REST
 

@@ -116,7 +116,7 @@ class ToMeReducer(TokenReducer):
         r = self.num_merges(current, tokens.num_patches, stage)
         if r == 0:
             return tokens.keep_all(layer, keep_ratio)
-        size = tokens.patches.new_ones(len(tokens.hidden), current).float() if tokens.size is None else tokens.size
+        size = tokens.patches.new_ones(tokens.hidden.shape[0], current).float() if tokens.size is None else tokens.size
         if tokens.size is None and tokens.attended is not None:
             size = size * tokens.attended  # what the user's mask excludes has no patches to count
         # SCORE and SELECT

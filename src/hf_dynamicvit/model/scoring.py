@@ -48,7 +48,7 @@ def class_attention(
         logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
     if mask is None:
         return logits.softmax(dim=-1)[..., num_prefix:]
-    keep = torch.cat((mask.new_ones(len(mask), num_prefix), mask), dim=1)[:, None]  # [B, 1, T]
+    keep = torch.cat((mask.new_ones(mask.shape[0], num_prefix), mask), dim=1)[:, None]  # [B, 1, T]
     highest = logits.detach().masked_fill(keep == 0, -torch.inf).amax(dim=-1, keepdim=True)
     weights = (logits - highest).clamp(max=math.log(MAX_WEIGHT)).exp() * keep
     return (weights / weights.sum(dim=-1, keepdim=True))[..., num_prefix:]

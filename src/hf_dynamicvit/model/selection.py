@@ -71,8 +71,8 @@ def bipartite_matching(
         `[B, N - r]` positions that stay, the remaining sources ahead of the destinations, each ascending; `[B, r]`
         positions that go; `[B, r]` which of those that stay takes each in.
     """
-    even = torch.arange(num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
-    odd = torch.arange(1 - num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(len(metric), -1)
+    even = torch.arange(num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(metric.shape[0], -1)
+    odd = torch.arange(1 - num_prefix % 2, metric.shape[1], 2, device=metric.device).expand(metric.shape[0], -1)
     with torch.no_grad(), torch.autocast(metric.device.type, enabled=False):  # half precision makes ties
         metric = torch.nn.functional.normalize(metric.float(), dim=-1)
         similarity = metric[:, num_prefix % 2 :: 2] @ metric[:, 1 - num_prefix % 2 :: 2].transpose(1, 2)

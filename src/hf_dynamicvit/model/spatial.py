@@ -55,9 +55,9 @@ def scatter_to_grid(
             f"the outputs have {outputs.kept.shape[-1]} patches, an image of size {image_size or config.image_size} "
             f"has {down} x {across}; give the image_size of the call."
         )
-    features = states[-1].new_zeros(len(states[-1]), down * across, states[-1].shape[-1])
+    features = states[-1].new_zeros(states[-1].shape[0], down * across, states[-1].shape[-1])
     alive = torch.ones_like(outputs.kept[:, 0])
-    owner = torch.arange(down * across, device=features.device).expand(len(features), -1)
+    owner = torch.arange(down * across, device=features.device).expand(features.shape[0], -1)
     steps = [*zip(reducer.decision_layers, outputs.kept.unbind(1), outputs.owner.unbind(1), strict=True)]
     for layer, kept, next_owner in steps:
         after = next_owner >= 0 if reducer.merging else kept

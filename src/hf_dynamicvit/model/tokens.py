@@ -142,7 +142,7 @@ class Tokens:
 
     def positions(self, index: Tensor) -> Tensor:
         """`[B, P + K]` positions in `hidden` of the prefix and of the patch tokens at `index` `[B, K]`."""
-        prefix = torch.arange(self.num_prefix, device=index.device).expand(len(index), -1)
+        prefix = torch.arange(self.num_prefix, device=index.device).expand(index.shape[0], -1)
         return torch.cat((prefix, index + self.num_prefix), dim=1)
 
     def record(self, decision: Decision) -> "Tokens":
@@ -166,9 +166,9 @@ class Tokens:
 
         The last column is -1, for patches without an owner.
         """
-        places = torch.arange(index.shape[1], device=index.device).expand(len(index), -1)
+        places = torch.arange(index.shape[1], device=index.device).expand(index.shape[0], -1)
         places = places if valid is None else places.where(valid, -1)
-        return index.new_full((len(index), self.num_live + 1), -1).scatter(1, index, places)
+        return index.new_full((index.shape[0], self.num_live + 1), -1).scatter(1, index, places)
 
     def of_owners(self, values: Tensor) -> Tensor:
         """For each original patch the one of `values` `[B, N + 1]` that its owner has; the last without an owner."""
@@ -265,7 +265,7 @@ class Tokens:
         owner = self.owner if patches is None else self.owner.masked_fill(patches, self.num_live)
         attention_mask = self.attention_mask
         if attention_mask is not None:
-            attended = attention_mask.new_ones(len(token), 1) if attended is None else attended
+            attended = attention_mask.new_ones(token.shape[0], 1) if attended is None else attended
             attention_mask = torch.cat((attention_mask, attended), dim=1)
         return self.change(hidden=torch.cat((self.hidden, token), 1), owner=owner, attention_mask=attention_mask)
 

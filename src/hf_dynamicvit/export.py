@@ -1,0 +1,392 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit export`: a classifier as one ONNX or torch.export file, checked on pictures against the model.
+
+The file takes `pixel_values` `[batch, channels, height, width]`, float32 as the image processor makes them, of any
+batch size, and returns `logits` `[batch, num_labels]`. Tokens are really dropped in it.
+
+```python
+logits = onnxruntime.InferenceSession("model.onnx").run(None, {"pixel_values": array})[0]
+logits = torch.export.load("model.pt2").module()(tensor)
+```
+"""
+
+import argparse
+import copy
+import importlib.util
+import logging
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from .model.budget import BudgetMixin
+from .model.cost import as_pair, grid_size, vit_multiply_adds
+from .model.reducers import REDUCERS
+from .start import FAMILIES
+from .training.data import ImageTransform
+from .training.picture_sources import picture_files
+
+
+# How far a logit may be from the model's: 1e-4, and as much again of what it is.
+TOLERANCE = 1e-4
+
+# The check runs a batch of 1, one of 3, and the other pictures, at least 2 and at most so many at a time.
+FEWEST_PICTURES, LARGEST_BATCH = 6, 32
+
+# How a process that knows neither this package nor Transformers runs a torch.export file.
+RUN_ALONE = """
+import sys
+sys.modules["hf_dynamicvit"] = sys.modules["transformers"] = None
+import torch
+file, batches, logits = sys.argv[1:]
+run = torch.export.load(file).module()
+with torch.no_grad():
+    torch.save([run(batch) for batch in torch.load(batches)], logits)
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What the check of a written file found.
+
+    Attributes:
+        batches: the sizes that were run.
+        difference: largest absolute difference of a logit from the model's.
+        num_bytes: of the file, with the weights where those are a file of their own.
+    """
+
+    batches: list[int]
+    difference: float
+    num_bytes: int
+
+
+class Logits(nn.Module):
+    """`pixel_values` `[B, C, H, W]` -> logits `[B, num_labels]`."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return self.model(pixel_values).logits
+
+
+def for_export(model: PreTrainedModel) -> Logits:
+    """A copy in eval mode on the CPU, in float32, with SDPA attention.
+
+    Raises:
+        ValueError: each image decides how many tokens it keeps.
+    """
+    if isinstance(model, BudgetMixin) and model.encoder.reducer.adaptive:
+        fixed = ", ".join(name for name, reducer in REDUCERS.items() if not reducer.adaptive)
+        raise ValueError(
+            f"{model.config.reducer} lets each image decide how many patches it keeps, which a graph of fixed shapes "
+            f"cannot. Export a model fine-tuned with another method ({fixed}), or the dense copy, model.to_dense()."
+        )
+    copied = copy.deepcopy(model).to("cpu", torch.float32)
+    copied.set_attn_implementation("sdpa")
+    return Logits(copied).eval()
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without what torch says of exports that are as they should be."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")  # operators of torchvision
+    level = registration.level
+    registration.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # within torch
+        try:
+            yield
+        finally:
+            registration.setLevel(level)
+
+
+def dynamic_shapes() -> dict[str, Any]:
+    return {"pixel_values": {0: torch.export.Dim("batch")}}
+
+
+@quiet()
+@torch.no_grad()
+def trace(logits: Logits) -> torch.export.ExportedProgram:
+    """The graph, for any batch size, without the stack traces that name the folders of this machine."""
+    config = logits.model.config
+    height, width = as_pair(config.image_size)
+    example = torch.zeros(2, config.num_channels, height, width)  # a saved program carries it along: no picture
+    program = torch.export.export(logits, (example,), dynamic_shapes=dynamic_shapes())
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> tuple[Any, Any]:
+    """`aten.sort.stable` (ToMe), which the exporter lacks: of equal values, ONNX's TopK too takes the first first."""
+    from onnxscript import opset18
+
+    op: Any = opset18
+    size = op.Gather(op.Shape(values), op.Constant(value_ints=[dim]))
+    ordered, indices = op.TopK(values, size, axis=dim, largest=int(descending), sorted=1)
+    return ordered, indices
+
+
+@quiet()
+def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
+    """The weights are in the file; beyond 2 GB, which is all that fits, in one beside it."""
+    converted: Any = torch.onnx.export(
+        program,
+        dynamo=True,
+        verbose=False,
+        input_names=["pixel_values"],
+        output_names=["logits"],
+        dynamic_shapes=dynamic_shapes(),  # for the name of the axis
+        custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
+    )
+    converted.save(file)
+
+
+def run_onnx(file: Path, batches: list[Tensor]) -> list[Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    return [torch.from_numpy(session.run(["logits"], {"pixel_values": batch.numpy()})[0]) for batch in batches]
+
+
+def write_torch_export(program: torch.export.ExportedProgram, file: Path) -> None:
+    torch.export.save(program, file)
+
+
+def run_torch_export(file: Path, batches: list[Tensor]) -> list[Tensor]:
+    """In a fresh process, which needs nothing but torch."""
+    with tempfile.TemporaryDirectory() as folder:
+        inputs, logits = Path(folder) / "batches", Path(folder) / "logits"
+        torch.save(batches, inputs)
+        command = [sys.executable, "-P", "-c", RUN_ALONE, str(file), str(inputs), str(logits)]
+        ended = subprocess.run(command, capture_output=True, text=True)
+        if ended.returncode:
+            raise ValueError(f"The exported file does not run by itself: {ended.stderr}")
+        return torch.load(logits)
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a kind of file is written and run, and the packages that takes."""
+
+    suffix: str
+    packages: tuple[str, ...]
+    write: Callable[[torch.export.ExportedProgram, Path], None]
+    run: Callable[[Path, list[Tensor]], list[Tensor]]
+
+
+FORMATS = {
+    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), write_onnx, run_onnx),
+    "torch-export": Format(".pt2", (), write_torch_export, run_torch_export),
+}
+
+
+def check_output(output: Path, format: str, overwrite: bool = False) -> None:
+    """Refuse what cannot be written before anything is.
+
+    Raises:
+        ValueError: no such format, packages missing, another suffix, no such folder, or a file that is there already.
+    """
+    if format not in FORMATS:
+        raise ValueError(f"format is {format!r}; it can be {' or '.join(FORMATS)}.")
+    suffix, packages = FORMATS[format].suffix, FORMATS[format].packages
+    missing = [package for package in packages if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ValueError(f'{format} takes {", ".join(missing)}: pip install "hf-dynamicvit[export]"')
+    if output.suffix != suffix:
+        raise ValueError(f"{output} is to be a file of {format}; its name must end in {suffix}.")
+    if not output.parent.is_dir():
+        raise ValueError(f"{output.parent} is no folder; make it, or name another.")
+    taken = [file for file in (output, output.with_name(f"{output.name}.data")) if file.exists()]
+    if output.is_dir() or (taken and not overwrite):
+        raise ValueError(f"{taken[0]} exists already; give another name, or --overwrite.")
+
+
+def batches_of(pixel_values: Tensor) -> list[Tensor]:
+    """`[N, C, H, W]` -> a batch of 1, one of 3, the rest; too few pictures are repeated."""
+    repeats = math.ceil(FEWEST_PICTURES / len(pixel_values))
+    if repeats > 1:
+        pixel_values = pixel_values.repeat(repeats, 1, 1, 1)[:FEWEST_PICTURES]
+    return [pixel_values[:1], pixel_values[1:4], *pixel_values[4:].split(LARGEST_BATCH)]
+
+
+def largest_difference(logits: Tensor, expected: Tensor) -> float:
+    """Of `[N, K]` from those of the model.
+
+    Raises:
+        ValueError: one is further off than `TOLERANCE`, or a picture has another top-1.
+    """
+    difference = (logits - expected).abs().max().item()
+    same_class = logits.argmax(dim=1) == expected.argmax(dim=1)  # [N]
+    close = logits.isclose(expected, rtol=TOLERANCE, atol=TOLERANCE).all(dim=1)
+    if not (same_class & close).all():
+        raise ValueError(
+            f"Nothing is written, as the file would not compute what the model does: of {len(logits)} pictures, "
+            f"{(~close).sum()} have other logits, by up to {difference:.2g}, and {(~same_class).sum()} another top-1."
+        )
+    return difference
+
+
+@torch.no_grad()
+def export(
+    model: PreTrainedModel, format: str, output: str | Path, pixel_values: Tensor, *, overwrite: bool = False
+) -> Check:
+    """Write `model` as one file of `format` that gives the same logits for `pixel_values`, completely or not at all.
+
+    The graph is that of inference in float32 with SDPA attention, whatever `model` is set to; it stays as it is.
+
+    Args:
+        model: a ViT or DeiT classifier, dense or sparse.
+        format: `"onnx"`, checked with ONNX Runtime, or `"torch-export"`, checked in a process that has only torch.
+        output: file to write, `.onnx` or `.pt2`. ONNX weights beyond 2 GB are in `OUTPUT.data` beside it.
+        pixel_values: `[N, channels, height, width]`, pictures as the image processor makes them, one or more.
+        overwrite: replace `output` if it is there.
+
+    Raises:
+        ValueError: `output` or `format` cannot be written (`check_output`); each image decides how many tokens it
+            keeps (AS-ViT); a logit is off by more than 1e-4 + 1e-4 |logit|, or a top-1 differs.
+    """
+    output = Path(output)
+    check_output(output, format, overwrite)
+    how, logits = FORMATS[format], for_export(model)
+    batches = batches_of(pixel_values.to("cpu", torch.float32))
+    expected = torch.cat([logits(batch) for batch in batches])
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
+        file = Path(folder) / output.name
+        how.write(trace(logits), file)
+        difference = largest_difference(torch.cat(how.run(file, batches)), expected)
+        parts = sorted(Path(folder).iterdir(), reverse=True)  # weights of their own ahead of the file that names them
+        num_bytes = sum(part.stat().st_size for part in parts)
+        for part in parts:
+            os.replace(part, output.parent / part.name)
+    return Check([len(batch) for batch in batches], difference, num_bytes)
+
+
+def load(name: str) -> PreTrainedModel:
+    """The classifier in the folder or Hub repository `name`, in float32.
+
+    Raises:
+        ValueError: it is of another family, or lacks weights.
+    """
+    model_type = AutoConfig.from_pretrained(name).model_type
+    if model_type not in FAMILIES:
+        raise ValueError(f"{name} is of model type {model_type!r}; export takes {', '.join(FAMILIES)}.")
+    model, found = AutoModelForImageClassification.from_pretrained(
+        name, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
+    )
+    if found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"]))
+        raise ValueError(f"{name} lacks weights of a {type(model).__name__}, which would be random: {missing}.")
+    return model.eval()
+
+
+def multiply_adds(model: Any) -> int:
+    """Of one image at inference, whether `model` is sparse or dense."""
+    if isinstance(model, BudgetMixin):
+        return model.multiply_adds()
+    num_patches = math.prod(grid_size(model.config))
+    num_prefix = model.base_model.embeddings.position_embeddings.shape[1] - num_patches
+    num_outputs = sum(layer.out_features for layer in model.children() if isinstance(layer, nn.Linear))
+    counts = [(num_patches, num_patches)] * model.config.num_hidden_layers
+    return vit_multiply_adds(model.config, num_patches, counts, num_prefix, num_outputs)
+
+
+def processor_of(name: str, config: Any) -> tuple[Any, str]:
+    """The image processor of the checkpoint `name`, or one that only scales, and what to call it."""
+    try:
+        return AutoImageProcessor.from_pretrained(name), "its image processor"
+    except OSError:
+        height, width = as_pair(config.image_size)
+        half = [0.5] * config.num_channels
+        processor = ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
+        return processor, f"scaling to {height} x {width}, as it has no image processor"
+
+
+def sample_crops() -> list[Image.Image]:
+    """The corners and the middle of each of the two photographs that ship with scikit-learn, 320 pixels square.
+
+    Raises:
+        ValueError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_sample_images
+    except ImportError as error:
+        raise ValueError(
+            'The sample photographs ship with scikit-learn: pip install "hf-dynamicvit[export]", or give --pictures.'
+        ) from error
+    crops, side = [], 320
+    for photograph in map(Image.fromarray, load_sample_images().images):
+        right, bottom = photograph.width - side, photograph.height - side
+        corners = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right // 2, bottom // 2)]
+        crops += [photograph.crop((left, top, left + side, top + side)) for left, top in corners]
+    return crops
+
+
+def files_of(paths: list[Path]) -> list[str]:
+    """The files among `paths` and the picture files of the folders among them, at any depth.
+
+    Raises:
+        ValueError: a folder has none.
+    """
+    files = []
+    for path in paths:
+        found = picture_files(path)[0] if path.is_dir() else [str(path)]
+        if not found:
+            raise ValueError(f"The folder {path} has no pictures.")
+        files += found
+    return files
+
+
+def read_pictures(name: str, config: Any, paths: list[Path] | None) -> tuple[Tensor, str]:
+    """`[N, channels, height, width]` as the model `name` takes them, and what they are.
+
+    Raises:
+        ValueError: a picture cannot be read, by name; a folder has none; the samples are wanted without scikit-learn.
+    """
+    if paths is None:
+        pictures, what = sample_crops(), "crops of scikit-learn's two sample photographs"
+    else:
+        pictures, what = [{"path": file, "bytes": None} for file in files_of(paths)], "pictures"
+    processor, how = processor_of(name, config)
+    transform = ImageTransform(processor, num_channels=config.num_channels)
+    pixel_values = torch.stack(transform({"image": pictures, "label": pictures})["pixel_values"])
+    return pixel_values, f"{len(pictures)} {what}, through {how},"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="folder or Hub name of a ViT or DeiT classifier, sparse or dense")
+    parser.add_argument("--format", required=True, choices=FORMATS, help="onnx, or torch-export for PyTorch alone")
+    parser.add_argument("--output", required=True, type=Path, help="file to write, .onnx or .pt2")
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        nargs="+",
+        help="pictures, or folders of them, to check the file on (default: crops of two that ship with scikit-learn)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
+
+
+def main(args: argparse.Namespace) -> None:
+    check_output(args.output, args.format, args.overwrite)
+    model = load(args.model)
+    pixel_values, pictures = read_pictures(args.model, model.config, args.pictures)
+    check = export(model, args.format, args.output, pixel_values, overwrite=args.overwrite)
+    sizes = ", ".join(map(str, check.batches))
+    size, cost = f"{check.num_bytes / 1e6:.1f} MB", f"{multiply_adds(model) / 1e9:.4g} G multiply-adds an image"
+    print(f"Wrote {args.output}: {size}, {cost}.")
+    print(f"Checked on {pictures} in batches of {sizes}: same top-1, logits off by at most {check.difference:.1e}.")

@@ -1,0 +1,250 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Exported files give the model's logits for any batch without this package; nothing else is ever left behind."""
+
+import sys
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from toys import TOY, toy_dense, toy_images, toy_model
+from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTModel
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+import hf_dynamicvit
+from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassification
+from hf_dynamicvit.cli import main
+from hf_dynamicvit.export import (
+    FORMATS,
+    Format,
+    batches_of,
+    export,
+    for_export,
+    multiply_adds,
+    run_onnx,
+    sample_crops,
+    trace,
+    write_onnx,
+    write_torch_export,
+)
+
+
+FIXED = sorted(name for name, reducer in REDUCERS.items() if not reducer.adaptive)
+# those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back; the test
+# of the command line has dynamicvit
+ONNX_TOO = ["evit", "tome", "idlevit"]
+
+needs_onnx = pytest.mark.skipif(
+    not all(map(find_spec, FORMATS["onnx"].packages)), reason="ONNX packages are not installed"
+)
+
+
+@cache
+def toy(reducer: str):
+    return toy_model(reducer=reducer, num_hidden_layers=3)
+
+
+@cache
+def traced(reducer: str):
+    return trace(for_export(toy(reducer)))
+
+
+def logits_of(model, batches):
+    with torch.no_grad():
+        return [model(batch).logits for batch in batches]
+
+
+def run_here(file, batches):
+    with torch.no_grad():
+        return list(map(torch.export.load(file).module(), batches))
+
+
+@pytest.fixture
+def pretend(monkeypatch):
+    """Puts a stand-in for torch-export, which writes files of these names and runs as it is told."""
+
+    def put(run, suffixes=("",)):
+        def write(program, file):
+            for suffix in suffixes:
+                file.with_name(file.name + suffix).write_text("new")
+
+        monkeypatch.setattr("hf_dynamicvit.export.trace", lambda logits: None)
+        monkeypatch.setitem(FORMATS, "torch-export", Format(".pt2", (), write, run))
+
+    return put
+
+
+@pytest.mark.parametrize("reducer", FIXED)
+def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
+    write_torch_export(traced(reducer), tmp_path / "toy.pt2")
+    batches = batches_of(toy_images(9))
+    for got, expected in zip(run_here(tmp_path / "toy.pt2", batches), logits_of(toy(reducer), batches), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@needs_onnx
+@pytest.mark.parametrize("reducer", ONNX_TOO)
+def test_methods_by_onnx(reducer, tmp_path):
+    write_onnx(traced(reducer), tmp_path / "toy.onnx")
+    batches = batches_of(toy_images(9))
+    for got, expected in zip(run_onnx(tmp_path / "toy.onnx", batches), logits_of(toy(reducer), batches), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@needs_onnx
+def test_command_line_onnx(tmp_path, capfd):
+    """On pictures of one's own, through the checkpoint's own processor."""
+    import onnxruntime
+
+    model, folder, file = toy("dynamicvit"), tmp_path / "pictures", tmp_path / "toy.onnx"
+    model.save_pretrained(tmp_path / "model")
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "model")
+    (folder / "deeper").mkdir(parents=True)
+    crops = sample_crops()
+    crops[0].save(folder / "a.png")
+    crops[9].save(folder / "deeper" / "b.jpg")
+    (folder / "notes.txt").write_text("no picture")
+    capfd.readouterr()
+    command = ["export", str(tmp_path / "model"), "--format", "onnx", "--output", str(file), "--pictures", str(folder)]
+    assert main(command) == 0
+    printed, noise = capfd.readouterr()
+    assert "Checked on 2 pictures, through its image processor, in batches of 1, 3, 2: same top-1" in printed
+    assert f"{multiply_adds(model) / 1e9:.4g} G multiply-adds an image." in printed
+    assert "[torch.onnx]" not in printed and "arning" not in noise and "Skipping" not in noise
+    session = onnxruntime.InferenceSession(file)
+    described = [(port.name, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
+    assert described == [("pixel_values", ["batch", 3, 32, 32]), ("logits", ["batch", 5])]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "pictures", "toy.onnx"]
+
+
+def test_command_line_torch_export(tmp_path, capsys):
+    """In a fresh process, on the sample photographs, of a DeiT without a processor."""
+    torch.manual_seed(0)
+    config = DynamicDeiTConfig(**TOY | {"num_hidden_layers": 2}, reducer="evit")
+    model = DynamicDeiTForImageClassification(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    file = tmp_path / "toy.pt2"
+    command = ["export", str(tmp_path / "model"), "--format", "torch-export", "--output", str(file)]
+    assert main(command) == 0
+    printed = capsys.readouterr().out
+    assert "Checked on 10 crops of scikit-learn's two sample photographs" in printed
+    assert "it has no image processor, in batches of 1, 3, 6: same top-1" in printed
+    batches = batches_of(toy_images(7))
+    for got, expected in zip(run_here(file, batches), logits_of(model, batches), strict=True):
+        torch.testing.assert_close(got, expected)
+    assert str(Path(hf_dynamicvit.__file__).parent).encode() not in file.read_bytes()  # of nobody's folders
+    assert main(command) == 1 and "exists already" in capsys.readouterr().err
+
+
+def test_dense_models(tmp_path, monkeypatch):
+    how = FORMATS["torch-export"]
+    monkeypatch.setitem(FORMATS, "torch-export", Format(how.suffix, how.packages, how.write, run_here))
+    dense = toy_dense(num_hidden_layers=2)
+    assert export(dense, "torch-export", tmp_path / "dense.pt2", toy_images(5)).difference < 1e-5
+    assert multiply_adds(dense) == toy_model(num_hidden_layers=2).dense_multiply_adds()
+
+
+@pytest.mark.parametrize(
+    "number, sizes", [(1, [1, 3, 2]), (5, [1, 3, 2]), (6, [1, 3, 2]), (10, [1, 3, 6]), (40, [1, 3, 32, 4])]
+)
+def test_batches_of_different_sizes(number, sizes):
+    pixel_values = torch.arange(number)[:, None, None, None]
+    batches = batches_of(pixel_values)
+    assert [len(batch) for batch in batches] == sizes
+    assert set(torch.cat(batches).flatten().tolist()) == set(range(number))
+
+
+@pytest.mark.parametrize("change", [lambda logits: logits + 1e-3, lambda logits: logits * torch.nan])
+def test_a_file_with_other_logits_is_not_kept(change, tmp_path, pretend):
+    pretend(lambda file, batches: [change(logits) for logits in logits_of(toy("topk"), batches)])
+    (tmp_path / "old.pt2").write_text("precious")
+    with pytest.raises(ValueError, match="of 6 pictures, 6 have other logits"):
+        export(toy("topk"), "torch-export", tmp_path / "old.pt2", toy_images(6), overwrite=True)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_another_top_1_is_told_apart(tmp_path, pretend):
+    model = toy_model()
+    torch.nn.init.zeros_(model.classifier.weight)  # every class alike, up to less than the tolerance
+    nudge = torch.tensor([0.0, 1e-6, 0.0, 0.0, 0.0])
+    pretend(lambda file, batches: [logits + nudge for logits in logits_of(model, batches)])
+    with pytest.raises(ValueError, match="0 have other logits, by up to 1e-06, and 6 another top-1"):
+        export(model, "torch-export", tmp_path / "toy.pt2", toy_images(6))
+    assert not list(tmp_path.iterdir())
+
+
+def test_weights_of_their_own_lie_beside_the_file_and_the_model_stays_as_it_is(tmp_path, pretend):
+    model = toy_model().bfloat16().train()
+    reference = for_export(model).model
+    pretend(lambda file, batches: logits_of(reference, batches), suffixes=("", ".data"))
+    output = tmp_path / "toy.pt2"
+    check = export(model, "torch-export", output, toy_images(6))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.pt2", "toy.pt2.data"]
+    assert check.num_bytes == 6 and check.batches == [1, 3, 2]
+    assert model.training and model.dtype == torch.bfloat16
+    output.unlink()
+    with pytest.raises(ValueError, match=r"toy.pt2.data exists already"):
+        export(model, "torch-export", output, toy_images(6))
+    export(model, "torch-export", output, toy_images(6), overwrite=True)
+
+
+def test_images_that_decide_for_themselves_are_refused(tmp_path):
+    for format, how in FORMATS.items():
+        if all(map(find_spec, how.packages)):
+            with pytest.raises(ValueError, match=r"asvit lets each image decide .* \(dynamicvit, .*model.to_dense"):
+                export(toy_model(reducer="asvit"), format, tmp_path / f"toy{how.suffix}", toy_images(6))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "format, name, message",
+    [
+        ("coreml", "toy.pt2", "format is 'coreml'; it can be onnx or torch-export"),
+        ("torch-export", "toy.onnx", "must end in .pt2"),
+        ("torch-export", "nowhere/toy.pt2", "nowhere is no folder"),
+        ("torch-export", "folder.pt2", "folder.pt2 exists already"),
+        ("torch-export", "old.pt2", "old.pt2 exists already"),
+    ],
+)
+def test_what_cannot_be_written(format, name, message, tmp_path):
+    (tmp_path / "folder.pt2").mkdir()
+    (tmp_path / "old.pt2").write_text("precious")
+    with pytest.raises(ValueError, match=message):
+        export(toy("topk"), format, tmp_path / name, toy_images(6), overwrite=name.startswith("folder"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.pt2", "old.pt2"]
+    assert (tmp_path / "old.pt2").read_text() == "precious"
+
+
+def test_missing_packages(tmp_path, monkeypatch):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ValueError, match=r'onnx, onnxscript, onnxruntime: pip install "hf-dynamicvit\[export\]"'):
+        export(toy("topk"), "onnx", tmp_path / "toy.onnx", toy_images(6))
+
+
+def test_command_line_refusals(tmp_path, monkeypatch, capsys):
+    """One line each, and no file."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.jpg").write_text("no picture")
+    toy("topk").save_pretrained(tmp_path / "sparse")
+    ViTModel(ViTConfig(**TOY)).save_pretrained(tmp_path / "headless")
+    swin = SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1], num_heads=[1], window_size=4)
+    SwinForImageClassification(swin).save_pretrained(tmp_path / "swin")
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+
+    def said(model, *options):
+        command = ["export", str(tmp_path / model), "--format", "torch-export", "--output", str(tmp_path / "toy.pt2")]
+        assert main([*command, *map(str, options)]) == 1
+        return capsys.readouterr().err
+
+    Image.new("RGB", (40, 40)).save(tmp_path / "fine.png")
+    fine, broken = tmp_path / "fine.png", tmp_path / "broken.jpg"
+    assert f"Cannot read the picture {broken}" in said("sparse", "--pictures", fine, broken)
+    assert "Cannot read the picture" in said("sparse", "--pictures", tmp_path / "nowhere.png")
+    assert "has no pictures" in said("sparse", "--pictures", tmp_path / "empty")
+    assert "give --pictures" in said("sparse")
+    assert "'swin'; export takes vit, dynamicvit, deit" in said("swin")
+    assert "lacks weights of a ViTForImageClassification" in said("headless")
+    assert not (tmp_path / "toy.pt2").exists()
