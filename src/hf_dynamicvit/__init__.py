@@ -1,36 +1,25 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Token reduction for vision transformers on Hugging Face Transformers.
 
-Importing the package registers its classes with the Auto classes of Transformers.
+Importing the package makes its classes known to the Auto classes of Transformers. What is behind a name, and torch, is
+imported when the name is first used.
 """
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
-from transformers.utils import is_torchvision_available
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from ._version import __version__
-from .model.configuration_dynamicdeit import DynamicDeiTConfig
-from .model.configuration_dynamicvit import DynamicViTConfig
-from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
-from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
-from .model.reducers import REDUCERS
-from .training.arguments import DynamicViTTrainingArguments
-from .training.trainer import DynamicViTTrainer
+from .lazy_auto import announce_models
 
 
-AutoConfig.register("dynamicvit", DynamicViTConfig, exist_ok=True)
-AutoModel.register(DynamicViTConfig, DynamicViTModel, exist_ok=True)
-AutoModelForImageClassification.register(DynamicViTConfig, DynamicViTForImageClassification, exist_ok=True)
-AutoConfig.register("dynamicdeit", DynamicDeiTConfig, exist_ok=True)
-AutoModel.register(DynamicDeiTConfig, DynamicDeiTModel, exist_ok=True)
-AutoModelForImageClassification.register(DynamicDeiTConfig, DynamicDeiTForImageClassification, exist_ok=True)
-_image_processors: dict[str, type] = {"pil": ViTImageProcessorPil}
-if is_torchvision_available():
-    from transformers import ViTImageProcessor
-
-    _image_processors["torchvision"] = ViTImageProcessor
-AutoImageProcessor.register(DynamicViTConfig, image_processor_classes=_image_processors, exist_ok=True)
-AutoImageProcessor.register(DynamicDeiTConfig, image_processor_classes=_image_processors, exist_ok=True)
+if TYPE_CHECKING:
+    from .model.configuration_dynamicdeit import DynamicDeiTConfig
+    from .model.configuration_dynamicvit import DynamicViTConfig
+    from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
+    from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
+    from .model.reducers import REDUCERS
+    from .training.arguments import DynamicViTTrainingArguments
+    from .training.trainer import DynamicViTTrainer
 
 __all__ = [
     "REDUCERS",
@@ -44,3 +33,34 @@ __all__ = [
     "DynamicViTTrainingArguments",
     "__version__",
 ]
+
+# name -> the module whose import brings it
+_HOMES = {
+    "REDUCERS": ".model.reducers",
+    "DynamicDeiTConfig": ".model.configuration_dynamicdeit",
+    "DynamicDeiTForImageClassification": ".model.modeling_dynamicdeit",
+    "DynamicDeiTModel": ".model.modeling_dynamicdeit",
+    "DynamicViTConfig": ".model.configuration_dynamicvit",
+    "DynamicViTForImageClassification": ".model.modeling_dynamicvit",
+    "DynamicViTModel": ".model.modeling_dynamicvit",
+    "DynamicViTTrainer": ".training.trainer",
+    "DynamicViTTrainingArguments": ".training.arguments",
+    "model": ".model",
+    "training": ".training.trainer",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(_HOMES[name], __name__)
+    if name not in globals():  # `model` and `training` are there once imported
+        globals()[name] = getattr(home, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})
+
+
+announce_models()

@@ -1,0 +1,79 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The Auto classes find the models by name, and import them, and torch, when the first one is asked for.
+
+Transformers can register classes, not names of classes, so registering alone would import everything at once. Its own
+models it knows by name: `CONFIG_MAPPING_NAMES` has model type -> configuration class, and a look-up then imports
+`transformers.models.<model type>`. This file does the same for ours: it adds the names and answers for that import;
+what it then imports, `model/__init__.py`, registers the classes by the public API.
+
+These are internals of Transformers. Nothing else here relies on them, and where `RELIED_ON` does not hold, in another
+version, the models are imported and registered at once, which is only slower.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+
+
+# model type -> its configuration class, which is in model/configuration_<model type>.py
+CONFIGS = {"dynamicdeit": "DynamicDeiTConfig", "dynamicvit": "DynamicViTConfig"}
+
+MODELS = "transformers.models"
+NAMES = f"{MODELS}.auto.auto_mappings"
+AUTO = f"{MODELS}.auto.configuration_auto"  # copies the names when it is imported
+
+# (file in transformers/models/auto, what it says)
+RELIED_ON = [
+    ("auto_mappings.py", "\nCONFIG_MAPPING_NAMES = "),
+    ("configuration_auto.py", "\nfrom .auto_mappings import CONFIG_MAPPING_NAMES"),
+    ("configuration_auto.py", "\nCONFIG_MAPPING = _LazyConfigMapping(CONFIG_MAPPING_NAMES)\n"),
+    ("configuration_auto.py", f'importlib.import_module(f".{{module_name}}", "{MODELS}")'),
+]
+
+
+class NamedModels(MetaPathFinder, Loader):
+    """Is asked about every import: adds our names just before Transformers copies them, and has our two modules."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == AUTO:
+            add_names(NAMES)
+        package, _, model_type = fullname.rpartition(".")
+        return spec_from_loader(fullname, self) if package == MODELS and model_type in CONFIGS else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        model_type = module.__name__.rpartition(".")[2]
+        configuration = import_module(f"{__package__}.model.configuration_{model_type}")
+        setattr(module, CONFIGS[model_type], getattr(configuration, CONFIGS[model_type]))
+
+
+def announce_models() -> None:
+    """Let the Auto classes know the models, whether they are imported already or later."""
+    if not holds():
+        import_module(f"{__package__}.model")
+        return
+    sys.meta_path.insert(0, NamedModels())
+    if AUTO in sys.modules:
+        add_names(AUTO)
+
+
+def add_names(module: str) -> None:
+    import_module(module).CONFIG_MAPPING_NAMES.update(CONFIGS)
+
+
+def holds() -> bool:
+    """Whether this version of Transformers says what is relied on. Read, since importing it would take 0.3 s."""
+    transformers = find_spec("transformers")
+    if transformers is None or transformers.origin is None:
+        return False
+    folder = Path(transformers.origin).with_name("models") / "auto"
+    try:
+        return all(text in (folder / file).read_text(encoding="utf-8") for file, text in RELIED_ON)
+    except OSError:  # not installed as files
+        return False
