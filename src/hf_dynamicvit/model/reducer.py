@@ -113,12 +113,17 @@ class TokenReducer(nn.Module):
     def prefix_suffices(self, layer: int) -> bool:
         """Whether `layer`, the last one, need compute only the prefix tokens for a classifier.
 
-        Then `after` is not called there, and `between` sees the patch tokens as they were ahead of the attention. By
-        default where a method has neither. A method that has may say so if `between` only looks at the trace.
+        Then `after` is not called there, and `between` only for a decision, with the patch tokens as they were ahead
+        of the attention. By default where a method has neither. A method that has may say so if its `between` only
+        looks at the trace.
         """
         own = type(self)
         untouched = own.between is TokenReducer.between and own.after is TokenReducer.after
         return self.reads_class_token and untouched
+
+    def decides_between(self, layer: int) -> bool:
+        """Whether `between` takes a decision in `layer`, and so must be called where nothing else is left to do."""
+        return type(self).between is not TokenReducer.between and layer in self.decision_layers
 
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         """`[B, N]` float32, added to the attention logits of each patch token as a key, or `None`."""
