@@ -198,25 +198,28 @@ class DynamicViTLayer(ViTLayer):
         """
         tokens = tokens if hidden is tokens.hidden else tokens.change(hidden=hidden)
         tokens = reducer.before(tokens, self, layer)
-        normed = self.layernorm_before(tokens.hidden)
         if only_prefix:
-            return self.finish(normed, tokens, reducer, layer, **kwargs)
-        output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
-        tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
-        tokens = reducer.between(tokens, trace, layer)
+            return self.finish(tokens, reducer, layer, **kwargs)
+        tokens = self.attend(tokens, reducer, layer, **kwargs)
         output = self.mlp(self.layernorm_after(tokens.hidden))
         tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
         tokens = reducer.after(tokens, layer)
         return tokens.hidden, tokens
 
+    def attend(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> Tokens:
+        """The attention and `between`; what they leave behind is gone before the MLP needs memory."""
+        normed = self.layernorm_before(tokens.hidden)
+        output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
+        tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
+        return reducer.between(tokens, trace, layer)
+
     def branch(self, output: Tensor) -> Tensor:
         """What the residual connection adds."""
         return self.drop_path(self.dropout(output)) if self.training else output
 
-    def finish(
-        self, normed: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs
-    ) -> tuple[Tensor, Tokens]:
+    def finish(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> tuple[Tensor, Tokens]:
         """The rest of the last block, at inference, for the prefix tokens alone."""
+        normed = self.layernorm_before(tokens.hidden)
         prefix, key_bias = tokens.prefix, reducer.key_bias(tokens)
         queried = self.layernorm_before(prefix)
         if reducer.decides_between(layer) or not self.attention.reads_directly():
