@@ -65,7 +65,7 @@ def main() -> None:
     transform = ImageTransform(AutoImageProcessor.from_pretrained(args.model))
     data = read(args.data, args.split).shuffle(seed=0)
     examples = transform(data.select(range(min(args.pictures, len(data))))[:])
-    labels = torch.tensor(examples["label"])
+    labels = torch.tensor(examples["labels"])
     batches = list(torch.stack(examples["pixel_values"]).split(args.batch_size))
 
     models = {

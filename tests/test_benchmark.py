@@ -10,6 +10,7 @@ from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
+from hf_dynamicvit import benchmark as benchmark_module
 from hf_dynamicvit.benchmark import Ideal, Setting, benchmark, beside, break_even, images_per_second, mean_counts
 from hf_dynamicvit.cli import main
 
@@ -75,6 +76,7 @@ def test_the_ideal_is_as_short_as_the_sparse_model(reducer, monkeypatch):
 def test_benchmark_measures_all_beside_each_other(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     model.set_attn_implementation("eager")
+    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     threads, reported = torch.get_num_threads(), []
     settings = [Setting(threads=1), Setting(dtype="bfloat16", attention="eager")]
     rows = benchmark({"sparse": model}, (1, 2), settings, repeats=2, warmup=0, report=reported.append)
@@ -90,6 +92,7 @@ def test_benchmark_measures_all_beside_each_other(reducer):
         assert dense.multiply_adds > sparse.multiply_adds >= ideal.multiply_adds
         assert len(sparse.tokens) == len(model.decision_layers) and dense.tokens is None
     assert (model.dtype, model.config._attn_implementation) == (torch.float32, "eager")
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.state_dict().items())
     assert torch.get_num_threads() == threads
     json.dumps([row.as_dict() for row in rows])
 
@@ -136,7 +139,18 @@ def test_nothing_to_measure_is_refused(arguments, message):
 def test_break_even(over_dense, batch):
     row = benchmark({"sparse": toy_model()}, (1,), repeats=1, warmup=0)[2]
     rows = [replace(row, batch=each, over_dense=over) for each, over in zip((1, 8, 32), over_dense, strict=True)]
-    assert break_even(rows) == {("sparse", Setting()): batch}
+    assert break_even(rows) == {("sparse", Setting(), (32, 32)): batch}
+    other = [replace(each, image_size=(64, 64), over_dense=0.5) for each in rows]
+    assert break_even(rows + other) == {("sparse", Setting(), (32, 32)): batch, ("sparse", Setting(), (64, 64)): None}
+
+
+def test_tokens_that_come_back_lengthen_the_ideal():
+    ideal = Ideal(toy_dense(), [(65, 65), (10, 10), (65, 65), (10, 10)])
+    seen = []
+    for layer in ideal.dense.vit.layers:
+        layer.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
+    ideal(toy_images())
+    assert seen == [65, 10, 65, 10]
 
 
 def run(*arguments) -> int:
@@ -158,6 +172,31 @@ def test_the_command_writes_what_it_finds(tmp_path, monkeypatch, capsys):
     for name in ("throughput", "keep_ratio", "accuracy"):
         with Image.open(tmp_path / "found" / f"{name}.png") as picture:
             assert picture.width > 600
+
+
+def test_checkpoints_of_one_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/checkpoint-1", "b/checkpoint-1"):
+        toy_model().save_pretrained(folder)
+    assert run("a/checkpoint-1", "b/checkpoint-1", "--batch-sizes", "1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["measurements"]
+    names = [row["model"] for row in found if row["kind"] == "sparse"]
+    assert names == ["checkpoint-1 dynamicvit 0.7", "b/checkpoint-1 dynamicvit 0.7"]
+
+
+def test_what_was_measured_is_not_lost(tmp_path, monkeypatch, capsys):
+    """The second batch does not fit."""
+    turns = benchmark_module.take_turns
+
+    def limited(calls, images, *arguments):
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("tried to allocate")
+        return turns(calls, images, *arguments)
+
+    monkeypatch.setattr(benchmark_module, "take_turns", limited)
+    assert run("deit-tiny", "--image-size", "32", "--batch-sizes", "1", "2", "--output", str(tmp_path)) == 1
+    assert "not enough memory: tried to allocate" in capsys.readouterr().err
+    assert len(json.loads((tmp_path / "benchmark.json").read_text())["measurements"]) == 3
 
 
 def test_shapes_methods_and_sizes(tmp_path, capsys):
@@ -187,6 +226,10 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch):
     [
         (["absent"], "absent is neither a shape (deit-tiny, deit-small, deit-base) nor a checkpoint"),
         (["deit-tiny", "--device", "tpu"], "--device tpu: this machine has cpu"),
+        (["deit-tiny", "--device", "cpu:x"], "--device cpu:x: this machine has cpu"),
+        (["deit-tiny", "--threads", "0"], "--threads 0: at least 1"),
+        (["deit-tiny", "--image-size", "32", "--attention", "flash_attention_2"], "attention 'flash_attention_2'"),
+        (["deit-tiny", "--optimize", "--compile", "default"], "--optimize is for eager models"),
         (["deit-tiny", "--batch-sizes", "0"], "batch sizes [0]"),
         (
             ["deit-tiny", "--image-size", "32", "--accuracy", "other=0.5"],

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as Picture
 from toys import toy_dense
+from transformers import ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit.export import export
 
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -60,6 +65,28 @@ def test_compare_without_training(toy_folder):
     table = (toy_folder / "table" / "table.md").read_text()
     assert table in out and table.count("out of reach") == 10
     assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
+
+
+def test_compare_quantised(toy_folder):
+    pytest.importorskip("torchao")
+    model = DynamicViTForImageClassification.from_pretrained(toy_folder / "dense")
+    model.save_pretrained(toy_folder / "sparse")
+    ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(toy_folder / "sparse")
+    options = ("--model", "sparse", "--data", "data/test.parquet", "--batch-size", "2", "--repeats", "1")
+    out = run("compare_quantised.py", toy_folder, *options)
+    for name in ("dense", "dynamicvit"):
+        for precision in ("float32", "bfloat16", "int8", "int8 weights"):
+            assert f"| {name} | {precision} |" in out
+
+
+def test_compare_onnx(toy_folder):
+    for name in ("first", "second"):
+        dense = ViTForImageClassification.from_pretrained(toy_folder / "dense")
+        export(dense, "onnx", toy_folder / f"{name}.onnx", torch.zeros(2, 3, 224, 224))
+    script = [sys.executable, str(EXAMPLES / "compare_onnx.py"), "first.onnx", "second.onnx"]
+    result = subprocess.run([*script, "--repeats", "2"], cwd=toy_folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "| 1 | first.onnx |" in result.stdout and "| 8 | second.onnx |" in result.stdout
 
 
 def test_measure_step_time(toy_folder):

@@ -6,6 +6,7 @@ that dense model's blocks on inputs as short as the sparse model makes them, wit
 """
 
 import contextlib
+import copy
 import itertools
 import math
 import statistics
@@ -48,7 +49,7 @@ class Measurement:
         images_per_second: at the median time of a batch.
         milliseconds, fastest, slowest: time of a batch: median, first and ninth decile.
         over_dense, over_ideal: images/s over those of the dense model and of the ideal in the same run.
-        multiply_adds: of one image, as counted by `model.multiply_adds`.
+        multiply_adds, dense_multiply_adds: of one image, as counted by `model.multiply_adds`; of the dense model.
         tokens: patch tokens of one image after each decision.
         peak_bytes: memory allocated during a batch beyond what was before.
     """
@@ -66,6 +67,7 @@ class Measurement:
     over_dense: float
     over_ideal: float | None
     multiply_adds: int
+    dense_multiply_adds: int
     tokens: list[int] | None
     peak_bytes: int
 
@@ -105,7 +107,7 @@ def short(hidden: Tensor, length: int) -> Tensor:
     """The first `length` tokens of `[B, T, D]`; where there are fewer (tokens came back), some twice."""
     if length <= hidden.shape[1]:
         return hidden[:, :length]
-    return torch.cat((hidden, hidden[:, : length - hidden.shape[1]]), dim=1)
+    return hidden[:, torch.arange(length, device=hidden.device) % hidden.shape[1]]
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,8 @@ def benchmark(
 ) -> list[Measurement]:
     """Measure sparse models beside their dense and ideal ones.
 
-    Models take turns, batch by batch, so that a busy moment of the machine hits all alike. Afterwards they are in eval
-    mode, on the device, in the dtype and with the attention that they had.
+    Models take turns, batch by batch, so that a busy moment of the machine hits all alike. Copies of them run; they
+    stay as they are.
 
     Args:
         models: by name, with one image size and number of channels.
@@ -147,7 +149,7 @@ def benchmark(
         report: called with every measurement when it is there.
 
     Raises:
-        ValueError: there is nothing to run, or a model is not a sparse image classifier.
+        ValueError: there is nothing to run, a model is not a sparse image classifier, its attention is not installed.
     """
     if not models or not batch_sizes or min(batch_sizes) < 1 or repeats < 1 or warmup < 0:
         raise ValueError(
@@ -159,9 +161,10 @@ def benchmark(
             raise ValueError(f"model {name!r} is a {type(model).__name__}; benchmark takes sparse image classifiers.")
     rows = []
     for setting, batch in itertools.product(settings, batch_sizes):
-        with placed(models, setting):
-            images = batch_of(pixel_values, batch, next(iter(models.values())), image_size)
-            entries = [*beside(models, images)]
+        with with_threads(setting.threads):
+            copies = {name: placed(model, setting) for name, model in models.items()}
+            images = batch_of(pixel_values, batch, next(iter(copies.values())), image_size)
+            entries = [*beside(copies, images)]
             for entry in entries:
                 if optimize and setting.compiled == "eager" and entry.kind == "sparse":
                     entry.source.optimize_for_inference(images)
@@ -173,23 +176,30 @@ def benchmark(
     return rows
 
 
-@contextlib.contextmanager
-def placed(models: Mapping[str, Any], setting: Setting) -> Generator[None]:
-    """Within it the models are as `setting` says, in eval mode; afterwards where and as they were, in eval mode."""
-    before = {name: (model.device, model.dtype, model.config._attn_implementation) for name, model in models.items()}
-    threads = torch.get_num_threads()
+def placed(model: Any, setting: Setting) -> Any:
+    """A copy of `model` in eval mode as `setting` says; `model` itself would come back rounded from half precision.
+
+    Raises:
+        ValueError: the attention is not installed.
+    """
+    copied = copy.deepcopy(model).eval().to(torch.device(setting.device), getattr(torch, setting.dtype))
     try:
-        if setting.threads is not None:
-            torch.set_num_threads(setting.threads)
-        for model in models.values():
-            model.eval().to(torch.device(setting.device), getattr(torch, setting.dtype))
-            model.set_attn_implementation(setting.attention)
+        copied.set_attn_implementation(setting.attention)
+    except ImportError as error:
+        raise ValueError(f"attention {setting.attention!r}: {error}") from error
+    return copied
+
+
+@contextlib.contextmanager
+def with_threads(threads: int | None) -> Generator[None]:
+    """Within it torch uses so many on the CPU; `None` leaves it."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
         yield
     finally:
-        torch.set_num_threads(threads)
-        for name, (device, dtype, attention) in before.items():
-            models[name].to(device, dtype)
-            models[name].set_attn_implementation(attention)
+        torch.set_num_threads(before)
 
 
 def batch_of(pixel_values: Tensor | None, batch: int, model: Any, image_size: int | tuple[int, int] | None) -> Tensor:
@@ -261,13 +271,14 @@ def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
         call(images)
         synchronize(images.device)
         return time.perf_counter() - start
-    first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    torch.cuda.synchronize(images.device)
-    first.record()
-    call(images)
-    last.record()
-    last.synchronize()
-    return first.elapsed_time(last) / 1000
+    with torch.cuda.device(images.device):
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        first.record()
+        call(images)
+        last.record()
+        last.synchronize()
+        return first.elapsed_time(last) / 1000
 
 
 def synchronize(device: torch.device) -> None:
@@ -331,17 +342,22 @@ def measurements(
             over_dense=medians[entry.dense, "dense"] / median,
             over_ideal=None if entry.kind == "dense" else medians[entry.name, "ideal"] / median,
             multiply_adds=multiply_adds_of(entry, images),
+            dense_multiply_adds=entry.source.dense_multiply_adds(images),
             tokens=None if entry.kind == "dense" else entry.source.token_counts(images),
-            peak_bytes=peak_bytes(call, images),
+            # a replayed CUDA graph allocates nothing
+            peak_bytes=peak_bytes(call if setting.compiled in COMPILED[:2] else entry.module, images),
         )
 
 
-def break_even(rows: Sequence[Measurement]) -> dict[tuple[str, Setting], int | None]:
-    """The smallest measured batch from which on each sparse model is at least as fast as the dense one, or `None`."""
-    found: dict[tuple[str, Setting], int | None] = {}
+def break_even(rows: Sequence[Measurement]) -> dict[tuple[str, Setting, tuple[int, int]], int | None]:
+    """The smallest measured batch from which on each sparse model is at least as fast as the dense one, or `None`.
+
+    By model, setting and image size.
+    """
+    found: dict[tuple[str, Setting, tuple[int, int]], int | None] = {}
     slower = set()
     for row in sorted(rows, key=lambda row: -row.batch):
-        key = row.model, row.setting
+        key = row.model, row.setting, row.image_size
         if row.kind != "sparse" or key in slower:
             continue
         found.setdefault(key, None)

@@ -72,7 +72,7 @@ def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor
         if adaptive and kept is None:
             kept = "as trained"
         name = f"{Path(source).name} {model.config.reducer} {kept}"
-        found[name] = model
+        found[f"{source} {model.config.reducer} {kept}" if name in found else name] = model
     return found
 
 
@@ -82,10 +82,18 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
     Raises:
         ValueError: a device is not there.
     """
+    if args.optimize and args.compile != ["eager"]:
+        raise ValueError(
+            f"--optimize is for eager models, and --compile is {' '.join(args.compile)}; give one of them."
+        )
+    if any(threads is not None and threads < 1 for threads in args.threads):
+        raise ValueError(f"--threads {' '.join(map(str, args.threads))}: at least 1.")
     for device in args.device:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        count = torch.accelerator.device_count() if accelerator else 0
         there = ["cpu", *([accelerator.type] if accelerator else [])]
-        if device.split(":")[0] not in there:
+        there += [f"{accelerator.type}:{index}" for index in range(count) if accelerator]
+        if device not in there:
             raise ValueError(f"--device {device}: this machine has {', '.join(there)}.")
     settings = []
     for device, dtype, attention, compiled in itertools.product(args.device, args.dtype, args.attention, args.compile):
@@ -119,8 +127,8 @@ def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
     """`benchmark.json`, `benchmark.md` and the plots."""
     folder.mkdir(parents=True, exist_ok=True)
     even = [
-        {"model": model, "batch": batch} | {"setting": vars(setting)}
-        for (model, setting), batch in break_even(rows).items()
+        {"model": model, "image_size": size, "batch": batch} | vars(setting)
+        for (model, setting, size), batch in break_even(rows).items()
     ]
     record = {"machine": machine(), "measurements": [row.as_dict() for row in rows], "break_even": even}
     (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -144,7 +152,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
     )
-    parser.add_argument("--budget", type=float, help="set every model to this fraction of the dense multiply-adds")
+    parser.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, at the model's own size")
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="default: 1 8 32")
     parser.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
     parser.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, ... (default: cpu)")
@@ -185,6 +193,12 @@ def main(args: argparse.Namespace) -> None:
     settings = settings_of(args)
     rows: list[Measurement] = []
     accuracies: dict[str, float] = {}
+
+    def report(row: Measurement) -> None:
+        rows.append(row)
+        if not args.json:
+            print(one_line(row), flush=True)
+
     if args.output is not None:
         check_matplotlib()
         if args.output.exists() and not args.output.is_dir():
@@ -193,12 +207,14 @@ def main(args: argparse.Namespace) -> None:
         pictures = read(args, image_size) if args.pictures else None
         models = models_of(args, image_size, pictures)
         accuracies = check_accuracies(args.accuracy, [*models])
-        say = (lambda row: None) if args.json else (lambda row: print(one_line(row), flush=True))
-        rows += benchmark(
-            models, args.batch_sizes, settings, pictures, image_size, args.repeats, args.warmup, args.optimize, say
-        )
-    if args.output is not None:
-        write(args.output, rows, accuracies)
+        how = (pictures, image_size, args.repeats, args.warmup, args.optimize)
+        try:
+            benchmark(models, args.batch_sizes, settings, *how, report)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"not enough memory: {error}") from error
+        finally:  # what was measured is not lost
+            if args.output is not None and rows:
+                write(args.output, rows, accuracies)
     if args.json:
         print(json.dumps({"machine": machine(), "measurements": [row.as_dict() for row in rows]}))
     else:

@@ -17,6 +17,11 @@ def label(row: Measurement) -> str:
     return f"{row.model}, ideal" if row.kind == "ideal" else row.model
 
 
+def without_ratio(row: Measurement) -> str:
+    """What models that differ in their keep ratio alone have in common."""
+    return row.model.removesuffix(f" {row.keep_ratio}")
+
+
 def heading(setting: Setting, image_size: tuple[int, int]) -> str:
     """Where and how, in a line."""
     threads = "" if setting.threads is None else f", {setting.threads} thread{'s' * (setting.threads > 1)}"
@@ -61,7 +66,7 @@ def markdown(rows: Sequence[Measurement]) -> str:
         lines = [f"**{title}**", "", f"| {' | '.join(HEADER)} |", f"|{' --- |' * len(HEADER)}"]
         lines += [f"| {' | '.join(cells(row))} |" for row in group]
         lines.append("")
-        for (model, _), batch in break_even(group).items():
+        for (model, *_), batch in break_even(group).items():
             lines.append(
                 f"{model}: {'never faster here' if batch is None else f'at least as fast from batch {batch} on'}"
             )
@@ -116,8 +121,14 @@ def draw(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic
         axis.set(title=title, xlabel=across, ylabel=up)
         axis.title.set_fontsize(8)
         if logarithmic:
-            axis.set_xscale("log", base=2)
+            values = sorted({x for points in lines.values() for x, _ in points})
+            axis.set_xscale("log")
             axis.set_yscale("log")
+            axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
+            axis.set_xticks([], minor=True)
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("{x:g}")
+            axis.tick_params(axis="y", which="minor", labelsize=6)
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
     figure.savefig(file, dpi=120)
@@ -156,15 +167,14 @@ def plots(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
         panels = gather(
             cut,
             here,
-            lambda row: f"batch {row.batch}{', ideal' * (row.kind == 'ideal')}",
+            lambda row: f"{without_ratio(row)}, batch {row.batch}{', ideal' * (row.kind == 'ideal')}",
             lambda row: row.keep_ratio,
             lambda row: 1 / row.over_dense,
         )
-        dense = {here(row): row.multiply_adds for row in rows if row.kind == "dense"}
         for row in cut:
             if row.kind == "sparse":
-                point = cast(float, row.keep_ratio), row.multiply_adds / dense[here(row)]
-                panels[here(row)].setdefault("multiply-adds as counted", []).append(point)
+                point = cast(float, row.keep_ratio), row.multiply_adds / row.dense_multiply_adds
+                panels[here(row)].setdefault(f"{without_ratio(row)}, multiply-adds as counted", []).append(point)
         made.append(draw(folder / "keep_ratio.png", panels, "keep ratio", "time of a batch over dense", False))
     known = [row for row in rows if row.model in accuracies and row.kind != "ideal"]
     if known:

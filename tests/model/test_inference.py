@@ -5,6 +5,8 @@ import copy
 
 import pytest
 import torch
+from accelerate import cpu_offload
+from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
@@ -82,14 +84,57 @@ def test_recorded_and_returned_states_are_whole():
         assert model(toy_images()).hidden_states[-1].shape[1] == 9
 
 
-def test_a_method_that_looks_at_patches_between_is_not_trimmed_unless_it_says_so():
-    class Between(TokenReducer):
-        def between(self, tokens, trace, layer):
-            return tokens
-
+@pytest.mark.parametrize("hook", ["between", "after", "features"])
+def test_a_method_that_looks_at_patches_is_not_trimmed_unless_it_says_so(hook):
     model = toy_model()
     assert model.vit.reducer.prefix_suffices(3)
-    assert not Between(model.config).prefix_suffices(3)
+    method = type("Method", (TokenReducer,), {hook: lambda self, *arguments: arguments[0]})
+    assert not method(model.config).prefix_suffices(3)
+
+
+@pytest.mark.parametrize("name", ["k_proj", "v_proj"])
+def test_layers_with_hooks_are_called(name):
+    """A hook that changes what a layer gives acts without gradients too."""
+    model = toy_model()
+    layer = getattr(model.vit.layers[3].attention, name)
+    layer.register_forward_hook(lambda module, args, output: output * 2 + torch.arange(32) / 8)
+    whole = model(toy_images())
+    with torch.no_grad():
+        assert_same(model(toy_images()), whole)
+        assert not torch.allclose(model(toy_images()).logits, toy_model()(toy_images()).logits, atol=1e-4)
+
+
+def test_offloaded_layers_are_called():
+    model = toy_model()
+    with torch.no_grad():
+        expected = model(toy_images())
+        assert_same(cpu_offload(model, "cpu")(toy_images()), expected)
+
+
+def test_adapted_layers_are_called():
+    model = toy_model(hidden_size=32)
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "k_proj", "v_proj"], init_lora_weights=False))
+    whole = adapted.eval()(toy_images())
+    with torch.no_grad():
+        assert_same(adapted(toy_images()), whole)
+
+
+def test_a_masked_class_token_is_masked_whatever_the_batch():
+    """Images of different lengths are packed only where no token left is excluded."""
+    model, images = toy_model(reducer="asvit", keep_ratio=0.5), toy_images(6)
+    mask = torch.ones(6, 65, dtype=torch.bool)
+    mask[:, 0] = False
+    whole = model(images, attention_mask=mask)
+    with torch.no_grad():
+        assert_same(model(images, attention_mask=mask), whole)
+
+
+def test_dropout_that_is_switched_on_at_inference():
+    model = toy_model(hidden_dropout_prob=0.5)
+    assert torch.equal(model(toy_images()).logits, model(toy_images()).logits)
+    for layer in model.vit.layers:
+        layer.dropout.train()
+    assert not torch.equal(model(toy_images()).logits, model(toy_images()).logits)
 
 
 @pytest.mark.parametrize("method", ["dynamicvit", "tps"])
@@ -110,10 +155,12 @@ def test_packed_rows_and_back():
 
 
 def test_ragged_attention_is_attention_by_image():
-    lengths, bounds = (4, 1, 6), (0, 4, 5, 11)
+    lengths, bounds = torch.tensor([4, 1, 6]), (0, 4, 5, 11)
+    layout = Layout.of(torch.arange(6) < lengths[:, None])
+    assert layout.bounds == bounds
     query, key, value = torch.randn(3, 1, 11, 2, 8)
-    output = ragged_attention(query, key, value, bounds, bounds)
-    first = ragged_attention(query[:, [0, 4, 5]], key, value, (0, 1, 2, 3), bounds)
+    output = ragged_attention(query, key, value, layout)
+    first = ragged_attention(query[:, [0, 4, 5]], key, value, layout, count=1)
     for image, length in enumerate(lengths):
         rows = slice(bounds[image], bounds[image] + length)
         parts = (states[:, rows].transpose(1, 2) for states in (query, key, value))
@@ -262,6 +309,18 @@ def test_a_changed_weight_is_never_stale(layout, monkeypatch):
         changed = model(images).logits
         model.undo_optimize_for_inference()
         assert torch.equal(model(images).logits, changed)
+
+
+def test_an_adapter_that_is_merged(monkeypatch):
+    """PEFT writes to `weight.data`, which torch does not count; the wrapped layer was seen in between."""
+    model, images = toy_model(), toy_images()
+    faster(monkeypatch, "packed")
+    model.optimize_for_inference()
+    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "fc1"], init_lora_weights=False)).eval()
+    with torch.no_grad():
+        expected = adapted(images).logits
+        merged = adapted.merge_and_unload()
+        assert_close(merged(images).logits, expected, **EXACT)
 
 
 def test_training_and_moving_free_the_copies(monkeypatch):

@@ -16,7 +16,7 @@ from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, eager_a
 from .masking import DecisionGradient, decision_bias
 from .ragged import Layout, attends_raggedly, ragged_attention
 from .reducer import TokenReducer
-from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_pack, is_plain
+from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_copy, can_pack, is_plain
 from .tokens import Tokens
 
 
@@ -66,10 +66,9 @@ class DynamicViTAttention(Relaid, ViTAttention):
         query, key, value = self.project(hidden, queried)
         layout, implementation = tokens.layout, self.config._attn_implementation
         if layout is not None and attends_raggedly(query, implementation):
-            batch, length = query.shape[:2]
-            per_image = tuple(range(0, batch * length + 1, length)) if queried is not None else layout.bounds
-            context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, per_image, layout.bounds)
-            output = self.out(context.view(batch, length, *context.shape[2:]))
+            count = None if queried is None else query.shape[1]
+            context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, layout, count)
+            output = self.out(context.view(*query.shape))
             return output, None, Trace(query.transpose(1, 2), key.transpose(1, 2), context)
         if layout is not None:  # padded for the kernel alone
             query = query if queried is not None else layout.unpack(query)
@@ -103,10 +102,11 @@ class DynamicViTAttention(Relaid, ViTAttention):
         """
         states = hidden if tokens.layout is None else tokens.layout.unpack(hidden)  # [B, T, D]
         batch, count, heads = *queried.shape[:2], self.num_attention_heads
-        query = self.q_proj(queried).unflatten(-1, (heads, self.head_dim)).flatten(0, 1).transpose(0, 1)  # [H, B P, d]
+        query = (self.q_proj(queried) * self.scaling).unflatten(-1, (heads, self.head_dim))
+        query = query.flatten(0, 1).transpose(0, 1)  # [H, B P, d]
         keyed = query @ self.k_proj.weight.unflatten(0, (heads, self.head_dim))  # [H, B P, D]
         keyed = keyed.transpose(0, 1).reshape(batch, count * heads, -1)
-        logits = (keyed @ states.transpose(1, 2)).float() * self.scaling  # [B, P H, T]
+        logits = (keyed @ states.transpose(1, 2)).float()  # [B, P H, T]
         bias, _ = self.bias(tokens, logits.dtype, key_bias)
         if bias is not None:
             logits = logits + bias[:, 0]
@@ -119,7 +119,7 @@ class DynamicViTAttention(Relaid, ViTAttention):
     def relay(self, packed: bool) -> None:
         """Copy the three input projections as one and, if `packed`, the output's, where they are plain."""
         inputs, output = [self.q_proj, self.k_proj, self.v_proj], [self.o_proj]
-        if all(map(is_plain, [*inputs, *output])) and (not packed or can_pack(self.q_proj.weight)):
+        if can_copy(*inputs, *output) and (not packed or can_pack(self.q_proj.weight)):
             self.relaid = {"inputs": RelaidWeight(inputs, packed)}
             if packed:
                 self.relaid["output"] = RelaidWeight(output, packed)
@@ -215,7 +215,7 @@ class DynamicViTLayer(ViTLayer):
 
     def branch(self, output: Tensor) -> Tensor:
         """What the residual connection adds."""
-        return self.drop_path(self.dropout(output)) if self.training else output
+        return self.drop_path(self.dropout(output)) if self.training or self.dropout.training else output
 
     def finish(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> tuple[Tensor, Tokens]:
         """The rest of the last block, at inference, for the prefix tokens alone."""

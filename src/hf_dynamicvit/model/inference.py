@@ -12,6 +12,7 @@ from .block import DynamicViTAttention
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair
 from .relaid import DynamicViTMLP, Relaid
+from .scoring import TokenScorePredictor
 
 
 # A copy of the weights is kept where it saves at least this fraction of the time.
@@ -34,13 +35,14 @@ class InferenceMixin:
     dtype: torch.dtype
 
     @torch.inference_mode()
-    def optimize_for_inference(self, pixel_values: Tensor | None = None, repeats: int = 10) -> dict[str, float]:
+    def optimize_for_inference(self, pixel_values: Tensor | None = None, repeats: int = 5) -> dict[str, float]:
         """Make copies of the weights in the layout that measures fastest here; the result stays, to rounding.
 
         Tried are the three input projections of the attention as one (`joined`) and, on the CPU, the weights of all
-        blocks in oneDNN's blocked layout with the GELU inside the product (`packed`). The parameters stay as they are:
-        `state_dict`, saving and loading see no difference. Training mode, `undo_optimize_for_inference`, moving the
-        model or writing to a weight ends the use of a copy. Compiled and exported graphs do not use them.
+        blocks and predictors in oneDNN's blocked layout with the GELU inside the product (`packed`). The parameters
+        stay as they are: `state_dict`, saving and loading see no difference. Training mode,
+        `undo_optimize_for_inference`, moving the model or writing to a weight ends the use of a copy. Compiled and
+        exported graphs do not use them.
 
         Args:
             pixel_values: `[B, channels, height, width]`, a batch like those to come; by default one random image.
@@ -93,7 +95,7 @@ class InferenceMixin:
         for module in self._relaid():
             if isinstance(module, DynamicViTAttention) and layout != "as it is":
                 module.relay(packed=layout == "packed")
-            elif isinstance(module, DynamicViTMLP) and layout == "packed":
+            elif isinstance(module, DynamicViTMLP | TokenScorePredictor) and layout == "packed":
                 module.relay()
         return {module: module.relaid for module in self._relaid()}
 

@@ -236,10 +236,10 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         """
         self._refuse_reentrant_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
-        tokens = tokens.change(lean=not (self.training or self._records(kwargs)))
+        # with gradients on, hooks for saliency maps see what they would see in ViT
+        tokens = tokens.change(lean=not (self.training or torch.is_grad_enabled() or self._records(kwargs)))
         last = len(self.layers) - 1
-        only_prefix = only_prefix and tokens.lean and not torch.is_grad_enabled()  # saliency hooks see every token
-        only_prefix = only_prefix and self.reducer.prefix_suffices(last)
+        only_prefix = only_prefix and tokens.lean and self.reducer.prefix_suffices(last)
         for index, layer in enumerate(self.layers):
             _, tokens = layer(tokens.hidden, tokens, self.reducer, index, only_prefix and index == last, **kwargs)
 

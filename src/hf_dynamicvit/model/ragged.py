@@ -23,18 +23,21 @@ class Layout:
     Attributes:
         rows: `[L]` int64, their positions in the flattened padded batch `[B * T]`.
         bounds: B + 1 numbers; image i has `bounds[i]` to `bounds[i + 1]`.
+        starts: `[B + 1]` int32, the same on the device.
         padded: (B, T), with T the tokens of the image that has most.
     """
 
     rows: Tensor
     bounds: tuple[int, ...]
+    starts: Tensor
     padded: tuple[int, int]
 
     @classmethod
     def of(cls, real: Tensor) -> "Layout":
         """The layout of the tokens that are `real` `[B, T]` bool; waits for the device."""
-        ends = real.sum(dim=1).cumsum(dim=0).tolist()
-        return cls(real.flatten().nonzero()[:, 0], (0, *ends), (real.shape[0], real.shape[1]))
+        starts = torch.nn.functional.pad(real.sum(dim=1).cumsum(dim=0), (1, 0))
+        rows = real.flatten().nonzero()[:, 0]
+        return cls(rows, tuple(starts.tolist()), starts.int(), (real.shape[0], real.shape[1]))
 
     def pack(self, states: Tensor) -> Tensor:
         """`[B, T, ...]` -> `[1, L, ...]`."""
@@ -48,8 +51,7 @@ class Layout:
 
     def first(self, count: int) -> Tensor:
         """`[B * count]` int64 positions in the row of the first `count` tokens of each image."""
-        starts = torch.tensor(self.bounds[:-1], device=self.rows.device)
-        return (starts[:, None] + torch.arange(count, device=self.rows.device)).flatten()
+        return (self.starts[:-1, None] + torch.arange(count, device=self.rows.device)).flatten()
 
 
 def attends_raggedly(query: Tensor, implementation: str | None) -> bool:
@@ -57,34 +59,36 @@ def attends_raggedly(query: Tensor, implementation: str | None) -> bool:
     if implementation != "sdpa":
         return False
     if query.device.type == "cuda":
-        return varlen_attn is not None and query.dtype in (torch.float16, torch.bfloat16)
+        has_kernel = varlen_attn is not None and torch.backends.cuda.is_flash_attention_available()
+        is_half = query.dtype in (torch.float16, torch.bfloat16)
+        return has_kernel and is_half and torch.cuda.get_device_capability(query.device) >= (8, 0)
     return query.device.type == "cpu"
 
 
-def ragged_attention(
-    query: Tensor, key: Tensor, value: Tensor, query_bounds: tuple[int, ...], bounds: tuple[int, ...]
-) -> Tensor:
+def ragged_attention(query: Tensor, key: Tensor, value: Tensor, layout: Layout, count: int | None = None) -> Tensor:
     """Attention of each image's queries to its own tokens: `[1, Q, H, d]`.
 
     On a GPU one call of torch's variable-length attention; on the CPU one SDPA call for each image, which measured
     faster than padding (less work) and than nested tensors.
 
     Args:
-        query: `[1, Q, H, d]`, of image i from `query_bounds[i]` to `query_bounds[i + 1]`.
-        key, value: `[1, L, H, d]`, of image i from `bounds[i]` to `bounds[i + 1]`.
-        query_bounds, bounds: B + 1 numbers each.
+        query: `[1, Q, H, d]`, of all tokens, or of `count` tokens an image.
+        key, value: `[1, L, H, d]`.
+        layout: of keys and values.
+        count: queries of each image, `None` for those of `layout`.
     """
-    spans = list(zip(pairwise(query_bounds), pairwise(bounds), strict=True))
+    batch = len(layout.bounds) - 1
+    bounds = layout.bounds if count is None else tuple(range(0, batch * count + 1, count))
     if query.device.type == "cuda" and varlen_attn is not None:
-        starts, key_starts = (
-            torch.tensor(each, dtype=torch.int32, device=query.device) for each in (query_bounds, bounds)
-        )
-        most, most_keys = max(b - a for (a, b), _ in spans), max(b - a for _, (a, b) in spans)
-        context = varlen_attn(query[0], key[0], value[0], starts, key_starts, most, most_keys)
+        starts = layout.starts
+        if count is not None:
+            starts = torch.arange(0, batch * count + 1, count, dtype=torch.int32, device=query.device)
+        longest = layout.padded[1]
+        context = varlen_attn(query[0], key[0], value[0], starts, layout.starts, count or longest, longest)
         return cast(Tensor, context)[None]
     output = torch.empty_like(query)
     query, key, value = (states.transpose(1, 2) for states in (query, key, value))
-    for (first, last), (start, end) in spans:
+    for (first, last), (start, end) in zip(pairwise(bounds), pairwise(layout.bounds), strict=True):
         context = scaled_dot_product_attention(query[:, :, first:last], key[:, :, start:end], value[:, :, start:end])
         output[:, first:last] = context.transpose(1, 2)
     return output

@@ -114,11 +114,12 @@ class TokenReducer(nn.Module):
         """Whether `layer`, the last one, need compute only the prefix tokens for a classifier.
 
         Then `after` is not called there, and `between` only for a decision, with the patch tokens as they were ahead
-        of the attention. By default where a method has neither. A method that has may say so if its `between` only
-        looks at the trace.
+        of the attention. By default where a method has neither and no `features` of its own. One that has may say
+        so if its `between` only looks at the trace.
         """
         own = type(self)
-        untouched = own.between is TokenReducer.between and own.after is TokenReducer.after
+        hooks = ("between", "after", "features")
+        untouched = all(getattr(own, hook) is getattr(TokenReducer, hook) for hook in hooks)
         return self.reads_class_token and untouched
 
     def decides_between(self, layer: int) -> bool:

@@ -96,6 +96,9 @@ class ASViTReducer(TokenReducer):
             return tokens
         return tokens.change(importance=head_weighted_class_attention(trace.padded(tokens.layout), tokens))
 
+    def decides_between(self, layer: int) -> bool:
+        return False  # it only scores there, for blocks to come
+
     def prefix_suffices(self, layer: int) -> bool:
         return True
 

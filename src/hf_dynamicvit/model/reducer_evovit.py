@@ -124,6 +124,9 @@ class EvoViTReducer(TokenReducer):
         last = layer == self.depth - 1 or layer + 1 in self.decision_layers
         return tokens.rejoin() if last else tokens
 
+    def decides_between(self, layer: int) -> bool:
+        return False  # it only scores there, for blocks to come
+
     def prefix_suffices(self, layer: int) -> bool:
         return self.reads_class_token
 

@@ -28,9 +28,12 @@ class RandomReducer(TokenReducer):
         if layer not in self.layers:
             return tokens
         keep_ratio = self.keep_ratios[self.layers.index(layer)]
+        count = keep_count(tokens.num_patches, keep_ratio)
+        if count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(layer, keep_ratio)
         positions = torch.arange(tokens.num_live, device=tokens.hidden.device)
         scores = hashed_scores(positions, self.seed * 1009 + layer).expand(tokens.hidden.shape[0], -1)  # SCORE
-        kept = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
+        kept = top_k(scores, count, tokens.attended)  # SELECT
         return tokens.drop(kept, layer, keep_ratio)  # REST
 
     def token_counts(self, num_patches, depth, kept=None):

@@ -121,6 +121,9 @@ class TPSReducer(TokenReducer):
         scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
         return self.squeeze(tokens, scores, count, layer)
 
+    def decides_between(self, layer: int) -> bool:
+        return self.score == "evit" and layer in self.layers
+
     def prefix_suffices(self, layer: int) -> bool:
         return self.score == "dynamicvit" or layer not in self.layers
 

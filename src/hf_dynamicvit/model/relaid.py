@@ -2,16 +2,27 @@
 """Second copies of weights in layouts that run faster at inference; the parameters themselves stay as they are."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor  # what torch.export traces with
 from transformers.models.vit.modeling_vit import ViTMLP
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Whether `layer` is a linear layer that computes what its weight says, and not quantised or adapted."""
-    return type(layer) is nn.Linear and type(layer.weight) in (Tensor, nn.Parameter)
+    """Whether `layer` is a linear layer that computes what its weight says.
+
+    One that is quantised, adapted, offloaded, observed or given its weight by a hook must be called.
+    """
+    if type(layer) is not nn.Linear or type(layer.weight) not in (Tensor, nn.Parameter, FakeTensor):
+        return False
+    return not (layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer))
+
+
+def can_copy(*layers: nn.Module) -> bool:
+    """Whether all `layers` are plain and torch counts what is written to their weights."""
+    return all(is_plain(layer) and not cast(nn.Linear, layer).weight.is_inference() for layer in layers)
 
 
 def can_pack(weight: Tensor) -> bool:
@@ -37,16 +48,18 @@ class RelaidWeight:
             self.bias = None if layers[0].bias is None else torch.cat([layer.bias for layer in layers])
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight, None) if packed else weight
 
-    def stands_for(self, layers: Sequence[nn.Module], hidden: Tensor) -> bool:
-        """Whether it may be used in place of `layers`.
+    def allowed(self, hidden: Tensor) -> bool:
+        """Not with gradients, autocast or a compiler."""
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return False
+        return not torch.is_autocast_enabled(hidden.device.type)
 
-        Not where a layer or its weight was exchanged or written to, nor with gradients, autocast or a compiler.
-        """
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not all(map(is_plain, layers)):
+    def stands_for(self, layers: Sequence[nn.Module]) -> bool:
+        """Whether it is still a copy of `layers`: none, nor its weight, was exchanged or written to."""
+        if not all(map(is_plain, layers)):
             return False
         same = all(ours is theirs for ours, theirs in zip(self.parameters, parameters_of(layers), strict=True))
-        autocast = torch.is_autocast_enabled(hidden.device.type)
-        return same and not autocast and self.versions == versions_of(self.parameters)
+        return same and self.versions == versions_of(self.parameters)
 
     def __call__(self, hidden: Tensor, gelu: bool = False) -> Tensor:
         """The layers' outputs side by side, `[..., D]`; through the exact GELU, if asked and packed."""
@@ -61,9 +74,9 @@ def parameters_of(layers: Sequence[Any]) -> list[Tensor | None]:
     return [parameter for layer in layers for parameter in (layer.weight, layer.bias)]
 
 
-def versions_of(parameters: Sequence[Tensor | None]) -> list[int]:
-    """How often each was written to, as far as torch counts."""
-    return [0 if each is None or each.is_inference() else each._version for each in parameters]
+def versions_of(parameters: Sequence[Tensor | None]) -> list[tuple[int, int]]:
+    """How often each was written to, as far as torch counts, and where it is."""
+    return [(0, 0) if each is None else (each._version, each.data_ptr()) for each in parameters]
 
 
 class Relaid(nn.Module):
@@ -74,7 +87,12 @@ class Relaid(nn.Module):
     def copy_of(self, name: str, hidden: Tensor, *layers: nn.Module) -> RelaidWeight | None:
         """The copy called `name` where it may stand for `layers`, or `None`."""
         relaid = self.relaid.get(name)
-        return relaid if relaid is not None and relaid.stands_for(layers, hidden) else None
+        if relaid is None or not relaid.allowed(hidden):
+            return None
+        if not relaid.stands_for(layers):  # and never again
+            self.relaid = {}
+            return None
+        return relaid
 
     def _apply(self, fn, recurse: bool = True):
         self.relaid = {}
@@ -90,7 +108,7 @@ class DynamicViTMLP(Relaid, ViTMLP):
     def relay(self) -> None:
         """Make packed copies, if both layers are plain ones and the activation is the exact GELU."""
         layers = [self.fc1, self.fc2]
-        if all(map(is_plain, layers)) and can_pack(self.fc1.weight) and self.config.hidden_act == "gelu":
+        if can_copy(*layers) and can_pack(self.fc1.weight) and self.config.hidden_act == "gelu":
             self.relaid = {"fc1": RelaidWeight(layers[:1], True), "fc2": RelaidWeight(layers[1:], True)}
 
     def forward(self, hidden_states: Tensor) -> Tensor:

@@ -94,6 +94,7 @@ class Tokens:
         """`dataclasses.replace`, without the checks that cost more than a small step of a block."""
         if torch.compiler.is_compiling():
             return replace(self, **fields)
+        assert fields.keys() <= self.__dict__.keys(), fields
         changed = object.__new__(Tokens)
         changed.__dict__.update(self.__dict__, **fields)
         return changed
@@ -216,7 +217,8 @@ class Tokens:
         """Leave out the patch tokens not `valid` `[B, N]`; where others look at the tokens, 0 and attended by none."""
         real = torch.nn.functional.pad(valid, (self.num_prefix, 0), value=True)  # [B, P + N]
         attended = real if self.attention_mask is None else real & self.attention_mask
-        if not self.lean:
+        masked_prefix = self.attention_mask is not None and not self.attention_mask[:, : self.num_prefix].all()
+        if not self.lean or masked_prefix:  # packed, every token is attended
             return self.change(hidden=self.hidden.masked_fill(~real[..., None], 0.0), attention_mask=attended)
         layout = Layout.of(real)
         return self.change(hidden=layout.pack(self.hidden), attention_mask=attended, layout=layout)
