@@ -214,6 +214,16 @@ def test_for_a_machine_to_read(capsys):
     assert found["measurements"][0]["threads"] == 1
 
 
+def test_a_configuration_without_weights(tmp_path, capsys):
+    """Sparse or dense; speed does not depend on weights."""
+    toy_model(reducer="evit", keep_ratio=0.5).config.save_pretrained(tmp_path / "sparse")
+    toy_dense().config.save_pretrained(tmp_path / "dense")
+    files = [str(tmp_path / name / "config.json") for name in ("sparse", "dense")]
+    assert run(*files, "--batch-sizes", "1", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["measurements"]
+    assert [row["keep_ratio"] for row in found if row["kind"] == "sparse"] == [0.5, 0.7]
+
+
 def test_pictures_of_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     toy_model(reducer="asvit", keep_ratio=0.5).save_pretrained("saved")

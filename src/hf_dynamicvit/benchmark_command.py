@@ -36,7 +36,7 @@ def shape_config(shape: str, image_size: int | None, **reduction: Any) -> Dynami
 
 
 def build(source: str, reducer: str | None, keep_ratio: float | None, image_size: int | None) -> Any:
-    """A sparse model in eval mode: of a shape, or of a checkpoint, sparse or dense."""
+    """A sparse model in eval mode: of a shape, a configuration file, or a checkpoint, sparse or dense."""
     given = {"reducer": reducer, "keep_ratio": keep_ratio}
     reduction = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(0)
@@ -51,6 +51,8 @@ def build(source: str, reducer: str | None, keep_ratio: float | None, image_size
             f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*FAMILIES, *SHAPES])}."
         )
     family: Any = FAMILIES[model_type]
+    if source.endswith(".json"):
+        return family(family.config_class.from_pretrained(source, **reduction)).eval()
     return family.from_pretrained(source, **reduction).eval()
 
 
@@ -71,7 +73,8 @@ def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor
         kept = f"{args.budget} of dense" if args.budget is not None else model.config.keep_ratio or keep_ratio
         if adaptive and kept is None:
             kept = "as trained"
-        name = f"{Path(source).name} {model.config.reducer} {kept}"
+        short = Path(source).parent.name if source.endswith(".json") else Path(source).name
+        name = f"{short} {model.config.reducer} {kept}"
         found[f"{source} {model.config.reducer} {kept}" if name in found else name] = model
     return found
 
@@ -140,7 +143,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         nargs="+",
-        help=f"folder or Hub name of a checkpoint, sparse or dense, or a shape: {', '.join(SHAPES)}",
+        help=f"checkpoint (folder or Hub name) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
     )
     parser.add_argument(
         "--reducer",
