@@ -5,7 +5,9 @@ import os
 
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # two processes of tests run beside each other; read as torch is imported
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # two processes of tests run beside each other; read as torch is imported
 
 import pytest
 from transformers.utils import logging

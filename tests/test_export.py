@@ -248,3 +248,9 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
     assert "'swin'; export takes vit, dynamicvit, deit" in said("swin")
     assert "lacks weights of a ViTForImageClassification" in said("headless")
     assert not (tmp_path / "toy.pt2").exists()
+
+
+def test_the_graph_leaves_out_what_inference_leaves_out():
+    """No keys and values of the last block: 3 x 6 + 4 linear layers, 3 x 4 of the predictors, the classifier."""
+    graph = trace(for_export(toy_model())).graph
+    assert sum(node.target is torch.ops.aten.linear.default for node in graph.nodes) == 3 * 6 + 4 + 3 * 4 + 1
