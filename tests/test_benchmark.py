@@ -237,6 +237,7 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch):
         (["absent"], "absent is neither a shape (deit-tiny, deit-small, deit-base) nor a checkpoint"),
         (["deit-tiny", "--device", "tpu"], "--device tpu: this machine has cpu"),
         (["deit-tiny", "--device", "cpu:x"], "--device cpu:x: this machine has cpu"),
+        (["deit-tiny", "--threads", "2", "--device", "cuda"], "--threads are of the CPU"),
         (["deit-tiny", "--threads", "0"], "--threads 0: at least 1"),
         (["deit-tiny", "--image-size", "32", "--attention", "flash_attention_2"], "attention 'flash_attention_2'"),
         (["deit-tiny", "--optimize", "--compile", "default"], "--optimize is for eager models"),

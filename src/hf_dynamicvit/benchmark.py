@@ -10,7 +10,6 @@ import copy
 import itertools
 import math
 import statistics
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .model.cost import as_pair, vit_multiply_adds
+from .model.inference import waited_for
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 
 
@@ -266,11 +266,9 @@ def take_turns(
 def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
     """How long one call takes; by CUDA events on a GPU."""
     if images.device.type != "cuda":
-        synchronize(images.device)
-        start = time.perf_counter()
+        start = waited_for(images.device)
         call(images)
-        synchronize(images.device)
-        return time.perf_counter() - start
+        return waited_for(images.device) - start
     with torch.cuda.device(images.device):
         first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         torch.cuda.synchronize()
@@ -279,12 +277,6 @@ def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
         last.record()
         last.synchronize()
         return first.elapsed_time(last) / 1000
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for what runs on `device`."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
 
 
 def peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:

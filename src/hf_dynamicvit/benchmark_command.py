@@ -83,7 +83,7 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
     """Every combination that was asked for.
 
     Raises:
-        ValueError: a device is not there.
+        ValueError: a device is not there, or two options do not go together.
     """
     if args.optimize and args.compile != ["eager"]:
         raise ValueError(
@@ -91,6 +91,8 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
         )
     if any(threads is not None and threads < 1 for threads in args.threads):
         raise ValueError(f"--threads {' '.join(map(str, args.threads))}: at least 1.")
+    if args.threads != [None] and "cpu" not in args.device:
+        raise ValueError(f"--threads are of the CPU, and --device is {' '.join(args.device)}; leave them out.")
     for device in args.device:
         accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
         count = torch.accelerator.device_count() if accelerator else 0
