@@ -18,6 +18,10 @@ COMMANDS = {
     "benchmark": ("benchmark_command", "throughput, overhead and memory of sparse models beside the dense one, here"),
     "train": ("train", "fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file"),
     "convert": ("convert", "turn a published checkpoint with timm-style keys into a DynamicViT checkpoint"),
+    "visualize": ("visualize_command", "pictures of what a model keeps, when it drops what, and what it then predicts"),
+    "evaluate": ("evaluate", "report how a sparse model does on a data set beside the dense one"),
+    "demo": ("demo", "a web page to try a model on pictures, in the browser"),
+    "completion": ("completion", "print what makes a shell complete hf-dynamicvit's commands and options"),
     "export": ("export", "write a model as one ONNX or torch.export file, checked on pictures"),
 }
 
