@@ -14,7 +14,7 @@ MODEL = ROOT / "model"
 RANKS = [
     {"ragged", "relaid"},
     {"tokens", "masking", "cost", "remote_code"},
-    {"scoring", "selection"},
+    {"scoring", "selection", "outputs"},
     {"reducer"},
     {"reducer_*"},
     {"reducers"},

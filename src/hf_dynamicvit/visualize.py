@@ -1,11 +1,30 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of what a model keeps."""
+"""Pictures of what a model keeps, scores, merges and predicts. Every function returns PIL images.
 
+`cover_dropped`, `stages_row` and `contact_sheet` draw tensors of a model's outputs; the others draw a `View`, as
+`viewer.Viewer` makes it.
+"""
+
+import colorsys
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from .viewer import View
+
+
+# Dark blue to yellow, ever lighter, so that it reads without colour too.
+RAMP = np.array([[36, 16, 84], [58, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], dtype=float)
+
+BLUE = (30, 110, 255)
+TEXT_SIZE, LINE = 13, 18
+
+# Decisions on a card and on a contact sheet; of more, as many are chosen evenly, the last among them.
+COLUMNS = 4
 
 
 def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> Image.Image:
@@ -33,11 +52,254 @@ def stages_row(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: 
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 4) -> Image.Image:
-    """Rows of pictures of one size on a white sheet, `gap` pixels apart."""
-    width, height = rows[0][0].size
+    """Rows of pictures on a white sheet, `gap` pixels apart, each row and column as large as its largest picture."""
     columns = max(len(row) for row in rows)
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, len(rows) * (height + gap) + gap), "white")
-    for down, row in enumerate(rows):
-        for across, picture in enumerate(row):
-            sheet.paste(picture, (gap + across * (width + gap), gap + down * (height + gap)))
+    widths = [max(row[column].width for row in rows if column < len(row)) for column in range(columns)]
+    heights = [max(picture.height for picture in row) for row in rows]
+    size = (sum(widths) + gap * (columns + 1), sum(heights) + gap * (len(rows) + 1))
+    sheet, top = Image.new("RGB", size, "white"), gap
+    for row, height in zip(rows, heights, strict=True):
+        left = gap
+        for picture, width in zip(row, widths, strict=False):
+            sheet.paste(picture, (left, top))
+            left += width + gap
+        top += height + gap
     return sheet
+
+
+def patch_of_pixel(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """`[height, width]`: which patch each pixel of a picture of `size` (width, height) is in."""
+    down, across = grid
+    rows, columns = np.arange(size[1]) * down // size[1], np.arange(size[0]) * across // size[0]
+    return rows[:, None] * across + columns[None]
+
+
+def tint(image: Image.Image, colours: np.ndarray, strength: np.ndarray, grid: tuple[int, int]) -> Image.Image:
+    """`image` with each patch blended with its colour.
+
+    Args:
+        image: RGB.
+        colours: `[num_patches, 3]`, 0 to 255.
+        strength: `[num_patches]`, 0 leaves the picture, 1 leaves the colour alone.
+        grid: patches down and across.
+    """
+    patches = patch_of_pixel(image.size, grid)
+    weight = strength[patches][..., None]
+    pixels = np.asarray(image.convert("RGB"), dtype=float) * (1 - weight) + colours[patches] * weight
+    return Image.fromarray(pixels.round().astype(np.uint8))
+
+
+def outline(image: Image.Image, regions: np.ndarray, colours: np.ndarray, grid: tuple[int, int]) -> Image.Image:
+    """`image` with lines where one region ends.
+
+    Args:
+        image: RGB.
+        regions: `[num_patches]` integers; patches of one number are one region, of a negative one none.
+        colours: `[num_patches, 3]`, of the line of a patch's region.
+        grid: patches down and across.
+    """
+    patches = patch_of_pixel(image.size, grid)
+    labels = regions[patches]
+    edge, around = np.zeros(labels.shape, dtype=bool), np.pad(labels, 2, constant_values=-2)
+    height, width = labels.shape
+    for down, across in ((0, 2), (4, 2), (2, 0), (2, 4)):  # two pixels up, down, left and right
+        edge |= around[down : down + height, across : across + width] != labels
+    edge &= labels >= 0
+    pixels = np.array(image.convert("RGB"))
+    pixels[edge] = colours[patches][edge]
+    return Image.fromarray(pixels)
+
+
+def ramp_colours(values: np.ndarray) -> np.ndarray:
+    """`[N]` from 0 to 1 -> `[N, 3]`, 0 to 255."""
+    places = np.linspace(0, 1, len(RAMP))
+    return np.stack([np.interp(values, places, RAMP[:, channel]) for channel in range(3)], axis=-1)
+
+
+def stage_pictures(view: View, colour: str = "white") -> list[Image.Image]:
+    """The picture, then one a decision with the patches that do not take part covered.
+
+    Where patches sit out and come back (IdleViT, Evo-ViT), those that came back are outlined in blue.
+    """
+    pictures = stages_row(view.picture, view.kept, view.grid, colour)
+    lines = np.tile(np.array(BLUE), (view.kept.shape[1], 1))
+    for stage, returned in enumerate(view.returned):
+        if returned.any():
+            regions = np.where(returned.numpy(), 1, -1)
+            pictures[stage + 1] = outline(pictures[stage + 1], regions, lines, view.grid)
+    return pictures
+
+
+def score_maps(view: View) -> list[Image.Image]:
+    """What each patch scored, one picture a decision; no picture where the method scores no patches.
+
+    Dark blue is low, yellow is high: from the lowest to the highest of that decision, the outer 2 % cut off. Patches
+    that were not there any more are white.
+    """
+    if view.scores is None:
+        return []
+    maps = []
+    for scores in view.scores.numpy():
+        known = np.isfinite(scores)
+        colours, strength = np.full((len(scores), 3), 255.0), np.full(len(scores), 0.85)
+        if known.any():
+            low, high = np.percentile(scores[known], (2, 98))
+            spread = (scores[known] - low) / max(high - low, np.finfo(np.float32).tiny)
+            colours[known], strength[known] = ramp_colours(spread.clip(0, 1)), 0.65
+        maps.append(tint(view.picture, colours, strength, view.grid))
+    return maps
+
+
+def group_maps(view: View) -> list[Image.Image]:
+    """Which patches were merged, one picture a decision; no picture for methods that do not merge.
+
+    A group of two patches and more has a colour and an outline of its own; a patch by itself is as it was.
+    """
+    if not view.merging:
+        return []
+    return [draw_groups(view.picture, owner.numpy(), view.grid) for owner in view.owner]
+
+
+def draw_groups(image: Image.Image, owner: np.ndarray, grid: tuple[int, int]) -> Image.Image:
+    """`owner` is `[num_patches]`; its groups are coloured by the first of their patches, the same in every picture."""
+    regions, colours = np.full(len(owner), -1), np.zeros((len(owner), 3))
+    for name in np.unique(owner[owner >= 0]):
+        members = np.flatnonzero(owner == name)
+        if len(members) > 1:
+            regions[members] = members[0]
+            hue = members[0] * 0.618034 % 1  # neighbours in number are far apart in hue
+            colours[members] = np.array(colorsys.hsv_to_rgb(hue, 0.75, 1.0)) * 255
+    tinted = tint(image, colours, np.where(regions >= 0, 0.4, 0.0), grid)
+    return outline(tinted, regions, colours, grid)
+
+
+def drop_map(view: View) -> Image.Image:
+    """When each patch went: dark blue at the first decision, yellow at the last; what is kept to the end is plain.
+
+    Where patches come back, the colour is that of the decision after which one never took part again.
+    """
+    gone = view.last_kept.numpy() + 1  # the decision that it did not survive
+    last = len(view.kept)
+    colours = ramp_colours(gone / max(1, last - 1))
+    return tint(view.picture, colours, np.where(gone < last, 0.75, 0.0), view.grid)
+
+
+def drop_names(view: View) -> list[tuple[str, tuple[int, ...]]]:
+    """What the colours of `drop_map` say, in words: a name and a colour a decision."""
+    last = len(view.kept)
+    colours = ramp_colours(np.arange(last) / max(1, last - 1)).round().astype(int)
+    return [(f"gone at block {layer}", tuple(colour)) for layer, colour in zip(view.layers, colours, strict=True)]
+
+
+def stage_names(view: View) -> list[str]:
+    """What each decision did: `"block 3: 137 of 196"`; with patches that came back, how many."""
+    total, names = view.kept.shape[1], []
+    for layer, count, returned in zip(view.layers, view.counts, view.returned.sum(dim=1).tolist(), strict=True):
+        back = f", {returned} back" if returned else ""
+        names.append(f"block {layer}: {count} of {total}{back}")
+    return names
+
+
+def top_classes(probabilities: Tensor, labels: Sequence[str], count: int = 5) -> list[tuple[str, float]]:
+    """The `count` likeliest classes (all, where there are fewer) with their probabilities, best first."""
+    best = probabilities.topk(min(count, len(labels)))
+    return [(labels[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
+
+
+def captioned(image: Image.Image, text: str) -> Image.Image:
+    """`image` with `text` below it, in as many lines as its width asks for."""
+    font, lines = ImageFont.load_default(TEXT_SIZE), []
+    for paragraph in text.splitlines():
+        letters = max(8, int(image.width / (font.getlength("n"))))
+        lines += textwrap.wrap(paragraph, letters) or [""]
+    captioned = Image.new("RGB", (image.width, image.height + LINE * len(lines) + 4), "white")
+    captioned.paste(image, (0, 0))
+    draw = ImageDraw.Draw(captioned)
+    for index, line in enumerate(lines):
+        draw.text((2, image.height + 2 + LINE * index), line, fill="black", font=font)
+    return captioned
+
+
+def prediction_text(view: View, labels: Sequence[str]) -> str:
+    """What both models say, and what it costs, in a few lines."""
+    lines = []
+    for name, probabilities in (("sparse", view.probabilities), ("dense", view.dense_probabilities)):
+        if probabilities is not None:
+            ((label, probability),) = top_classes(probabilities, labels, 1)
+            lines.append(f"{name}: {label} {probability:.1%}")
+    lines.append(f"{view.multiply_adds / 1e9:.3g} of {view.dense_multiply_adds / 1e9:.3g} GMACs")
+    return "\n".join(lines)
+
+
+def chosen(count: int, most: int = COLUMNS) -> list[int]:
+    """At most `most` of `count` decisions, evenly, the last among them."""
+    most = min(count, most)
+    return [count * (place + 1) // most - 1 for place in range(most)]
+
+
+def card(view: View, labels: Sequence[str], title: str = "") -> Image.Image:
+    """All there is to see of one picture on one sheet: stages, scores, groups, when each patch went, predictions."""
+    chosen_stages, names = chosen(len(view.kept)), stage_names(view)
+    stages, scores, groups = stage_pictures(view), score_maps(view), group_maps(view)
+    first = captioned(stages[0], f"{title}\n{prediction_text(view, labels)}".strip())
+    rows = [[first, *(captioned(stages[stage + 1], names[stage]) for stage in chosen_stages)]]
+    legend = legend_of(view)
+    for kind, pictures in (("score", scores), ("groups", groups)):
+        if pictures:
+            captions = [f"{kind} at block {view.layers[stage]}" for stage in chosen_stages]
+            drawn = [captioned(pictures[stage], text) for stage, text in zip(chosen_stages, captions, strict=True)]
+            rows.append([legend, *drawn])
+            legend = Image.new("RGB", (1, 1), "white")
+    if not scores and not groups:
+        rows.append([legend])
+    return contact_sheet(rows)
+
+
+def legend_of(view: View) -> Image.Image:
+    """`drop_map` with its colours named below it."""
+    names = drop_names(view)
+    shown = [names[stage] for stage in chosen(len(names))]
+    image = drop_map(view)
+    legend = Image.new("RGB", (image.width, image.height + LINE * len(shown) + 4), "white")
+    legend.paste(image, (0, 0))
+    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_SIZE)
+    for index, (name, colour) in enumerate(shown):
+        top = image.height + 2 + LINE * index
+        draw.rectangle((2, top + 3, 13, top + 14), fill=colour)
+        draw.text((18, top), name, fill="black", font=font)
+    return legend
+
+
+def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str]) -> Image.Image:
+    """A contact sheet: a row a picture, with what it keeps and what is predicted."""
+    rows = []
+    for view, title in zip(views, titles, strict=True):
+        pictures, names = stage_pictures(view), stage_names(view)
+        first = captioned(pictures[0], f"{title}\n{prediction_text(view, labels)}")
+        rows.append([first, *(captioned(pictures[stage + 1], names[stage]) for stage in chosen(len(names)))])
+    return contact_sheet(rows)
+
+
+def stage_frames(view: View) -> list[Image.Image]:
+    """Pictures of one size that walk the decisions, from the whole picture on, each with its name below."""
+    pictures = stage_pictures(view)
+    names = [f"all {view.kept.shape[1]} patches", *stage_names(view)]
+    frames = [captioned(picture, name) for picture, name in zip(pictures, names, strict=True)]
+    height = max(frame.height for frame in frames)
+    sheets = [Image.new("RGB", (frame.width, height), "white") for frame in frames]
+    for sheet, frame in zip(sheets, frames, strict=True):
+        sheet.paste(frame, (0, 0))
+    return sheets
+
+
+def save_gif(frames: Sequence[Image.Image], file: str | Path, seconds: float = 0.8) -> None:
+    """Write `frames` of one size as a GIF that goes round, `seconds` each, the last one twice as long.
+
+    Raises:
+        ValueError: `seconds` is not above 0.
+    """
+    if seconds <= 0:
+        raise ValueError(f"seconds is {seconds}; a number above 0.")
+    durations = [*[round(1000 * seconds)] * (len(frames) - 1), round(2000 * seconds)]
+    coloured = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
+    coloured[0].save(file, "GIF", save_all=True, append_images=coloured[1:], duration=durations, loop=0)

@@ -55,7 +55,7 @@ class DynamicViTConfig(ViTConfig):
     model_type = "dynamicvit"
     dense_model_type = "vit"
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
-    keys_to_ignore_at_inference += ["kept", "owner", "decisions", "features", "auxiliary_logits"]
+    keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
 
     reducer: str = "dynamicvit"
     reducer_layers: list[int] | tuple[int, ...] | None = None

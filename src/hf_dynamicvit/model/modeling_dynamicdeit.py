@@ -18,10 +18,10 @@ from transformers.utils.generic import can_return_tuple
 from .configuration_dynamicdeit import DynamicDeiTConfig
 from .modeling_dynamicvit import (
     DynamicViTForImageClassification,
-    DynamicViTImageClassifierOutput,
     DynamicViTModel,
     DynamicViTPreTrainedModel,
 )
+from .outputs import DynamicViTImageClassifierOutput
 from .spatial import interpolate_positions
 
 

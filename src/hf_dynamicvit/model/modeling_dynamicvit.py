@@ -6,7 +6,6 @@ the dense class with only those left over.
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +18,6 @@ from transformers.conversion_mapping import (
     register_checkpoint_conversion_mapping,
 )
 from transformers.core_model_loading import WeightRenaming
-from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import (
     ViTEmbeddings,
@@ -36,12 +34,13 @@ from .budget import BudgetMixin
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import grid_size
 from .inference import InferenceMixin
+from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput, stacked_scores
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
 from .remote_code import code_stays, code_travels, copy_processor
 from .scoring import KeepLogits
 from .spatial import interpolate_positions, scatter_to_grid
-from .tokens import Decision, Tokens
+from .tokens import Tokens
 
 
 # Hub files written before Transformers 5 name the encoder's tensors differently. Transformers renames them for its own
@@ -50,48 +49,6 @@ from .tokens import Decision, Tokens
 register_checkpoint_conversion_mapping(
     "DynamicViTModel", get_checkpoint_conversion_mapping("ViTModel") or [], overwrite=True
 )
-
-
-@dataclass
-class DynamicViTModelOutput(BaseModelOutputWithPooling):
-    """Output of [`DynamicViTModel`].
-
-    Attributes:
-        last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept (AS-ViT: of
-            the image that keeps most, padded); `owner` says which patch is where, `scatter_to_grid` puts them there.
-        kept: `[B, S, num_patches]` bool over the original grid, the patches alive after each of the S decisions
-            (`model.decision_layers`).
-        owner: `[B, S, num_patches]` int64, which of the patch tokens speaks for each original patch, -1 for none.
-        decisions: the differentiable records that losses read; training only.
-        features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
-        auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
-        pooler_output, hidden_states, attentions: as in ViT; with tokens dropped, lengths differ from layer to layer.
-    """
-
-    kept: Tensor | None = None
-    owner: Tensor | None = None
-    decisions: tuple[Decision, ...] | None = None
-    features: Tensor | None = None
-    auxiliary_logits: Tensor | None = None
-
-
-@dataclass
-class DynamicViTImageClassifierOutput(ImageClassifierOutput):
-    """Output of [`DynamicViTForImageClassification`].
-
-    Attributes:
-        loss: the classification loss, when `labels` are given; its mean with that of `auxiliary_logits`, if any.
-        logits: `[B, num_labels]`.
-        kept, owner, decisions, auxiliary_logits: as in [`DynamicViTModelOutput`].
-        last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
-        hidden_states, attentions: as in ViT.
-    """
-
-    kept: Tensor | None = None
-    owner: Tensor | None = None
-    decisions: tuple[Decision, ...] | None = None
-    last_hidden_state: Tensor | None = None
-    auxiliary_logits: Tensor | None = None
 
 
 class DynamicViTEmbeddings(ViTEmbeddings):
@@ -217,6 +174,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         interpolate_pos_encoding: bool | None = None,
         attention_mask: Tensor | None = None,
         only_prefix: bool = False,
+        output_scores: bool = False,
         **kwargs,
     ) -> DynamicViTModelOutput:
         """Embed, run the blocks, normalise.
@@ -230,6 +188,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             only_prefix: nothing but the prefix tokens is wanted. Where that saves work `last_hidden_state` is
                 `[B, P, D]`: at inference without gradients and recorded hidden states or attentions, with a method
                 whose classifier reads the class token.
+            output_scores: the output has `scores`, at inference.
 
         Raises:
             ValueError: `pixel_values` or `attention_mask` has the wrong shape.
@@ -237,7 +196,8 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         self._refuse_reentrant_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
         # with gradients on, hooks for saliency maps see what they would see in ViT
-        tokens = tokens.change(lean=not (self.training or torch.is_grad_enabled() or self._records(kwargs)))
+        lean = not (self.training or torch.is_grad_enabled() or self._records(kwargs))
+        tokens = tokens.change(lean=lean, keeps_scores=output_scores and not self.training)
         last = len(self.layers) - 1
         only_prefix = only_prefix and tokens.lean and self.reducer.prefix_suffices(last)
         for index, layer in enumerate(self.layers):
@@ -249,6 +209,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
             owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
+            scores=stacked_scores(tokens.decisions) if tokens.keeps_scores else None,
             decisions=tokens.decisions if self.training else None,
             features=self.reducer.features(tokens, self.layernorm, last_hidden_state),
             auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
@@ -355,6 +316,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             attentions=outputs.attentions,
             kept=outputs.kept,
             owner=outputs.owner,
+            scores=outputs.scores,
             decisions=outputs.decisions,
             last_hidden_state=outputs.last_hidden_state if self.training else None,
             auxiliary_logits=auxiliary,

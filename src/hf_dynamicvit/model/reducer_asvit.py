@@ -84,12 +84,12 @@ class ASViTReducer(TokenReducer):
         keep = keep if tokens.attended is None else keep & tokens.attended
         if self.batch_mode == "mean_topk":
             count = int(keep.sum()) // len(keep)
-            return tokens.drop(top_k(scores, count, tokens.attended), layer, None)
+            return tokens.drop(top_k(scores, count, tokens.attended), layer, None, scores)
         counts = keep.sum(dim=1)
         shortest, longest = torch.stack((counts.min(), counts.max())).tolist()
         index = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the kept ones, as they stand
         valid = torch.arange(longest, device=index.device) < counts[:, None] if shortest < longest else None
-        return tokens.drop(index, layer, None, valid=valid)
+        return tokens.drop(index, layer, None, scores, valid=valid)
 
     def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
         if layer + 1 not in self.layers:

@@ -64,7 +64,8 @@ class DynamicViTReducer(TokenReducer):
             # SELECT by sampling, REST masked: the sequence keeps its length and every decision its gradient
             return tokens.mask_out(gumbel_keep(log_probs, self.tau), layer, keep_ratio)
         # SELECT the highest scores, REST dropped
-        return tokens.drop(top_k(log_probs[..., 0], count, tokens.attended), layer, keep_ratio)
+        scores = log_probs[..., 0]
+        return tokens.drop(top_k(scores, count, tokens.attended), layer, keep_ratio, scores)
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         return {"ratio": keep_ratio_loss(decisions)}

@@ -89,7 +89,7 @@ class EvoViTReducer(TokenReducer):
         scores = cast(Tensor, tokens.importance)  # SCORE, by the blocks before
         keep_ratio = self.ratio_of(layer)
         selected = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
-        gone_on = tokens.split_off(selected, layer, keep_ratio)  # REST
+        gone_on = tokens.split_off(selected, layer, keep_ratio, scores)  # REST
         if gone_on.waiting is None or not self.representative_token:
             return gone_on
         waits = None

@@ -90,7 +90,7 @@ class IdleViTReducer(TokenReducer):
             mask = torch.zeros_like(normed[..., 0], dtype=torch.float32).scatter(1, tokens.positions(active), 1.0)
             weights = head_mean_attention(block.attention, normed, tokens.attention_mask)
             loss = token_cut_loss(weights, mask, self.cut)
-        return tokens.split_off(active, layer, self.keep_ratios[stage], loss)  # REST
+        return tokens.split_off(active, layer, self.keep_ratios[stage], scores, loss)  # REST
 
     def after(self, tokens: Tokens, layer: int) -> Tokens:
         return tokens.rejoin()

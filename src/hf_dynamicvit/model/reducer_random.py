@@ -34,7 +34,7 @@ class RandomReducer(TokenReducer):
         positions = torch.arange(tokens.num_live, device=tokens.hidden.device)
         scores = hashed_scores(positions, self.seed * 1009 + layer).expand(tokens.hidden.shape[0], -1)  # SCORE
         kept = top_k(scores, count, tokens.attended)  # SELECT
-        return tokens.drop(kept, layer, keep_ratio)  # REST
+        return tokens.drop(kept, layer, keep_ratio, scores)  # REST
 
     def token_counts(self, num_patches, depth, kept=None):
         return self.fixed_counts(num_patches, depth)

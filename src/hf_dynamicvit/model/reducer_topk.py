@@ -34,10 +34,10 @@ class TopKReducer(TokenReducer):
         scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
         # SELECT
         if not self.num_fused:
-            return tokens.drop(top_k(scores, count, tokens.attended), layer, self.keep_ratios[stage])
+            return tokens.drop(top_k(scores, count, tokens.attended), layer, self.keep_ratios[stage], scores)
         kept, rest = split_top_k(scores, count, tokens.attended)
         # REST
-        return tokens.drop(kept, layer, self.keep_ratios[stage], self.fuse(tokens, scores, rest))
+        return tokens.drop(kept, layer, self.keep_ratios[stage], scores, self.fuse(tokens, scores, rest))
 
     def prefix_suffices(self, layer: int) -> bool:
         return True  # scores are of the trace, and nobody reads a fused token there

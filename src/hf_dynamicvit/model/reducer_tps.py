@@ -135,7 +135,7 @@ class TPSReducer(TokenReducer):
             gather_tokens(tokens.patches, kept), gather_tokens(tokens.patches, rest), self.temperature
         )
         weights = weights.new_full(scores.shape, math.e).scatter(1, rest, weights)
-        return tokens.merge(kept, rest, host, weights, layer, keep_ratio)
+        return tokens.merge(kept, rest, host, weights, layer, keep_ratio, scores)
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         return {"ratio": keep_ratio_loss(decisions)} if self.score == "dynamicvit" else {}

@@ -23,6 +23,8 @@ class Decision:
         mask: `[B, N]` float, the cumulative keep decision of each patch token with its gradient; only in the training
             of methods that mask.
         loss: scalar, a term of the training loss that the method computed while it decided (IdleViT's token cut).
+        scores: `[B, num_patches]` float32, what the token that spoke for each patch scored, NaN where none did; at
+            inference, where somebody asked and the method scored.
     """
 
     layer: int
@@ -31,6 +33,7 @@ class Decision:
     owner: Tensor
     mask: Tensor | None = None
     loss: Tensor | None = None
+    scores: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Tokens:
         layout: where each image's tokens stand when the images have different numbers of them and `hidden` is one row
             without padding, or `None`.
         lean: at inference, nobody looks at the tokens between the blocks, nor at any but the prefix at the end.
+        keeps_scores: decisions are to say what each patch scored.
         decisions: one record per decision taken so far.
     """
 
@@ -81,6 +85,7 @@ class Tokens:
     waiting: Waiting | None = None
     layout: Layout | None = None
     lean: bool = False
+    keeps_scores: bool = False
     decisions: tuple[Decision, ...] = ()
 
     @classmethod
@@ -175,21 +180,32 @@ class Tokens:
         """For each original patch the one of `values` `[B, N + 1]` that its owner has; the last without an owner."""
         return values.gather(1, self.owner.remainder(values.shape[1]))  # -1 becomes N
 
+    def of_patches(self, scores: Tensor) -> Tensor | None:
+        """`scores` `[B, N]` of the tokens for `Decision.scores`, `None` where nobody asked."""
+        if not self.keeps_scores:
+            return None
+        scores = scores.float()
+        scores = scores if self.attended is None else scores.masked_fill(~self.attended, torch.nan)
+        return self.of_owners(torch.nn.functional.pad(scores, (0, 1), value=torch.nan))
+
     def drop(
         self,
         index: Tensor,
         layer: int,
         keep_ratio: float | None,
+        scores: Tensor,
         fused: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> "Tokens":
-        """Really drop every patch token that is not in `index` `[B, K]`, and record the decision.
+        """Really drop every patch token that is not in `index` `[B, K]`, for their `scores` `[B, N]`.
+
+        Records the decision.
 
         `fused` `[B, 1, D]`, if given, joins as the last token and speaks for all that was dropped. `valid` `[B, K]`
         bool, if given, is false where `index` is only padding, of images that keep fewer than K.
         """
         if valid is None and index.shape[1] == self.num_live:
-            return self.keep_all(layer, keep_ratio)
+            return self.keep_all(layer, keep_ratio, scores)
         tokens = self.gather(index, None if valid is None else self.new_positions(index, valid))
         tokens = tokens if valid is None else tokens.without_padding(valid)
         kept = tokens.kept_so_far()
@@ -198,11 +214,12 @@ class Tokens:
             if self.attended is not None:  # a token that speaks for nobody is attended by nobody
                 attended = self.attended.sum(1, keepdim=True) > self.attended.gather(1, index).sum(1, keepdim=True)
             tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0), attended)
-        return tokens.record(Decision(layer, keep_ratio, kept, tokens.owner))
+        return tokens.record(Decision(layer, keep_ratio, kept, tokens.owner, scores=self.of_patches(scores)))
 
-    def keep_all(self, layer: int, keep_ratio: float | None) -> "Tokens":
+    def keep_all(self, layer: int, keep_ratio: float | None, scores: Tensor | None = None) -> "Tokens":
         """Record that all go on, which costs nothing and changes nothing, not even the order."""
-        return self.record(Decision(layer, keep_ratio, self.kept_so_far(), self.owner))
+        of_patches = None if scores is None else self.of_patches(scores)
+        return self.record(Decision(layer, keep_ratio, self.kept_so_far(), self.owner, scores=of_patches))
 
     def kept_so_far(self) -> Tensor:
         """`[B, num_patches]` bool, the patches whose own token is alive."""
@@ -224,7 +241,14 @@ class Tokens:
         return self.change(hidden=layout.pack(self.hidden), attention_mask=attended, layout=layout)
 
     def merge(
-        self, index: Tensor, rest: Tensor, host: Tensor, weights: Tensor, layer: int, keep_ratio: float | None
+        self,
+        index: Tensor,
+        rest: Tensor,
+        host: Tensor,
+        weights: Tensor,
+        layer: int,
+        keep_ratio: float | None,
+        scores: Tensor | None = None,
     ) -> "Tokens":
         """Let each patch token at `rest` `[B, R]` go into a kept one by a weighted mean, and record the decision.
 
@@ -234,6 +258,7 @@ class Tokens:
             host: `[B, R]` which of the K takes each in.
             weights: `[B, N]`, of every token in the mean of its group.
             layer, keep_ratio: as in `Decision`.
+            scores: `[B, N]` for which they stay or go, if each token has one.
         """
         stays = self.new_positions(index)
         goes = host
@@ -256,7 +281,8 @@ class Tokens:
             members = attended.gather(1, index).scatter_add(1, host, attended.gather(1, rest))
             prefix = cast(Tensor, self.attention_mask)[:, : self.num_prefix]
             attention_mask = torch.cat((prefix, members > 0), dim=1)
-        decision = Decision(layer, keep_ratio, kept, tokens.owner)
+        of_patches = None if scores is None else self.of_patches(scores)
+        decision = Decision(layer, keep_ratio, kept, tokens.owner, scores=of_patches)
         return tokens.change(hidden=hidden, attention_mask=attention_mask).record(decision)
 
     def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
@@ -271,11 +297,17 @@ class Tokens:
             attention_mask = torch.cat((attention_mask, attended), dim=1)
         return self.change(hidden=torch.cat((self.hidden, token), 1), owner=owner, attention_mask=attention_mask)
 
-    def split_off(self, index: Tensor, layer: int, keep_ratio: float, loss: Tensor | None = None) -> "Tokens":
-        """Go on with the prefix and the patch tokens at `index` `[B, K]`; the others wait. Records the decision."""
+    def split_off(
+        self, index: Tensor, layer: int, keep_ratio: float, scores: Tensor, loss: Tensor | None = None
+    ) -> "Tokens":
+        """Go on with the prefix and the patch tokens at `index` `[B, K]`, for their `scores` `[B, N]`.
+
+        The others wait. Records the decision.
+        """
         kept = torch.zeros_like(self.owner, dtype=torch.bool).scatter(1, index, True)
         kept = kept if self.attended is None else kept & self.attended
-        tokens = self.record(Decision(layer, keep_ratio, kept, self.owner, loss=loss))
+        of_patches = self.of_patches(scores)
+        tokens = self.record(Decision(layer, keep_ratio, kept, self.owner, loss=loss, scores=of_patches))
         if index.shape[1] == self.num_patches:  # nobody waits
             return tokens
         gone_on = tokens.gather(index)

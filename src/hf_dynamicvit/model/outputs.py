@@ -1,0 +1,62 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What the models return."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+
+from .tokens import Decision
+
+
+@dataclass
+class DynamicViTModelOutput(BaseModelOutputWithPooling):
+    """Output of [`DynamicViTModel`].
+
+    Attributes:
+        last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept (AS-ViT: of
+            the image that keeps most, padded); `owner` says which patch is where, `scatter_to_grid` puts them there.
+        kept: `[B, S, num_patches]` bool over the original grid, the patches alive after each of the S decisions
+            (`model.decision_layers`).
+        owner: `[B, S, num_patches]` int64, which of the patch tokens speaks for each original patch, -1 for none.
+        scores: `[B, S, num_patches]` float32, with `output_scores=True` at inference: what the token that spoke for a
+            patch scored at each decision, NaN where none did or nothing was scored. Their meaning is the method's.
+        decisions: the differentiable records that losses read; training only.
+        features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
+        auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
+        pooler_output, hidden_states, attentions: as in ViT; with tokens dropped, lengths differ from layer to layer.
+    """
+
+    kept: Tensor | None = None
+    owner: Tensor | None = None
+    scores: Tensor | None = None
+    decisions: tuple[Decision, ...] | None = None
+    features: Tensor | None = None
+    auxiliary_logits: Tensor | None = None
+
+
+@dataclass
+class DynamicViTImageClassifierOutput(ImageClassifierOutput):
+    """Output of [`DynamicViTForImageClassification`].
+
+    Attributes:
+        loss: the classification loss, when `labels` are given; its mean with that of `auxiliary_logits`, if any.
+        logits: `[B, num_labels]`.
+        kept, owner, scores, decisions, auxiliary_logits: as in [`DynamicViTModelOutput`].
+        last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
+        hidden_states, attentions: as in ViT.
+    """
+
+    kept: Tensor | None = None
+    owner: Tensor | None = None
+    scores: Tensor | None = None
+    decisions: tuple[Decision, ...] | None = None
+    last_hidden_state: Tensor | None = None
+    auxiliary_logits: Tensor | None = None
+
+
+def stacked_scores(decisions: tuple[Decision, ...]) -> Tensor:
+    """`[B, S, num_patches]` float32, NaN where a decision scored nothing."""
+    nothing = torch.full(decisions[0].kept.shape, torch.nan, device=decisions[0].kept.device)
+    return torch.stack([nothing if d.scores is None else d.scores for d in decisions], dim=1)

@@ -1,0 +1,232 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit visualize`: pictures of what a model keeps, when it drops what, and what it then predicts."""
+
+import argparse
+import itertools
+import json
+import sys
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from .command_line import add_json_option, only_json, print_json
+from .convert import check_output
+from .export import files_of
+from .model.reducers import REDUCERS
+from .start import COSTED
+from .training.data import read_picture
+from .viewer import View, Viewer
+from .visualize import card, overview, save_gif, stage_frames, top_classes
+
+
+EXAMPLES = """
+# what a fine-tuned model keeps of every picture in a folder
+hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --output seen
+# another method on the same weights, at 0.6 of the dense model's cost
+hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome --budget 0.6 \
+    --images cat.jpg --output seen
+# only the overview and the numbers, of 50 pictures
+hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --only-overview --output seen
+"""
+
+# Rows of one overview.
+ROWS = 20
+
+
+def read_files(files: Iterable[str], skipped: list[str]) -> Generator[tuple[str, Image.Image]]:
+    """Every file with its picture; those that cannot be read are named, and added to `skipped`."""
+    for file in files:
+        try:
+            yield file, read_picture({"path": file, "bytes": None})
+        except ValueError as error:
+            skipped.append(file)
+            tqdm.write(f"skipped: {error}", file=sys.stderr)
+
+
+def names_of(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
+    """A name of its own for what is written of each file: where it is in its folder, with - for /, and no suffix."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for file in files:
+        path = Path(file)
+        inside = [path.relative_to(folder) for folder in folders if path.is_relative_to(folder)]
+        plain = "-".join((inside[0] if inside else Path(path.name)).with_suffix("").parts)
+        name = next(name for name in numbered(plain) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names[file] = name
+    return names
+
+
+def numbered(name: str) -> Generator[str]:
+    """`name`, `name-2`, `name-3`, ...; not what the overviews and the record are called."""
+    reserved = name.casefold() == "views" or name.casefold().startswith("overview_")
+    if not reserved:
+        yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
+
+
+def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
+    """What `views.json` says of one picture."""
+    dense = view.dense_probabilities
+    return {
+        "file": file,
+        "patches": list(view.grid),
+        "blocks": view.layers,
+        "kept": view.counts,
+        "returned": view.returned.sum(dim=1).tolist(),
+        "multiply_adds": view.multiply_adds,
+        "dense_multiply_adds": view.dense_multiply_adds,
+        "sparse": top_classes(view.probabilities, labels),
+        "dense": None if dense is None else top_classes(dense, labels),
+    }
+
+
+def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
+    """The model, set to what was asked for; AS-ViT's thresholds on the first pictures, where they are not its own.
+
+    Raises:
+        ValueError: an option is out of range, or no picture can be read.
+    """
+    viewer = Viewer.load(args.model, args.reducer, args.dense)
+    viewer.to(args.device)
+    adaptive = viewer.model.encoder.reducer.adaptive
+    first = [picture for _, picture in itertools.islice(read_files(files, []), COSTED if adaptive else 1)]
+    if not first:
+        raise ValueError("None of the pictures can be read.")
+    if args.keep_ratio is not None:
+        viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
+    elif args.budget is not None:
+        viewer.set_budget(args.budget, first)
+    elif adaptive and viewer.untrained:
+        viewer.set_budget(viewer.model.encoder.reducer.budget, first)
+    if viewer.untrained and not adaptive:
+        print(
+            f"{args.model} was not trained with {viewer.model.config.reducer}: its predictors are random, and so is "
+            "what they keep.",
+            file=sys.stderr,
+        )
+    return viewer
+
+
+def batches(pictures: Iterable[tuple[str, Image.Image]], size: int) -> Generator[list[tuple[str, Image.Image]]]:
+    iterator = iter(pictures)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict[str, Any]:
+    """Look at every file, write what is to be seen of it, and return what `views.json` says."""
+    names = names_of(files, [path for path in args.images if path.is_dir()])
+    size = None if args.image_size is None else (args.image_size[0], args.image_size[-1])
+    skipped: list[str] = []
+    records: list[dict[str, Any]] = []
+    rows: list[tuple[View, str]] = []
+    sheets = 0
+
+    def finish_sheet() -> None:
+        nonlocal sheets
+        sheets += 1
+        views, titles = zip(*rows, strict=True)
+        overview(views, viewer.labels, titles).save(args.output / f"overview_{sheets:03}.png")
+        rows.clear()
+
+    with tqdm(total=len(files), unit="picture", file=sys.stderr) as bar:
+        for batch in batches(read_files(files, skipped), args.batch_size):
+            views = viewer.look([picture for _, picture in batch], args.batch_size, size)
+            for (file, _), view in zip(batch, views, strict=True):
+                if not args.only_overview:
+                    card(view, viewer.labels, Path(file).name).save(args.output / f"{names[file]}.png")
+                    save_gif(stage_frames(view), args.output / f"{names[file]}.gif", args.seconds)
+                records.append({"name": names[file]} | record(file, view, viewer.labels))
+                rows.append((view, Path(file).name))
+                if len(rows) == ROWS:
+                    finish_sheet()
+                bar.update()
+    if rows:
+        finish_sheet()
+    changed = sum(entry["dense"] is not None and entry["dense"][0][0] != entry["sparse"][0][0] for entry in records)
+    return {
+        "model": args.model,
+        "reducer": viewer.model.config.reducer,
+        "untrained": viewer.untrained,
+        "pictures": records,
+        "skipped": skipped,
+        "changed": changed,
+        "overviews": sheets,
+    }
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
+    )
+    parser.add_argument(
+        "--images", required=True, nargs="+", type=Path, help="pictures, or folders of them, at any depth"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
+    parser.add_argument(
+        "--reducer", choices=REDUCERS, help="another method on the same weights (default: the model's)"
+    )
+    how_much = parser.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"
+    )
+    how_much.add_argument("--budget", type=float, help="keep what takes that fraction of the dense multiply-adds")
+    parser.add_argument("--dense", help="a dense model to compare with (default: the same weights, all patches kept)")
+    parser.add_argument(
+        "--image-size",
+        nargs="+",
+        type=int,
+        metavar="PIXELS",
+        help="stretch the pictures to one number, or to HEIGHT WIDTH (default: as the image processor does)",
+    )
+    parser.add_argument("--limit", type=int, help="at most so many pictures")
+    parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each picture")
+    parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
+    parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+    add_json_option(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is loaded or written.
+
+    Raises:
+        ValueError: a number is out of range, a picture is not there, or the output is not new.
+    """
+    check_output(args.output)
+    for option, least in (("batch_size", 1), ("limit", 1)):
+        value = getattr(args, option)
+        if value is not None and value < least:
+            raise ValueError(f"--{option.replace('_', '-')} is {value}; at least {least}.")
+    if args.seconds <= 0:
+        raise ValueError(f"--seconds is {args.seconds}; a number above 0.")
+    if args.image_size is not None and (len(args.image_size) > 2 or min(args.image_size) < 1):
+        raise ValueError(f"--image-size is {' '.join(map(str, args.image_size))}; one number of pixels, or two.")
+    for path in args.images:
+        if not path.exists():
+            raise ValueError(f"--images {path}: there is no such file or folder.")
+
+
+def main(args: argparse.Namespace) -> None:
+    check(args)
+    files = list(dict.fromkeys(files_of(args.images)))[: args.limit]
+    viewer = prepare(args, files)
+    args.output.mkdir(parents=True, exist_ok=True)
+    with only_json(args.json):
+        result = draw(viewer, args, files)
+    (args.output / "views.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.json:
+        print_json(result)
+        return
+    seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
+    sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
+    print(f"Wrote {args.output}: {sheets}{each}, and views.json; pictures: {seen}.")
+    if viewer.dense is not None:
+        print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
+    if result["skipped"]:
+        print(f"Could not be read: {', '.join(result['skipped'])}")
