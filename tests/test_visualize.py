@@ -4,8 +4,30 @@
 import pytest
 import torch
 from PIL import Image
+from test_viewer import pictures, processor_of, view_of
+from toys import toy_model
 
-from hf_dynamicvit.visualize import contact_sheet, cover_dropped, stages_row
+from hf_dynamicvit.viewer import Viewer
+from hf_dynamicvit.visualize import (
+    RAMP,
+    captioned,
+    card,
+    chosen,
+    contact_sheet,
+    cover_dropped,
+    drop_map,
+    drop_names,
+    group_maps,
+    overview,
+    prediction_text,
+    save_gif,
+    score_maps,
+    stage_frames,
+    stage_names,
+    stage_pictures,
+    stages_row,
+    top_classes,
+)
 
 
 def test_dropped_patches_are_covered_and_kept_ones_untouched():
@@ -30,3 +52,88 @@ def test_sheet_has_a_row_a_picture_and_a_column_a_stage():
     sheet = contact_sheet([row, row], gap=2)
     assert sheet.size == (4 * 10 + 2, 2 * 10 + 2)
     assert sheet.getpixel((0, 0)) == (255, 255, 255) and sheet.getpixel((2, 12)) == (0, 0, 0)
+
+
+def at(image: Image.Image, patch: int, across: int = 2, size: int = 20) -> tuple[int, int, int]:
+    """The pixel in the middle of a patch."""
+    return image.getpixel((patch % across * size + size // 2, patch // across * size + size // 2))
+
+
+RED, BLUE_LINE = (255, 0, 0), (30, 110, 255)
+
+
+def test_returned_patches_are_outlined():
+    view = view_of([[1, 1, 0, 0], [1, 0, 1, 0]])
+    first, second = stage_pictures(view)[1:]
+    assert [at(first, patch) == RED for patch in range(4)] == [True, True, False, False]
+    assert [at(second, patch) == RED for patch in range(4)] == [True, False, True, False]
+    assert second.getpixel((0, 20)) == BLUE_LINE and second.getpixel((19, 39)) == BLUE_LINE
+    assert BLUE_LINE not in {pixel for _, pixel in first.getcolors()}
+    assert stage_names(view) == ["block 1: 2 of 4", "block 2: 2 of 4, 1 back"]
+
+
+def test_scores_from_blue_to_yellow():
+    scores = torch.tensor([[0.0, 1.0, 2.0, 3.0], [torch.nan, 5.0, torch.nan, torch.nan]])
+    first, second = score_maps(
+        view_of([[0, 1, 0, 0], [0, 1, 0, 0]], scores=scores, picture=Image.new("RGB", (40, 40)))
+    )
+    light = [sum(at(first, patch)) for patch in range(4)]
+    assert light == sorted(light) and len(set(light)) == 4
+    assert at(first, 0) == tuple(round(0.65 * value) for value in RAMP[0])
+    assert at(first, 3) == tuple(round(0.65 * value) for value in RAMP[-1])
+    assert at(second, 0) == at(second, 3) == (217, 217, 217) and at(second, 1) == at(first, 0)
+    assert score_maps(view_of([[1, 1, 1, 1]])) == []
+
+
+def test_groups_have_a_colour_and_an_outline():
+    owner = torch.tensor([[0, 1, 0, 2], [0, 0, 0, -1]])
+    view = view_of([[1, 1, 0, 1], [1, 0, 0, 0]], owner=owner, merging=True)
+    first, second = group_maps(view)
+    assert at(first, 0) == at(first, 2) != RED and at(first, 1) == at(first, 3) == RED
+    assert at(second, 0) == at(second, 1) == at(second, 2) == at(first, 0) and at(second, 3) == RED
+    assert first.getpixel((0, 10)) != at(first, 0) and first.getpixel((30, 0)) == RED
+    assert first.getpixel((10, 20)) == at(first, 0)  # no line inside a group
+    assert group_maps(view_of([[1, 1, 1, 1]])) == []
+
+
+def test_when_each_patch_went():
+    view = view_of([[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0]])
+    image, names = drop_map(view), drop_names(view)
+    assert at(image, 0) == RED
+    assert [name for name, _ in names] == ["gone at block 1", "gone at block 2", "gone at block 3"]
+    for patch, (_, colour) in zip((3, 2, 1), names, strict=True):
+        expected = [0.75 * value + 0.25 * red for value, red in zip(colour, RED, strict=True)]
+        assert at(image, patch) == pytest.approx(expected, abs=1)
+
+
+def test_stages_chosen_for_a_card():
+    assert chosen(3) == [0, 1, 2] and chosen(12) == [2, 5, 8, 11] and chosen(9) == [1, 3, 5, 8]
+
+
+def test_classes_and_captions():
+    labels = ["cat", "a class with a very long name that does not fit in one line"]
+    view = view_of([[1, 1, 1, 1]], dense_probabilities=torch.tensor([0.6, 0.4]))
+    assert top_classes(view.probabilities, labels) == [(labels[1], 0.75), (labels[0], 0.25)]
+    text = prediction_text(view, labels)
+    assert f"sparse: {labels[1]} 75.0%" in text and "dense: cat 60.0%" in text and "1 of 2 GMACs" in text
+    short, long = captioned(view.picture, "cat"), captioned(view.picture, labels[1])
+    assert short.width == long.width == 40 and long.height > short.height > 40
+    assert len(short.crop((0, 40, 40, short.height)).getcolors()) > 1  # something is written
+
+
+def test_cards_overviews_and_frames_of_every_method(reducer, tmp_path):
+    viewer = Viewer(toy_model(reducer=reducer), processor_of())
+    views = viewer.look(pictures((50, 40), (20, 70)))
+    sheet = card(views[0], viewer.labels, "cat.jpg")
+    across = 1 + min(4, len(views[0].layers))
+    assert sheet.width == across * (224 + 4) + 4
+    assert overview(views, viewer.labels, ["cat.jpg", "dog.jpg"]).width == sheet.width
+    frames = stage_frames(views[1])
+    save_gif(frames, tmp_path / "stages.gif", seconds=0.5)
+    with Image.open(tmp_path / "stages.gif") as gif:
+        assert gif.size == frames[0].size and gif.info["duration"] == 500 and gif.info["loop"] == 0
+        assert gif.n_frames == len({frame.tobytes() for frame in frames}) == 1 + len(views[1].layers)
+        gif.seek(gif.n_frames - 1)
+        assert gif.info["duration"] == 1000
+    with pytest.raises(ValueError, match="seconds is 0"):
+        save_gif(frames, tmp_path / "none.gif", seconds=0)

@@ -1,0 +1,165 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""A `Viewer` says of a picture what the models say of its pixels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from toys import calibrated, reads_class_token, toy_config, toy_dense, toy_model
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
+from hf_dynamicvit.viewer import View, Viewer
+
+
+def processor_of(height=32, width=32, **options):
+    return ViTImageProcessorPil(size={"height": height, "width": width}, **options)
+
+
+def pictures(*sizes: tuple[int, int], seed: int = 0) -> list[Image.Image]:
+    generator = np.random.default_rng(seed)
+    return [Image.fromarray(generator.integers(0, 255, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
+
+
+def view_of(kept: list[list[int]], **changes) -> View:
+    """A view of a 2 x 2 grid, made by hand."""
+    taken = torch.tensor(kept, dtype=torch.bool)
+    owner = torch.arange(4).expand(len(kept), 4)
+    fields = {"picture": Image.new("RGB", (40, 40), "red"), "grid": (2, 2), "layers": [*range(1, len(kept) + 1)]}
+    fields |= {"kept": taken, "owner": owner, "scores": None, "merging": False}
+    fields |= {"probabilities": torch.tensor([0.25, 0.75]), "dense_probabilities": None}
+    return View(**(fields | {"multiply_adds": 10**9, "dense_multiply_adds": 2 * 10**9} | changes))
+
+
+def test_what_is_derived():
+    view = view_of([[1, 1, 1, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
+    assert view.counts == [3, 1, 2]
+    assert view.returned.tolist() == [[False] * 4, [False] * 4, [False, True, False, False]]
+    assert view.last_kept.tolist() == [2, 2, 0, -1]
+
+
+def test_it_says_what_the_models_say(reducer, tmp_path):
+    toy_model(**reads_class_token(reducer)).save_pretrained(tmp_path)
+    processor_of().save_pretrained(tmp_path)
+    viewer = Viewer.load(str(tmp_path))
+    assert not viewer.untrained and viewer.labels == [f"LABEL_{index}" for index in range(5)]
+    seen = pictures((50, 40), (32, 64), (7, 9))
+    views = viewer.look(seen, batch_size=2)
+    model = DynamicViTForImageClassification.from_pretrained(tmp_path).eval()
+    for picture, view in zip(seen, views, strict=True):
+        pixels = viewer.processor(picture, return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            outputs, dense = model(pixels), model.to_dense()(pixels)
+        assert torch.equal(view.kept, outputs.kept[0]) and torch.equal(view.owner, outputs.owner[0])
+        torch.testing.assert_close(view.probabilities, outputs.logits[0].softmax(-1), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(view.dense_probabilities, dense.logits[0].softmax(-1), atol=1e-5, rtol=1e-4)
+        assert view.layers == model.decision_layers and view.grid == (8, 8)
+        assert view.multiply_adds == model.multiply_adds(pixels)
+        assert view.dense_multiply_adds == model.dense_multiply_adds()
+        assert view.merging == (reducer in ("tome", "tps"))
+        assert (view.scores is None) == (reducer == "tome")
+        assert view.picture.width / view.picture.height == pytest.approx(picture.width / picture.height, rel=0.01)
+    assert views[2].counts == viewer.look(seen[2:])[0].counts
+
+
+def test_a_dense_checkpoint_with_any_method(reducer, tmp_path):
+    dense = toy_dense()
+    dense.save_pretrained(tmp_path)
+    processor_of().save_pretrained(tmp_path)
+    viewer = Viewer.load(str(tmp_path), reducer)
+    assert viewer.model.config.reducer == reducer
+    assert viewer.untrained == any("reducer." in name for name in viewer.model.state_dict())
+    (picture,) = pictures((32, 32))
+    viewer.set_keep_ratio(0.5, [picture])
+    assert abs(viewer.look([picture])[0].counts[0] - 32) <= (0 if REDUCERS[reducer].adaptive else 24)
+    with torch.inference_mode():
+        expected = dense(viewer.pixel_values([picture])).logits.softmax(-1)[0]
+    torch.testing.assert_close(viewer.look([picture])[0].dense_probabilities, expected)
+    viewer.set_budget(0.8, [picture])
+    assert viewer.model.multiply_adds(viewer.pixel_values([picture])) <= 0.8 * viewer.model.dense_multiply_adds()
+
+
+def test_another_dense_model_and_none(tmp_path):
+    toy_model().save_pretrained(tmp_path / "sparse")
+    processor_of().save_pretrained(tmp_path / "sparse")
+    toy_dense(seed=5).save_pretrained(tmp_path / "dense")
+    viewer = Viewer.load(str(tmp_path / "sparse"), dense=str(tmp_path / "dense"))
+    (picture,) = pictures((32, 32))
+    with torch.inference_mode():
+        expected = toy_dense(seed=5)(viewer.pixel_values([picture])).logits.softmax(-1)[0]
+    torch.testing.assert_close(viewer.look([picture])[0].dense_probabilities, expected)
+    toy_model(reducer="evovit").save_pretrained(tmp_path / "evovit")
+    alone = Viewer.load(str(tmp_path / "evovit"))
+    assert alone.dense is None and alone.look([picture])[0].dense_probabilities is None
+
+
+@pytest.mark.parametrize("shape", [{"image_size": (24, 40)}, {"image_size": 30, "patch_size": (10, 6)}])
+def test_any_grid(shape):
+    model = toy_model(**shape)
+    height, width = model.config.image_size if isinstance(model.config.image_size, list | tuple) else (30, 30)
+    viewer = Viewer(model, processor_of(height, width))
+    (view,) = viewer.look(pictures((50, 40)))
+    assert view.grid == ((6, 10) if "patch_size" not in shape else (3, 5))
+    assert view.kept.shape[1] == view.grid[0] * view.grid[1]
+
+
+def test_another_size_than_the_processors():
+    model = toy_model()
+    viewer = Viewer(model, processor_of())
+    (view,) = viewer.look(pictures((50, 40)), image_size=(40, 64))
+    assert view.grid == (10, 16) and view.multiply_adds == model.multiply_adds((40, 64))
+    with pytest.raises(ValueError, match=r"image_size is \(3, 64\); patches are of 4 pixels"):
+        viewer.look(pictures((50, 40)), image_size=(3, 64))
+
+
+def test_the_crop_that_the_model_saw_is_shown():
+    """Middle square of a wide picture: the processor crops it, so nothing else is shown."""
+    picture = Image.new("RGB", (128, 64), "blue")
+    picture.paste("red", (32, 0, 96, 64))
+
+    class Cropping(ViTImageProcessorPil):
+        size, crop_size = {"height": 64, "width": 128}, {"height": 64, "width": 64}
+        do_center_crop = True
+
+    shown = Viewer(toy_model(image_size=64), Cropping()).look([picture])[0].picture
+    assert shown.size == (224, 224) and np.asarray(shown).reshape(-1, 3).tolist() == [[255, 0, 0]] * 224**2
+
+
+def test_grey_and_multi_label():
+    model = toy_model(num_channels=1, problem_type="multi_label_classification")
+    viewer = Viewer(model, processor_of(image_mean=[0.5], image_std=[0.5]))
+    (view,) = viewer.look(pictures((40, 40)))
+    with torch.inference_mode():
+        expected = model(viewer.pixel_values(pictures((40, 40)))).logits[0].sigmoid()
+    torch.testing.assert_close(view.probabilities, expected)
+
+
+def test_refusals(tmp_path):
+    with pytest.raises(ValueError, match="a ViTForImageClassification; a sparse model is wanted"):
+        Viewer(toy_dense(), processor_of())
+    with pytest.raises(ValueError, match="'regression'"):
+        Viewer(toy_model(problem_type="regression"), processor_of())
+    with pytest.raises(ValueError, match="the dense model has 3 classes, the sparse one 5"):
+        Viewer(toy_model(), processor_of(), toy_dense(num_labels=3))
+    viewer = Viewer(toy_model(), processor_of())
+    with pytest.raises(ValueError, match="no pictures"):
+        viewer.look([])
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        viewer.look(pictures((9, 9)), batch_size=0)
+    with pytest.raises(ValueError, match="device is 'tpu'; this machine has cpu"):
+        viewer.to("tpu")
+    toy_model(reducer="evovit").save_pretrained(tmp_path)
+    processor_of().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="does not read the class token, which topk needs"):
+        Viewer.load(str(tmp_path), "topk")
+    with pytest.raises(ValueError, match="reducer is 'magic'; it can be asvit"):
+        Viewer.load(str(tmp_path), "magic")
+    with pytest.raises(ValueError, match="holds a sparse model; name a dense one"):
+        Viewer.load(str(tmp_path), dense=str(tmp_path))
+
+
+def test_asvit_counts_differ_between_pictures(tmp_path):
+    model = calibrated(DynamicViTForImageClassification(toy_config(reducer="asvit")).eval(), 0.5)
+    views = Viewer(model, processor_of()).look(pictures((32, 32), (20, 60), (60, 20), seed=3))
+    assert len({tuple(view.counts) for view in views}) > 1
+    assert len({view.multiply_adds for view in views}) > 1
