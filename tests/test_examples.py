@@ -128,3 +128,22 @@ def test_compare_predictor_start(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["compare_predictor_start.py", *settings])
     runpy.run_path(str(EXAMPLES / "compare_predictor_start.py"), run_name="__main__")
     assert "| 0.7 |" in capsys.readouterr().out
+
+
+def test_figure_of_kept_flowers(toy_folder, monkeypatch, capsys):
+    """One row a photograph, a column for each stage, and the photographers' names."""
+    data = Dataset.from_parquet(str(toy_folder / "data" / "test.parquet"))
+    data.add_column("attribution", [f"by {index}" for index in range(6)]).to_parquet(toy_folder / "named.parquet")
+    figure = toy_folder / "kept.jpg"
+    command = [
+        "draw_kept_flowers.py",
+        "--model",
+        str(toy_folder / "dense"),
+        "--data",
+        str(toy_folder / "named.parquet"),
+    ]
+    monkeypatch.setattr(sys, "argv", [*command, "--rows", "4", "1", "--output", str(figure)])
+    runpy.run_path(str(EXAMPLES / command[0]), run_name="__main__")
+    assert capsys.readouterr().out == "by 4\nby 1\n"
+    with Picture.open(figure) as drawn:
+        assert drawn.width == 4 * (224 + 4) + 4 and drawn.height > 2 * 224

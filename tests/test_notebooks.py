@@ -1,0 +1,51 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The notebooks run from top to bottom, without network, on a checkpoint laid out as the quickstart's."""
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from toys import toy_dense, toy_model
+
+from hf_dynamicvit.quickstart import IMAGE_SIZE, ViTImageProcessorPil
+
+
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
+
+
+def run(file: Path, folder: Path) -> list[dict]:
+    """Its outputs, executed anew in `folder`."""
+    notebook = nbformat.read(file, as_version=4)
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+
+
+@pytest.fixture
+def quickstart(tmp_path) -> Path:
+    digits = {"num_labels": 10, "id2label": {index: str(index) for index in range(10)}}
+    for name, model in (("dense", toy_dense(**digits)), ("sparse", toy_model(**digits))):
+        model.save_pretrained(tmp_path / "quickstart" / name)
+        processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
+        processor.save_pretrained(tmp_path / "quickstart" / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_it_runs(file, quickstart):
+    outputs = run(file, quickstart)
+    pictures = sum(any(kind.startswith("image/") for kind in output.get("data", {})) for output in outputs)
+    assert pictures >= 3
+    kept = [output.outputs for output in nbformat.read(file, as_version=4).cells if output.cell_type == "code"]
+    assert all(output["output_type"] != "error" for outputs in kept for output in outputs)
+    assert file.stat().st_size < 400_000  # pictures are kept for those who only read
+
+
+def test_there_are_two():
+    assert len(NOTEBOOKS) == 2
+
+
+def test_without_a_quickstart_it_says_so(tmp_path):
+    with pytest.raises(CellExecutionError, match="run `hf-dynamicvit quickstart` first"):
+        run(NOTEBOOKS[0], tmp_path)
