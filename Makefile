@@ -1,4 +1,4 @@
-.PHONY: test test-oldest lint types check
+.PHONY: test test-oldest lint types docs check
 
 test:
 	pytest
@@ -10,7 +10,10 @@ lint:
 types:
 	ty check
 
-check: lint types test
+docs:
+	mkdocs build --strict
+
+check: lint types docs test
 
 test-oldest:
 	.ci/run oldest

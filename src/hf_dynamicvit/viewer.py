@@ -11,18 +11,19 @@ visualize.card(view, viewer.labels).save("seen.png")
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from .export import processor_of
+from .export import load, processor_of
 from .model.cost import grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
+from .model_source import read_config
 from .start import FAMILIES, label_names
 from .training.data import ImageTransform, read_picture
 
@@ -133,7 +134,7 @@ class Viewer:
         """
         model, untrained = load_sparse(source, reducer)
         processor, _ = processor_of(source, model.config)
-        if dense is not None or not hasattr(AutoConfig.from_pretrained(source), "reducer"):
+        if dense is not None or not hasattr(read_config(source), "reducer"):
             return cls(model, processor, load_dense(source if dense is None else dense), untrained)
         return cls(model, processor, model.to_dense() if model.encoder.reducer.reads_class_token else None, untrained)
 
@@ -167,6 +168,23 @@ class Viewer:
             ValueError: as `model.set_budget`.
         """
         self.model.set_budget(fraction=fraction, pixel_values=self._typical(pictures))
+
+    def set_new_thresholds(self, pictures: Sequence[Image.Image]) -> None:
+        """Where AS-ViT's thresholds are new on these weights, set them so that `pictures` meet its budget.
+
+        A fine-tuned model, and every other method, stays as it is.
+
+        Raises:
+            ValueError: as `model.set_budget`.
+        """
+        reducer = self.model.encoder.reducer
+        if reducer.adaptive and self.untrained:
+            self.set_budget(reducer.budget, pictures)
+
+    @property
+    def chooses_at_random(self) -> bool:
+        """The method has predictors, and nobody trained them: what they keep means nothing."""
+        return self.untrained and not self.model.encoder.reducer.adaptive
 
     def _typical(self, pictures: Sequence[Image.Image]) -> Tensor | None:
         if not (self.model.encoder.reducer.adaptive and pictures):
@@ -286,7 +304,7 @@ def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
     """A sparse model of the weights in `source`, in eval mode, and whether its method's parameters are new."""
     if reducer is not None and reducer not in REDUCERS:
         raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
-    config = AutoConfig.from_pretrained(source)
+    config = read_config(source)
     if config.model_type not in FAMILIES:
         raise ValueError(f"{source} is of model type {config.model_type!r}; this takes {', '.join(FAMILIES)}.")
     own = getattr(config, "reducer", None)
@@ -313,9 +331,8 @@ def load_dense(source: str) -> PreTrainedModel:
     """The dense classifier in `source`.
 
     Raises:
-        ValueError: it is sparse.
+        ValueError: it is sparse, of another family, or lacks weights.
     """
-    model = cast(PreTrainedModel, AutoModelForImageClassification.from_pretrained(source))
-    if hasattr(model.config, "reducer"):
+    if hasattr(read_config(source), "reducer"):
         raise ValueError(f"{source} holds a sparse model; name a dense one to compare with.")
-    return model.eval()
+    return load(source)

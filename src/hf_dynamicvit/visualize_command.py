@@ -101,9 +101,9 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
         viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
     elif args.budget is not None:
         viewer.set_budget(args.budget, first)
-    elif adaptive and viewer.untrained:
-        viewer.set_budget(viewer.model.encoder.reducer.budget, first)
-    if viewer.untrained and not adaptive:
+    else:
+        viewer.set_new_thresholds(first)
+    if viewer.chooses_at_random:
         print(
             f"{args.model} was not trained with {viewer.model.config.reducer}: its predictors are random, and so is "
             "what they keep.",

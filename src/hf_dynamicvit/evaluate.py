@@ -1,0 +1,326 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit evaluate`: how a sparse model does on a whole data set, beside the dense one, as a report.
+
+```python
+evaluation = evaluate("my-dynamicvit", "my_pictures")
+print(evaluation.sparse.top(1), evaluation.difference)
+write_report(evaluation, "report")
+```
+"""
+
+import argparse
+import dataclasses
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .benchmark_command import DTYPES, machine
+from .benchmark_report import check_matplotlib
+from .command_line import add_json_option, only_json, print_json
+from .convert import check_output
+from .evaluate_data import LabelledPictures, load_labelled, order_of
+from .evaluate_report import summary, write_report
+from .evaluate_results import Evaluation, KeepRatio, distances, joined, stages_of
+from .evaluate_run import Read, Runner, at_keep_ratios, readable
+from .model.cost import as_pair, grid_size
+from .model.reducers import REDUCERS
+from .start import COSTED, label_names
+from .training.data import MODES
+from .training.pictures import UNREADABLE
+from .viewer import Viewer
+
+
+KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)
+
+EXAMPLES = """
+# a report of a fine-tuned model on the pictures that it was not trained on
+hf-dynamicvit evaluate --model my-dynamicvit --dataset my_pictures --output report
+# another method on the weights of a dense model, on 1000 pictures of a data set on the Hub
+hf-dynamicvit evaluate --model my-dense-vit --reducer tome --dataset ethz/food101 --max-samples 1000 --output report
+# beside the dense model that it was made from, at its own keep ratio only, for a script
+hf-dynamicvit evaluate --model my-dynamicvit --dense my-dense-vit --dataset my_pictures --no-keep-ratios --json
+"""
+
+
+def evaluate(
+    model: str | Viewer,
+    pictures: str | LabelledPictures,
+    *,
+    keep_ratios: Sequence[float] = KEEP_RATIOS,
+    same_classes: bool = False,
+    unreadable: str = "skip",
+    max_changed: int = 24,
+    batch_size: int = 32,
+) -> Evaluation:
+    """Run a sparse model, the dense one, and the sparse one at other keep ratios on every picture of a data set.
+
+    Args:
+        model: folder or Hub name of a classifier, or a `Viewer`, whose models run where they are and stay as they are.
+        pictures: data set as for training, or what `load_labelled` made of one with `Viewer.labels`.
+        keep_ratios: others to try, each in (0, 1]; empty for none.
+        same_classes: class names that differ are of the same classes in the same order.
+        unreadable: `"skip"` pictures that cannot be read, and name them, or `"stop"` at the first.
+        max_changed: of so many pictures whose prediction changed there are `views`.
+        batch_size: pictures at a time; results do not depend on it.
+
+    Raises:
+        ValueError: a setting is out of range, there are no such pictures or none that can be read, classes differ, or
+            the model does not give one class a picture.
+        FloatingPointError: logits are not finite.
+    """
+    check_settings(keep_ratios, batch_size, max_changed, unreadable)
+    start = time.perf_counter()
+    viewer = Viewer.load(model) if isinstance(model, str) else model
+    check_classifier(viewer.model.config)
+    if isinstance(pictures, str):
+        pictures = load_labelled(pictures, viewer.labels, same_classes=same_classes)
+    if isinstance(model, str):
+        set_new_thresholds(viewer, pictures)
+    dense_labels = viewer.labels if viewer.dense is None else label_names(viewer.dense.config)
+    order, mode = order_of(viewer.labels, dense_labels, same_classes), MODES[viewer.model.config.num_channels]
+    others, problems = at_keep_ratios(viewer, keep_ratios, pictures, mode)
+    runner, read = Runner(viewer, order, others), Read()
+    for images, truth in readable(pictures, batch_size, mode, unreadable, read):
+        runner.see(images, truth)
+    found = gathered(runner, pictures, read, problems)
+    shown = [read.rows[row.index] for row in found.changed[:max_changed]]
+    return dataclasses.replace(
+        found,
+        notes=notes_of(viewer, pictures, bool(keep_ratios)),
+        settings=settings_of(viewer, pictures, batch_size, time.perf_counter() - start),
+        views=viewer.look(pictures.decoded(shown, mode), batch_size) if shown else [],
+    )
+
+
+def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
+    """As `Viewer.set_new_thresholds`, on the first pictures."""
+    if viewer.model.encoder.reducer.adaptive and viewer.untrained:
+        viewer.set_new_thresholds(pictures.typical(COSTED, MODES[viewer.model.config.num_channels]))
+
+
+def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: dict[float, str]) -> Evaluation:
+    """The numbers of all batches together."""
+    viewer, config = runner.viewer, runner.viewer.model.config
+    grid = grid_size(config, runner.size)
+    far = distances(grid, as_pair(config.patch_size))
+    sweep = [KeepRatio(keep_ratio, joined(parts), None) for keep_ratio, parts in runner.sweep.items()]
+    sweep += [KeepRatio(keep_ratio, None, problem) for keep_ratio, problem in problems.items()]
+    return Evaluation(
+        model=str(config._name_or_path) or "a model in memory",
+        reducer=config.reducer,
+        keep_ratio=config.keep_ratio,
+        compared=dense_name(viewer),
+        dataset=pictures.name,
+        split=None if pictures.only_split else pictures.split,
+        total=pictures.total,
+        labels=viewer.labels,
+        names=read.names,
+        skipped=read.skipped,
+        truth=torch.tensor(read.truth),
+        sparse=joined(runner.sparse),
+        dense=joined(runner.dense) if runner.dense else None,
+        sweep=sorted(sweep, key=lambda point: -point.keep_ratio),
+        dense_gmacs=viewer.model.dense_multiply_adds(runner.size) / 1e9,
+        stages=stages_of(viewer.model.decision_layers, torch.cat(runner.kept_counts), runner.kept_sums, far),
+        all_distance=far.mean().item(),
+        notes=[],
+        views=[],
+        settings={},
+    )
+
+
+def dense_name(viewer: Viewer) -> str:
+    """What the sparse model is compared with."""
+    if viewer.dense is None:
+        return "none: the classifier reads the mean of the patches, so that there is no dense copy of it"
+    own = viewer.model.state_dict()
+    same = ((name in own and torch.equal(value, own[name])) for name, value in viewer.dense.state_dict().items())
+    if all(same):
+        return "a dense model of the same weights"
+    return str(viewer.dense.config._name_or_path) or "another dense model in memory"
+
+
+def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
+    """What a reader must know to judge the numbers."""
+    config, reducer, notes = viewer.model.config, viewer.model.encoder.reducer, []
+    if viewer.chooses_at_random:
+        notes.append(f"The predictors of {config.reducer} are new on these weights: what they keep means nothing.")
+    elif viewer.untrained:
+        notes.append(f"The thresholds of {config.reducer} are new on these weights: they were set, not trained.")
+    if len(pictures.data) < pictures.total:
+        notes.append(
+            f"These are {len(pictures.data)} of {pictures.total} pictures, taken at random (seed {pictures.seed})."
+        )
+    if reducer.returning:
+        notes.append(f"With {config.reducer} a patch that is not kept sits out and may come back.")
+    elif reducer.merging:
+        notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another.")
+    if reducer.adaptive and swept:
+        few = min(COSTED, len(pictures.data))
+        notes.append(f"Each picture decides what it keeps. Other keep ratios are the mean over {few} of the pictures.")
+    if config.reducer_args.get("batch_mode") == "mean_topk":
+        notes.append("With batch_mode 'mean_topk' what a picture keeps depends on its batch, and so on --batch-size.")
+    return notes
+
+
+def settings_of(viewer: Viewer, pictures: LabelledPictures, batch_size: int, seconds: float) -> dict[str, Any]:
+    """How it was measured."""
+    model = viewer.model
+    return {
+        "batch_size": batch_size,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "seed": pictures.seed,
+        "seconds": round(seconds, 1),
+        "machine": machine(),
+    }
+
+
+def check_settings(keep_ratios: Sequence[float], batch_size: int, max_changed: int, unreadable: str) -> None:
+    """Refuse what is out of range before anything is loaded."""
+    outside = [str(keep_ratio) for keep_ratio in keep_ratios if not 0 < keep_ratio <= 1]
+    if outside:
+        raise ValueError(f"keep_ratios has {', '.join(outside)}; each is above 0 and at most 1.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; at least 1.")
+    if max_changed < 0:
+        raise ValueError(f"max_changed is {max_changed}; 0 or more.")
+    if unreadable not in UNREADABLE:
+        raise ValueError(f"unreadable is {unreadable!r}; it can be {' or '.join(map(repr, UNREADABLE))}.")
+
+
+def check_classifier(config: Any) -> None:
+    """Refuse models whose logits are not of one class for each picture."""
+    if config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(
+            f"config.problem_type is {config.problem_type!r}; evaluate counts pictures of one class each, which is "
+            "'single_label_classification'."
+        )
+    if config.num_labels < 2:
+        raise ValueError(f"config.num_labels is {config.num_labels}; evaluate takes 2 classes or more.")
+
+
+def devices() -> list[str]:
+    """Those of this machine, the fastest kind first."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return ["cpu"]
+    kind = accelerator.type
+    return [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Run a sparse model and the dense one on every picture of a data set, and report accuracy, what changed for "
+        "which class and which picture, what is kept and where, and accuracy at other keep ratios."
+    )
+    parser.add_argument("--model", required=True, help="folder or Hub name of a ViT or DeiT classifier")
+    parser.add_argument(
+        "--dataset", required=True, help="folder of class folders, parquet, saved data set, or a name on the Hub"
+    )
+    compared = parser.add_argument_group("what is compared")
+    compared.add_argument(
+        "--dense", metavar="MODEL", help="dense model to compare with (default: the dense copy of the same weights)"
+    )
+    compared.add_argument("--reducer", choices=REDUCERS, help="another method on the same weights (default: its own)")
+    ratios = compared.add_mutually_exclusive_group()
+    ratios.add_argument(
+        "--keep-ratios",
+        nargs="+",
+        type=float,
+        default=list(KEEP_RATIOS),
+        help="try these too, without training; each takes as long as the model itself",
+    )
+    ratios.add_argument("--no-keep-ratios", action="store_true", help="try no other keep ratios")
+    data = parser.add_argument_group("which pictures")
+    data.add_argument("--split", help="default: that for validation or testing, or the only one")
+    data.add_argument("--dataset-config", help="configuration of a data set with several")
+    data.add_argument("--dataset-revision", help="branch, tag or commit on the Hub")
+    data.add_argument("--image-column", help="default: found")
+    data.add_argument("--label-column", help="default: found")
+    data.add_argument(
+        "--same-classes",
+        action="store_true",
+        help="classes of other names are the model's, in the same order",
+    )
+    data.add_argument("--unreadable", choices=UNREADABLE, default="skip", help="what an unreadable picture does")
+    data.add_argument("--max-samples", type=int, help="use only so many, taken at random")
+    data.add_argument("--seed", type=int, default=0, help="of that choice")
+    how = parser.add_argument_group("how it runs")
+    how.add_argument("--batch-size", type=int, default=32, help="pictures at a time; results do not depend on it")
+    how.add_argument("--device", default=devices()[0], help="cpu, cuda, cuda:1, ...")
+    how.add_argument("--dtype", choices=DTYPES, default="float32", help="arithmetic")
+    output = parser.add_argument_group("what comes out")
+    output.add_argument(
+        "--output", type=Path, help="folder for report.html, report.md, report.json and plots; must be new or empty"
+    )
+    output.add_argument("--max-changed", type=int, default=24, help="show so many pictures whose prediction changed")
+    add_json_option(output)
+
+
+def command_of(args: argparse.Namespace) -> str:
+    """The command line that gives `args`, without what is the default."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    words = ["hf-dynamicvit", "evaluate"]
+    for name, value in vars(args).items():
+        if value == parser.get_default(name):
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words += map(str, value) if isinstance(value, list) else [str(value)]
+    return shlex.join(words)
+
+
+def run(args: argparse.Namespace) -> Evaluation:
+    """Load and evaluate what was typed."""
+    keep_ratios = [] if args.no_keep_ratios else args.keep_ratios
+    check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
+    if args.device not in devices():
+        raise ValueError(f"--device is {args.device}; this machine has {', '.join(devices())}.")
+    viewer = Viewer.load(args.model, args.reducer, args.dense)
+    check_classifier(viewer.model.config)
+    for model in (viewer.model, viewer.dense):
+        if model is not None:
+            model.to(device=args.device, dtype=getattr(torch, args.dtype))
+    pictures = load_labelled(
+        args.dataset,
+        viewer.labels,
+        args.split,
+        args.dataset_config,
+        args.image_column,
+        args.label_column,
+        args.same_classes,
+        args.max_samples,
+        args.seed,
+        revision=args.dataset_revision,
+    )
+    set_new_thresholds(viewer, pictures)
+    evaluation = evaluate(
+        viewer,
+        pictures,
+        keep_ratios=keep_ratios,
+        same_classes=args.same_classes,
+        unreadable=args.unreadable,
+        max_changed=args.max_changed,
+        batch_size=args.batch_size,
+    )
+    return dataclasses.replace(evaluation, settings={"command": command_of(args)} | evaluation.settings)
+
+
+def main(args: argparse.Namespace) -> None:
+    with only_json(args.json):
+        if args.output is not None:
+            check_output(args.output)
+            check_matplotlib()
+        evaluation = run(args)
+        print(summary(evaluation))
+        if args.output is not None:
+            write_report(evaluation, args.output)
+            print(f"\nWrote {args.output}: report.html, and the same as report.md and report.json.")
+    if args.json:
+        print_json(evaluation.as_dict())

@@ -1,0 +1,211 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The pictures of one split of a data set, each with its class as the model counts classes."""
+
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import ClassLabel, Dataset, Value
+from PIL import Image
+from torch import Tensor
+
+from .training.data import SOURCE_COLUMN, read_picture
+from .training.picture_columns import choose_column, class_names, image_columns, label_columns
+from .training.picture_sources import VALIDATION_NAMES, load_splits
+from .training.pictures import bare, check_split, some_of
+
+
+# The column that holds the index of the class among the model's.
+TRUE_CLASS = "true_class"
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures that are not decoded yet, with their classes.
+
+    Attributes:
+        data: the rows.
+        image_column: its name.
+        name: of the data set.
+        split: of the data set, and `only_split` whether there is no other.
+        total: pictures of the split, of which `data` may be a random choice.
+        seed: of that choice, and of `typical`.
+    """
+
+    data: Dataset
+    image_column: str
+    name: str
+    split: str
+    only_split: bool
+    total: int
+    seed: int
+
+    def batches(self, batch_size: int) -> Generator[list[tuple[Any, int, str]]]:
+        """Picture as `read_picture` takes it, index of its class, and where it is from, `batch_size` at a time."""
+        for batch in self.data.iter(batch_size):
+            columns = (batch[name] for name in (self.image_column, TRUE_CLASS, SOURCE_COLUMN))
+            yield list(zip(*columns, strict=True))
+
+    def decoded(self, rows: Sequence[int], mode: str) -> list[Image.Image]:
+        """The pictures of `rows`, which can be read."""
+        chosen = self.data.select(rows)
+        return [read_picture(row[self.image_column], row[SOURCE_COLUMN], mode) for row in chosen]
+
+    def name_of(self, picture: dict[str, Any], source: str) -> str:
+        """The file of a picture, within the folder of the data set, or where it is in the data set."""
+        file = picture["path"]
+        if file is None:
+            return source
+        folder = Path(self.name).expanduser().absolute()
+        return str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file
+
+    def typical(self, count: int, mode: str) -> list[Image.Image]:
+        """Up to `count` of them at random, decoded; those that cannot be are left out."""
+        found = []
+        for row in self.data.shuffle(seed=self.seed).select(range(min(count, len(self.data)))):
+            try:
+                found.append(read_picture(row[self.image_column], row[SOURCE_COLUMN], mode))
+            except ValueError:
+                continue
+        return found
+
+
+def load_labelled(
+    dataset: str,
+    labels: Sequence[str],
+    split: str | None = None,
+    config_name: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    same_classes: bool = False,
+    max_samples: int | None = None,
+    seed: int = 0,
+    **hub: Any,
+) -> LabelledPictures:
+    """The pictures of one split of `dataset`.
+
+    Args:
+        dataset: a folder, a parquet file or the name of a data set on the Hub, as for training.
+        labels: what the model calls its classes, in its order.
+        split: its name; the default is the one for validation or testing if there is one, else the only one.
+        config_name: of a data set with several configurations.
+        image_column, label_column: names of columns; the only ones that can be are found.
+        same_classes: classes are the model's in the same order, whatever they are called.
+        max_samples: use only so many pictures, taken at random by `seed`.
+        **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
+
+    Raises:
+        ValueError: there is no such data set, split or column, rows without label, or classes the model lacks.
+    """
+    splits = load_splits(dataset, config_name, label_column, (split,), **hub)
+    split = choose_split(list(splits), split)
+    features = splits[split].features
+    image_column = choose_column(features, image_column, image_columns(features), "image")
+    label_column = choose_column(features, label_column, label_columns(features), "label")
+    data = bare(splits[split], split, image_column, label_column)
+    if not len(data):
+        raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
+    truth = true_classes(data, label_column, split, labels, same_classes)
+    data = data.remove_columns(label_column).add_column(TRUE_CLASS, truth, feature=Value("int64"))
+    chosen = some_of(data, max_samples, seed, "max_samples")
+    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed)
+
+
+def choose_split(splits: list[str], given: str | None) -> str:
+    """The split that is `given`, else one of a usual name for validation or testing, else the only one."""
+    check_split(splits, given, "split")
+    usual = [name for usual in VALIDATION_NAMES for name in splits if name.lower() == usual]
+    if given is None and not usual and len(splits) > 1:
+        raise ValueError(f"Name the split to evaluate on with --split; there are {', '.join(splits)}.")
+    return given or next(iter(usual), splits[0])
+
+
+def true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], same_classes: bool) -> list[int]:
+    """The index of each row's class among `labels`: by name, or with `same_classes`, where the names are others, by
+    the order of the data set's.
+
+    Raises:
+        ValueError: rows without label, or of classes that the model does not have, or has twice.
+    """
+    names, of_rows = class_names(data, column, split)
+    feature = data.features[column]
+    occurring = sorted(set(of_rows))
+    if not (isinstance(feature, ClassLabel) and names == list(labels)):
+        if not same_classes or is_known(occurring, labels):
+            check_known(occurring, labels)
+            names = list(labels)
+        elif isinstance(feature, Value) and feature.dtype.startswith(("int", "uint")):
+            return in_range([int(name) for name in of_rows], len(labels))
+        elif len(names) != len(labels):
+            raise ValueError(f"--same-classes: the model has {len(labels)} classes, the data set {len(names)}.")
+    index = {name: position for position, name in enumerate(names)}
+    return [index[name] for name in of_rows]
+
+
+def is_known(names: Sequence[str], labels: Sequence[str]) -> bool:
+    """Whether each of `names` is one of `labels`, and only one."""
+    counts = Counter(labels)
+    return all(counts[name] == 1 for name in names)
+
+
+def in_range(classes: list[int], count: int) -> list[int]:
+    """`classes`, which are indices of the model's.
+
+    Raises:
+        ValueError: one is not.
+    """
+    outside = sorted({index for index in classes if not 0 <= index < count})
+    if outside:
+        listed = ", ".join(map(str, outside[:5]))
+        raise ValueError(f"--same-classes: the model has the classes 0 to {count - 1}, the data set also {listed}.")
+    return classes
+
+
+def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse names that are no class of the model, or of several: each row must have exactly one.
+
+    Raises:
+        ValueError: names some of them, and what can be done.
+    """
+    counts = Counter(labels)
+    unknown = [name for name in names if name not in counts]
+    if unknown:
+        raise ValueError(
+            f"The model has other classes than the pictures: {len(unknown)} of {len(names)} are not the model's "
+            f"({few(unknown)}); the model's are {few(labels)}. If they are the same under other names, --same-classes "
+            "takes them by their order."
+        )
+    twice = [name for name in names if counts[name] > 1]
+    if twice:
+        raise ValueError(
+            f"Several classes of the model are called {few(twice)}, so that names do not tell which is meant; "
+            "--same-classes takes classes by their order."
+        )
+
+
+def few(names: Sequence[str], count: int = 5) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+
+
+def order_of(labels: Sequence[str], other: Sequence[str], same_classes: bool) -> Tensor | None:
+    """`[K]` int64: where each of `labels` is in `other`, the classes of another model; `None` where they agree.
+
+    Raises:
+        ValueError: they are other classes.
+    """
+    if list(labels) == list(other):
+        return None
+    if sorted(labels) != sorted(other) or not is_known(labels, labels):
+        if same_classes:
+            return None
+        only = [name for name in other if name not in labels]
+        raise ValueError(
+            f"The dense model has other classes: {few(only or list(other))}; the sparse one has {few(labels)}. If "
+            "they are the same under other names, --same-classes takes them by their order."
+        )
+    index = {name: position for position, name in enumerate(other)}
+    return torch.tensor([index[name] for name in labels])
