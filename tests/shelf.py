@@ -1,0 +1,77 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Small models, pictures and files under the names that README and docs use."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import ClassLabel, Dataset, Features
+from datasets import Image as ImageFeature
+from PIL import Image
+from safetensors.torch import load_file
+from toys import TOY, toy_dense, toy_model
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+
+ROOT = Path(__file__).parents[1]
+LABELS = {"num_labels": 2, "id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
+SIZES = {"image_size": 224, "patch_size": 16}
+
+
+def save_dense(folder: Path, depth: int) -> None:
+    toy_dense(**SIZES, **LABELS, num_hidden_layers=depth).save_pretrained(folder)
+    save_processor(folder)
+
+
+def save_processor(folder: Path) -> None:
+    ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(folder)
+
+
+def noise(seed: int) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 48, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def save_pictures(folder: Path, count: int) -> None:
+    for seed in range(2 * count):
+        file = folder / ("cat", "dog")[seed % 2] / f"{seed}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        noise(seed).save(file)
+
+
+def save_parquet(folder: Path, *splits: str) -> None:
+    features = Features({"image": ImageFeature(), "label": ClassLabel(names=["cat", "dog"])})
+    folder.mkdir(exist_ok=True)
+    for split in splits:
+        rows = {"image": [noise(seed) for seed in range(6)], "label": [0, 1] * 3}
+        Dataset.from_dict(rows, features).to_parquet(folder / f"{split}.parquet")
+
+
+def fill_shelf(folder: Path) -> None:
+    """Write everything that pages take for granted."""
+    depths = {"facebook/deit-small-patch16-224": 3, "facebook/deit-tiny-patch16-224": 4}
+    depths |= {"my-dense-vit": 4, "output/flowers/dense": 4, "my-dynamicvit/teacher": 2}
+    for name, depth in depths.items():
+        save_dense(folder / name, depth)
+    distilled = DeiTForImageClassificationWithTeacher(DeiTConfig(**TOY | SIZES))
+    distilled.save_pretrained(folder / "facebook" / "deit-tiny-distilled-patch16-224")
+    for name in ("my-dynamicvit", "me/my-dynamicvit"):
+        small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
+        small.save_pretrained(folder / name, with_remote_code=name.startswith("me"))
+        save_processor(folder / name)
+    for split in ("train", "test"):
+        save_pictures(folder / "my_pictures" / split, 3)
+    for name in ("imagenet", "imagenet-1k"):
+        save_pictures(folder / name, 3)
+    save_parquet(folder / "imagenet", "test")
+    save_parquet(folder / "flowers", "train", "test")
+    noise(0).save(folder / "cat.jpg")
+    for name in ("keep05", "keep09"):
+        (folder / name).mkdir()
+        log = [{"step": 1, "loss_classification": 1.0, "kept_stage_3": 0.5}, {"step": 2, "eval_accuracy": 0.9}]
+        (folder / name / "results.json").write_text(json.dumps({"log": log}))
+    published = load_file(ROOT / "tests" / "fixtures" / "dynamicvit_eval" / "weights.safetensors")
+    torch.save({"model": published}, folder / "dynamic-vit_384_r0.7.pth")
+    (folder / "examples").symlink_to(ROOT / "examples")

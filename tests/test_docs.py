@@ -1,0 +1,366 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""README and docs: every code block runs as printed, every link leads somewhere, numbers are measured ones.
+
+A page runs from top to bottom in a folder that holds small models and pictures under the names that the docs use.
+`SHORTER`, `PARSED`, `REWRITTEN` and the fixture `workshop` say all that is not as printed.
+"""
+
+import ast
+import dataclasses
+import json
+import re
+import runpy
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from datasets import Dataset
+from shelf import fill_shelf
+
+import hf_dynamicvit
+from hf_dynamicvit import DynamicViTTrainingArguments
+from hf_dynamicvit.cli import command_parser, main
+from hf_dynamicvit.quickstart import load_digits_dataset
+
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+# command -> options after those of the page, of which the last of a name counts (full augmentation takes torchvision)
+SHORTER = {
+    "train": "--use_cpu --max_steps 1 --augmentation plain --mixup 0 --cutmix 0",
+    "benchmark": "--repeats 1 --warmup 0 --threads 1 --batch-sizes 1",
+    "evaluate": "--batch-size 4",
+    "examples/finetune_flowers.py": "--batch-size 4 --epochs 0.5 --budget 0.8",
+    "examples/compare_without_training.py": "--batch-size 4 --calibrate 4",
+}
+
+# Commands of which the page's arguments are parsed and nothing more: a server that runs until it is stopped.
+PARSED = ("demo",)
+
+# page -> what takes a GPU or a C++ compiler, and what takes its place
+REWRITTEN = {
+    "deploy.md": [("fullgraph=True)", 'fullgraph=True, backend="eager")'), ('mode="reduce-overhead", ', "")],
+    "finetune.md": [("num_train_epochs=5", "num_train_epochs=5, max_steps=1, use_cpu=True")],
+    "README.md": [("num_train_epochs=5", "num_train_epochs=5, max_steps=1, use_cpu=True")],
+}
+
+# Launchers start several processes; their arguments begin after these words.
+LAUNCHED = {"accelerate": "-m hf_dynamicvit", "torchrun": "-m hf_dynamicvit"}
+
+# What may be installed besides this project.
+OTHER_PACKAGES = {"torchao"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its lines without their indentation, and the line it begins at."""
+
+    language: str
+    code: str
+    line: int
+
+
+def blocks_of(text: str) -> list[Block]:
+    found, opened = [], None
+    for number, line in enumerate(text.splitlines(), start=1):
+        fence = re.match(r"( *)```(.*)$", line)
+        if opened is None and fence:
+            opened = (len(fence[1]), fence[2].strip(), number, [])
+        elif opened is not None and fence and not fence[2].strip():
+            found.append(Block(opened[1], "".join(opened[3]), opened[2] + 1))
+            opened = None
+        elif opened is not None:
+            opened[3].append(line[opened[0] :] + "\n")
+    assert opened is None, f"a block that begins in line {opened[2]} does not end"
+    return found
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shelf")
+    fill_shelf(folder)
+    return folder
+
+
+def few_digits(seed: int) -> dict[str, Dataset]:
+    """32 training and 16 test pictures of the quickstart."""
+    digits = load_digits_dataset(seed)
+    return {"train": digits["train"].select(range(32)), "test": digits["test"].select(range(16))}
+
+
+class Uploads:
+    """Stands in for the Hub's client: remembers what would have gone up."""
+
+    seen: list[tuple[str, list[str]]] = []
+
+    def __init__(self, token: str | None = None):
+        pass
+
+    def create_repo(self, repo_id: str, **options) -> SimpleNamespace:
+        return SimpleNamespace(repo_id=repo_id)
+
+    def upload_folder(self, repo_id: str, folder_path: Path, **options) -> SimpleNamespace:
+        self.seen.append((repo_id, sorted(path.name for path in folder_path.iterdir())))
+        return SimpleNamespace(commit_url=f"https://example.org/{repo_id}")
+
+
+def torchao() -> dict[str, ModuleType]:
+    """Stands in for torchao, which is no dependency of the tests: visits the layers that it would quantise."""
+    package, quantization = ModuleType("torchao"), ModuleType("torchao.quantization")
+    quantization.Int8WeightOnlyConfig = object  # ty: ignore[unresolved-attribute]
+
+    def quantize_(model, config, filter_fn):
+        assert any(filter_fn(module, name) for name, module in model.named_modules())
+
+    quantization.quantize_ = quantize_  # ty: ignore[unresolved-attribute]
+    return {"torchao": package, "torchao.quantization": quantization}
+
+
+@pytest.fixture
+def workshop(shelf, tmp_path, monkeypatch) -> Path:
+    """A copy of the shelf as the working folder; pushes go nowhere, known shapes and the quickstart are tiny."""
+    folder = shutil.copytree(shelf, tmp_path / "workshop", symlinks=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(Uploads, "seen", [])
+    monkeypatch.setattr("hf_dynamicvit.push.HfApi", Uploads)
+    to_hub = {
+        "hf_dynamicvit.DynamicViTTrainer": lambda self: Uploads.seen.append((self.args.hub_model_id, [])),
+        "transformers.PreTrainedModel": lambda self, repo_id: Uploads.seen.append((repo_id, [])),
+        "transformers.image_processing_base.ImageProcessingMixin": lambda self, repo_id: None,
+    }
+    for owner, stand_in in to_hub.items():
+        monkeypatch.setattr(f"{owner}.push_to_hub", stand_in)
+    shapes = dict.fromkeys(("deit-tiny", "deit-small", "deit-base"), (32, 4))
+    monkeypatch.setattr("hf_dynamicvit.benchmark_command.SHAPES", shapes)
+    monkeypatch.setattr("hf_dynamicvit.quickstart.load_digits_dataset", few_digits)
+    for name, value in {"DENSE_EPOCHS": 1, "SPARSE_EPOCHS": 1, "BATCH_SIZES": (1, 2)}.items():
+        monkeypatch.setattr(f"hf_dynamicvit.quickstart.{name}", value)
+    if find_spec("torchao") is None:
+        for name, module in torchao().items():
+            monkeypatch.setitem(sys.modules, name, module)
+    torch.compiler.reset()
+    return folder
+
+
+def run_python(page: Path, block: Block, namespace: dict) -> None:
+    code = block.code
+    for printed, instead in REWRITTEN.get(page.name, []):
+        code = code.replace(printed, instead)
+    exec(compile("\n" * (block.line - 1) + code, str(page), "exec"), namespace)
+
+
+def run_shell(page: Path, block: Block, namespace: dict) -> None:
+    lines = [line.split("#")[0].strip() for line in block.code.replace("\\\n", " ").splitlines()]
+    commands = [shlex.split(command) for line in lines if line for command in line.split("&&")]
+    assert commands
+    for words in commands:
+        SHELL[words[0]](words)
+
+
+def run_command(words: list[str]) -> None:
+    """`hf-dynamicvit COMMAND ...`, in this process."""
+    command, *options = words[1:]
+    if command in PARSED:
+        command_parser(command).parse_args(options)
+        return
+    if command == "train":  # the shelf has some of these already, and training refuses to write over anything
+        shutil.rmtree(options[options.index("--output_dir") + 1], ignore_errors=True)
+    assert main([command, *options, *SHORTER.get(command, "").split()]) == 0, words
+
+
+def run_launched(words: list[str]) -> None:
+    """The files of the launcher are there; what it starts runs in this process alone."""
+    launcher, command = shlex.join(words).split(f" {LAUNCHED[words[0]]} ")
+    options = launcher.split()
+    assert "--config_file" not in options or Path(options[options.index("--config_file") + 1]).is_file()
+    run_command(["hf-dynamicvit", *shlex.split(command)])
+
+
+def run_example(words: list[str]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [*words[1:], *SHORTER.get(words[1], "").split()])
+        runpy.run_path(words[1], run_name="__main__")
+
+
+def check_install(words: list[str]) -> None:
+    """`pip install ...` asks for extras that there are."""
+    assert words[:2] == ["pip", "install"]
+    for requirement in (word for word in words[2:] if not word.startswith("-")):
+        name, extras = re.fullmatch(r"([\w.-]+?)(?:\[([\w,]+)\])?", requirement).groups()
+        wanted = set(extras.split(",")) if extras else set()
+        assert name in (".", PROJECT["name"]) or (name in OTHER_PACKAGES and not wanted), requirement
+        assert wanted <= set(PROJECT["optional-dependencies"]), requirement
+
+
+def check_ci(words: list[str]) -> None:
+    """`pytest` and the like: what CI runs too."""
+    assert shlex.join(words) in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+SHELL: dict[str, Callable[[list[str]], None]] = {
+    "hf-dynamicvit": run_command,
+    "python": run_example,
+    "accelerate": run_launched,
+    "torchrun": run_launched,
+    "pip": check_install,
+    "pytest": check_ci,
+    "mkdocs": check_ci,
+}
+# language -> what is done with a block; output is only read
+RUN: dict[str, Callable[[Path, Block, dict], object]] = {
+    "python": run_python,
+    "bash": run_shell,
+    "json": lambda page, block, namespace: json.loads(block.code),
+    "yaml": lambda page, block, namespace: yaml.safe_load(block.code),
+    "text": lambda page, block, namespace: None,
+}
+
+
+def check_readme(folder: Path, namespace: dict, printed: str) -> None:
+    assert Uploads.seen == [("me/deit-small-dynamicvit", [])]
+    assert namespace["result"][0]["label"] in ("cat", "dog")
+    assert namespace["trainer"].state.log_history[-1]["eval_accuracy"] >= 0
+    assert (folder / "my-dynamicvit" / "model.safetensors").is_file()
+
+
+def check_deploy(folder: Path, namespace: dict, printed: str) -> None:
+    assert namespace["logits"].shape == (8, 2) and namespace["half"].dtype == torch.bfloat16
+    assert "('dense', 1, 1.0)" in printed
+    assert all((folder / name).exists() for name in ("bench", "my-dynamicvit.onnx", "my-dynamicvit.pt2"))
+
+
+def check_hub(folder: Path, namespace: dict, printed: str) -> None:
+    assert [repo_id for repo_id, _ in Uploads.seen] == ["me/my-dynamicvit"] * 2
+    assert {"model.safetensors", "kept.png", "README.md", "modeling_dynamicvit.py"} <= set(Uploads.seen[0][1])
+    for model in (namespace["classify"].model, namespace["model"]):  # the package goes before the repository's code
+        assert isinstance(model, hf_dynamicvit.DynamicViTForImageClassification)
+
+
+# page -> what must be there after it
+AFTER = {"README.md": check_readme, "deploy.md": check_deploy, "hub.md": check_hub}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_block_runs(page, request, capsys):
+    text = page.read_text(encoding="utf-8")
+    blocks, run = blocks_of(text), 0
+    folder = request.getfixturevalue("workshop") if blocks else ROOT
+    namespace: dict = {"__name__": "page"}
+    for block in blocks:
+        assert block.language in RUN, f"{page.name}, line {block.line}: say what language it is, of {', '.join(RUN)}"
+        RUN[block.language](page, block, namespace)
+        run += 1
+    assert run == text.count("```") / 2 and "~~~" not in text
+    for printed, _ in REWRITTEN.get(page.name, []):
+        assert printed in text
+    AFTER.get(page.name, lambda *found: None)(folder, namespace, capsys.readouterr().out)
+
+
+def docstring_blocks() -> list[tuple[str, str]]:
+    """The code in the docstrings of classes and functions, which the API reference shows."""
+    found = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                found += [(node.name, block.code) for block in blocks_of(ast.get_docstring(node) or "")]
+    return found
+
+
+@pytest.mark.parametrize(("name", "code"), docstring_blocks())
+def test_code_in_docstrings_runs(name, code, workshop):
+    namespace = {public: getattr(hf_dynamicvit, public) for public in hf_dynamicvit.__all__}
+    exec(compile(code, name, "exec"), namespace)
+
+
+def anchors(page: Path) -> set[str]:
+    """Those of the headings of a page, as code hosts and the site both make them."""
+    text = page.read_text(encoding="utf-8")
+    for block in blocks_of(text):
+        text = text.replace(block.code, "")
+    found = set()
+    for heading in re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+        assert "--" not in anchor and anchor not in found, f"{page.name}: {heading}: not the same anchor everywhere"
+        found.add(anchor)
+    return found
+
+
+def links() -> list[tuple[Path, str]]:
+    """Links and pictures of every page that lead to the repository."""
+    found = set()
+    for page in [*PAGES, ROOT / "CHANGELOG.md"]:
+        text = page.read_text(encoding="utf-8")
+        for block in blocks_of(text):
+            text = text.replace(block.code, "")
+        found |= {(page, target) for target in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in target}
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("page", "target"), links(), ids=lambda value: value.name if isinstance(value, Path) else value
+)
+def test_links_lead_somewhere(page, target):
+    path, _, anchor = target.partition("#")
+    file = (page.parent / path).resolve() if path else page
+    assert file.is_file()
+    assert not anchor or anchor in anchors(file)
+    if page.is_relative_to(DOCS):  # the site has nothing else
+        assert file.is_relative_to(DOCS)
+    assert page.name != "CHANGELOG.md"  # it is a page of the site too, in another folder
+
+
+def test_the_site_has_all_pages():
+    """In the order of `mkdocs.yml`, each once."""
+    listed = re.findall(r"^ +- .+: ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES[1:])
+
+
+def test_the_site_builds_and_fetches_nothing(tmp_path):
+    pytest.importorskip("mkdocs", reason="the site needs the extra [docs]")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "WARNING" not in built.stderr
+    for page in tmp_path.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"""<(?:script|img|link|iframe)[^>]*\s(?:src|href)=["']?(?:https?:)?//""", text), page
+        assert "[<code>" not in text, f"{page.name}: a reference in square brackets that leads nowhere"
+
+
+def test_the_reference_has_everything_public():
+    pages = "".join(page.read_text(encoding="utf-8") for page in (DOCS / "api").glob("*.md"))
+    shown = set(re.findall(r"^::: hf_dynamicvit\.[\w.]*?(\w+)$", pages, re.MULTILINE))
+    assert set(hf_dynamicvit.__all__) - {"REDUCERS", "__version__"} <= shown
+    reducers = {reducer.__name__ for reducer in hf_dynamicvit.REDUCERS.values()}
+    assert reducers <= shown and all(f"`{name}`" in pages for name in hf_dynamicvit.REDUCERS)
+    own = set(DynamicViTTrainingArguments.__annotations__) - {"args"}
+    assert own == set(re.findall(r"^\| `(\w+)` \|", (DOCS / "api" / "training.md").read_text(), re.MULTILINE))
+
+
+def test_numbers_are_measured_ones():
+    """Percentages, ratios and costs of the pages for users stand in the pages that say how they were measured."""
+    numbers = r"\d+\.\d+(?: ?%|x| G\b)"
+    names = ("benchmarks.md", "recipes.md", "methods.md")
+    sources = "".join((DOCS / name).read_text(encoding="utf-8") for name in names)
+    measured = {number.replace(" ", "") for number in re.findall(numbers, sources)}
+    measured |= {f"{cost}G" for cost in re.findall(r"\| (\d+\.\d+) ", sources)}
+    for name in ("index.md", "start.md", "finetune.md", "choose.md", "look.md", "hub.md", "troubleshooting.md"):
+        found = {number.replace(" ", "") for number in re.findall(numbers, (DOCS / name).read_text(encoding="utf-8"))}
+        assert found <= measured, f"{name}: {found - measured}"
+
+
+def test_the_extras_are_listed():
+    listed = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "start.md").read_text(encoding="utf-8"), re.MULTILINE))
+    assert listed == set(PROJECT["optional-dependencies"]) - {"docs", "test", "dev"}
