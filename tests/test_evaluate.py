@@ -20,9 +20,9 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
 from hf_dynamicvit.cli import command_parser, main
 from hf_dynamicvit.evaluate import command_of, evaluate
-from hf_dynamicvit.evaluate_data import choose_split, load_labelled, order_of
-from hf_dynamicvit.evaluate_report import Table, content, markdown, summary, write_report
-from hf_dynamicvit.evaluate_results import (
+from hf_dynamicvit.evaluate.data import choose_split, load_labelled, order_of
+from hf_dynamicvit.evaluate.report import Table, content, markdown, summary, write_report
+from hf_dynamicvit.evaluate.results import (
     Answers,
     ClassResult,
     Confusion,
@@ -34,7 +34,7 @@ from hf_dynamicvit.evaluate_results import (
     per_class,
     stages_of,
 )
-from hf_dynamicvit.evaluate_run import costs, dense_cost
+from hf_dynamicvit.evaluate.runner import costs, dense_cost
 from hf_dynamicvit.viewer import Viewer, at_size
 
 

@@ -18,20 +18,20 @@ from typing import Any
 
 import torch
 
-from .benchmark_command import DTYPES, machine
-from .benchmark_report import check_matplotlib
-from .command_line import add_json_option, only_json, print_json
-from .convert import check_output
-from .evaluate_data import LabelledPictures, load_labelled, order_of
-from .evaluate_report import summary, write_report
-from .evaluate_results import Evaluation, KeepRatio, distances, joined, stages_of
-from .evaluate_run import Read, Runner, at_keep_ratios, readable
-from .model.cost import as_pair, grid_size
-from .model.reducers import REDUCERS
-from .start import COSTED, label_names
-from .training.data import MODES
-from .training.pictures import UNREADABLE
-from .viewer import Viewer
+from ..benchmark_command import DTYPES, machine
+from ..benchmark_report import check_matplotlib
+from ..command_line import add_json_option, only_json, print_json
+from ..convert import check_output
+from ..model.cost import as_pair, grid_size
+from ..model.reducers import REDUCERS
+from ..start import COSTED, label_names
+from ..training.data import MODES
+from ..training.pictures import UNREADABLE
+from ..viewer import Viewer
+from .data import LabelledPictures, load_labelled, order_of
+from .report import summary, write_report
+from .results import Evaluation, KeepRatio, distances, joined, stages_of
+from .runner import Read, Runner, at_keep_ratios, readable
 
 
 KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)

@@ -14,12 +14,12 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .evaluate_data import LabelledPictures
-from .evaluate_results import Answers, answers_of
-from .model.cost import grid_size, vit_multiply_adds
-from .start import COSTED
-from .training.data import read_picture
-from .viewer import Viewer
+from ..model.cost import grid_size, vit_multiply_adds
+from ..start import COSTED
+from ..training.data import read_picture
+from ..viewer import Viewer
+from .data import LabelledPictures
+from .results import Answers, answers_of
 
 
 class Runner:

@@ -12,10 +12,10 @@ from datasets import ClassLabel, Dataset, Value
 from PIL import Image
 from torch import Tensor
 
-from .training.data import SOURCE_COLUMN, read_picture
-from .training.picture_columns import choose_column, class_names, image_columns, label_columns
-from .training.picture_sources import VALIDATION_NAMES, load_splits
-from .training.pictures import bare, check_split, some_of
+from ..training.data import SOURCE_COLUMN, read_picture
+from ..training.picture_columns import choose_column, class_names, image_columns, label_columns
+from ..training.picture_sources import VALIDATION_NAMES, load_splits
+from ..training.pictures import bare, check_split, some_of
 
 
 # The column that holds the index of the class among the model's.

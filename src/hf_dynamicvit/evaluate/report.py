@@ -13,10 +13,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from .convert import check_output
-from .evaluate_plots import accuracy_plot, centre_map, strip
-from .evaluate_results import Answers, Changed, Difference, Evaluation, difference_of
-from .visualize import captioned, chosen, contact_sheet
+from ..convert import check_output
+from ..visualize import captioned, chosen, contact_sheet
+from .plots import accuracy_plot, centre_map, strip
+from .results import Answers, Changed, Difference, Evaluation, difference_of
 
 
 # Longer tables are cut in the middle in Markdown, and scroll in HTML; JSON has them whole.

@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
-from .evaluate_results import Evaluation, Stage
-from .viewer import View
-from .visualize import chosen, contact_sheet, stage_pictures
+from ..viewer import View
+from ..visualize import chosen, contact_sheet, stage_pictures
+from .results import Evaluation, Stage
 
 
 # Panels of one row of the centre map.

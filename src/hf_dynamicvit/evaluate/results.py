@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .viewer import View
+from ..viewer import View
 
 
 # Broken: right dense, wrong sparse. Fixed: the reverse. Other: wrong both times, in different ways.
