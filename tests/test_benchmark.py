@@ -234,7 +234,7 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["absent"], "absent is neither a shape (deit-tiny, deit-small, deit-base) nor a checkpoint"),
+        (["absent"], "there is no folder absent, and on the Hub: "),
         (["deit-tiny", "--device", "tpu"], "--device tpu: this machine has cpu"),
         (["deit-tiny", "--device", "cpu:x"], "--device cpu:x: this machine has cpu"),
         (["deit-tiny", "--threads", "2", "--device", "cuda"], "--threads are of the CPU"),

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The commands as a user types them."""
 
+import json
+import shlex
 import subprocess
 import sys
 
@@ -10,24 +12,130 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, __version__, quickstart
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.cli import COMMANDS, command_parser, main
+from hf_dynamicvit.train_arguments import SECTIONS, names_of
+from hf_dynamicvit.training.arguments import DynamicViTTrainingArguments
 
 
-def test_help_and_version(capsys):
-    for arguments in (["--help"], ["convert", "--help"], ["quickstart", "--help"], ["--version"]):
-        with pytest.raises(SystemExit) as stop:
-            main(arguments)
-        assert stop.value.code == 0
-    printed = capsys.readouterr().out
-    assert __version__ in printed and "--num-attention-heads" in printed and "--seed" in printed
+every_command = pytest.mark.parametrize("name", COMMANDS)
 
 
-@pytest.mark.parametrize("arguments", [[], ["magic"], ["convert"]])
-def test_unknown_or_incomplete_commands(arguments, capsys):
-    with pytest.raises(SystemExit) as stop:
-        main(arguments)
-    assert stop.value.code == 2
-    assert "usage: hf-dynamicvit" in capsys.readouterr().err
+def printed(arguments, capsys) -> tuple[int, str, str]:
+    """The exit status of `hf-dynamicvit arguments`, standard output and standard error."""
+    capsys.readouterr()
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    return status, *capsys.readouterr()
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_version(capsys):
+    assert printed(["--version"], capsys) == (0, f"hf-dynamicvit {__version__}\n", "")
+
+
+def test_the_commands_are_listed(capsys):
+    """With and without --help; without torch, which takes seconds to import."""
+    status, out, err = printed(["--help"], capsys)
+    assert status == 0 and not err
+    listed = out[out.index("commands:") : out.index("examples:")]
+    assert [line.split()[0] for line in listed.splitlines()[1:-1]] == [*COMMANDS]
+    assert next(iter(COMMANDS)) == "quickstart"
+    assert printed([], capsys) == (2, "", out)
+    program = "import sys; from hf_dynamicvit.cli import main\ntry: main(['--help'])\nfinally: print([*sys.modules])"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    modules = run.stdout.splitlines()[-1]
+    assert "'hf_dynamicvit.cli'" in modules and "'torch'" not in modules and "'transformers.trainer'" not in modules
+
+
+@every_command
+def test_help_tells_all(name, capsys):
+    """Every option with what it does and its default, on lines that fit, and nothing twice."""
+    parser = command_parser(name)
+    status, out, err = printed([name, "--help"], capsys)
+    assert status == 0 and not err
+    usage, description = out.split("\n\n")[:2]
+    assert usage.startswith(f"usage: hf-dynamicvit {name}") and "\n" not in usage
+    assert len(description) > 40 and description.endswith(".")
+    assert all(len(line) <= 80 for line in out[: out.index("\nexamples:")].splitlines()[1:])
+    for action in parser._actions:
+        assert action.help, action.dest
+    if name == "train":
+        return
+    text = in_one_line(out)
+    for action in parser._actions:
+        first = (*action.option_strings, action.metavar or action.dest)[0]
+        assert first in out or first.upper() in out, action.dest
+        if isinstance(action.default, int | float) and not isinstance(action.default, bool):
+            assert f"default: {action.default}" in text, action.dest
+
+
+@every_command
+def test_examples_are_as_printed(name, capsys):
+    """Each is one that the command takes, after a line that says what it does."""
+    out = printed([name, "--help"], capsys)[1]
+    examples = out[out.index("examples:\n") :].replace("\\\n", " ").splitlines()[1:]
+    assert examples[0].strip().startswith("# ") and all(len(line) < 125 for line in out.splitlines())
+    lines = [line.strip() for line in examples if line.strip().startswith("hf-dynamicvit")]
+    assert lines
+    for line in lines:
+        words = shlex.split(line.split(" > ")[0])
+        assert words[:2] == ["hf-dynamicvit", name]
+        command_parser(name).parse_args(words[2:])
+
+
+def test_training_shows_its_own_options_first(capsys):
+    """Those of TrainingArguments that are seldom needed with --help-all only."""
+    out, everything = printed(["train", "--help"], capsys)[1], printed(["train", "--help-all"], capsys)[1]
+    shown = [name for names in SECTIONS.values() for name in names]
+    assert len(shown) == len({*shown}) and "--torch_compile" not in out
+    for name in names_of(DynamicViTTrainingArguments):
+        option = "--no_distill" if name == "distill" else f"--{name}"
+        assert f"  {option}" in everything and (name in shown) == (f"  {option}" in out), name
+    assert "  --no_distill  " in out and "--keep-ratio" not in out and "--help-all" in out
+    assert "(default: 0)" in out and "dynamicvit-output" in out and "default: None" not in everything
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["trian"], "there is no command 'trian'; did you mean train?"),
+        (["magic"], "there is no command 'magic'; there are quickstart, train, "),
+        (["--verison"], "there is no option --verison; did you mean --version?"),
+        (["-x"], "there is no option -x"),
+        (["convert"], "the following arguments are required: source, --output"),
+        (["quickstart", "--otput", "x"], "there is no option --otput; did you mean --output?"),
+        (["quickstart", "out"], "'out' is one argument too many; hf-dynamicvit quickstart --help"),
+        (["quickstart", "--seed", "one"], "invalid int value: 'one'"),
+        (["export", "--model", "m"], "there is no --model; type the model itself"),
+        (["export", "m", "--fromat=onnx"], "there is no option --fromat; did you mean --format?"),
+        (["export", "m", "--format", "onx", "--output", "m.onnx"], "there is no 'onx'; did you mean onnx?"),
+        (["export", "m", "--format", "pdf", "--output", "m.pdf"], "there is no 'pdf'; there are onnx, torch-export"),
+        (["convert", "m.pth", "--output", "o", "--reducer", "magic"], "there is no 'magic'; there are asvit, "),
+        (["convert", "m.pth", "--output", "o", "--reducer-args", "r=8"], "'r=8' is not a JSON object such as"),
+        (["train", "--modle", "m"], "there is no option --modle; did you mean --model?"),
+        (["train", "--model", "m"], "the following arguments are required: --dataset"),
+        (["train", "--model", "m", "--dataset", "d", "--optim", "adamw"], "'adamw'; did you mean adamw_torch?"),
+        (["completion", "fish"], "there is no 'fish'; there are bash, zsh, tcsh"),
+    ],
+)
+def test_what_is_mistyped_is_answered_with_what_to_type(arguments, message, capsys):
+    status, out, err = printed(arguments, capsys)
+    assert status == 2 and not out
+    usage, error = err.splitlines()
+    assert usage.startswith("usage: hf-dynamicvit ") and error.startswith("hf-dynamicvit") and message in error
+
+
+def test_interrupted(monkeypatch, capsys):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quickstart, "run", interrupt)
+    assert printed(["quickstart"], capsys) == (130, "", "hf-dynamicvit quickstart: interrupted\n")
 
 
 def test_installed_script():
@@ -46,11 +154,14 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
         quickstart, "DynamicViTTrainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[-1]
     )
     output = tmp_path / "quickstart"
-    assert main(["quickstart", "--output", str(output), "--seed", "3"]) == 0
+    status, out, err = printed(["quickstart", "--output", str(output), "--seed", "3", "--json"], capsys)
+    assert status == 0
     text = (output / "report.md").read_text()
     assert "| dense |" in text and "| sparse |" in text and "Seed 3" in text
     table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
-    assert table in capsys.readouterr().out
+    assert table in err
+    found = json.loads(out)
+    assert found["seed"] == 3 and found["output"] == str(output)
     assert len(reloaded) == 1 and trainers[0].teacher is not None
     data = quickstart.load_digits_dataset(3)["test"]
     for name in ("dense", "sparse"):
@@ -60,6 +171,7 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
         with torch.inference_mode():
             right = model(pixels).logits.argmax(-1) == torch.tensor(data["label"])
         assert f"| {name} | {right.float().mean().item():.1%} |" in text
+        assert found[name]["accuracy"] == pytest.approx(right.float().mean().item())
     sheet = Image.open(output / "kept.png")
     assert sheet.size == (4 * 100 + 4, 8 * 100 + 4)
     model = AutoModelForImageClassification.from_pretrained(output / "sparse")
@@ -67,7 +179,14 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     assert model.config.keep_ratio == 0.7 and model.config.id2label[7] == "7"
     assert AutoImageProcessor.from_pretrained(output / "sparse").size["height"] == 32
     assert f"{model.multiply_adds() / 1e9:.4f}" in text and str(model.token_counts()) in text
+    assert found["sparse"]["multiply_adds"] == model.multiply_adds()
+    assert found["sparse"]["kept"] == model.token_counts()
     assert AutoModelForImageClassification.from_pretrained(output / "dense").config.model_type == "vit"
+
+
+def test_quickstart_for_people_to_read(monkeypatch, capsys):
+    monkeypatch.setattr(quickstart, "run", lambda output, seed: print(f"a table of {output}, {seed}"))
+    assert printed(["quickstart"], capsys) == (0, "a table of quickstart, 0\n", "")
 
 
 def test_quickstart_leaves_existing_files_alone(tmp_path, capsys):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from toys import toy_images
+from toys import toy_images, toy_model
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from hf_dynamicvit.cli import main
@@ -95,6 +95,21 @@ def test_command_writes_a_pair_that_loads(tmp_path, kind, capsys):
     assert model.config.image_size == 32 and model.config.patch_size == 4
     assert AutoImageProcessor.from_pretrained(tmp_path / "out").crop_size["height"] == 32
     assert "4 attention heads (given)" in capsys.readouterr().out
+
+
+def test_for_a_machine_to_read(tmp_path, capsys):
+    assert convert(write(tmp_path, published(predictors=0)), tmp_path / "out", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["output"] == str(tmp_path / "out") and found["classes"] == 5 and found["heads_assumed"]
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out")
+    assert found["patches"] == model.token_counts() and found["decision_layers"] == model.decision_layers
+    assert ["freshly initialised" in note for note in found["notes"]] == [True]
+
+
+def test_a_checkpoint_of_transformers_needs_no_conversion(tmp_path, capsys):
+    toy_model().save_pretrained(tmp_path / "saved")
+    assert convert(tmp_path / "saved" / "model.safetensors", tmp_path / "out") == 1
+    assert "needs no conversion: type its folder" in capsys.readouterr().err
 
 
 def test_heads_are_assumed_64_wide_and_said_aloud(tmp_path, capsys):
@@ -244,7 +259,6 @@ def test_damaged_files_are_refused(tmp_path, content, name):
         (["--num-attention-heads", "5"], "5 attention heads do not divide"),
         (["--keep-ratio", "1.5"], "keep_ratio is 1.5"),
         (["--keep-ratio", "0.9", "0.8"], "2 values"),
-        (["--reducer", "magic"], "'magic'"),
         (["--reducer-layers", "1", "9"], "[1, 9]"),
         (["--label-names", "absent.txt"], "absent.txt"),
         (["--image-size", "8", "16"], "mis-shaped"),

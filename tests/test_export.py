@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Exported files give the model's logits for any batch without this package; nothing else is ever left behind."""
 
+import json
 import sys
 from functools import cache
 from importlib.util import find_spec
@@ -136,6 +137,11 @@ def test_command_line_torch_export(tmp_path, capsys):
         torch.testing.assert_close(got, expected)
     assert str(Path(hf_dynamicvit.__file__).parent).encode() not in file.read_bytes()  # of nobody's folders
     assert main(command) == 1 and "exists already" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["output"] == str(file) and found["format"] == "torch-export" and found["batches"] == [1, 3, 6]
+    assert found["num_bytes"] == file.stat().st_size and 0 <= found["difference"] < 1e-4
+    assert found["multiply_adds"] == multiply_adds(model)
 
 
 def test_dense_models(tmp_path, monkeypatch):

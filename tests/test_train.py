@@ -318,6 +318,16 @@ def test_a_recipe_in_a_few_epochs_trains_the_backbone(place):
     assert all(torch.equal(after[name], value) == name.endswith(frozen) for name, value in before.items())
 
 
+def test_for_a_machine_to_read(place, capsys):
+    """One object on standard output: neither the recipe nor the log."""
+    without_torchvision = ["--augmentation", "plain", "--mixup", "0", "--cutmix", "0"]
+    assert train("--json", "--recipe", "evit-finetune", *without_torchvision) == 0
+    out, err = capsys.readouterr()
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results.pop("log") and json.loads(out) == results
+    assert "Recipe evit-finetune" in err
+
+
 def test_a_recipe_for_another_method_leaves_out_what_is_its_own(place, capsys):
     options = ["--model", "knows", "--dataset", "pictures", "--recipe", "idlevit", "--use_cpu", "--reducer", "evit"]
     model, _, training = parse(options)

@@ -47,9 +47,13 @@ class Measurement:
         kind: `"dense"`, `"ideal"` or `"sparse"`.
         keep_ratio: of the configuration; `None` for the dense model and where each image decides.
         images_per_second: at the median time of a batch.
-        milliseconds, fastest, slowest: time of a batch: median, first and ninth decile.
-        over_dense, over_ideal: images/s over those of the dense model and of the ideal in the same run.
-        multiply_adds, dense_multiply_adds: of one image, as counted by `model.multiply_adds`; of the dense model.
+        milliseconds: time of a batch, the median.
+        fastest: its first decile.
+        slowest: its ninth decile.
+        over_dense: images/s over those of the dense model in the same run.
+        over_ideal: images/s over those of the ideal in the same run.
+        multiply_adds: of one image, as counted by `model.multiply_adds`.
+        dense_multiply_adds: of one image through the dense model.
         tokens: patch tokens of one image after each decision.
         peak_bytes: memory allocated during a batch beyond what was before.
     """

@@ -12,19 +12,32 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoConfig
 
 from .benchmark import COMPILED, Measurement, Setting, benchmark, break_even
 from .benchmark_report import check_accuracies, check_matplotlib, markdown, one_line, plots
+from .command_line import add_json_option, only_json, print_json
 from .export import read_pictures
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
+from .model_source import read_config
 from .start import FAMILIES
 
 
+EXAMPLES = """
+# your model beside the dense one, on this CPU
+hf-dynamicvit benchmark my-dynamicvit
+# methods at the same cost on a GPU, eager and compiled, with plots
+hf-dynamicvit benchmark deit-small --reducer topk evit tome --budget 0.6 --batch-sizes 1 8 32 128 \\
+    --device cuda --dtype bfloat16 --compile eager default --output bench
+# the numbers for a script
+hf-dynamicvit benchmark my-dynamicvit --batch-sizes 1 --threads 1 4 --json > benchmark.json
+"""
+
 # Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.
 SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
@@ -43,9 +56,10 @@ def build(source: str, reducer: str | None, keep_ratio: float | None, image_size
     if source in SHAPES:
         return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
     try:
-        model_type = AutoConfig.from_pretrained(source).model_type
-    except OSError as error:
-        raise ValueError(f"{source} is neither a shape ({', '.join(SHAPES)}) nor a checkpoint: {error}") from error
+        model_type = read_config(source).model_type
+    except ValueError as error:
+        shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
+        raise ValueError(f"{error}{shapes}") from error
     if model_type not in FAMILIES:
         raise ValueError(
             f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*FAMILIES, *SHAPES])}."
@@ -142,40 +156,48 @@ def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measure sparse models on this machine: images per second, what reduction costs beside an ideal without any "
+        "overhead, memory and multiply-adds, each beside its dense model. All take turns; medians are told. Where an "
+        "option takes several values, every combination is measured."
+    )
     parser.add_argument(
         "model",
         nargs="+",
         help=f"checkpoint (folder or Hub name) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
     )
-    parser.add_argument(
+    sparse = parser.add_argument_group("what is kept")
+    sparse.add_argument(
         "--reducer",
         nargs="+",
         choices=REDUCERS,
         default=[None],
         help="methods (default: the checkpoint's, dynamicvit)",
     )
-    parser.add_argument(
+    sparse.add_argument(
         "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
     )
-    parser.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, at the model's own size")
-    parser.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="default: 1 8 32")
-    parser.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
-    parser.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, ... (default: cpu)")
-    parser.add_argument("--dtype", nargs="+", choices=("float32", "bfloat16", "float16"), default=["float32"])
-    parser.add_argument("--attention", nargs="+", default=["sdpa"], help="of the sparse models (default: sdpa)")
-    parser.add_argument(
-        "--compile", nargs="+", choices=COMPILED, default=["eager"], help="torch.compile's mode, or eager"
+    sparse.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, at the model's own size")
+    how = parser.add_argument_group("how it is measured")
+    how.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="images at a time")
+    how.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
+    how.add_argument("--pictures", type=Path, nargs="+", help="pictures or folders of them (default: noise)")
+    how.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, cuda:1, ...")
+    how.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="arithmetic")
+    how.add_argument("--attention", nargs="+", default=["sdpa"], help="of the sparse models: sdpa, eager, ...")
+    how.add_argument(
+        "--compile", nargs="+", choices=COMPILED, default=["eager"], help="mode of torch.compile, or eager"
     )
-    parser.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
-    parser.add_argument("--repeats", type=int, default=20, help="measured turns of each model (default: 20)")
-    parser.add_argument("--warmup", type=int, default=3, help="turns before (default: 3)")
-    parser.add_argument("--optimize", action="store_true", help="model.optimize_for_inference first")
-    parser.add_argument("--pictures", type=Path, nargs="+", help="pictures or folders of them (default: noise)")
-    parser.add_argument(
+    how.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
+    how.add_argument("--repeats", type=int, default=20, help="measured turns of each model")
+    how.add_argument("--warmup", type=int, default=3, help="turns before")
+    how.add_argument("--optimize", action="store_true", help="model.optimize_for_inference() first")
+    output = parser.add_argument_group("what comes out")
+    output.add_argument("--output", type=Path, metavar="FOLDER", help="for benchmark.json, benchmark.md and plots")
+    output.add_argument(
         "--accuracy", nargs="+", default=[], metavar="MODEL=TOP1", help="0 to 1, for a plot over throughput"
     )
-    parser.add_argument("--output", type=Path, help="folder for benchmark.json, benchmark.md and plots")
-    parser.add_argument("--json", action="store_true", help="print JSON rather than a table")
+    add_json_option(output)
 
 
 def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
@@ -191,18 +213,18 @@ def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
         raise ValueError(
             f"--pictures go through the image processor of {source}, which has its own size; give no --image-size."
         )
-    return read_pictures(source, AutoConfig.from_pretrained(source), args.pictures)[0]
+    return read_pictures(source, read_config(source), args.pictures)[0]
 
 
-def main(args: argparse.Namespace) -> None:
+def measure(args: argparse.Namespace) -> list[Measurement]:
+    """What was asked for; each line is printed as it is measured."""
     settings = settings_of(args)
     rows: list[Measurement] = []
     accuracies: dict[str, float] = {}
 
     def report(row: Measurement) -> None:
         rows.append(row)
-        if not args.json:
-            print(one_line(row), flush=True)
+        print(one_line(row), flush=True)
 
     if args.output is not None:
         check_matplotlib()
@@ -220,7 +242,13 @@ def main(args: argparse.Namespace) -> None:
         finally:  # what was measured is not lost
             if args.output is not None and rows:
                 write(args.output, rows, accuracies)
+    return rows
+
+
+def main(args: argparse.Namespace) -> None:
+    with only_json(args.json):
+        rows = measure(args)
     if args.json:
-        print(json.dumps({"machine": machine(), "measurements": [row.as_dict() for row in rows]}))
+        print_json({"machine": machine(), "measurements": [row.as_dict() for row in rows]})
     else:
         print(f"\n{markdown(rows)}")

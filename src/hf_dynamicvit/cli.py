@@ -1,56 +1,112 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit <command>`: dispatch only; each command's file has its arguments and its `main`."""
+"""`hf-dynamicvit <command>`: dispatch only; each command's file has its `add_arguments`, its `main` and `EXAMPLES`.
+
+`train`, with a parser of its own, has `make_parser` and `run_command` in place of the first two.
+"""
 
 import argparse
 import importlib
 import os
 import sys
-from collections.abc import Callable
-from functools import partial
+from typing import Any
 
 from ._version import __version__
+from .command_line import Parser, examples_text, instead
 
 
-# command -> (module, one line of help)
+# command -> (module, one line of help), in the order in which one needs them
 COMMANDS = {
-    "quickstart": ("quickstart", "train, sparsify and measure a small model on real pictures, without the network"),
-    "push": ("push", "upload a saved model with its processor, code and card to the Hub"),
-    "benchmark": ("benchmark_command", "throughput, overhead and memory of sparse models beside the dense one, here"),
-    "train": ("train", "fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file"),
-    "convert": ("convert", "turn a published checkpoint with timm-style keys into a DynamicViT checkpoint"),
-    "visualize": ("visualize_command", "pictures of what a model keeps, when it drops what, and what it then predicts"),
-    "evaluate": ("evaluate", "report how a sparse model does on a data set beside the dense one"),
-    "demo": ("demo", "a web page to try a model on pictures, in the browser"),
-    "completion": ("completion", "print what makes a shell complete hf-dynamicvit's commands and options"),
-    "export": ("export", "write a model as one ONNX or torch.export file, checked on pictures"),
+    "quickstart": ("quickstart", "train, sparsify and measure a small model, without the network"),
+    "train": ("train", "fine-tune a model, sparse or dense, on your own pictures"),
+    "evaluate": ("evaluate", "report how a model does on a data set, beside the dense one"),
+    "visualize": ("visualize_command", "draw what a model keeps, drops and predicts on pictures"),
+    "demo": ("demo", "try a model on pictures in the browser"),
+    "benchmark": ("benchmark_command", "measure speed, overhead and memory beside the dense model"),
+    "export": ("export_command", "write a model as one ONNX or torch.export file"),
+    "push": ("push", "upload a saved model with its card and code to the Hub"),
+    "convert": ("convert", "make a published timm-style checkpoint one of Transformers"),
+    "completion": ("completion", "let a shell complete commands and options"),
 }
+
+EXAMPLES = """
+# the whole way on handwritten digits, a few minutes on a CPU
+hf-dynamicvit quickstart
+# your own pictures, a folder for each class
+hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_pictures --teacher_epochs 3
+# the options of a command, and examples of it
+hf-dynamicvit train --help
+"""
+
+
+def module_of(name: str) -> Any:
+    """A command imports only what it needs itself."""
+    return importlib.import_module(f".{COMMANDS[name][0]}", __package__)
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """The parser of the command `name`."""
+    module = module_of(name)
+    if hasattr(module, "make_parser"):
+        return module.make_parser()
+    line = COMMANDS[name][1]
+    parser = Parser(prog=f"hf-dynamicvit {name}", description=f"{line[0].upper()}{line[1:]}.")
+    parser.epilog = examples_text(module.EXAMPLES)
+    module.add_arguments(parser)  # may say more in `parser.description`
+    return parser
+
+
+def make_parser() -> Parser:
+    """The parser of `hf-dynamicvit` itself, which knows the names of the commands."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    parser = Parser(
+        prog="hf-dynamicvit",
+        usage="hf-dynamicvit COMMAND [options]",
+        description="Vision transformers that drop the tokens an image does not need: train them, look at what they "
+        "do, measure them, take them elsewhere.",
+        epilog=f"commands:\n{commands}\n\n{examples_text(EXAMPLES)}",
+    )
+    parser.add_argument("--version", action="version", version=f"hf-dynamicvit {__version__}")
+    return parser
+
+
+def whole_parser() -> Parser:
+    """The same with all options of all commands, whose modules are imported: that takes seconds."""
+    parser = make_parser()
+    commands: Any = parser.add_subparsers(metavar="COMMAND")
+    for name, (_, line) in COMMANDS.items():
+        commands.add_parser(name, help=line, parents=[command_parser(name)], add_help=False)
+    return parser
+
+
+def run(name: str, arguments: list[str]) -> None:
+    if hasattr(module_of(name), "run_command"):
+        module_of(name).run_command(arguments)
+    else:
+        module_of(name).main(command_parser(name).parse_args(arguments))
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 0, or 1 where input or disk do not allow it, said in one line."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells when it starts; read as torch is imported
-    parser = argparse.ArgumentParser(prog="hf-dynamicvit", description="Vision transformers that drop tokens.")
-    parser.add_argument("--version", action="version", version=f"hf-dynamicvit {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments = sys.argv[1:] if argv is None else argv
-    run: Callable[[], None] | None = None
-    for name, (module, help_line) in COMMANDS.items():
-        command = commands.add_parser(name, help=help_line, description=help_line)
-        if name in arguments[:1]:  # a command imports only what it needs itself
-            implementation = importlib.import_module(f".{module}", __package__)
-            if hasattr(implementation, "run_command"):  # it has a parser of its own
-                run = partial(implementation.run_command, arguments[1:])
-            else:
-                implementation.add_arguments(command)
-                command.set_defaults(run=implementation.main)
-    if run is None:
-        args = parser.parse_args(arguments)
-        run = partial(args.run, args)
+    if not arguments:
+        make_parser().print_help(sys.stderr)
+        sys.exit(2)
+    name = arguments[0]
+    if name not in COMMANDS:
+        parser = make_parser()
+        if name.startswith("-"):
+            parser.parse_args(arguments[:1])  # ends here
+        parser.error(f"there is no command {name!r}{instead(name, COMMANDS)}")
     try:
-        run()
+        run(name, arguments[1:])
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"hf-dynamicvit {arguments[0]}: {error}", file=sys.stderr)
+        print(f"hf-dynamicvit {name}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"hf-dynamicvit {name}: interrupted", file=sys.stderr)
+        return 130
     return 0
 
 

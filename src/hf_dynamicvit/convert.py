@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import pickle
 import re
 import tempfile
 from pathlib import Path
@@ -16,10 +15,19 @@ from torch import Tensor
 from transformers import DeiTImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from .command_line import add_json_option, only_json, print_json
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .model.reducers import REDUCERS
 
+
+EXAMPLES = """
+# the checkpoint that DynamicViT's authors published
+hf-dynamicvit convert dynamic-vit_384_r0.7.pth --output deit-small-dynamicvit --keep-ratio 0.7
+# a dense timm model, to use without training
+hf-dynamicvit convert deit_tiny_patch16_224.pth --output deit-tiny-tome --reducer tome --reducer-args '{"r": 8}'
+"""
 
 # Families whose files are recognised by a key of theirs and refused by name.
 REFUSED = {
@@ -85,15 +93,15 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
         else:
             with torch.serialization.safe_globals([argparse.Namespace]):
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not read: it is damaged or of another kind ({error}).") from error
+    except Exception as error:  # bytes that are no pickle can lead to any
         # torch's own message goes on to advise loading without the restriction
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         reason = f"it holds {refused[1]}" if refused else "it is damaged or of another kind"
         raise ValueError(
             f"{path} is not read: {reason}. Only tensors, plain containers and argparse.Namespace are unpickled."
         ) from error
-    except (SafetensorError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not read: it is damaged or of another kind ({type(error).__name__}).") from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
@@ -124,6 +132,27 @@ def rename_key(name: str) -> str:
     return name
 
 
+def check_kind(state_dict: dict[str, Tensor], reducer: str) -> None:
+    """Refuse, by name, checkpoints of other families, of other methods than `reducer`, and those of Transformers.
+
+    Raises:
+        ValueError: it is one of them.
+    """
+    if any(name.startswith(("vit.", "deit.")) for name in state_dict):
+        raise ValueError(
+            "This is a checkpoint of Transformers, which needs no conversion: type its folder where a model is wanted."
+        )
+    for family, pattern in REFUSED.items():
+        if any(re.search(pattern, name) for name in state_dict):
+            raise ValueError(f"This is a {family} checkpoint, which hf_dynamicvit does not support; ViT and DeiT are.")
+    for pattern, methods in MADE_FOR.items():
+        if reducer not in methods and any(re.search(pattern, name) for name in state_dict):
+            raise ValueError(
+                f"This checkpoint was made for reducer {' or '.join(map(repr, methods))}, not {reducer!r}: it has "
+                f"{next(name for name in state_dict if re.search(pattern, name))}."
+            )
+
+
 def infer_config(
     state_dict: dict[str, Tensor],
     num_attention_heads: int | None = None,
@@ -143,16 +172,7 @@ def infer_config(
     Raises:
         ValueError: a family that is not supported, tensors missing, or sizes that do not fit.
     """
-    for family, pattern in REFUSED.items():
-        if any(re.search(pattern, name) for name in state_dict):
-            raise ValueError(f"This is a {family} checkpoint, which hf_dynamicvit does not support; ViT and DeiT are.")
-    reducer = overrides.get("reducer", "dynamicvit")
-    for pattern, methods in MADE_FOR.items():
-        if reducer not in methods and any(re.search(pattern, name) for name in state_dict):
-            raise ValueError(
-                f"This checkpoint was made for reducer {' or '.join(map(repr, methods))}, not {reducer!r}: it has "
-                f"{next(name for name in state_dict if re.search(pattern, name))}."
-            )
+    check_kind(state_dict, overrides.get("reducer", "dynamicvit"))
     needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2, "head.weight": 2}
     wrong = [name for name, ndim in needed.items() if name not in state_dict or state_dict[name].ndim != ndim]
     blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state_dict if name.startswith("blocks.")]
@@ -293,46 +313,81 @@ def read_reducer_args(text: str) -> dict[str, Any]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Turn a published checkpoint with timm-style keys (DynamicViT, EViT, Evo-ViT, AS-ViT, IdleViT, or a dense ViT "
+        "or DeiT) into a folder with a model and its image processor. Sizes are read off the tensors."
+    )
     parser.add_argument("source", help="a .pth or .safetensors file with timm-style keys, plain or under 'model'")
-    parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
-    parser.add_argument("--reducer", default="dynamicvit", help="token-reduction method (default: dynamicvit)")
-    parser.add_argument(
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="must be new or empty")
+    method = parser.add_argument_group("method")
+    method.add_argument("--reducer", choices=REDUCERS, default="dynamicvit", help="token-reduction method")
+    method.add_argument(
         "--keep-ratio", type=float, nargs="+", help="one number or one per stage (default: the method's; 0.7 for most)"
     )
-    parser.add_argument("--reducer-args", type=read_reducer_args, default={}, help="""options as JSON: '{"r": 8}'""")
-    parser.add_argument("--reducer-layers", type=int, nargs="+", help="0-based blocks (default: by depth)")
-    parser.add_argument("--num-attention-heads", type=int, help="default: heads 64 wide")
-    parser.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="default: square")
-    parser.add_argument("--label-names", help="file of class names: a JSON list or one name a line")
+    method.add_argument(
+        "--reducer-args", type=read_reducer_args, default={}, metavar="JSON", help="""its options: '{"r": 8}'"""
+    )
+    method.add_argument("--reducer-layers", type=int, nargs="+", help="blocks, counted from 0 (default: by depth)")
+    model = parser.add_argument_group("what the tensors do not tell")
+    model.add_argument("--num-attention-heads", type=int, help="of each block (default: heads 64 wide)")
+    model.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: square)")
+    model.add_argument("--label-names", metavar="FILE", help="names of the classes: a JSON list or one name a line")
+    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> None:
-    check_output(args.output)
-    state_dict = read_state_dict(args.source)
-    config = infer_config(
-        state_dict,
-        num_attention_heads=args.num_attention_heads,
-        image_size=tuple(args.image_size) if args.image_size else None,
-        label_names=read_label_names(args.label_names) if args.label_names else None,
-        reducer=args.reducer,
-        reducer_layers=args.reducer_layers,
-        reducer_args=args.reducer_args,
-        keep_ratio=args.keep_ratio[0] if args.keep_ratio and len(args.keep_ratio) == 1 else args.keep_ratio,
-    )
-    model = convert_state_dict(state_dict, config)
-    processor = published_processor(*as_pair(config.image_size))
-    save_whole(model, processor, args.output)
+    with only_json(args.json):
+        check_output(args.output)
+        state_dict = read_state_dict(args.source)
+        config = infer_config(
+            state_dict,
+            num_attention_heads=args.num_attention_heads,
+            image_size=tuple(args.image_size) if args.image_size else None,
+            label_names=read_label_names(args.label_names) if args.label_names else None,
+            reducer=args.reducer,
+            reducer_layers=args.reducer_layers,
+            reducer_args=args.reducer_args,
+            keep_ratio=args.keep_ratio[0] if args.keep_ratio and len(args.keep_ratio) == 1 else args.keep_ratio,
+        )
+        model = convert_state_dict(state_dict, config)
+        save_whole(model, published_processor(*as_pair(config.image_size)), args.output)
+    written, notes = what_was_done(model), notes_on(model, state_dict)
+    if args.json:
+        assumed = args.num_attention_heads is None
+        print_json({"output": str(args.output)} | written | {"heads_assumed": assumed, "notes": notes})
+        return
     heads = (
         "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
     )
-    learned = any(name.startswith("vit.reducer.") for name in rename_keys(state_dict))
-    kept = "what each image needs" if model.encoder.reducer.adaptive else f"{model.token_counts()} patches"
+    kept = "what each image needs" if written["patches"] is None else f"{written['patches']} patches"
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
     print(f"reducer {config.reducer} at blocks {model.decision_layers} keeping {kept}.")
-    published_evovit = any(name.startswith("qks.") for name in state_dict)
-    if not config.reads_class_token and not published_evovit:
-        print("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
+    for note in notes:
+        print(note)
+
+
+def what_was_done(model: DynamicViTForImageClassification) -> dict[str, Any]:
+    """Sizes and method of what was written."""
+    config = model.config
+    return {
+        "blocks": config.num_hidden_layers,
+        "width": config.hidden_size,
+        "attention_heads": config.num_attention_heads,
+        "classes": config.num_labels,
+        "reducer": config.reducer,
+        "decision_layers": model.decision_layers,
+        "patches": None if model.encoder.reducer.adaptive else model.token_counts(),
+    }
+
+
+def notes_on(model: DynamicViTForImageClassification, state_dict: dict[str, Tensor]) -> list[str]:
+    """What to know before it is used."""
+    notes, config = [], model.config
+    if not config.reads_class_token and not any(name.startswith("qks.") for name in state_dict):
+        notes.append("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
+    learned = any(name.startswith("vit.reducer.") for name in rename_keys(state_dict))
     if not learned and any(True for _ in model.encoder.reducer.parameters()):
         why = "it serves in training only" if config.reducer == "evovit" else "they need training"
-        print(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")
+        notes.append(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")
+    return notes

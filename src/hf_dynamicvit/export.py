@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit export`: a classifier as one ONNX or torch.export file, checked on pictures against the model.
+"""A classifier as one ONNX or torch.export file, checked on pictures against the model.
 
 The file takes `pixel_values` `[batch, channels, height, width]`, float32 as the image processor makes them, of any
 batch size, and returns `logits` `[batch, num_labels]`. Tokens are really dropped in it.
@@ -10,7 +10,6 @@ logits = torch.export.load("model.pt2").module()(tensor)
 ```
 """
 
-import argparse
 import copy
 import importlib.util
 import logging
@@ -29,12 +28,13 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, grid_size, vit_multiply_adds
 from .model.reducers import REDUCERS
+from .model_source import read_config
 from .start import FAMILIES
 from .training.data import ImageTransform
 from .training.picture_sources import picture_files
@@ -283,7 +283,7 @@ def load(name: str) -> PreTrainedModel:
     Raises:
         ValueError: it is of another family, or lacks weights.
     """
-    model_type = AutoConfig.from_pretrained(name).model_type
+    model_type = read_config(name).model_type
     if model_type not in FAMILIES:
         raise ValueError(f"{name} is of model type {model_type!r}; export takes {', '.join(FAMILIES)}.")
     model, found = AutoModelForImageClassification.from_pretrained(
@@ -366,27 +366,3 @@ def read_pictures(name: str, config: Any, paths: list[Path] | None) -> tuple[Ten
     transform = ImageTransform(processor, num_channels=config.num_channels)
     pixel_values = torch.stack(transform({"image": pictures, "label": pictures})["pixel_values"])
     return pixel_values, f"{len(pictures)} {what}, through {how},"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="folder or Hub name of a ViT or DeiT classifier, sparse or dense")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="onnx, or torch-export for PyTorch alone")
-    parser.add_argument("--output", required=True, type=Path, help="file to write, .onnx or .pt2")
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        nargs="+",
-        help="pictures, or folders of them, to check the file on (default: crops of two that ship with scikit-learn)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
-
-
-def main(args: argparse.Namespace) -> None:
-    check_output(args.output, args.format, args.overwrite)
-    model = load(args.model)
-    pixel_values, pictures = read_pictures(args.model, model.config, args.pictures)
-    check = export(model, args.format, args.output, pixel_values, overwrite=args.overwrite)
-    sizes = ", ".join(map(str, check.batches))
-    size, cost = f"{check.num_bytes / 1e6:.1f} MB", f"{multiply_adds(model) / 1e9:.4g} G multiply-adds an image"
-    print(f"Wrote {args.output}: {size}, {cost}.")
-    print(f"Checked on {pictures} in batches of {sizes}: same top-1, logits off by at most {check.difference:.1e}.")

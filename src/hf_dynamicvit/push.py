@@ -9,14 +9,27 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import HfApi
+from huggingface_hub.errors import HTTPError
+from huggingface_hub.utils import HFValidationError, validate_repo_id
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from .benchmark import images_per_second
+from .command_line import add_json_option, only_json, print_json
 from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .model_source import beside, read_config
 from .training.card import UPLOADED, Measurements, inherited_license, model_card
 from .visualize import contact_sheet, stages_row
+
+
+EXAMPLES = """
+# a model that `hf-dynamicvit train` saved, with the card written there
+hf-dynamicvit push my-dynamicvit me/my-dynamicvit
+# a new card: a figure of kept patches, speed measured here, accuracy as you measured it
+hf-dynamicvit push my-dynamicvit me/my-dynamicvit --pictures cat.jpg dog.jpg --measure-speed \\
+    --top1 0.79 --dataset me/pets
+"""
 
 
 def kept_figure(model: DynamicViTForImageClassification, processor, files: list[Path]) -> Image.Image:
@@ -57,6 +70,28 @@ def measure_speed(
     return speeds
 
 
+def check_folder(folder: Path, repo_id: str) -> None:
+    """Refuse what cannot be uploaded, or not there, before anything is loaded.
+
+    Raises:
+        ValueError: `folder` holds no checkpoint with safetensors or no image processor; `repo_id` is no name.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}{beside(folder)}")
+    read_config(folder)
+    if not list(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no weights: *.safetensors are needed.")
+    if not (folder / "preprocessor_config.json").is_file():
+        raise ValueError(
+            f"{folder} holds no image processor; save the one of the dense checkpoint there: "
+            "AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
+        )
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise ValueError(f"repo_id is {repo_id!r}; a name on the Hub is user/name.") from error
+
+
 def push(
     folder: Path,
     repo_id: str,
@@ -76,16 +111,10 @@ def push(
     of what is given.
 
     Raises:
-        ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor.
+        ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor; no name on the Hub.
         OSError: the upload failed; nothing was committed.
     """
-    if not list(folder.glob("*.safetensors")) or not (folder / "config.json").is_file():
-        raise ValueError(f"{folder} holds no checkpoint: config.json and *.safetensors are needed.")
-    if not (folder / "preprocessor_config.json").is_file():
-        raise ValueError(
-            f"{folder} holds no image processor; save the one of the dense checkpoint there: "
-            "AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
-        )
+    check_folder(folder, repo_id)
     own_card = (folder / "README.md").is_file()
     if own_card and (measured != Measurements() or base_model or license or pictures or speed):
         raise ValueError(f"{folder / 'README.md'} is the card as it is; remove it, or give nothing to say in another.")
@@ -114,50 +143,70 @@ def push(
             known = Measurements(**(vars(measured) | changes))
             license = license or inherited_license(base_model)
             model_card(model, repo_id, known, base_model, license, remote_code=code).save(out / "README.md")
-        api = HfApi(token=token)
+        return upload(out, repo_id, HfApi(token=token), private)
+
+
+def upload(folder: Path, repo_id: str, api: HfApi, private: bool | None) -> str:
+    """Commit `folder` to `repo_id`, created if it is not there; returns the address of the commit.
+
+    Raises:
+        OSError: that failed; nothing was committed.
+    """
+    try:
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        try:
-            commit = api.upload_folder(
-                repo_id=repo_id,
-                folder_path=out,
-                allow_patterns=UPLOADED,
-                commit_message="Upload DynamicViT checkpoint",
-            )
-        except RuntimeError as error:  # how the client says that a large file did not get through
-            raise OSError(f"{error} {error.__cause__ or ''} Nothing was committed to {repo_id}.") from error
-    return commit.commit_url
+        message = "Upload DynamicViT checkpoint"
+        return api.upload_folder(
+            repo_id=repo_id, folder_path=folder, allow_patterns=UPLOADED, commit_message=message
+        ).commit_url
+    except OSError:  # what the Hub answered
+        raise
+    except HTTPError as error:
+        raise OSError(f"the Hub cannot be reached ({error}); nothing was committed to {repo_id}.") from error
+    except RuntimeError as error:  # how the client says that a large file did not get through
+        raise OSError(f"{error} {error.__cause__ or ''} Nothing was committed to {repo_id}.") from error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="a saved DynamicViT model with its image processor")
+    parser.description = (
+        "Upload a saved sparse model with its image processor, its code and a card to the Hub. The folder is read, "
+        "never written. A README.md in it is the card as it is; else one is made of what is told and measured here."
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="a saved sparse model with its image processor")
     parser.add_argument("repo_id", help="user/name on the Hub; created if it is not there")
-    parser.add_argument("--base-model", help="Hub repository of the dense model it came from")
-    parser.add_argument("--license", help="identifier, such as apache-2.0 (default: the base model's)")
-    parser.add_argument("--dataset", help="Hub name of the data set it was evaluated on")
-    parser.add_argument("--dataset-name", help="the same as people say it")
-    parser.add_argument("--top1", type=float, help="measured accuracy, 0 to 1")
-    parser.add_argument("--dense-top1", type=float, help="that of the dense model")
-    parser.add_argument("--pictures", type=Path, nargs="+", help="pictures for the figure of kept patches")
-    parser.add_argument("--measure-speed", action="store_true", help="measure images/s beside the dense model, here")
-    parser.add_argument("--private", action="store_true", default=None, help="create a private repository")
-    parser.add_argument("--without-code", action="store_true", help="leave out what trust_remote_code=True would run")
-    parser.add_argument("--token", help="default: the one of `hf auth login` or HF_TOKEN")
+    card = parser.add_argument_group("what the card says")
+    card.add_argument("--base-model", metavar="NAME", help="Hub repository of the dense model it came from")
+    card.add_argument("--license", help="identifier, such as apache-2.0 (default: the base model's)")
+    card.add_argument("--dataset", metavar="NAME", help="Hub name of the data set it was evaluated on")
+    card.add_argument("--dataset-name", metavar="NAME", help="the same as people say it")
+    card.add_argument("--top1", type=float, help="measured accuracy, 0 to 1")
+    card.add_argument("--dense-top1", type=float, help="that of the dense model")
+    card.add_argument("--pictures", type=Path, nargs="+", help="pictures for the figure of kept patches")
+    card.add_argument("--measure-speed", action="store_true", help="measure images/s beside the dense model, here")
+    upload = parser.add_argument_group("upload")
+    upload.add_argument("--private", action="store_true", default=None, help="create a private repository")
+    upload.add_argument("--without-code", action="store_true", help="leave out what trust_remote_code=True would run")
+    upload.add_argument("--token", help="of the Hub (default: the one of `hf auth login` or HF_TOKEN)")
+    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> None:
     measured = Measurements(
         top1=args.top1, dense_top1=args.dense_top1, dataset=args.dataset, dataset_name=args.dataset_name
     )
-    address = push(
-        args.folder,
-        args.repo_id,
-        measured,
-        base_model=args.base_model,
-        license=args.license,
-        pictures=args.pictures,
-        speed=args.measure_speed,
-        private=args.private,
-        token=args.token,
-        code=not args.without_code,
-    )
-    print(f"Pushed to {address}")
+    with only_json(args.json):
+        address = push(
+            args.folder,
+            args.repo_id,
+            measured,
+            base_model=args.base_model,
+            license=args.license,
+            pictures=args.pictures,
+            speed=args.measure_speed,
+            private=args.private,
+            token=args.token,
+            code=not args.without_code,
+        )
+    if args.json:
+        print_json({"repo_id": args.repo_id, "commit_url": address})
+    else:
+        print(f"Pushed to {address}")

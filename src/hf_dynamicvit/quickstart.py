@@ -32,6 +32,7 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from .benchmark import images_per_second
+from .command_line import add_json_option, only_json, print_json
 from .convert import check_output
 from .model.cost import grid_size, vit_multiply_adds
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -41,6 +42,13 @@ from .training.metrics import compute_accuracy
 from .training.trainer import DynamicViTTrainer
 from .visualize import contact_sheet, stages_row
 
+
+EXAMPLES = """
+# a few minutes on a CPU; the report, a picture and the checkpoints are in quickstart/
+hf-dynamicvit quickstart
+# in another folder, from another start, with the numbers for a script
+hf-dynamicvit quickstart --output digits --seed 1 --json > digits.json
+"""
 
 IMAGE_SIZE = 32
 KEEP_RATIO = 0.7
@@ -231,34 +239,53 @@ def report(results: dict[str, Result], seconds: float, seed: int) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--output", type=Path, default=Path("quickstart"), help="folder to write; must be new or empty"
+    parser.description = (
+        "The whole way on real pictures, without the network, in a few minutes on a CPU: train a small dense ViT on "
+        "scikit-learn's handwritten digits, make it a DynamicViT, fine-tune that with distillation, measure both with "
+        "tokens really dropped, and write a report, a picture and the checkpoints."
     )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("quickstart"),
+        metavar="FOLDER",
+        help="folder to write; must be new or empty",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the order of the pictures")
+    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> None:
-    check_output(args.output)
+    with only_json(args.json):
+        results = run(args.output, args.seed)
+    if args.json:
+        print_json({"output": str(args.output), "seed": args.seed} | {name: vars(of) for name, of in results.items()})
+
+
+def run(output: Path, seed: int) -> dict[str, Result]:
+    """All of it; what was measured of the models `dense` and `sparse`."""
+    check_output(output)
     # One device is enough; with several the Trainer would split each batch over all of them.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     start = time.perf_counter()
-    set_seed(args.seed)
-    data = load_digits_dataset(args.seed)
+    set_seed(seed)
+    data = load_digits_dataset(seed)
     processor = ViTImageProcessorPil(size={"height": IMAGE_SIZE, "width": IMAGE_SIZE})
     train = data["train"].with_transform(ImageTransform(processor))
     test = data["test"].with_transform(ImageTransform(processor))
 
-    dense_folder, sparse_folder = args.output / "dense", args.output / "sparse"
+    dense_folder, sparse_folder = output / "dense", output / "sparse"
     print(f"1/4 training a dense ViT on {len(train)} handwritten digits")
-    dense = train_dense(train, processor, dense_folder, args.seed)
+    dense = train_dense(train, processor, dense_folder, seed)
     print(f"2/4 fine-tuning it as DynamicViT, keep ratio {KEEP_RATIO}, the dense model as teacher")
-    sparse = train_sparse(train, dense_folder, processor, sparse_folder, args.seed)
+    sparse = train_sparse(train, dense_folder, processor, sparse_folder, seed)
     print(f"3/4 evaluating both on {len(test)} pictures, tokens really dropped")
     results = measure(dense, sparse, test, sparse_folder)
     print("4/4 reading the checkpoint back and drawing what it keeps")
     check_reload(sparse_folder, sparse, data["test"])
-    draw(sparse, data["test"], processor).save(args.output / "kept.png")
-    table = report(results, time.perf_counter() - start, args.seed)
+    draw(sparse, data["test"], processor).save(output / "kept.png")
+    table = report(results, time.perf_counter() - start, seed)
     text = f"# DynamicViT on handwritten digits\n\n{table}\n![patches kept after each stage](kept.png)\n"
-    (args.output / "report.md").write_text(text, encoding="utf-8")
-    print(f"\n{table}\nWrote {args.output}: report.md, kept.png, and the checkpoints in dense/ and sparse/.")
+    (output / "report.md").write_text(text, encoding="utf-8")
+    print(f"\n{table}\nWrote {output}: report.md, kept.png, and the checkpoints in dense/ and sparse/.")
+    return results

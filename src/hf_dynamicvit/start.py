@@ -5,12 +5,12 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig
 from transformers.utils import logging
 
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
+from .model_source import read_config
 from .train_arguments import DENSE, ModelArguments, json_of, method_of, reducer_of
 from .training.arguments import DynamicViTTrainingArguments
 from .training.teacher import DISTILLATION
@@ -33,7 +33,7 @@ logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 def config_of(model: str) -> Any:
-    config = AutoConfig.from_pretrained(model)
+    config = read_config(model)
     if config.model_type not in FAMILIES:
         raise ValueError(
             f"{model} is of model type {config.model_type!r}; hf-dynamicvit trains {', '.join(FAMILIES)}."

@@ -11,8 +11,10 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoImageProcessor, set_seed
+from transformers import set_seed
 
+from .command_line import only_json, print_json
+from .model_source import read_config, read_processor
 from .start import (
     COSTED,
     check_config,
@@ -24,7 +26,7 @@ from .start import (
     same_classes,
     set_how_much_is_kept,
 )
-from .train_arguments import DENSE, DataArguments, ModelArguments, parse
+from .train_arguments import DENSE, DataArguments, ModelArguments, make_parser, parse
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
@@ -61,15 +63,15 @@ def train(
         )
     set_seed(training.seed)
     config = config_of(model_args.model)
-    processor = AutoImageProcessor.from_pretrained(model_args.model)
+    processor = read_processor(model_args.model)
+    taught = None if model_args.teacher is None else read_config(model_args.teacher)
     with training.main_process_first(desc="reading the data set"):
         pictures = read_pictures(data_args, training)
     known = same_classes(model_args, config, pictures.names)
     if knows(config, pictures.names):  # its own order of them
         pictures = in_order_of(label_names(config), pictures)
-    elif model_args.teacher is not None:
-        taught = AutoConfig.from_pretrained(model_args.teacher)
-        pictures = in_order_of(label_names(taught), pictures) if knows(taught, pictures.names) else pictures
+    elif taught is not None and knows(taught, pictures.names):
+        pictures = in_order_of(label_names(taught), pictures)
     check_config(model_args, pictures.names)
     check_distillation(model_args, training, known)
     if model_args.teacher_epochs:
@@ -130,7 +132,7 @@ def fine_tune_teacher(
         own.ema_decay, own.evaluate_ema, own.cache_teacher, own.push_to_hub = None, False, False, False
         dense = ModelArguments(args.model, reducer=DENSE, distill=False)
         resume = last_complete_checkpoint(folder)
-        processor = AutoImageProcessor.from_pretrained(args.model)
+        processor = read_processor(args.model)
         run(dense, data_args, own, pictures, processor, known, None if resume is None else str(resume))
     return str(folder)
 
@@ -266,7 +268,11 @@ def report(results: dict[str, Any], folder: str) -> str:
 
 def run_command(argv: Sequence[str]) -> None:
     """`hf-dynamicvit train` with the options `argv`."""
-    model_args, data_args, training = parse(argv)
-    results = train(model_args, data_args, training)
-    if training.should_log:
+    as_json = make_parser().parse_args(argv).json
+    with only_json(as_json):
+        model_args, data_args, training = parse(argv)
+        results = train(model_args, data_args, training)
+    if training.should_log and as_json:
+        print_json({name: value for name, value in results.items() if name != "log"})
+    elif training.should_log:
         print(report(results, cast(str, training.output_dir)))

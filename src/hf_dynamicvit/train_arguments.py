@@ -1,20 +1,36 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The options of `hf-dynamicvit train`: as typed, else of a recipe, else what suits the method."""
 
+import argparse
 import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from transformers import AutoConfig, HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
+from .command_line import Parser, add_json_option, examples_text
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
+from .model_source import read_config
 from .training.arguments import DynamicViTTrainingArguments
 from .training.recipes import RECIPES, learning_rate_for, settings_without_recipe
 
+
+EXAMPLES = """
+# on your own pictures, a folder for each class: the dense model learns them first, then teaches the sparse one
+hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_pictures --teacher_epochs 3 \\
+    --output_dir my-dynamicvit
+# from a dense model that knows the classes, another method at 0.6 of its cost
+hf-dynamicvit train --model my-dense-vit --dataset my_pictures --reducer evit --budget 0.6 --output_dir my-evit
+# the published settings, in bfloat16; what is typed goes before them
+hf-dynamicvit train --recipe dynamicvit-deit-small --model facebook/deit-small-patch16-224 \\
+    --dataset ILSVRC/imagenet-1k --same_classes --bf16 --num_train_epochs 5 --output_dir recipe
+# on where it was stopped
+hf-dynamicvit train --model my-dense-vit --dataset my_pictures --output_dir my-evit --resume_from_checkpoint last
+"""
 
 # Trains a dense model: as a DynamicViT that keeps everything, with all that its Trainer has.
 DENSE = "none"
@@ -37,7 +53,11 @@ class ModelArguments:
         },
     )
     keep_ratio: list[float] | None = field(
-        default=None, metadata={"help": "Kept at each stage: one number for its powers, or a number for each stage."}
+        default=None,
+        metadata={
+            "help": "Kept at each stage: one number for its powers, or a number for each stage. "
+            "Default: the model's own, or the method's."
+        },
     )
     budget: float | None = field(
         default=None,
@@ -112,15 +132,101 @@ class DataArguments:
 GROUPS = (ModelArguments, DataArguments, DynamicViTTrainingArguments)
 
 
-def make_parser() -> HfArgumentParser:
-    parser = HfArgumentParser(
+def names_of(*groups: Any) -> list[str]:
+    return [option.name for group in groups for option in dataclasses.fields(group) if option.init]
+
+
+ABOUT_TEACHER = ["teacher", "distill", "teacher_epochs", "teacher_learning_rate", "teacher_dtype", "cache_teacher"]
+
+# What the help shows, in this order: our own options and the usual ones of TrainingArguments; --help-all, the others.
+SECTIONS = {
+    "what is trained": [
+        *("model", "dataset", "output_dir"),
+        *(name for name in names_of(ModelArguments)[1:] if name not in ABOUT_TEACHER),
+    ],
+    "teacher": ABOUT_TEACHER,
+    "pictures": names_of(DataArguments)[1:],
+    "training": [
+        *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
+        *("bf16", "use_cpu", "dataloader_num_workers", "seed", "resume_from_checkpoint", "learning_rate"),
+        *(
+            name
+            for name in names_of(DynamicViTTrainingArguments)
+            if name not in (*names_of(TrainingArguments), *ABOUT_TEACHER)
+        ),
+    ],
+    "what comes out": ["json", "push_to_hub", "hub_model_id", "hub_token", "report_to"],
+}
+
+# Of TrainingArguments, in fewer words or as it is here.
+REWORDED = {
+    "output_dir": "Folder to write; must be new or empty, but with --resume_from_checkpoint.",
+    "num_train_epochs": "Passes over the pictures.",
+    "max_steps": "Stop after so many optimizer steps, whatever --num_train_epochs says; -1: at its end.",
+    "learning_rate": "Of the reducer, and of all where it learns nothing. Default: as published for the method.",
+    "per_device_train_batch_size": "Pictures at a time on each device.",
+    "gradient_accumulation_steps": "Batches in an optimizer step.",
+    "bf16": "Train in bfloat16 mixed precision.",
+    "seed": "Of weights, order and augmentation.",
+    "use_cpu": "Leave a GPU alone.",
+    "dataloader_num_workers": "Processes that read pictures; 0: the training process itself.",
+    "resume_from_checkpoint": "Go on in --output_dir: last for its newest whole checkpoint, or the folder of one.",
+    "push_to_hub": "Upload the model and its card as it is saved.",
+    "hub_model_id": "user/name of the repository. Default: the name of --output_dir.",
+    "hub_token": "Default: the one of `hf auth login`.",
+    "report_to": "Where the log goes too: tensorboard, wandb, ...; all; none.",
+}
+
+
+class TrainParser(Parser, HfArgumentParser):
+    """The parser of the options of `GROUPS`, whose help is that of `SECTIONS`, or of all with `--help-all`."""
+
+    def format_help(self) -> str:
+        return self.help_of(SECTIONS)
+
+    def help_of(self, sections: dict[str, list[str]]) -> str:
+        """The help with the options of these names only."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, [])
+        formatter.add_text(self.description)
+        for title, names in ({"help": ["help", "help_all"]} | sections).items():
+            formatter.start_section(title)
+            for name in names:
+                formatter.add_arguments(action for action in self._actions if action.dest == name)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
+
+
+class HelpAll(argparse.Action):
+    """`--help-all`."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        shown = {name for names in SECTIONS.values() for name in names}
+        others = [name for name in names_of(TrainingArguments) if name not in shown]
+        print(cast(TrainParser, parser).help_of(SECTIONS | {"all others of TrainingArguments": others}))
+        parser.exit()
+
+
+def make_parser() -> TrainParser:
+    parser = TrainParser(
         cast(Any, GROUPS),
         prog="hf-dynamicvit train",
         usage="hf-dynamicvit train --model MODEL --dataset DATASET --output_dir FOLDER [options]",
-        description="Fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file. All options of "
-        "Transformers' TrainingArguments are here too. Example: hf-dynamicvit train "
-        "--model facebook/deit-tiny-patch16-224 --dataset my_pictures --teacher_epochs 3 --output_dir my-model",
+        description="Fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file; the model, its "
+        "image processor and results.json are in --output_dir. Defaults are those of the method, or of --recipe. All "
+        "options of Transformers' TrainingArguments work too, and --help-all lists them; each can be typed with "
+        "hyphens in place of underscores.",
+        epilog=examples_text(EXAMPLES),
     )
+    add_json_option(parser)
+    parser.add_argument("--help-all", action=HelpAll, nargs=0, default=argparse.SUPPRESS, help="show all options")
+    for action in parser._actions:
+        action.help = REWORDED.get(action.dest, action.help)
+        if "--distill" in action.option_strings:
+            action.help = argparse.SUPPRESS
+        if "--no_distill" in action.option_strings:
+            action.help = "Go without a teacher."
     parser.set_defaults(
         output_dir="dynamicvit-output",
         per_device_train_batch_size=32,
@@ -144,9 +250,8 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     """
     parser, unset = make_parser(), object()
     parser.parse_args(argv)  # what is wrong is said, and help given, with the true defaults
-    names = [option.name for group in GROUPS for option in dataclasses.fields(group) if option.init]
     watch = make_parser()
-    watch.set_defaults(**dict.fromkeys(names, unset))
+    watch.set_defaults(**dict.fromkeys(names_of(*GROUPS), unset))
     typed = {name: value for name, value in vars(watch.parse_args(argv)).items() if value is not unset}
     recipe = typed.get("recipe")
     if recipe is not None and recipe not in RECIPES:
@@ -160,7 +265,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     check_typed(reducer, typed)
     parser.set_defaults(**{**settings, "reducer": reducer})
     groups: Any = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
-    model, data, training = groups
+    model, data, training, _ = groups
     if recipe is not None:
         if "learning_rate" not in typed:
             training.learning_rate = learning_rate_for(RECIPES[recipe], images_in_step(training))
@@ -244,4 +349,4 @@ def print_recipe(name: str, typed: dict[str, Any], training: DynamicViTTrainingA
 
 def reducer_of(model: str) -> str:
     """The method of a sparse checkpoint; `dynamicvit` for a dense one."""
-    return getattr(AutoConfig.from_pretrained(model), "reducer", "dynamicvit")
+    return getattr(read_config(model), "reducer", "dynamicvit")

@@ -26,7 +26,7 @@ EXAMPLES = """
 # what a fine-tuned model keeps of every picture in a folder
 hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --output seen
 # another method on the same weights, at 0.6 of the dense model's cost
-hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome --budget 0.6 \
+hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome --budget 0.6 \\
     --images cat.jpg --output seen
 # only the overview and the numbers, of 50 pictures
 hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --only-overview --output seen
@@ -161,6 +161,11 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Draw, for each picture, what takes part after each decision, what was scored, merged or came back, when each "
+        "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, and "
+        "views.json with the numbers."
+    )
     parser.add_argument(
         "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
     )

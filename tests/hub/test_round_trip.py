@@ -93,8 +93,10 @@ def test_push_and_load_with_and_without_the_package(hub, client, saved, tmp_path
         assert loaded.returncode == 0, loaded.stderr
         assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
     check_card(files["README.md"].decode(), saved)
-    again = client(PUSH, "saved", f"{USER}/small", *facts, *more[:-1])  # pushing again is no mistake
+    again = client(PUSH, "saved", f"{USER}/small", *facts, *more[:-1], "--json")  # pushing again is no mistake
     assert again.returncode == 0, again.stderr
+    pushed = json.loads(again.stdout)
+    assert pushed["repo_id"] == f"{USER}/small" and f"{USER}/small/commit/" in pushed["commit_url"]
 
 
 def check_card(text, model):
@@ -158,10 +160,20 @@ def test_a_broken_download_goes_on_where_it_was(hub, client, saved, tmp_path):
     assert torch.equal(torch.load(tmp_path / "logits.pt"), saved(toy_images()).logits)
 
 
+def test_a_hub_that_is_not_there(client, hub, saved):
+    """Or a name that none has."""
+    result = client(PUSH, "saved", "some/such/name")
+    assert result.returncode == 1 and "repo_id is 'some/such/name'; a name on the Hub is user/name." in result.stderr
+    hub.__exit__()
+    result = client(PUSH, "saved", f"{USER}/small")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "the Hub cannot be reached" in result.stderr and "nothing was committed" in result.stderr
+
+
 def test_what_does_not_exist_is_named(client, saved, tmp_path):
     result = client(LOAD, f"{USER}/nothing")
     assert result.returncode == 1 and f"{USER}/nothing" in result.stderr
-    for folder, missing in (("nowhere", "holds no checkpoint"), ("saved", "holds no image processor")):
+    for folder, missing in (("nowhere", "there is no folder nowhere"), ("saved", "holds no image processor")):
         if folder == "saved":
             (tmp_path / "saved" / "preprocessor_config.json").unlink()
         result = client(PUSH, folder, f"{USER}/small")

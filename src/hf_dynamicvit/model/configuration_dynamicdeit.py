@@ -8,7 +8,7 @@ from .configuration_dynamicvit import DynamicViTConfig
 
 @strict
 class DynamicDeiTConfig(DynamicViTConfig):
-    """A [`DynamicViTConfig`] for DeiT with distillation token; reads dense checkpoints of model type `deit`."""
+    """A `DynamicViTConfig` for DeiT with distillation token; reads dense checkpoints of model type `deit`."""
 
     model_type = "dynamicdeit"
     dense_model_type = "deit"

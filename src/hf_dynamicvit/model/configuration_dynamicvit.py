@@ -32,7 +32,7 @@ logger = logging.get_logger(f"transformers.{__name__}")
 
 @strict
 class DynamicViTConfig(ViTConfig):
-    """A [`ViTConfig`] plus a token reducer.
+    """A `ViTConfig` plus a token reducer.
 
     Args:
         reducer: name of the method, a key of `REDUCERS`.

@@ -97,7 +97,7 @@ class DynamicDeiTForImageClassification(DynamicDeiTPreTrainedModel, DynamicViTFo
         attention_mask: Tensor | None = None,
         **kwargs,
     ) -> DynamicViTImageClassifierOutput:
-        """As in [`DynamicViTForImageClassification`]; `attention_mask` is `[B, 2 + num_patches]`."""
+        """As in `DynamicViTForImageClassification`; `attention_mask` is `[B, 2 + num_patches]`."""
         return self._classify(pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs)
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
     def save_pretrained(
         self, save_directory, is_main_process: bool = True, *args, with_remote_code: bool = False, **kwargs
     ):
-        """As in [`PreTrainedModel`], with the image processor of the checkpoint that the model came from, if any.
+        """As in `PreTrainedModel`, with the image processor of the checkpoint that the model came from, if any.
 
         `with_remote_code` adds the code that `trust_remote_code=True` runs.
         """
@@ -117,7 +117,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
             return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
 
     def push_to_hub(self, repo_id: str, *, with_remote_code: bool = True, **kwargs):
-        """As in [`PreTrainedModel`]; the code travels too unless `with_remote_code=False`."""
+        """As in `PreTrainedModel`; the code travels too unless `with_remote_code=False`."""
         with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
             return super().push_to_hub(repo_id, **kwargs)
 
@@ -148,7 +148,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
 
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
-    """ViT whose tokens a reducer thins out between blocks. See [`DynamicViTConfig`]."""
+    """ViT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
 
     reducer: TokenReducer
     embeddings_class: type[Any] = DynamicViTEmbeddings
@@ -280,7 +280,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         attention_mask: Tensor | None = None,
         **kwargs,
     ) -> DynamicViTImageClassifierOutput:
-        """Classify `pixel_values` `[B, channels, height, width]`; the other arguments as in [`DynamicViTModel`].
+        """Classify `pixel_values` `[B, channels, height, width]`; the other arguments as in `DynamicViTModel`.
 
         With `labels` (`[B]` classes, or `[B, num_labels]` for multi-label and regression) the output has a `loss`, by
         `config.problem_type` as in ViT; the losses of distillation and keep ratio are the Trainer's.

@@ -12,7 +12,7 @@ from .tokens import Decision
 
 @dataclass
 class DynamicViTModelOutput(BaseModelOutputWithPooling):
-    """Output of [`DynamicViTModel`].
+    """Output of `DynamicViTModel`.
 
     Attributes:
         last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept (AS-ViT: of
@@ -25,7 +25,9 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
         decisions: the differentiable records that losses read; training only.
         features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
         auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
-        pooler_output, hidden_states, attentions: as in ViT; with tokens dropped, lengths differ from layer to layer.
+        pooler_output: as in ViT.
+        hidden_states: as in ViT; with tokens dropped, lengths differ from layer to layer.
+        attentions: as in ViT; with tokens dropped, sizes differ from layer to layer.
     """
 
     kept: Tensor | None = None
@@ -38,14 +40,14 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
 
 @dataclass
 class DynamicViTImageClassifierOutput(ImageClassifierOutput):
-    """Output of [`DynamicViTForImageClassification`].
+    """Output of `DynamicViTForImageClassification`.
 
     Attributes:
         loss: the classification loss, when `labels` are given; its mean with that of `auxiliary_logits`, if any.
         logits: `[B, num_labels]`.
-        kept, owner, scores, decisions, auxiliary_logits: as in [`DynamicViTModelOutput`].
+        kept: as in `DynamicViTModelOutput`, and so are `owner`, `scores`, `decisions` and `auxiliary_logits`.
         last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
-        hidden_states, attentions: as in ViT.
+        hidden_states: as in ViT, and so are `attentions`.
     """
 
     kept: Tensor | None = None

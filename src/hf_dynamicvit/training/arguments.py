@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Arguments of [`DynamicViTTrainer`]: what `TrainingArguments` lacks."""
+"""Arguments of `DynamicViTTrainer`: what `TrainingArguments` lacks."""
 
 import json
 import math
@@ -13,7 +13,7 @@ TEACHER_DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass
 class DynamicViTTrainingArguments(TrainingArguments):
-    """[`TrainingArguments`] plus what the published recipes need: loss weights, rates, an average of the weights.
+    """`TrainingArguments` plus what the published recipes need: loss weights, rates, an average of the weights.
 
     Raises:
         ValueError: a value is out of its range; the message names it and what is allowed.

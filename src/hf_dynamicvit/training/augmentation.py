@@ -93,7 +93,7 @@ def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
 class MixCollator:
     """A collator for training that mixes the pictures of a batch by mixup or cutmix; `labels` become float `[B, K]`.
 
-    For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. With [`DrawnPictures`] the same
+    For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. With `DrawnPictures` the same
     batch is mixed in the same way again. The model needs `problem_type`
     `"single_label_classification"`. Label smoothing is the Trainer's: its loss smooths mixed labels once.
 

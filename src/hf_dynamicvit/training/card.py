@@ -27,8 +27,10 @@ class Measurements:
     """What is known about a model beyond its files; every field may be missing.
 
     Attributes:
-        top1, dense_top1: accuracy on the evaluation split, 0 to 1, of the model and of the dense model it came from.
-        dataset: name of the data set on the Hub or of a folder; `dataset_name` as people say it.
+        top1: accuracy on the evaluation split, 0 to 1.
+        dense_top1: that of the dense model it came from.
+        dataset: name of the data set on the Hub or of a folder.
+        dataset_name: the same as people say it.
         multiply_adds: of one image, where the images decide (AS-ViT) the mean over those of `multiply_adds_of`.
         images_per_second: batch size -> (dense, this model), both measured in one run on `device`.
         device: the machine in words.

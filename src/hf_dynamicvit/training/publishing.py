@@ -21,7 +21,7 @@ logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class PublishingTrainer(Trainer):
-    """A [`Trainer`] whose pushes and cards are ours; `DynamicViTTrainer` is the one to use."""
+    """A `Trainer` whose pushes and cards are ours; `DynamicViTTrainer` is the one to use."""
 
     loss_weights: dict[str, float]
     teacher: PreTrainedModel | None
@@ -36,7 +36,7 @@ class PublishingTrainer(Trainer):
         private: bool | None = None,
         **kwargs,
     ):
-        """As in [`Trainer`], but only what a user of the model needs goes: weights, configuration, processor, card and
+        """As in `Trainer`, but only what a user of the model needs goes: weights, configuration, processor, card and
         the code that loads them without this package; no `training_args.bin`, which is a pickle, and no logs."""
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token or self.args.hub_token
@@ -91,7 +91,7 @@ class PublishingTrainer(Trainer):
         dataset: str | list[str] | None = None,
         dataset_args: str | list[str] | None = None,
     ) -> None:
-        """Write our card to `output_dir/README.md`, unless that is somebody's own; arguments as in [`Trainer`].
+        """Write our card to `output_dir/README.md`, unless that is somebody's own; arguments as in `Trainer`.
 
         The accuracy is there if the model as training left it was evaluated, the data set if it is named.
         """

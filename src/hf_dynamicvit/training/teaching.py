@@ -15,7 +15,7 @@ from .teacher_cache import TaughtDataset, check_repeats
 
 
 class TeachingTrainer(PublishingTrainer):
-    """A [`Trainer`] with a teacher; `DynamicViTTrainer` is the one to use."""
+    """A `Trainer` with a teacher; `DynamicViTTrainer` is the one to use."""
 
     args: DynamicViTTrainingArguments
     train_collator: Any

@@ -45,7 +45,7 @@ logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class DynamicViTTrainer(TeachingTrainer):
-    """[`Trainer`] for [`DynamicViTForImageClassification`].
+    """`Trainer` for `DynamicViTForImageClassification`.
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
     `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
@@ -56,13 +56,13 @@ class DynamicViTTrainer(TeachingTrainer):
 
     Args:
         model: the student.
-        args: [`DynamicViTTrainingArguments`].
+        args: `DynamicViTTrainingArguments`.
         teacher: `DENSE_COPY` (default, as published) is a frozen dense copy of the weights that `model` has now, so
             hand in the model you start from, also when resuming; it is not made where no term distils. A model (it is
             frozen and put in eval mode) or the name of a checkpoint: any image classifier with the same labels. `None`
             turns distillation off.
-        train_collator: takes the place of `data_collator` in training, as [`MixCollator`] does.
-        **kwargs: as for [`Trainer`], except `model_init`. A `compute_loss_func` replaces the classification loss; it
+        train_collator: takes the place of `data_collator` in training, as `MixCollator` does.
+        **kwargs: as for `Trainer`, except `model_init`. A `compute_loss_func` replaces the classification loss; it
             must return the mean over the batch.
 
     Raises:
@@ -146,7 +146,7 @@ class DynamicViTTrainer(TeachingTrainer):
             self.data_collator = evaluation
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args, **kwargs):
-        """As in [`Trainer`], except that `resume_from_checkpoint=True` passes over checkpoints that were not written
+        """As in `Trainer`, except that `resume_from_checkpoint=True` passes over checkpoints that were not written
         to their end, as when the process was killed meanwhile.
 
         Raises:
@@ -303,7 +303,7 @@ class DynamicViTTrainer(TeachingTrainer):
             yield
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """As in [`Trainer`], with the averaged weights, if any, as a model of its own in the folder `ema`."""
+        """As in `Trainer`, with the averaged weights, if any, as a model of its own in the folder `ema`."""
         super().save_model(output_dir, _internal_call)
         if self._average is not None and self._average.average:
             folder = Path(cast(str, output_dir or self.args.output_dir)) / FOLDER

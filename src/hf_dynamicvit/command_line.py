@@ -1,0 +1,126 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What the commands share: help that reads well, errors that say what to type, and JSON alone on standard output."""
+
+import argparse
+import contextlib
+import difflib
+import json
+import sys
+import textwrap
+from collections.abc import Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+
+# What the values of an option of that type are called in the help.
+METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
+
+# Longer lists of choices are told in the help of an option rather than beside its name.
+MOST_CHOICES = 4
+
+
+def nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """`; did you mean ...?`, or `otherwise` where none of `names` is near."""
+    names = [*names]
+    longer = [known for known in names if name and known.startswith(name)]
+    found = longer or difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {found[0]}?" if found else otherwise
+
+
+def instead(name: str, names: Iterable[str]) -> str:
+    """The nearest of `names`, or all of them."""
+    names = [*map(str, names)]
+    return nearest(name, names, f"; there are {', '.join(names)}")
+
+
+def examples_text(examples: str) -> str:
+    """The end of a help text: `examples`, command lines and `# what they do`, each on a line of its own."""
+    return f"examples:\n{textwrap.indent(examples.strip(), '  ')}"
+
+
+@contextlib.contextmanager
+def only_json(wanted: bool) -> Generator[None]:
+    """Where `wanted`, what is printed goes to standard error, as standard output is for one JSON object."""
+    with contextlib.redirect_stdout(sys.stderr) if wanted else contextlib.nullcontext():
+        yield
+
+
+def print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content))
+
+
+def add_json_option(parser: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object; all else goes to standard error")
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """A usage of one line, examples as they are written, the default of every option that has one."""
+
+    def add_usage(self, usage, actions, groups, prefix=None) -> None:
+        actions = sorted(actions, key=lambda action: bool(action.option_strings))  # those without a name first
+        needed = [action for action in actions if action.required]
+        words = [" ".join([*action.option_strings[:1], self._values(action)]) for action in needed]
+        super().add_usage(usage or " ".join(["%(prog)s", *words, "[options]"]), actions, groups, prefix)
+
+    def _values(self, action: argparse.Action) -> str:
+        """What is typed for `action`, after its name."""
+        choices = [*map(str, action.choices or [])]
+        called = action.metavar or METAVARS.get(action.type, action.dest.upper())
+        if 0 < len(choices) <= MOST_CHOICES:
+            called = f"{{{','.join(choices)}}}"
+        if action.nargs == 0 or action.const is True:  # a flag, with or without the `true` that it may have
+            return ""
+        if isinstance(called, tuple):
+            return " ".join(called)
+        return f"{called} ..." if action.nargs in ("+", "*") else called
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        """Of names that differ in `_` and `-` alone, the first."""
+        names = {name.replace("-", "_"): name for name in reversed(action.option_strings)}
+        return " ".join([", ".join(reversed(names.values())), self._values(action)]).strip()
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text, default = action.help or "", action.default
+        if action.choices is not None and len([*action.choices]) > MOST_CHOICES:
+            text = f"{text.removesuffix('.')}: {', '.join(map(str, action.choices))}"
+        nothing = default is False or default in (None, [None], [], {}, argparse.SUPPRESS)
+        if not nothing and "default" not in text.lower():
+            text += f" (default: {' '.join(map(str, default)) if isinstance(default, list) else default})"
+        return text
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Paragraphs are wrapped; those with indented lines stay as they are."""
+        paragraphs = text.strip().split("\n\n")
+        fill = super()._fill_text
+        return "\n\n".join(part if "\n " in part else fill(part, width, indent) for part in paragraphs)
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors name the nearest option."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **{"formatter_class": HelpFormatter} | kwargs)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        words = [*(sys.argv[1:] if args is None else args)]
+        options = [word.split("=", 1)[0] for word in words[: words.index("--") if "--" in words else None]]
+        for option in options:  # ahead of what is missing, as that is often what was mistyped
+            if option.startswith("--") and not any(name.startswith(option) for name in self._option_string_actions):
+                self.error(self._unknown(option))
+        parsed, left_over = self.parse_known_args(words, namespace)
+        if left_over:
+            self.error(self._unknown(left_over[0]))
+        return parsed
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, f"there is no {value!r}{instead(str(value), action.choices)}")
+
+    def _unknown(self, word: str) -> str:
+        """What is wrong with `word`, which no action takes."""
+        if not word.startswith("-"):
+            return f"{word!r} is one argument too many; {self.prog} --help lists what there is"
+        positional = {action.dest: action for action in self._actions if not action.option_strings}
+        if word.removeprefix("--") in positional:
+            return f"there is no {word}; type the {word.removeprefix('--')} itself, without an option before it"
+        return f"there is no option {word}{nearest(word, self._option_string_actions)}"

@@ -1,0 +1,82 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What a user typed for a model: its configuration and image processor, or what to type instead."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoImageProcessor
+
+from .command_line import nearest
+
+
+# What can be a name on the Hub: `name` or `user/name`.
+HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+WANTED = "a model is the folder of a saved one, with config.json, or a name on the Hub"
+
+
+def read_config(source: str | Path) -> Any:
+    """The configuration of the checkpoint in the folder or Hub repository `source`, or in that file, if a `.json`.
+
+    Raises:
+        ValueError: there is none, or its weights are damaged, in one line that says what to type.
+    """
+    path = Path(source)
+    if path.is_dir() and not (path / "config.json").is_file():
+        raise ValueError(f"the folder {path} is no checkpoint, as it has no config.json{those_within(path)}")
+    if path.is_file() and path.suffix != ".json":
+        weights = path.suffix in (".pth", ".pt", ".tar", ".safetensors")
+        other = "; `hf-dynamicvit convert` reads a file of timm-style weights" if weights else ""
+        raise ValueError(f"{source} is a file; {WANTED}{other}.")
+    if not path.exists() and not HUB_NAME.fullmatch(str(source)):
+        raise ValueError(f"there is no folder {source}{beside(path, f'; {WANTED}.')}")
+    try:
+        config = AutoConfig.from_pretrained(source)
+    except OSError as error:
+        reason = str(error).splitlines()[0].removesuffix(".")
+        if path.exists():
+            raise ValueError(f"the configuration of {source} cannot be read: {reason}.") from error
+        raise ValueError(f"there is no folder {source}, and on the Hub: {reason}{beside(path)}") from error
+    for file in path.glob("*.safetensors"):
+        check_whole(file)
+    return config
+
+
+def check_whole(file: Path) -> None:
+    """Raises:
+    ValueError: `file` is not the `.safetensors` that its header describes.
+    """
+    try:
+        with safe_open(file, "pt"):
+            pass
+    except SafetensorError as error:
+        raise ValueError(f"{file} is damaged ({error}); save or download it again.") from error
+
+
+def those_within(folder: Path) -> str:
+    found = sorted(str(file.parent) for file in folder.glob("*/config.json"))
+    return f"; type one of those in it: {', '.join(found)}." if found else f"; {WANTED}."
+
+
+def beside(path: Path, otherwise: str = ".") -> str:
+    """The folder that `path` may have meant, as the end of a sentence."""
+    if not path.parent.is_dir():
+        return otherwise
+    return nearest(str(path), [str(found) for found in path.parent.iterdir() if found.is_dir()], otherwise)
+
+
+def read_processor(source: str | Path) -> Any:
+    """The image processor of the checkpoint `source`.
+
+    Raises:
+        ValueError: it has none.
+    """
+    try:
+        return AutoImageProcessor.from_pretrained(source)
+    except OSError as error:
+        raise ValueError(
+            f"{source} has no image processor, such as preprocessor_config.json; save the one of the dense checkpoint "
+            "there: AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
+        ) from error
