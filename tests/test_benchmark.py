@@ -235,8 +235,8 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch):
     "arguments, message",
     [
         (["absent"], "there is no folder absent, and on the Hub: "),
-        (["deit-tiny", "--device", "tpu"], "--device tpu: this machine has cpu"),
-        (["deit-tiny", "--device", "cpu:x"], "--device cpu:x: this machine has cpu"),
+        (["deit-tiny", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
+        (["deit-tiny", "--device", "cpu:x"], "device is 'cpu:x'; this machine has cpu"),
         (["deit-tiny", "--threads", "2", "--device", "cuda"], "--threads are of the CPU"),
         (["deit-tiny", "--threads", "0"], "--threads 0: at least 1"),
         (["deit-tiny", "--image-size", "32", "--attention", "flash_attention_2"], "attention 'flash_attention_2'"),

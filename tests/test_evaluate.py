@@ -34,7 +34,8 @@ from hf_dynamicvit.evaluate.results import (
     per_class,
     stages_of,
 )
-from hf_dynamicvit.evaluate.runner import costs, dense_cost
+from hf_dynamicvit.evaluate.runner import costs
+from hf_dynamicvit.export import multiply_adds
 from hf_dynamicvit.viewer import Viewer, at_size
 
 
@@ -434,7 +435,7 @@ def test_command_line(folder, tmp_path, capsys):
         (["--batch-size", "0"], "batch_size is 0"),
         (["--max-changed", "-1"], "max_changed is -1"),
         (["--max-samples", "0"], "max_samples is 0"),
-        (["--device", "tpu"], "--device is tpu; this machine has"),
+        (["--device", "tpu"], "device is 'tpu'; this machine has"),
         (["--dataset", "nowhere"], "no data set 'nowhere'"),
         (["--dense", "model"], "holds a sparse model"),
     ],
@@ -472,7 +473,7 @@ def test_costs_with_two_prefix_tokens_and_at_another_size():
     with torch.inference_mode():
         kept = model(images, interpolate_pos_encoding=True).kept
     assert costs(model, kept, (48, 32)) == [model.multiply_adds(image[None]) for image in images]
-    assert dense_cost(model.to_dense(), (48, 32)) == model.dense_multiply_adds((48, 32))
+    assert multiply_adds(model.to_dense(), (48, 32)) == model.dense_multiply_adds((48, 32))
 
 
 def test_which_split(folder, tmp_path):

@@ -16,6 +16,7 @@ from torch import Tensor
 from .benchmark import COMPILED, Measurement, Setting, benchmark, break_even
 from .benchmark_report import check_accuracies, check_matplotlib, markdown, one_line, plots
 from .command_line import add_json_option, only_json, print_json
+from .devices import check_device
 from .export import read_pictures
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -108,12 +109,7 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
     if args.threads != [None] and "cpu" not in args.device:
         raise ValueError(f"--threads are of the CPU, and --device is {' '.join(args.device)}; leave them out.")
     for device in args.device:
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        count = torch.accelerator.device_count() if accelerator else 0
-        there = ["cpu", *([accelerator.type] if accelerator else [])]
-        there += [f"{accelerator.type}:{index}" for index in range(count) if accelerator]
-        if device not in there:
-            raise ValueError(f"--device {device}: this machine has {', '.join(there)}.")
+        check_device(device)
     settings = []
     for device, dtype, attention, compiled in itertools.product(args.device, args.dtype, args.attention, args.compile):
         for threads in args.threads if device == "cpu" else [None]:

@@ -295,12 +295,12 @@ def load(name: str) -> PreTrainedModel:
     return model.eval()
 
 
-def multiply_adds(model: Any) -> int:
-    """Of one image at inference, whether `model` is sparse or dense."""
+def multiply_adds(model: Any, image_size: tuple[int, int] | None = None) -> int:
+    """Of one image of that size (`None`: the configuration's) at inference, whether `model` is sparse or dense."""
     if isinstance(model, BudgetMixin):
-        return model.multiply_adds()
-    num_patches = math.prod(grid_size(model.config))
-    num_prefix = model.base_model.embeddings.position_embeddings.shape[1] - num_patches
+        return model.multiply_adds(image_size)
+    num_patches, own = math.prod(grid_size(model.config, image_size)), math.prod(grid_size(model.config))
+    num_prefix = model.base_model.embeddings.position_embeddings.shape[1] - own
     num_outputs = sum(layer.out_features for layer in model.children() if isinstance(layer, nn.Linear))
     counts = [(num_patches, num_patches)] * model.config.num_hidden_layers
     return vit_multiply_adds(model.config, num_patches, counts, num_prefix, num_outputs)

@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from .devices import check_device
 from .export import load, processor_of
 from .model.cost import grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -144,10 +145,7 @@ class Viewer:
         Raises:
             ValueError: this machine has no such device.
         """
-        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        kinds = ["cpu", *([accelerator.type] if accelerator else [])]
-        if device.split(":")[0] not in kinds:
-            raise ValueError(f"device is {device!r}; this machine has {', '.join(kinds)}.")
+        check_device(device)
         for model in (self.model, self.dense):
             if model is not None:
                 model.to(torch.device(device))

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from .command_line import add_json_option, only_json, print_json
 from .convert import check_output
+from .devices import devices
 from .export import files_of
 from .model.reducers import REDUCERS
 from .start import COSTED
@@ -193,7 +194,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each picture")
     parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, ...")
+    parser.add_argument("--device", default=devices()[0], help="cpu, cuda, cuda:1, ...")
     add_json_option(parser)
 
 

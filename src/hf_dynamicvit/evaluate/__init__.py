@@ -22,6 +22,7 @@ from ..benchmark_command import DTYPES, machine
 from ..benchmark_report import check_matplotlib
 from ..command_line import add_json_option, only_json, print_json
 from ..convert import check_output
+from ..devices import check_device, devices
 from ..model.cost import as_pair, grid_size
 from ..model.reducers import REDUCERS
 from ..start import COSTED, label_names
@@ -204,15 +205,6 @@ def check_classifier(config: Any) -> None:
         raise ValueError(f"config.num_labels is {config.num_labels}; evaluate takes 2 classes or more.")
 
 
-def devices() -> list[str]:
-    """Those of this machine, the fastest kind first."""
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    if accelerator is None:
-        return ["cpu"]
-    kind = accelerator.type
-    return [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Run a sparse model and the dense one on every picture of a data set, and report accuracy, what changed for "
@@ -280,8 +272,7 @@ def run(args: argparse.Namespace) -> Evaluation:
     """Load and evaluate what was typed."""
     keep_ratios = [] if args.no_keep_ratios else args.keep_ratios
     check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
-    if args.device not in devices():
-        raise ValueError(f"--device is {args.device}; this machine has {', '.join(devices())}.")
+    check_device(args.device)
     viewer = Viewer.load(args.model, args.reducer, args.dense)
     check_classifier(viewer.model.config)
     for model in (viewer.model, viewer.dense):

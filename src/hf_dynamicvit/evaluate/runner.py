@@ -3,7 +3,6 @@
 
 import copy
 import itertools
-import math
 import sys
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from ..model.cost import grid_size, vit_multiply_adds
+from ..export import multiply_adds
+from ..model.cost import vit_multiply_adds
 from ..start import COSTED
 from ..training.data import read_picture
 from ..viewer import Viewer
@@ -61,7 +61,7 @@ class Runner:
         if dense is not None:
             logits = dense(pixels.to(dense.device, dense.dtype), interpolate_pos_encoding=True).logits.cpu()
             logits = logits if self.order is None else logits[:, self.order]
-            self.dense.append(answers_of(logits, truth, [dense_cost(dense, size)] * len(truth)))
+            self.dense.append(answers_of(logits, truth, [multiply_adds(dense, size)] * len(truth)))
         for keep_ratio, other in self.others.items():
             outputs = other(inputs, interpolate_pos_encoding=True)
             self.sweep[keep_ratio].append(answers_of(outputs.logits, truth, costs(other, outputs.kept, size)))
@@ -79,15 +79,6 @@ def costs(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
         vit = vit_multiply_adds(config, num_patches, counts, config.num_prefix, num_outputs)
         found.append(vit + reducer.multiply_adds(counts, num_patches, config.num_prefix))
     return found
-
-
-def dense_cost(dense: Any, size: tuple[int, int]) -> int:
-    """Multiply-adds of a picture of `size` through a dense ViT or DeiT."""
-    num_patches, own = math.prod(grid_size(dense.config, size)), math.prod(grid_size(dense.config))
-    num_prefix = dense.base_model.embeddings.position_embeddings.shape[1] - own
-    num_outputs = sum(layer.out_features for layer in dense.children() if isinstance(layer, nn.Linear))
-    counts = [(num_patches, num_patches)] * dense.config.num_hidden_layers
-    return vit_multiply_adds(dense.config, num_patches, counts, num_prefix, num_outputs)
 
 
 def at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:

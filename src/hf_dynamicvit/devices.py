@@ -1,0 +1,21 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The devices of this machine."""
+
+import torch
+
+
+def devices() -> list[str]:
+    """What this machine has, the fastest kind first: `["cuda", "cuda:0", "cpu"]`."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return ["cpu"]
+    kind = accelerator.type
+    return [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
+
+
+def check_device(device: str) -> None:
+    """Raises:
+    ValueError: this machine has no `device`.
+    """
+    if device not in devices():
+        raise ValueError(f"device is {device!r}; this machine has {', '.join(devices())}.")
