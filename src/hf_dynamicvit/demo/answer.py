@@ -1,0 +1,140 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What a model of the demo does with a picture: loaded, set, run and measured while nobody else does."""
+
+import statistics
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from ..benchmark import take_turns
+from ..model.cost import as_pair
+from ..viewer import View, Viewer
+from .models import OWN, Choice, Source
+
+
+# So many models stay in memory, one for each checkpoint and method.
+CAPACITY = 4
+
+# Measuring speed takes at most about so many seconds, and turns.
+SECONDS, TURNS = 1.0, 15
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model did with a picture.
+
+    Attributes:
+        choice: what was asked.
+        reducer: the method that ran.
+        trained: its own parameters, if it has any, are of the checkpoint.
+        view: what it did.
+        labels: of the classes, in the order of the probabilities.
+        notes: what a reader should know before believing it.
+        milliseconds: median time of one picture, of `"sparse"` and, if there is one, `"dense"`.
+        device: where they ran.
+    """
+
+    choice: Choice
+    reducer: str
+    trained: bool
+    view: View
+    labels: list[str]
+    notes: list[str]
+    milliseconds: dict[str, float]
+    device: str
+
+
+class Models:
+    """The models of the page, loaded when first asked for; requests take turns.
+
+    A keep ratio is set on a model that all visitors share, so one lock holds from there until all is measured.
+    """
+
+    def __init__(self, sources: Sequence[Source]):
+        self.sources = {source.name: source for source in sources}
+        self._viewers: OrderedDict[tuple[str, str], Viewer] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def answer(self, picture: Image.Image, choice: Choice) -> Answer:
+        """Set the keep ratio, look at the picture and measure, while nobody else does.
+
+        Raises:
+            ValueError: there is no such model, it cannot run that method, or not with that keep ratio.
+        """
+        if choice.model not in self.sources:
+            raise ValueError(f"There is no model {choice.model!r} here; there are {', '.join(self.sources)}.")
+        with self._lock:
+            viewer = self._viewer(choice.model, choice.method)
+            viewer.set_keep_ratio(choice.keep_ratio, [picture])
+            (view,) = viewer.look([picture])
+            return Answer(
+                choice=choice,
+                reducer=viewer.model.config.reducer,
+                trained=not viewer.untrained,
+                view=view,
+                labels=viewer.labels,
+                notes=notes(viewer, self.sources[choice.model]),
+                milliseconds=milliseconds(viewer, picture),
+                device=viewer.model.device.type,
+            )
+
+    def load(self, model: str, method: str) -> None:
+        """Have a model ready before it is asked for."""
+        with self._lock:
+            self._viewer(model, method)
+
+    def _viewer(self, model: str, method: str) -> Viewer:
+        key = model, method
+        if key not in self._viewers:
+            place = self.sources[model].place
+            while len(self._viewers) >= CAPACITY:
+                self._viewers.popitem(last=False)
+            try:
+                self._viewers[key] = Viewer.load(place, None if method == OWN else method)
+            except ValueError as error:  # the page names models without their folders
+                raise ValueError(str(error).replace(place, model)) from error
+            except OSError as error:
+                raise ValueError(f"the weights of {model} cannot be read") from error
+        self._viewers.move_to_end(key)
+        return self._viewers[key]
+
+
+def notes(viewer: Viewer, source: Source) -> list[str]:
+    """What a reader should know before believing what the model shows."""
+    method, found = viewer.model.config.reducer, []
+    adaptive = viewer.model.encoder.reducer.adaptive  # its thresholds are set on the picture, trained or not
+    if viewer.untrained and not adaptive:
+        found.append(
+            f"Not trained: {method} has parameters of its own, and on these weights they are random. What is kept, "
+            "and the prediction, mean nothing until the model is fine-tuned."
+        )
+    elif method != source.reducer:
+        found.append(f"These weights were not trained with {method}; fine-tuning them with it makes it better.")
+    if adaptive:
+        found.append(
+            f"With {method} every picture decides how much it keeps. Here the thresholds are set anew, so that this "
+            "very picture keeps that fraction."
+        )
+    if viewer.dense is None:
+        found.append("The classifier of this method reads no class token, so there is no dense model to compare with.")
+    return found
+
+
+def milliseconds(viewer: Viewer, picture: Image.Image) -> dict[str, float]:
+    """Median time of one picture through each model; they take turns, for about `SECONDS`."""
+    pixels = viewer.pixel_values([picture]).to(viewer.model.device, viewer.model.dtype)
+    same = as_pair(viewer.model.config.image_size) == tuple(pixels.shape[-2:])
+    models: dict[str, Any] = {"sparse": viewer.model} | ({"dense": viewer.dense} if viewer.dense is not None else {})
+    calls = [model if same else partial(model, interpolate_pos_encoding=True) for model in models.values()]
+    start = time.perf_counter()
+    seconds = take_turns(calls, pixels, repeats=1, warmup=0)  # all are warm from looking
+    more = min(TURNS, int(SECONDS / (time.perf_counter() - start)))
+    if more:
+        seconds = take_turns(calls, pixels, repeats=more, warmup=0)
+    return {name: 1000 * statistics.median(times) for name, times in zip(models, seconds, strict=True)}

@@ -1,0 +1,117 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Pictures that enter the demo: those that visitors send, read with care, and those that it brings along."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from .models import Source
+
+
+# What is read, by the names that Pillow and people use. Few, so that little code meets what strangers send.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+READ = "JPEG, PNG, WebP, GIF or BMP"
+
+# A larger picture is made smaller as it comes in: a model sees a few hundred pixels of it.
+LONGEST_EDGE = 1024
+
+# Flower photographs, and who took them.
+FOLDER = Path(__file__).with_name("pictures")
+
+# scikit-learn's scans of a 3, a 4, a 6 and a 9; the quickstart tests on them where its seed is 0.
+DIGITS = {3: 45, 4: 24, 6: 34, 9: 37}
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """A picture that the demo brings along; `credit` says whose it is, in HTML."""
+
+    title: str
+    picture: Image.Image
+    credit: str
+
+
+def open_picture(file: Path, most_pixels: int) -> Image.Image:
+    """The picture in `file`, upright, RGB, without its metadata, its longer edge at most `LONGEST_EDGE`.
+
+    Its size is known before a pixel is decoded.
+
+    Raises:
+        ValueError: it is no picture, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
+            message is for who sent it and names no folder.
+    """
+    from ..training.data import DEEP_MODES  # brings torch, which the page is served without
+
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > most_pixels:
+                raise ValueError(
+                    f"The picture has {width} x {height} pixels, too many: at most {most_pixels / 1e6:.0f} million. "
+                    "Make it smaller first."
+                )
+            if image.mode in DEEP_MODES:
+                raise ValueError(f"The picture has more than 8 bits a channel (mode {image.mode}); save it with 8.")
+            image.draft("RGB", (LONGEST_EDGE, LONGEST_EDGE))  # a JPEG is decoded at about the size that is wanted
+            image.load()
+            image.thumbnail((LONGEST_EDGE, LONGEST_EDGE))
+            upright = ImageOps.exif_transpose(image).convert("RGB")
+    except Image.DecompressionBombError as error:
+        raise ValueError("The picture has far too many pixels. Make it smaller first.") from error
+    except Image.UnidentifiedImageError as error:
+        raise ValueError(f"This is no picture that can be read. It can be {READ}.") from error
+    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"The picture is cut off or damaged. Save it anew as {READ}.") from error
+    plain = Image.new("RGB", upright.size)  # nothing of what the file says about itself comes along
+    plain.paste(upright)
+    return plain
+
+
+def flowers() -> list[Bundled]:
+    """Four photographs of flowers."""
+    table = json.loads((FOLDER / "attribution.json").read_text(encoding="utf-8"))
+    licence = f'<a href="{table["licence_link"]}">{table["licence"]}</a>'
+    return [
+        Bundled(
+            entry["title"],
+            Image.open(FOLDER / entry["file"]).convert("RGB"),
+            f'{entry["title"]} by <a href="{entry["link"]}">{escape(entry["author"])}</a> ({licence}, resized)',
+        )
+        for entry in table["pictures"]
+    ]
+
+
+def digits() -> list[Bundled]:
+    """Four handwritten digits; none where scikit-learn, which ships them, is not installed."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        return []
+    scans = load_digits().images
+    return [
+        Bundled(
+            f"Digit {digit}",
+            enlarged(scans[index]),
+            "digits from scikit-learn (UCI, optical recognition of handwritten digits)",
+        )
+        for digit, index in DIGITS.items()
+    ]
+
+
+def enlarged(scan: np.ndarray) -> Image.Image:
+    """A scan of 8 x 8 values from 0 to 16 as a picture of 32 x 32 pixels, made as the quickstart makes its own."""
+    picture = Image.fromarray((scan / 16 * 255).astype(np.uint8))
+    return picture.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB")
+
+
+def bundled(sources: Sequence[Source]) -> list[Bundled]:
+    """Digits for models of digits, flowers for all others."""
+    found = digits() if any(source.shows_digits for source in sources) else []
+    if not found or not all(source.shows_digits for source in sources):
+        found += flowers()
+    return found

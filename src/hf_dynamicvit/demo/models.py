@@ -1,0 +1,131 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What the demo's page offers: which models, which methods, which keep ratios.
+
+It is read without importing torch, so that the page is there in a few seconds; `demo/answer.py` runs the models.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+# The method of the checkpoint itself, as the page names it.
+OWN = "as trained"
+
+# Every method is a file of that name, which says so faster than the table itself.
+METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parents[1].glob("model/reducer_*.py"))
+
+# The model types of `start.FAMILIES`.
+MODEL_TYPES = ("vit", "dynamicvit", "deit", "dynamicdeit")
+
+# The ends of the keep-ratio slider, and its step.
+KEEP_RATIOS = (0.3, 1.0, 0.05)
+
+# Where the checkpoint has no single keep ratio the slider starts here.
+USUAL = 0.7
+
+DIGITS = [str(digit) for digit in range(10)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint that the page offers.
+
+    Attributes:
+        name: what the page calls it.
+        place: its folder, or its name on the Hub.
+        reducer: the method that it was trained with, `None` for a dense one.
+        keep_ratio: where the slider starts.
+        shows_digits: its classes are handwritten digits, as in the quickstart.
+    """
+
+    name: str
+    place: str
+    reducer: str | None
+    keep_ratio: float
+    shows_digits: bool
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a visitor asks for.
+
+    Raises:
+        ValueError: there is no such method, or `keep_ratio` is off the slider.
+    """
+
+    model: str
+    method: str
+    keep_ratio: float
+
+    def __post_init__(self):
+        if self.method not in (OWN, *METHODS):
+            raise ValueError(f"There is no method {self.method!r}.")
+        low, high, _ = KEEP_RATIOS
+        number = isinstance(self.keep_ratio, int | float) and not isinstance(self.keep_ratio, bool)
+        if not number or not low <= self.keep_ratio <= high:
+            raise ValueError(f"The keep ratio is {self.keep_ratio!r}; it can be {low} to {high}.")
+
+
+def read_sources(places: Sequence[str]) -> list[Source]:
+    """The checkpoints in `places`, folders or Hub names.
+
+    Raises:
+        ValueError: there is none, one is named twice, cannot be read, or is of another family.
+    """
+    if not places:
+        raise ValueError("No model is named.")
+    sources = []
+    for name, place in zip(short_names(places), places, strict=True):
+        config = read_configuration(place)
+        if config["model_type"] not in MODEL_TYPES:
+            raise ValueError(
+                f"{place} is of model type {config['model_type']!r}; the demo shows {', '.join(MODEL_TYPES)}."
+            )
+        labels = config.get("id2label", {})
+        shows_digits = [labels[index] for index in sorted(labels, key=int)] == DIGITS
+        sources.append(Source(name, place, config.get("reducer"), on_slider(config.get("keep_ratio")), shows_digits))
+    return sources
+
+
+def read_configuration(place: str) -> dict[str, Any]:
+    """The configuration of a checkpoint, as it is written.
+
+    Raises:
+        ValueError: there is none.
+    """
+    file = Path(place, "config.json")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = {}
+    if "model_type" in config:
+        return config
+    from ..model_source import read_config  # a name on the Hub, or a mistake that it has words for
+
+    return read_config(place).to_dict()
+
+
+def short_names(places: Sequence[str]) -> list[str]:
+    """What the page calls each model: the end of a folder's name, as short as tells it apart, or the Hub's name."""
+    parts = [Path(place).resolve().parts if Path(place).is_dir() else (place,) for place in places]
+    names = []
+    for index, own in enumerate(parts):
+        others = parts[:index] + parts[index + 1 :]
+        lengths = (
+            length for length in range(1, len(own) + 1) if all(own[-length:] != other[-length:] for other in others)
+        )
+        names.append("/".join(own[-next(lengths, len(own)) :]))
+    if len(set(names)) < len(names):
+        raise ValueError(f"a model is named twice: {', '.join(places)}.")
+    return names
+
+
+def on_slider(keep_ratio: Any) -> float:
+    """The place on the slider next to a checkpoint's own keep ratio, if that is one number."""
+    low, high, step = KEEP_RATIOS
+    if not isinstance(keep_ratio, int | float):
+        return USUAL
+    return min(high, max(low, round(round(keep_ratio / step) * step, 2)))

@@ -1,0 +1,57 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The pictures of the demo in docs/images: `python tests/demo/take_screenshots.py CHECKPOINT docs/images`.
+
+CHECKPOINT is a model of flowers, as `examples/finetune_flowers.py` makes. Look at what comes out.
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from hf_dynamicvit.demo.page import build
+
+
+MOST_BYTES = 250_000
+
+
+def shoot(page: Page, file: Path) -> None:
+    """The whole page as a PNG of at most `MOST_BYTES`, as large as fits."""
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    page.wait_for_timeout(1000)  # colours fade in
+    shot = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    for scale in (1.0, 0.8, 0.7, 0.6, 0.5):
+        size = round(shot.width * scale), round(shot.height * scale)
+        shot.resize(size, Image.Resampling.LANCZOS).quantize(200, dither=Image.Dither.NONE).save(file, optimize=True)
+        if file.stat().st_size <= MOST_BYTES:
+            break
+    print(file, size, f"{file.stat().st_size:,} bytes")
+
+
+def main(checkpoint: str, folder: Path) -> None:
+    address = build([checkpoint]).launch(wait=False)
+    expect.set_options(timeout=60_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(address)
+        page.get_by_role("button", name="Daisy").click()
+        expect(page.locator(".dv-summary")).to_have_count(1)
+        shoot(page, folder / "demo_desktop.png")
+        page.get_by_label("Compare with another method").check()
+        expect(page.locator(".dv-summary")).to_have_count(2)
+        shoot(page, folder / "demo_compare.png")
+        phone = browser.new_page(viewport={"width": 390, "height": 844})
+        phone.goto(address)
+        phone.get_by_role("button", name="Daisy").click()
+        expect(phone.locator(".dv-summary")).to_have_count(1)
+        shoot(phone, folder / "demo_phone.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

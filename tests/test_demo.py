@@ -1,0 +1,273 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The demo's command, what it reads, and what its models answer; the page itself is tested in `demo/`."""
+
+import json
+import re
+import runpy
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from toys import toy_dense, toy_model
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from hf_dynamicvit import REDUCERS, demo
+from hf_dynamicvit.cli import main
+from hf_dynamicvit.demo import answer
+from hf_dynamicvit.demo.answer import Models
+from hf_dynamicvit.demo.html import answers_html
+from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, enlarged, flowers, open_picture
+from hf_dynamicvit.demo.limits import RateLimit, paths_in
+from hf_dynamicvit.demo.models import METHODS, MODEL_TYPES, OWN, Choice, on_slider, read_sources
+from hf_dynamicvit.start import FAMILIES
+from hf_dynamicvit.viewer import Viewer
+
+
+SPACE = Path(__file__).parents[1] / "examples" / "space"
+
+
+def save(model, folder: Path) -> str:
+    model.save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory):
+    return save(toy_model(keep_ratio=0.7), tmp_path_factory.mktemp("demo") / "sparse")
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    return save(toy_dense(), tmp_path_factory.mktemp("demo") / "dense")
+
+
+def noise(seed: int = 0) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 255, (40, 60, 3), dtype=np.uint8))
+
+
+def test_tables_that_are_read_without_torch_agree_with_those_that_are_not():
+    assert sorted(REDUCERS) == METHODS
+    assert sorted(MODEL_TYPES) == sorted(FAMILIES)
+
+
+def test_page_is_made_without_torch():
+    """Which is why it is there in a few seconds."""
+    code = "import sys; import hf_dynamicvit.demo.page; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_command_without_a_model(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 1
+    error = capsys.readouterr().err
+    assert "run hf-dynamicvit quickstart first" in error and "name --model" in error
+    for name in ("dense", "sparse"):
+        (tmp_path / "quickstart" / name).mkdir(parents=True)
+        (tmp_path / "quickstart" / name / "config.json").touch()
+    assert demo.sources_of(None) == ["quickstart/sparse", "quickstart/dense"]
+    assert demo.sources_of(["mine"]) == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "no/such/folder"], "there is no folder no/such/folder"),
+        (["--model", "{sparse}", "{sparse}"], "a model is named twice"),
+        (["--model", "{sparse}", "--port", "70000"], "--port is 70000; a port is a number from 1 to 65535"),
+    ],
+)
+def test_command_refuses(arguments, said, sparse, capsys):
+    assert main(["demo", *(argument.format(sparse=sparse) for argument in arguments)]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_command_without_gradio(sparse, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert main(["demo", "--model", sparse]) == 1
+    assert 'pip install "hf-dynamicvit[demo]"' in capsys.readouterr().err
+
+
+def test_command_serves(sparse, monkeypatch):
+    """All the way, but for the server itself."""
+    from hf_dynamicvit.demo import page
+
+    served = []
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
+    monkeypatch.setattr(page.Demo, "launch", lambda self, host, port: served.append((self.page.folder, host, port)))
+    assert main(["demo", "--model", sparse, "--port", "8080"]) == 0
+    ((folder, host, port),) = served
+    assert folder.is_dir() and (host, port) == ("127.0.0.1", 8080)
+
+
+def test_sources(sparse, dense, tmp_path):
+    found, other = read_sources([sparse, dense])
+    assert (found.name, found.reducer, found.keep_ratio, found.shows_digits) == ("sparse", "dynamicvit", 0.7, False)
+    assert (other.name, other.reducer, other.keep_ratio) == ("dense", None, 0.7)
+    (tmp_path / "sparse").symlink_to(sparse)
+    same_name = save(toy_dense(num_labels=10, id2label=dict(enumerate("0123456789"))), tmp_path / "x" / "sparse")
+    assert [source.name for source in read_sources([sparse, same_name])][1] == "x/sparse"
+    assert read_sources([same_name])[0].shows_digits
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(ValueError, match="of model type 'bert'; the demo shows vit, "):
+        read_sources([str(tmp_path)])
+
+
+def test_slider_starts_where_the_checkpoint_is():
+    assert [on_slider(value) for value in (0.7, 0.72, 0.1, 1, [0.9, 0.5], None)] == [0.7, 0.7, 0.3, 1.0, 0.7, 0.7]
+
+
+@pytest.mark.parametrize(("method", "keep_ratio"), [("magic", 0.7), ("topk", 0.2), ("topk", "0.7"), ("topk", True)])
+def test_choices_off_the_page_are_refused(method, keep_ratio):
+    with pytest.raises(ValueError):
+        Choice("sparse", method, keep_ratio)
+
+
+def test_bundled_pictures(sparse):
+    table = json.loads((FOLDER / "attribution.json").read_text())
+    assert {entry["file"] for entry in table["pictures"]} == {file.name for file in FOLDER.glob("*.jpg")}
+    for entry, shown in zip(table["pictures"], flowers(), strict=True):
+        assert entry["author"] in shown.credit and entry["link"] in shown.credit and "CC-BY 2.0" in shown.credit
+        assert shown.picture.size == (224, 224) and (FOLDER / entry["file"]).stat().st_size < 25_000
+    (source,) = read_sources([sparse])
+    assert [shown.title for shown in bundled([source])] == [shown.title for shown in flowers()]
+
+
+def test_digits_are_the_quickstarts(sparse):
+    from sklearn.datasets import load_digits
+
+    from hf_dynamicvit.quickstart import enlarge
+
+    digits = load_digits()
+    for digit, index in DIGITS.items():
+        assert digits.target[index] == digit
+        assert enlarged(digits.images[index]).tobytes() == enlarge(digits.images[index]).tobytes()
+
+
+def test_pictures_lose_all_but_their_pixels(tmp_path):
+    picture, file = noise(), tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera"  # lies on its side
+    picture.save(file, exif=exif, comment=b"a secret")
+    read = open_picture(file, 40_000_000)
+    assert read.size == (40, 60) and read.mode == "RGB" and read.info == {} and not read.getexif()
+    picture.resize((4000, 100)).save(tmp_path / "long.png")
+    assert open_picture(tmp_path / "long.png", 40_000_000).size == (1024, 26)
+
+
+def test_pictures_that_are_refused(tmp_path):
+    Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
+    Image.new("RGB", (4, 4)).save(tmp_path / "format.tiff")
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    said = {
+        "deep.png": "more than 8 bits a channel",
+        "format.tiff": "no picture that can be read",
+        "bomb.png": "too many pixels",
+        "gone.png": "damaged",
+    }
+    for name, message in said.items():
+        with pytest.raises(ValueError, match=message) as error:
+            open_picture(tmp_path / name, 300_000_000 if name != "bomb.png" else 40_000_000)
+        assert str(tmp_path) not in str(error.value)
+
+
+def test_rate_limit():
+    now = [0.0]
+    rate = RateLimit(2, seconds=60, clock=lambda: now[0])
+    assert [rate.allows("a"), rate.allows("a"), rate.allows("a"), rate.allows("b")] == [True, True, False, True]
+    now[0] = 61
+    assert rate.allows("a")
+
+
+def test_paths_are_found_wherever_they_are():
+    body = b'{"path": "/a", "data": [{"path": null}, [{"x": {"pa\\u0074h": "http://b", "path": 3}}]]}'
+    assert sorted(paths_in(body)) == ["/a", "3", "http://b"]
+    assert paths_in(b"not JSON") == []
+
+
+@pytest.mark.parametrize("method", [OWN, *METHODS])
+def test_every_method_answers(method, sparse, dense):
+    models = Models(read_sources([sparse, dense]))
+    for name, source in models.sources.items():
+        answer = models.answer(noise(), Choice(name, method, 0.5))
+        assert answer.milliseconds["sparse"] > 0 and answer.milliseconds["dense"] > 0
+        assert answer.view.multiply_adds < answer.view.dense_multiply_adds
+        assert answer.trained != Viewer.load(source.place, answer.reducer).untrained
+        html = answers_html([answer])
+        assert ("Not trained" in html) == (not answer.trained and answer.reducer != "asvit")
+        assert ("not trained with" in html) == (answer.reducer != source.reducer and "Not trained" not in html)
+        assert name == "sparse" or answer.reducer != "dynamicvit" or not answer.trained
+        assert ("Merged groups" in html) == (answer.reducer in ("tome", "tps"))
+        assert ("this very picture keeps" in html) == (answer.reducer == "asvit")
+        assert f"keeps {', '.join(map(str, answer.view.counts))} of 64 patches" in html
+
+
+def test_what_a_model_cannot_do_is_said_without_its_folder(tmp_path):
+    place = save(toy_model(reducer="evovit", keep_ratio=0.7), tmp_path / "mine")  # its classifier reads all tokens
+    models = Models(read_sources([place]))
+    with pytest.raises(ValueError, match="the classifier of mine") as error:
+        models.answer(noise(), Choice("mine", "topk", 0.7))
+    assert str(tmp_path) not in str(error.value)
+    html = answers_html([models.answer(noise(), Choice("mine", OWN, 0.7)), str(error.value)])
+    assert "no dense model to compare with" in html and 'role="alert">the classifier of mine' in html
+    (tmp_path / "mine" / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match="the weights of mine cannot be read"):
+        Models(read_sources([place])).load("mine", OWN)
+    with pytest.raises(ValueError, match="no model '/etc' here"):
+        models.answer(noise(), Choice("/etc", OWN, 0.7))
+
+
+def test_tome_says_what_it_cannot_reach(tmp_path):
+    shallow = save(toy_dense(num_hidden_layers=1), tmp_path / "shallow")
+    models = Models(read_sources([shallow]))
+    with pytest.raises(ValueError, match="at most half of them merge"):
+        models.answer(noise(), Choice("shallow", "tome", 0.3))
+    assert models.answer(noise(), Choice("shallow", "tome", 0.5)).view.counts == [32]
+
+
+def test_keep_ratios_of_two_visitors_do_not_mix(sparse, monkeypatch):
+    """Were a model set by one while another looks, both would see the ratio that came last."""
+    together, look = threading.Barrier(2), Viewer.look
+
+    def slow_look(self, pictures):
+        with suppress(threading.BrokenBarrierError):
+            together.wait(timeout=0.5)  # were there no lock, both would be here
+        return look(self, pictures)
+
+    monkeypatch.setattr(Viewer, "look", slow_look)
+    models = Models(read_sources([sparse]))
+    models.load("sparse", OWN)
+    with ThreadPoolExecutor(2) as pool:
+        few, many = pool.map(lambda ratio: models.answer(noise(), Choice("sparse", OWN, ratio)), (0.4, 0.9))
+    expected = toy_model(keep_ratio=0.4).token_counts(), toy_model(keep_ratio=0.9).token_counts()
+    assert (few.view.counts, many.view.counts) == expected
+
+
+def test_few_models_stay_in_memory(sparse, monkeypatch):
+    monkeypatch.setattr(answer, "CAPACITY", 2)
+    models = Models(read_sources([sparse]))
+    for method in ("topk", "evit", "topk", "tome"):
+        models.load("sparse", method)
+    assert list(models._viewers) == [("sparse", "topk"), ("sparse", "tome")]
+
+
+def test_space(sparse, monkeypatch):
+    """Its page is made, its settings are those that the Hub knows."""
+    monkeypatch.setenv("DEMO_MODELS", sparse)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
+    monkeypatch.setenv("GRADIO_ANALYTICS_ENABLED", "before")
+    app = runpy.run_path(str(SPACE / "app.py"), run_name="space")
+    assert list(app["make_demo"]().page.sources) == ["sparse"]
+    front = re.match(r"---\n(.*?)\n---\n", (SPACE / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    settings = dict(line.split(": ", 1) for line in front.splitlines() if ": " in line)
+    assert settings["sdk"] == "gradio" and settings["sdk_version"].startswith("6.")
+    assert (SPACE / settings["app_file"]).is_file() and len(settings["short_description"]) <= 60
+    assert app["DEFAULT"] in front
+    lines = (SPACE / "requirements.txt").read_text().splitlines()
+    assert lines[-1] == "hf-dynamicvit[demo]" and len([line for line in lines if line[0] not in "#-"]) == 1
