@@ -387,9 +387,8 @@ def test_what_a_reader_must_know(folder):
     viewer = viewer_of(reducer="asvit", reducer_args={"batch_mode": "mean_topk"})
     untrained = Viewer(viewer.model, viewer.processor, untrained=True)
     notes = evaluate(untrained, str(folder), keep_ratios=(0.5,)).notes
-    for note, start in zip(
-        notes, ("The thresholds of asvit are new", "Each picture decides", "With batch_mode"), strict=True
-    ):
+    starts = ("The thresholds of asvit are new", "There is one split", "Each picture decides", "With batch_mode")
+    for note, start in zip(notes, starts, strict=True):
         assert note.startswith(start)
 
 
@@ -416,7 +415,8 @@ def test_command_line(folder, tmp_path, capsys):
     assert printed == json.loads((output / "report.json").read_text())
     assert printed["compared"] == str(dense) and printed["reducer"] == "evit" and printed["keep_ratio"] == 0.7
     assert printed["pictures"] == 9 and printed["total"] == 24 and printed["split"] is None
-    assert "9 of 24 pictures, taken at random (seed 0)" in printed["notes"][0]
+    assert "There is one split only" in printed["notes"][0]
+    assert "9 of 24 pictures, taken at random (seed 0)" in printed["notes"][1]
     assert printed["settings"]["dtype"] == "bfloat16" and "--reducer evit" in printed["settings"]["command"]
     parsed = command_parser("evaluate").parse_args(command[1:])
     assert vars(command_parser("evaluate").parse_args(command_of(parsed).split()[2:])) == vars(parsed)

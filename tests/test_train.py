@@ -354,3 +354,32 @@ def test_the_example_is_the_command(place):
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "top-1" in result.stdout and (place / "out" / "model.safetensors").is_file()
+
+
+def test_held_out_pictures_are_found_again(place, capsys):
+    """`evaluate` takes the pictures of the only split that training held out, and gives the accuracy of training."""
+    shutil.move(place / "pictures" / "train", place / "all")
+    shutil.rmtree(place / "pictures")
+    shutil.move(place / "all", place / "pictures")
+    assert train("--validation_fraction", "0.34", "--json") == 0
+    trained = json.loads(capsys.readouterr().out)
+    assert trained["held_out"] == {"fraction": 0.34, "seed": 42, "total": 18}
+    command = ["evaluate", "--model", "out", "--dataset", "pictures", "--no-keep-ratios", "--json"]
+    assert main(command) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["total"] == 6 and report["sparse"]["top1"] == trained["top1"]
+    assert "the 6 pictures that the training of the model held out" in report["notes"][0]
+    assert main([*command, "--all-pictures"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["total"] == 18 and "the numbers are too good" in report["notes"][0]
+    (place / "pictures" / "red" / "0.png").unlink()  # another data set now: who knows what was held out
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 17
+
+
+def test_no_pinned_memory_without_an_accelerator(place, recwarn):
+    assert train("--keep_ratio", "0.6") == 0
+    assert not [str(warning.message) for warning in recwarn if "pin_memory" in str(warning.message)]
+    given = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new"]
+    assert parse(given)[2].dataloader_pin_memory == torch.accelerator.is_available()
+    assert parse([*given, "--dataloader_pin_memory", "true"])[2].dataloader_pin_memory

@@ -62,11 +62,12 @@ def test_it_says_what_the_models_say(reducer, tmp_path):
     assert views[2].counts == viewer.look(seen[2:])[0].counts
 
 
-def test_a_dense_checkpoint_with_any_method(reducer, tmp_path):
+def test_a_dense_checkpoint_with_any_method(reducer, tmp_path, warnings_text):
     dense = toy_dense()
     dense.save_pretrained(tmp_path)
     processor_of().save_pretrained(tmp_path)
     viewer = Viewer.load(str(tmp_path), reducer)
+    assert "LOAD REPORT" not in warnings_text()
     assert viewer.model.config.reducer == reducer
     assert viewer.untrained == any("reducer." in name for name in viewer.model.state_dict())
     (picture,) = pictures((32, 32))

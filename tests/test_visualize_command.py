@@ -12,7 +12,7 @@ from toys import toy_dense, toy_model
 
 from hf_dynamicvit import DynamicViTForImageClassification, visualize_command
 from hf_dynamicvit.cli import main
-from hf_dynamicvit.visualize_command import names_of
+from hf_dynamicvit.visualize_command import names_of, some_of
 
 
 @pytest.fixture
@@ -115,6 +115,11 @@ def test_what_is_there_stays(folder, capsys):
     assert visualize("--model", "model", "--images", "images") == 1
     assert "seen exists already" in capsys.readouterr().err
     assert [path.name for path in Path("seen").iterdir()] == ["mine.txt"]
+
+
+def test_a_limit_takes_pictures_evenly():
+    files = [f"{folder}/{index}" for folder in "abc" for index in range(10)]
+    assert some_of(files, 3) == ["a/0", "b/0", "c/0"] and some_of(files, None) == files == some_of(files, 99)
 
 
 def test_names_do_not_collide():

@@ -177,6 +177,8 @@ def run(
     metrics = trainer.evaluate()
     typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
     results = results_of(args, trainer, metrics, typical, seconds)
+    if pictures.held_out is not None:
+        results["held_out"] = dataclasses.asdict(pictures.held_out)
     save(args, trainer, results)
     if training.push_to_hub:
         local = Path(data_args.dataset).exists()

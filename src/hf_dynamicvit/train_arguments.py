@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from .command_line import Parser, add_json_option, examples_text
@@ -263,7 +264,8 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     if recipe is None:
         settings = settings_without_recipe(None if reducer == DENSE else method_of(reducer, typed.get("reducer_args")))
     check_typed(reducer, typed)
-    parser.set_defaults(**{**settings, "reducer": reducer})
+    pins = torch.accelerator.is_available()  # without one torch warns at every loader that it cannot
+    parser.set_defaults(**{"dataloader_pin_memory": pins, **settings, "reducer": reducer})
     groups: Any = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
     model, data, training, _ = groups
     if recipe is not None:

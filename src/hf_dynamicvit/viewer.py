@@ -10,6 +10,7 @@ visualize.card(view, viewer.labels).save("seen.png")
 """
 
 from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,7 @@ from .start import FAMILIES, label_names
 from .training.data import ImageTransform, read_picture
 
 
-logger = logging.get_logger("transformers.hf_dynamicvit")
-
-# The longer edge of a picture that is shown, in pixels, at least: small ones are enlarged, large ones made smaller.
+# The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller.
 SHOWN = 224
 
 
@@ -318,11 +317,24 @@ def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
         if reducer == "evovit":  # the classifier was trained on the class token
             changes["reducer_args"] = {"pooling": "class"}
     family: Any = FAMILIES[config.model_type]
-    model, found = family.from_pretrained(source, output_loading_info=True, **changes)
+    with without_load_report():
+        model, found = family.from_pretrained(source, output_loading_info=True, **changes)
     missing = [key for key in found["missing_keys"] if ".reducer." not in key]
     if missing:
         raise ValueError(f"{source} lacks weights, which would be random: {', '.join(sorted(missing))}.")
     return model.eval(), bool(found["missing_keys"])
+
+
+@contextmanager
+def without_load_report() -> Generator[None]:
+    """Within it Transformers does not list keys: of another method they are left over or new, which is as it is."""
+    reports = logging.get_logger("transformers.modeling_utils")
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        reports.setLevel(level)
 
 
 def load_dense(source: str) -> PreTrainedModel:

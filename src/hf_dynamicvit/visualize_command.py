@@ -37,6 +37,12 @@ hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --
 ROWS = 20
 
 
+def some_of(files: list[str], limit: int | None) -> list[str]:
+    """At most `limit` of `files`, at even distances: of folders of classes, from all of them."""
+    count = len(files) if limit is None else min(limit, len(files))
+    return [files[len(files) * place // count] for place in range(count)]
+
+
 def read_files(files: Iterable[str], skipped: list[str]) -> Generator[tuple[str, Image.Image]]:
     """Every file with its picture; those that cannot be read are named, and added to `skipped`."""
     for file in files:
@@ -190,7 +196,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="stretch the pictures to one number, or to HEIGHT WIDTH (default: as the image processor does)",
     )
-    parser.add_argument("--limit", type=int, help="at most so many pictures")
+    parser.add_argument("--limit", type=int, help="at most so many pictures, taken evenly from all folders")
     parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each picture")
     parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
@@ -220,7 +226,7 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     check(args)
-    files = list(dict.fromkeys(files_of(args.images)))[: args.limit]
+    files = some_of(list(dict.fromkeys(files_of(args.images))), args.limit)
     viewer = prepare(args, files)
     args.output.mkdir(parents=True, exist_ok=True)
     with only_json(args.json):

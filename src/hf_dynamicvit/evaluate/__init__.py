@@ -10,6 +10,7 @@ write_report(evaluation, "report")
 
 import argparse
 import dataclasses
+import json
 import shlex
 import time
 from collections.abc import Sequence
@@ -26,8 +27,9 @@ from ..devices import check_device, devices
 from ..model.cost import as_pair, grid_size
 from ..model.reducers import REDUCERS
 from ..start import COSTED, label_names
+from ..train import RESULTS
 from ..training.data import MODES
-from ..training.pictures import UNREADABLE
+from ..training.pictures import UNREADABLE, HeldOut
 from ..viewer import Viewer
 from .data import LabelledPictures, load_labelled, order_of
 from .report import summary, write_report
@@ -152,6 +154,10 @@ def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[st
         notes.append(f"The predictors of {config.reducer} are new on these weights: what they keep means nothing.")
     elif viewer.untrained:
         notes.append(f"The thresholds of {config.reducer} are new on these weights: they were set, not trained.")
+    if pictures.held_out:
+        notes.append(f"These are the {pictures.total} pictures that the training of the model held out.")
+    elif pictures.only_split:
+        notes.append("There is one split only: if the model was trained on these pictures, the numbers are too good.")
     if len(pictures.data) < pictures.total:
         notes.append(
             f"These are {len(pictures.data)} of {pictures.total} pictures, taken at random (seed {pictures.seed})."
@@ -240,6 +246,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="classes of other names are the model's, in the same order",
     )
     data.add_argument("--unreadable", choices=UNREADABLE, default="skip", help="what an unreadable picture does")
+    data.add_argument(
+        "--all-pictures",
+        action="store_true",
+        help="those too that the model was trained on (default: where `train` held some out, these alone)",
+    )
     data.add_argument("--max-samples", type=int, help="use only so many, taken at random")
     data.add_argument("--seed", type=int, default=0, help="of that choice")
     how = parser.add_argument_group("how it runs")
@@ -252,6 +263,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     output.add_argument("--max-changed", type=int, default=24, help="show so many pictures whose prediction changed")
     add_json_option(output)
+
+
+def held_out_of(model: str) -> HeldOut | None:
+    """How `hf-dynamicvit train` took pictures for validation, where it made the folder `model` and did."""
+    results = Path(model) / RESULTS
+    found = json.loads(results.read_text(encoding="utf-8")).get("held_out") if results.is_file() else None
+    return None if found is None else HeldOut(**found)
 
 
 def command_of(args: argparse.Namespace) -> str:
@@ -288,6 +306,7 @@ def run(args: argparse.Namespace) -> Evaluation:
         args.same_classes,
         args.max_samples,
         args.seed,
+        None if args.all_pictures else held_out_of(args.model),
         revision=args.dataset_revision,
     )
     set_new_thresholds(viewer, pictures)

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..training.data import SOURCE_COLUMN, read_picture
-from ..training.picture_columns import choose_column, class_names, image_columns, label_columns
+from ..training.picture_columns import choose_column, class_names, image_columns, label_columns, with_labels
 from ..training.picture_sources import VALIDATION_NAMES, load_splits
-from ..training.pictures import bare, check_split, some_of
+from ..training.pictures import HeldOut, bare, check_split, some_of, split_off
 
 
 # The column that holds the index of the class among the model's.
@@ -33,6 +33,7 @@ class LabelledPictures:
         split: of the data set, and `only_split` whether there is no other.
         total: pictures of the split, of which `data` may be a random choice.
         seed: of that choice, and of `typical`.
+        held_out: these are the pictures that the training of the model held out of the split.
     """
 
     data: Dataset
@@ -42,6 +43,7 @@ class LabelledPictures:
     only_split: bool
     total: int
     seed: int
+    held_out: bool = False
 
     def batches(self, batch_size: int) -> Generator[list[tuple[Any, int, str]]]:
         """Picture as `read_picture` takes it, index of its class, and where it is from, `batch_size` at a time."""
@@ -83,6 +85,7 @@ def load_labelled(
     same_classes: bool = False,
     max_samples: int | None = None,
     seed: int = 0,
+    held_out: HeldOut | None = None,
     **hub: Any,
 ) -> LabelledPictures:
     """The pictures of one split of `dataset`.
@@ -95,23 +98,28 @@ def load_labelled(
         image_column, label_column: names of columns; the only ones that can be are found.
         same_classes: classes are the model's in the same order, whatever they are called.
         max_samples: use only so many pictures, taken at random by `seed`.
+        held_out: where this is how training took pictures for validation from the only split there is, they alone.
         **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
 
     Raises:
         ValueError: there is no such data set, split or column, rows without label, or classes the model lacks.
     """
     splits = load_splits(dataset, config_name, label_column, (split,), **hub)
-    split = choose_split(list(splits), split)
+    named, split = split, choose_split(list(splits), split)
     features = splits[split].features
     image_column = choose_column(features, image_column, image_columns(features), "image")
     label_column = choose_column(features, label_column, label_columns(features), "label")
     data = bare(splits[split], split, image_column, label_column)
     if not len(data):
         raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
+    apart = held_out is not None and named is None and len(splits) == 1 and held_out.total == len(data)
+    if held_out is not None and apart:
+        data = with_labels(data, label_column, *class_names(data, label_column, split))
+        data = split_off(data, label_column, held_out.fraction, held_out.seed)[1]
     truth = true_classes(data, label_column, split, labels, same_classes)
     data = data.remove_columns(label_column).add_column(TRUE_CLASS, truth, feature=Value("int64"))
     chosen = some_of(data, max_samples, seed, "max_samples")
-    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed)
+    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart)
 
 
 def choose_split(splits: list[str], given: str | None) -> str:

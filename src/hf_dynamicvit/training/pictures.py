@@ -28,10 +28,26 @@ UNREADABLE = ("stop", "skip")
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """How validation pictures were taken from the training split, so that they can be found again.
+
+    Attributes:
+        fraction: of each class.
+        seed: of the choice.
+        total: pictures of the split before.
+    """
+
+    fraction: float
+    seed: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Pictures:
     """Two data sets with the same columns: pictures that are not decoded yet, `ClassLabel`s, where a picture is from.
 
-    For `ImageTransform(processor, image_column=..., label_column=...)`, which decodes them.
+    For `ImageTransform(processor, image_column=..., label_column=...)`, which decodes them. `held_out` says how the
+    second came about where it is a part of the first's split.
     """
 
     train: Dataset
@@ -39,6 +55,7 @@ class Pictures:
     names: list[str]
     image_column: str
     label_column: str
+    held_out: HeldOut | None = None
 
 
 def load_pictures(
@@ -90,7 +107,9 @@ def load_pictures(
     if len(set(labels)) < 2:
         raise ValueError(f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}.")
     train = with_labels(train, label_column, names, labels)
+    held_out = None
     if validation_split is None:
+        held_out = HeldOut(validation_fraction, seed, len(train))
         train, validation = split_off(train, label_column, validation_fraction, seed)
     else:
         validation = bare(splits[validation_split], validation_split, image_column, label_column)
@@ -99,7 +118,7 @@ def load_pictures(
     validation = some_of(validation, max_eval_samples, seed, "max_eval_samples")
     if unreadable == "skip":
         train, validation = (without_unreadable(data, image_column, num_proc) for data in (train, validation))
-    return Pictures(train, validation, names, image_column, label_column)
+    return Pictures(train, validation, names, image_column, label_column, held_out)
 
 
 def choose_train_split(splits: list[str], given: str | None) -> str:
