@@ -107,9 +107,8 @@ def load_pictures(
     if len(set(labels)) < 2:
         raise ValueError(f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}.")
     train = with_labels(train, label_column, names, labels)
-    held_out = None
+    held_out = HeldOut(validation_fraction, seed, len(train)) if validation_split is None else None
     if validation_split is None:
-        held_out = HeldOut(validation_fraction, seed, len(train))
         train, validation = split_off(train, label_column, validation_fraction, seed)
     else:
         validation = bare(splits[validation_split], validation_split, image_column, label_column)
