@@ -140,7 +140,7 @@ def test_refusals(tmp_path):
         Viewer(toy_dense(), processor_of())
     with pytest.raises(ValueError, match="'regression'"):
         Viewer(toy_model(problem_type="regression"), processor_of())
-    with pytest.raises(ValueError, match="the dense model has 3 classes, the sparse one 5"):
+    with pytest.raises(ValueError, match="The dense model has 3 classes, the sparse one 5"):
         Viewer(toy_model(), processor_of(), toy_dense(num_labels=3))
     viewer = Viewer(toy_model(), processor_of())
     with pytest.raises(ValueError, match="no pictures"):
@@ -164,3 +164,57 @@ def test_asvit_counts_differ_between_pictures(tmp_path):
     views = Viewer(model, processor_of()).look(pictures((32, 32), (20, 60), (60, 20), seed=3))
     assert len({tuple(view.counts) for view in views}) > 1
     assert len({view.multiply_adds for view in views}) > 1
+
+
+def test_only_patches_are_shown():
+    """What a size that is no multiple of the patch leaves over is in no patch, and so not in the picture."""
+    picture = Image.new("RGB", (70, 70), "red")
+    picture.paste("blue", (60, 0, 70, 70))  # 70 pixels become 7, of which one patch of 4 is seen
+    viewer = Viewer(toy_model(), processor_of())
+    (view,) = viewer.look([picture], image_size=(7, 7))
+    assert view.grid == (1, 1) and {colour for _, colour in view.picture.getcolors()} == {(255, 0, 0)}
+
+
+def test_turned_pictures_are_turned_before_they_are_stretched(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    pictures((40, 20))[0].save(tmp_path / "turned.jpg", exif=exif)
+    viewer = Viewer(toy_model(), processor_of())
+    with Image.open(tmp_path / "turned.jpg") as turned:
+        (view,) = viewer.look([turned], image_size=(32, 64))
+        assert view.grid == (8, 16) and view.picture.height > view.picture.width
+
+
+def test_pictures_of_different_sizes_for_the_model():
+    """Where the processor keeps the aspect ratio, each size is a batch; one tensor cannot hold two."""
+
+    class Keeping(ViTImageProcessorPil):
+        size = {"shortest_edge": 32}
+
+    viewer = Viewer(toy_model(), Keeping())
+    views = viewer.look(pictures((64, 32), (32, 64), (32, 32)))
+    assert [view.grid for view in views] == [(8, 16), (16, 8), (8, 8)]
+    with pytest.raises(ValueError, match=r"different sizes \(32 x 64, 64 x 32\)"):
+        viewer.pixel_values(pictures((64, 32), (32, 64)))
+
+
+def test_asvit_costs_are_of_what_was_kept():
+    """Also where a batch decides together."""
+    options = {"batch_mode": "mean_topk"}
+    model = DynamicViTForImageClassification(toy_config(reducer="asvit", reducer_args=options)).eval()
+    views = Viewer(calibrated(model, 0.5), processor_of()).look(pictures((32, 32), (20, 60), (60, 20), seed=3))
+    assert len({tuple(view.counts) for view in views}) == len({view.multiply_adds for view in views}) == 1
+
+
+def test_half_precision_checkpoints_are_compared_in_full(tmp_path):
+    toy_dense().to(torch.bfloat16).save_pretrained(tmp_path)
+    processor_of().save_pretrained(tmp_path)
+    viewer = Viewer.load(str(tmp_path), "topk")
+    viewer.set_keep_ratio(1.0)
+    (view,) = viewer.look(pictures((32, 32)))
+    torch.testing.assert_close(view.probabilities, view.dense_probabilities, atol=1e-6, rtol=1e-5)
+
+
+def test_long_pictures_have_room_for_their_patches():
+    (view,) = Viewer(toy_model(), processor_of()).look(pictures((2000, 10)))
+    assert view.picture.size == (224, 56)

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Pictures of what is kept, checked pixel by pixel."""
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -19,6 +20,7 @@ from hf_dynamicvit.visualize import (
     drop_names,
     group_maps,
     overview,
+    patch_of_pixel,
     prediction_text,
     save_gif,
     score_maps,
@@ -26,7 +28,9 @@ from hf_dynamicvit.visualize import (
     stage_names,
     stage_pictures,
     stages_row,
+    text_font,
     top_classes,
+    wrapped,
 )
 
 
@@ -117,8 +121,11 @@ def test_classes_and_captions():
     text = prediction_text(view, labels)
     assert f"sparse: {labels[1]} 75.0%" in text and "dense: cat 60.0%" in text and "1 of 2 GMACs" in text
     short, long = captioned(view.picture, "cat"), captioned(view.picture, labels[1])
-    assert short.width == long.width == 40 and long.height > short.height > 40
-    assert len(short.crop((0, 40, 40, short.height)).getcolors()) > 1  # something is written
+    assert short.width == long.width == 140 and long.height > short.height > 40
+    assert len(short.crop((0, 40, 140, short.height)).getcolors()) > 1  # something is written
+    for text in ("W" * 60, "many short words in one line of text", "a " * 40):
+        assert all(text_font().getlength(line) <= 100 for line in wrapped(text, 100))
+        assert "".join("".join(wrapped(text, 100)).split()) == "".join(text.split())
 
 
 def test_cards_overviews_and_frames_of_every_method(reducer, tmp_path):
@@ -135,5 +142,22 @@ def test_cards_overviews_and_frames_of_every_method(reducer, tmp_path):
         assert gif.n_frames == len({frame.tobytes() for frame in frames}) == 1 + len(views[1].layers)
         gif.seek(gif.n_frames - 1)
         assert gif.info["duration"] == 1000
-    with pytest.raises(ValueError, match="seconds is 0"):
-        save_gif(frames, tmp_path / "none.gif", seconds=0)
+    for seconds in (0, 1000, float("nan")):
+        with pytest.raises(ValueError, match=f"seconds is {seconds}; from 0.02 to 60"):
+            save_gif(frames, tmp_path / "none.gif", seconds=seconds)
+
+
+def test_lines_and_covers_meet_where_patches_are_no_whole_pixels():
+    """A dropped patch is covered to where the next one begins, as outlines and colours see it."""
+    picture, grid = Image.new("RGB", (37, 23), RED), (5, 7)
+    for patch in range(35):
+        kept = torch.ones(35, dtype=torch.bool)
+        kept[patch] = False
+        covered = np.asarray(cover_dropped(picture, kept, grid))[..., 1] > 0
+        assert (covered == (patch_of_pixel(picture.size, grid) == patch)).all()
+
+
+def test_captions_in_greek_and_cyrillic():
+    """Glyphs of their own, where matplotlib is installed, not the box of a character that is missing."""
+    box = text_font().getmask("\uffff")
+    assert bytes(text_font().getmask("собака"[0])) != bytes(box)

@@ -23,6 +23,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     processor_of().save_pretrained("model")
     toy_dense().save_pretrained("dense")
     processor_of().save_pretrained("dense")
+    toy_dense().save_pretrained("large")
+    processor_of(64, 64).save_pretrained("large")
+    toy_dense(id2label=dict(enumerate(("ant", "bee", "cat", "dog", "eel")))).save_pretrained("others")
     for name, picture in zip(("a.png", "b/a.jpg", "c.png"), pictures((50, 40), (20, 60), (9, 9)), strict=True):
         Path("images", name).parent.mkdir(parents=True, exist_ok=True)
         picture.save(Path("images", name))
@@ -96,11 +99,13 @@ def test_asvit_sets_its_thresholds_on_the_pictures(folder, capsys):
         (["--images", "model"], "The folder model has no pictures"),
         (["--images", "images/broken.jpg"], "None of the pictures can be read"),
         (["--images", "images", "--batch-size", "0"], "--batch-size is 0; at least 1"),
-        (["--images", "images", "--seconds", "0"], "--seconds is 0.0; a number above 0"),
+        (["--images", "images", "--seconds", "0"], "seconds is 0.0; from 0.02 to 60"),
         (["--images", "images", "--image-size", "1", "2", "3"], "--image-size is 1 2 3; one number of pixels, or two"),
         (["--images", "images", "--keep-ratio", "2"], "keep_ratio"),
         (["--images", "images", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
         (["--images", "images", "--dense", "model"], "model holds a sparse model"),
+        (["--images", "images", "--dense", "large"], "large takes pictures prepared otherwise than model: size is"),
+        (["--images", "images", "--dense", "others"], "The dense model has other classes: ant, bee, cat, dog, eel"),
     ],
 )
 def test_refusals_come_before_anything_is_written(folder, capsys, given, message):
@@ -126,3 +131,60 @@ def test_names_do_not_collide():
     files = ["x/a.jpg", "x/a.png", "x/b/a.jpg", "x/b-a.jpg", "x/views.png", "x/overview_001.jpg", "y/A.jpg"]
     names = names_of(files, [Path("x")])
     assert [*names.values()] == ["a", "a-2", "b-a", "b-a-2", "views-2", "overview_001-2", "A-3"]
+
+
+def test_a_dense_model_with_its_classes_in_another_order(folder, capsys):
+    """The same weights, permuted with their names, predict the same."""
+    dense, order = toy_dense(), [3, 0, 4, 1, 2]
+    dense.classifier.weight.data, dense.classifier.bias.data = (
+        parameter.data[order] for parameter in (dense.classifier.weight, dense.classifier.bias)
+    )
+    dense.config.id2label = {index: f"LABEL_{label}" for index, label in enumerate(order)}
+    dense.save_pretrained("permuted")
+    given = ["--model", "dense", "--reducer", "topk", "--keep-ratio", "1", "--dense", "permuted"]
+    assert visualize(*given, "--images", "images", "--only-overview", "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["changed"] == 0
+    for entry in result["pictures"]:
+        assert [label for label, _ in entry["sparse"]] == [label for label, _ in entry["dense"]]
+
+
+def test_what_was_seen_is_not_lost(folder, monkeypatch, capsys):
+    """Interrupted at the third picture, the others have their overview and their numbers."""
+    cards, draw = [], visualize_command.card
+
+    def two_cards(*args):
+        if len(cards) == 2:
+            raise KeyboardInterrupt
+        cards.append(draw(*args))
+        return cards[-1]
+
+    monkeypatch.setattr(visualize_command, "card", two_cards)
+    assert visualize("--model", "model", "--images", "images") == 130
+    assert len(json.loads(Path("seen", "views.json").read_text())["pictures"]) == 2
+    assert Path("seen", "overview_001.png").is_file()
+
+
+def test_an_unreadable_first_file_is_named_once(folder, capsys):
+    given = ["--model", "dense", "--reducer", "asvit", "--only-overview"]
+    assert visualize(*given, "--images", "images/broken.jpg", "images/a.png") == 0
+    assert capsys.readouterr().err.count("skipped: Cannot read") == 1
+
+
+def test_weights_that_are_not_finite(folder, capsys):
+    model = toy_model()
+    torch.nn.init.constant_(model.classifier.bias, torch.nan)
+    model.save_pretrained("broken")
+    processor_of().save_pretrained("broken")
+    assert visualize("--model", "broken", "--images", "images") == 1
+    assert "the logits are not finite" in capsys.readouterr().err and not Path("seen").exists()
+
+
+def test_long_names_and_linked_folders(folder):
+    deep = Path("images", "a" * 150, "b" * 100)
+    deep.mkdir(parents=True)
+    Path("images", "a.png").rename(deep / "deep.png")
+    Path("images", "loop").symlink_to(Path("..", "images"))
+    assert visualize("--model", "model", "--images", "images") == 0
+    cards = sorted(path.name for path in Path("seen").glob("*.gif"))
+    assert len(cards) == 3 and any(name.endswith("bbb-deep.gif") and len(name) < 160 for name in cards)

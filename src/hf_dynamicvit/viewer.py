@@ -9,8 +9,7 @@ visualize.card(view, viewer.labels).save("seen.png")
 ```
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,20 +17,21 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
-from transformers.utils import logging
 
+from .classes import order_of
 from .devices import check_device
-from .export import load, processor_of
-from .model.cost import grid_size
+from .export import processor_of
+from .loading import check_same_input, load_dense, load_sparse
+from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .model.reducers import REDUCERS
 from .model_source import read_config
-from .start import FAMILIES, label_names
+from .start import label_names
 from .training.data import ImageTransform, read_picture
 
 
-# The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller.
-SHOWN = 224
+# The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
+# shorter edge at least, so that patches of a very long one can be told apart.
+SHOWN, LEAST = 224, 56
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,16 @@ class Viewer:
     Args:
         model: a `DynamicViTForImageClassification` or its like; put into eval mode.
         processor: its image processor.
-        dense: the model to compare with, with the same labels, or `None`.
+        dense: the model to compare with, or `None`. Its classes may be in another order.
         untrained: the method's own parameters are new on these weights, so that its choice means nothing yet.
+        same_classes: classes of `dense` with other names are the same in the same order.
+
+    Attributes:
+        labels: names of the classes of `model`, in its order.
+        dense_order: `[K]` int64, where they are in the logits of `dense`; `None` where the order is the same.
 
     Raises:
-        ValueError: the model is dense, or its logits are no classes.
+        ValueError: the model is dense, its logits are no classes, or `dense` has others.
     """
 
     def __init__(
@@ -106,37 +111,48 @@ class Viewer:
         processor: Any,
         dense: PreTrainedModel | None = None,
         untrained: bool = False,
+        same_classes: bool = False,
     ):
         if not isinstance(model, DynamicViTForImageClassification):
             raise ValueError(f"model is a {type(model).__name__}; a sparse model is wanted, as Viewer.load makes one.")
         if model.config.problem_type == "regression":
             raise ValueError("config.problem_type is 'regression'; pictures are shown with probabilities of classes.")
-        if dense is not None and dense.config.num_labels != model.config.num_labels:
-            raise ValueError(
-                f"the dense model has {dense.config.num_labels} classes, the sparse one {model.config.num_labels}."
-            )
+        if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
+            raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
         self.model, self.processor, self.untrained = model.eval(), processor, untrained
         self.dense = None if dense is None else dense.eval()
         self.labels = label_names(model.config)
+        dense_labels = self.labels if dense is None else label_names(dense.config)
+        self.dense_order = order_of(self.labels, dense_labels, same_classes)
 
     @classmethod
-    def load(cls, source: str, reducer: str | None = None, dense: str | None = None) -> "Viewer":
-        """The classifier in `source` with its image processor.
+    def load(
+        cls, source: str, reducer: str | None = None, dense: str | None = None, same_classes: bool = False
+    ) -> "Viewer":
+        """The classifier in `source` with its image processor, in float32.
 
         Args:
             source: folder or Hub name of a ViT or DeiT classifier, sparse or dense.
             reducer: another method on the same weights (default: its own; of a dense model, `"dynamicvit"`).
             dense: folder or Hub name of a dense model to compare with (default: `source` if that is dense, else the
                 dense copy of the sparse weights where there is one).
+            same_classes: as in `Viewer`.
 
         Raises:
-            ValueError: there is no such method, no such checkpoint, or it is of another family or lacks weights.
+            ValueError: there is no such method, no such checkpoint, or it is of another family or lacks weights;
+                `dense` has other classes, or an image processor that prepares pictures otherwise.
         """
         model, untrained = load_sparse(source, reducer)
         processor, _ = processor_of(source, model.config)
-        if dense is not None or not hasattr(read_config(source), "reducer"):
-            return cls(model, processor, load_dense(source if dense is None else dense), untrained)
-        return cls(model, processor, model.to_dense() if model.encoder.reducer.reads_class_token else None, untrained)
+        compared = None
+        if dense is not None:
+            check_same_input(source, processor, dense)
+            compared = load_dense(dense)
+        elif not hasattr(read_config(source), "reducer"):
+            compared = load_dense(source)
+        elif model.encoder.reducer.reads_class_token:
+            compared = model.to_dense()
+        return cls(model, processor, compared, untrained, same_classes)
 
     def to(self, device: str) -> "Viewer":
         """Move both models.
@@ -189,160 +205,143 @@ class Viewer:
         return self.pixel_values(pictures).to(self.model.device, self.model.dtype)
 
     def pixel_values(self, pictures: Sequence[Image.Image], image_size: tuple[int, int] | None = None) -> Tensor:
-        """`[N, channels, height, width]` for the model, stretched to `image_size` `(height, width)` if given."""
+        """`[N, channels, height, width]` for the model, stretched to `image_size` `(height, width)` if given.
+
+        Raises:
+            ValueError: the image processor gives the pictures different sizes.
+        """
         transform = ImageTransform(self.processor, num_channels=self.model.config.num_channels)
-        if image_size is not None:
-            height, width = image_size
-            pictures = [picture.resize((width, height), Image.Resampling.BICUBIC) for picture in pictures]
-            options = {"do_resize": False, "do_center_crop": False, "return_tensors": "pt"}
-            upright = [read_picture(picture, mode=transform.mode) for picture in pictures]
-            return self.processor(upright, do_convert_rgb=False, **options)["pixel_values"]
-        pixels = transform({"image": list(pictures), "label": list(pictures)})["pixel_values"]
-        return torch.stack(pixels)
+        found = []
+        for picture in pictures:  # one by one: they may be large
+            upright = read_picture(picture, mode=transform.mode)
+            if image_size is None:
+                found += transform({"image": [upright], "label": [None]})["pixel_values"]
+            else:
+                resized = upright.resize(image_size[::-1], Image.Resampling.BICUBIC)
+                options = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
+                found += self.processor([resized], return_tensors="pt", **options)["pixel_values"]
+        sizes = sorted({tuple(pixels.shape[1:]) for pixels in found})
+        if len(sizes) > 1:
+            listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+            raise ValueError(f"the image processor gives pictures of different sizes ({listed}); one batch has one.")
+        return torch.stack(found)
 
     def look(
         self,
-        pictures: Sequence[Image.Image],
+        pictures: Iterable[Image.Image],
         batch_size: int = 32,
         image_size: tuple[int, int] | None = None,
     ) -> list[View]:
         """What the model does with each of `pictures`, in their order.
 
         Args:
-            pictures: PIL pictures of any size and mode.
-            batch_size: so many at a time; it does not change what is seen.
+            pictures: PIL pictures of any size and mode, taken one by one.
+            batch_size: so many at a time; it does not change what is seen (AS-ViT with `batch_mode="mean_topk"`
+                apart, which decides by batch).
             image_size: `(height, width)` in pixels to stretch them to, in place of what the image processor does.
 
         Raises:
             ValueError: there are none, or `image_size` has no room for a patch.
+            FloatingPointError: logits are not finite.
         """
-        return [view for views in self.batches(pictures, batch_size, image_size) for view in views]
+        views = [view for views in self.batches(pictures, batch_size, image_size) for view in views]
+        if not views:
+            raise ValueError("there are no pictures to look at.")
+        return views
 
     def batches(
-        self, pictures: Sequence[Image.Image], batch_size: int = 32, image_size: tuple[int, int] | None = None
+        self, pictures: Iterable[Image.Image], batch_size: int = 32, image_size: tuple[int, int] | None = None
     ) -> Generator[list[View]]:
-        """As `look`, batch by batch."""
-        if not pictures:
-            raise ValueError("there are no pictures to look at.")
+        """As `look`, batch by batch; pictures of other sizes than the one before, for the model, start a batch."""
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; at least 1.")
         if image_size is not None and min(grid_size(self.model.config, image_size)) < 1:
             raise ValueError(f"image_size is {image_size}; patches are of {self.model.config.patch_size} pixels.")
-        for start in range(0, len(pictures), batch_size):
-            yield self._look(pictures[start : start + batch_size], image_size)
+        shown: list[Image.Image] = []
+        inputs: list[Tensor] = []
+        for picture in pictures:
+            pixels = self.pixel_values([picture], image_size)[0]
+            if inputs and (len(inputs) == batch_size or pixels.shape != inputs[0].shape):
+                yield self._look(torch.stack(inputs), shown)
+                shown, inputs = [], []
+            shown.append(self.seen(picture, pixels, image_size is not None))
+            inputs.append(pixels)
+        if inputs:
+            yield self._look(torch.stack(inputs), shown)
 
     @torch.inference_mode()
-    def _look(self, pictures: Sequence[Image.Image], image_size: tuple[int, int] | None) -> list[View]:
+    def _look(self, pixels: Tensor, shown: list[Image.Image]) -> list[View]:
         model, reducer = self.model, self.model.encoder.reducer
-        pixels = self.pixel_values(pictures, image_size)
-        inputs = pixels.to(model.device, model.dtype)
-        outputs = model(inputs, interpolate_pos_encoding=True, output_scores=True)
+        outputs = model(pixels.to(model.device, model.dtype), interpolate_pos_encoding=True, output_scores=True)
         dense = None
         if self.dense is not None:
             moved = pixels.to(self.dense.device, self.dense.dtype)
             dense = self.probabilities(self.dense(moved, interpolate_pos_encoding=True).logits)
+            dense = dense if self.dense_order is None else dense[:, self.dense_order]
         kept, owner, scores = (values.cpu() for values in (outputs.kept, outputs.owner, outputs.scores))
         if not reducer.merging:  # what is gone is gone, also where a fused token is scored for it
             scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
         size = (pixels.shape[-2], pixels.shape[-1])
         probabilities, grid = self.probabilities(outputs.logits), grid_size(model.config, size)
-        views = []
-        for index, picture in enumerate(pictures):
-            cost = model.multiply_adds(inputs[index : index + 1] if reducer.adaptive else size)
-            views.append(
-                View(
-                    picture=self.seen(picture, pixels[index], image_size is not None),
-                    grid=grid,
-                    layers=list(model.decision_layers),
-                    kept=kept[index],
-                    owner=owner[index],
-                    scores=None if scores[index].isnan().all() else scores[index],
-                    merging=reducer.merging and not reducer.returning,
-                    probabilities=probabilities[index],
-                    dense_probabilities=None if dense is None else dense[index],
-                    multiply_adds=cost,
-                    dense_multiply_adds=model.dense_multiply_adds(size),
-                )
+        costs = costs_of(model, kept, size)
+        return [
+            View(
+                picture=picture,
+                grid=grid,
+                layers=list(model.decision_layers),
+                kept=kept[index],
+                owner=owner[index],
+                scores=None if scores[index].isnan().all() else scores[index],
+                merging=reducer.merging and not reducer.returning,
+                probabilities=probabilities[index],
+                dense_probabilities=None if dense is None else dense[index],
+                multiply_adds=costs[index],
+                dense_multiply_adds=model.dense_multiply_adds(size),
             )
-        return views
+            for index, picture in enumerate(shown)
+        ]
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """`[N, K]` float32 on the CPU: of one class for a picture, or of each for itself (multi-label)."""
         logits = logits.float().cpu()
+        if not logits.isfinite().all():
+            raise FloatingPointError(
+                "the logits are not finite: the weights are damaged, or half precision overflows."
+            )
         several = self.model.config.problem_type == "multi_label_classification"
         return logits.sigmoid() if several else logits.softmax(dim=-1)
 
     def seen(self, picture: Image.Image, pixels: Tensor, stretched: bool = False) -> Image.Image:
-        """What `pixels` `[C, height, width]` show, from the picture itself where the processor only resized it."""
-        processor = self.processor
-        whole = stretched or (
-            processor.do_resize and not processor.do_center_crop and not getattr(processor, "do_pad", 0)
-        )
-        if whole and (stretched or processor.size.get("height")):
-            return at_size(read_picture(picture))
-        image = pixels.float().cpu()
+        """What the patches of `pixels` `[C, height, width]` show; from the picture where it was only resized."""
+        processor, (height, width) = self.processor, pixels.shape[1:]
+        down, across = grid_size(self.model.config, (height, width))
+        patch_height, patch_width = as_pair(self.model.config.patch_size)
+        bottom, right = down * patch_height, across * patch_width  # what is beyond is in no patch
+        whole = processor.do_resize and not processor.do_center_crop and not getattr(processor, "do_pad", False)
+        if stretched or (whole and processor.size.get("height")):
+            image = read_picture(picture)
+            box = (0, 0, max(1, round(image.width * right / width)), max(1, round(image.height * bottom / height)))
+            return at_size(image.crop(box))
+        values = pixels[:, :bottom, :right].float().cpu()
         if processor.do_normalize:
-            mean, std = (torch.tensor(values)[:, None, None] for values in (processor.image_mean, processor.image_std))
-            image = image * std + mean
-        image = image / processor.rescale_factor if processor.do_rescale else image
-        array = image.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+            mean, std = (torch.tensor(given)[:, None, None] for given in (processor.image_mean, processor.image_std))
+            values = values * std + mean
+        values = values / processor.rescale_factor if processor.do_rescale else values
+        array = values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
         return at_size(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB"))
 
 
-def at_size(picture: Image.Image, shown: int = SHOWN) -> Image.Image:
-    """`picture` with its longer edge `shown` pixels, as squares where it is tiny and enlarged."""
-    scale = shown / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    tiny = max(picture.size) * 2 < shown
+def at_size(picture: Image.Image) -> Image.Image:
+    """`picture` with its longer edge `SHOWN` and its shorter one at least `LEAST` pixels; a tiny one in squares."""
+    scale, tiny = SHOWN / max(picture.size), max(picture.size) * 2 < SHOWN
+    size = (max(LEAST, round(picture.width * scale)), max(LEAST, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS)
 
 
-def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
-    """A sparse model of the weights in `source`, in eval mode, and whether its method's parameters are new."""
-    if reducer is not None and reducer not in REDUCERS:
-        raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
-    config = read_config(source)
-    if config.model_type not in FAMILIES:
-        raise ValueError(f"{source} is of model type {config.model_type!r}; this takes {', '.join(FAMILIES)}.")
-    own = getattr(config, "reducer", None)
-    changes: dict[str, Any] = {}
-    if reducer is not None and reducer != own:
-        with torch.device("meta"):
-            if own is not None and not REDUCERS[own](config, **config.reducer_args).reads_class_token:
-                raise ValueError(
-                    f"the classifier of {source} ({own}) does not read the class token, which {reducer} needs; "
-                    "look at it with its own method."
-                )
-        changes = {"reducer": reducer, "reducer_args": {}, "reducer_layers": None, "keep_ratio": None}
-        if reducer == "evovit":  # the classifier was trained on the class token
-            changes["reducer_args"] = {"pooling": "class"}
-    family: Any = FAMILIES[config.model_type]
-    with without_load_report():
-        model, found = family.from_pretrained(source, output_loading_info=True, **changes)
-    missing = [key for key in found["missing_keys"] if ".reducer." not in key]
-    if missing:
-        raise ValueError(f"{source} lacks weights, which would be random: {', '.join(sorted(missing))}.")
-    return model.eval(), bool(found["missing_keys"])
-
-
-@contextmanager
-def without_load_report() -> Generator[None]:
-    """Within it Transformers does not list keys: of another method they are left over or new, which is as it is."""
-    reports = logging.get_logger("transformers.modeling_utils")
-    level = reports.level
-    reports.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        reports.setLevel(level)
-
-
-def load_dense(source: str) -> PreTrainedModel:
-    """The dense classifier in `source`.
-
-    Raises:
-        ValueError: it is sparse, of another family, or lacks weights.
-    """
-    if hasattr(read_config(source), "reducer"):
-        raise ValueError(f"{source} holds a sparse model; name a dense one to compare with.")
-    return load(source)
+def costs_of(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
+    """Multiply-adds of each picture, of `size`, from what was kept of it: `[B, S, num_patches]` bool."""
+    reducer, num_patches = model.encoder.reducer, kept.shape[-1]
+    if not reducer.adaptive:
+        return [model.multiply_adds(size)] * len(kept)
+    counts = [reducer.token_counts(num_patches, model.config.num_hidden_layers, own) for own in kept.sum(-1).tolist()]
+    return [model._multiply_adds(reducer, own, num_patches) for own in counts]

@@ -6,9 +6,11 @@
 """
 
 import colorsys
-import textwrap
+import functools
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,6 +24,7 @@ RAMP = np.array([[36, 16, 84], [58, 82, 139], [33, 145, 140], [94, 201, 98], [25
 
 BLUE = (30, 110, 255)
 TEXT_SIZE, LINE = 13, 18
+NARROWEST = 140  # pixels of a picture with a caption
 
 # Decisions on a card and on a contact sheet; of more, as many are chosen evenly, the last among them.
 COLUMNS = 4
@@ -40,8 +43,7 @@ def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colou
     """
     if kept.numel() != grid[0] * grid[1]:
         raise ValueError(f"kept has {kept.numel()} patches, a grid of {grid[0]} x {grid[1]} has {grid[0] * grid[1]}.")
-    mask = Image.fromarray(kept.reshape(grid).cpu().numpy().astype(np.uint8) * 255)
-    mask = mask.resize(image.size, Image.Resampling.NEAREST)
+    mask = Image.fromarray(kept.cpu().numpy().astype(np.uint8)[patch_of_pixel(image.size, grid)] * 255)
     image = image.convert("RGB")
     return Image.composite(image, Image.blend(image, Image.new("RGB", image.size, colour), 0.8), mask)
 
@@ -206,18 +208,48 @@ def top_classes(probabilities: Tensor, labels: Sequence[str], count: int = 5) ->
     return [(labels[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
-def captioned(image: Image.Image, text: str) -> Image.Image:
-    """`image` with `text` below it, in as many lines as its width asks for."""
-    font, lines = ImageFont.load_default(TEXT_SIZE), []
+@functools.cache
+def text_font() -> Any:
+    """DejaVu Sans, where matplotlib is installed, which brings it: it has Greek, Cyrillic and Arabic too.
+
+    Without it Pillow's own, which is Latin. Neither has Chinese, Japanese or Korean characters.
+    """
+    matplotlib = importlib.util.find_spec("matplotlib")
+    file = Path(matplotlib.origin or "").with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf" if matplotlib else None
+    if file is None or not file.is_file():
+        return ImageFont.load_default(TEXT_SIZE)
+    return ImageFont.truetype(str(file), TEXT_SIZE - 1)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken between words, or within one that is longer."""
+    font, lines = text_font(), []
     for paragraph in text.splitlines():
-        letters = max(8, int(image.width / (font.getlength("n"))))
-        lines += textwrap.wrap(paragraph, letters) or [""]
-    captioned = Image.new("RGB", (image.width, image.height + LINE * len(lines) + 4), "white")
-    captioned.paste(image, (0, 0))
-    draw = ImageDraw.Draw(captioned)
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and font.getlength(longer) > width:
+                lines.append(line)
+                longer = word
+            while font.getlength(longer) > width and len(longer) > 1:
+                fits = next(n for n in range(len(longer) - 1, 0, -1) if n == 1 or font.getlength(longer[:n]) <= width)
+                lines.append(longer[:fits])
+                longer = longer[fits:]
+            line = longer
+        lines.append(line)
+    return lines
+
+
+def captioned(image: Image.Image, text: str) -> Image.Image:
+    """`image` with `text` below it, in as many lines as it takes; at least `NARROWEST` pixels wide."""
+    width = max(image.width, NARROWEST)
+    lines = wrapped(text, width - 4)
+    sheet = Image.new("RGB", (width, image.height + LINE * len(lines) + 4), "white")
+    sheet.paste(image, (0, 0))
+    draw = ImageDraw.Draw(sheet)
     for index, line in enumerate(lines):
-        draw.text((2, image.height + 2 + LINE * index), line, fill="black", font=font)
-    return captioned
+        draw.text((2, image.height + 2 + LINE * index), line, fill="black", font=text_font())
+    return sheet
 
 
 def prediction_text(view: View, labels: Sequence[str]) -> str:
@@ -260,9 +292,9 @@ def legend_of(view: View) -> Image.Image:
     names = drop_names(view)
     shown = [names[stage] for stage in chosen(len(names))]
     image = drop_map(view)
-    legend = Image.new("RGB", (image.width, image.height + LINE * len(shown) + 4), "white")
+    legend = Image.new("RGB", (max(image.width, NARROWEST), image.height + LINE * len(shown) + 4), "white")
     legend.paste(image, (0, 0))
-    draw, font = ImageDraw.Draw(legend), ImageFont.load_default(TEXT_SIZE)
+    draw, font = ImageDraw.Draw(legend), text_font()
     for index, (name, colour) in enumerate(shown):
         top = image.height + 2 + LINE * index
         draw.rectangle((2, top + 3, 13, top + 14), fill=colour)
@@ -292,14 +324,21 @@ def stage_frames(view: View) -> list[Image.Image]:
     return sheets
 
 
+def check_seconds(seconds: float) -> None:
+    """Raises:
+    ValueError: no frame of a GIF is shown so long, or so shortly.
+    """
+    if not 0.02 <= seconds <= 60:
+        raise ValueError(f"seconds is {seconds}; from 0.02 to 60.")
+
+
 def save_gif(frames: Sequence[Image.Image], file: str | Path, seconds: float = 0.8) -> None:
     """Write `frames` of one size as a GIF that goes round, `seconds` each, the last one twice as long.
 
     Raises:
-        ValueError: `seconds` is not above 0.
+        ValueError: `seconds` is not from 0.02 to 60.
     """
-    if seconds <= 0:
-        raise ValueError(f"seconds is {seconds}; a number above 0.")
+    check_seconds(seconds)
     durations = [*[round(1000 * seconds)] * (len(frames) - 1), round(2000 * seconds)]
     coloured = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
     coloured[0].save(file, "GIF", save_all=True, append_images=coloured[1:], duration=durations, loop=0)

@@ -2,10 +2,12 @@
 """`hf-dynamicvit visualize`: pictures of what a model keeps, when it drops what, and what it then predicts."""
 
 import argparse
+import hashlib
 import itertools
 import json
+import os
 import sys
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ from .devices import devices
 from .export import files_of
 from .model.reducers import REDUCERS
 from .start import COSTED
-from .training.data import read_picture
+from .training.data import MODES, read_picture
 from .viewer import View, Viewer
-from .visualize import card, overview, save_gif, stage_frames, top_classes
+from .visualize import card, check_seconds, overview, save_gif, stage_frames, top_classes
 
 
 EXAMPLES = """
@@ -33,8 +35,8 @@ hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome -
 hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --only-overview --output seen
 """
 
-# Rows of one overview.
-ROWS = 20
+# Rows of one overview, and bytes of the name of a file without its suffix.
+ROWS, LONGEST = 20, 150
 
 
 def some_of(files: list[str], limit: int | None) -> list[str]:
@@ -43,14 +45,17 @@ def some_of(files: list[str], limit: int | None) -> list[str]:
     return [files[len(files) * place // count] for place in range(count)]
 
 
-def read_files(files: Iterable[str], skipped: list[str]) -> Generator[tuple[str, Image.Image]]:
-    """Every file with its picture; those that cannot be read are named, and added to `skipped`."""
+def read_files(
+    files: Iterable[str], mode: str, skip: Callable[[str, str], None]
+) -> Generator[tuple[str, Image.Image]]:
+    """Every file with its picture, in the PIL mode `mode`; `skip` is told of those that cannot be read, and why."""
     for file in files:
         try:
-            yield file, read_picture({"path": file, "bytes": None})
+            picture = read_picture({"path": file, "bytes": None}, mode=mode)
         except ValueError as error:
-            skipped.append(file)
-            tqdm.write(f"skipped: {error}", file=sys.stderr)
+            skip(file, str(error))
+        else:
+            yield file, picture
 
 
 def names_of(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
@@ -60,11 +65,20 @@ def names_of(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
     for file in files:
         path = Path(file)
         inside = [path.relative_to(folder) for folder in folders if path.is_relative_to(folder)]
-        plain = "-".join((inside[0] if inside else Path(path.name)).with_suffix("").parts)
+        plain = shortened("-".join((inside[0] if inside else Path(path.name)).with_suffix("").parts))
         name = next(name for name in numbered(plain) if name.casefold() not in taken)
         taken.add(name.casefold())
         names[file] = name
     return names
+
+
+def shortened(name: str) -> str:
+    """`name`, or where a file system may refuse that, its end and what tells it from others of the same end."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= LONGEST:
+        return name
+    told_by = hashlib.sha256(encoded).hexdigest()[:12]
+    return f"{told_by}-{encoded[-LONGEST + 13 :].decode(errors='ignore')}"
 
 
 def numbered(name: str) -> Generator[str]:
@@ -80,7 +94,7 @@ def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
     """What `views.json` says of one picture."""
     dense = view.dense_probabilities
     return {
-        "file": file,
+        "file": readable_name(file),
         "patches": list(view.grid),
         "blocks": view.layers,
         "kept": view.counts,
@@ -96,19 +110,18 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     """The model, set to what was asked for; AS-ViT's thresholds on the first pictures, where they are not its own.
 
     Raises:
-        ValueError: an option is out of range, or no picture can be read.
+        ValueError: an option is out of range.
     """
-    viewer = Viewer.load(args.model, args.reducer, args.dense)
-    viewer.to(args.device)
-    adaptive = viewer.model.encoder.reducer.adaptive
-    first = [picture for _, picture in itertools.islice(read_files(files, []), COSTED if adaptive else 1)]
-    if not first:
-        raise ValueError("None of the pictures can be read.")
+    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(args.device)
+    first: list[Image.Image] = []
+    if viewer.model.encoder.reducer.adaptive:
+        readable = read_files(files, mode_of(viewer), lambda file, why: None)
+        first = [picture for _, picture in itertools.islice(readable, COSTED)]
     if args.keep_ratio is not None:
         viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
     elif args.budget is not None:
         viewer.set_budget(args.budget, first)
-    else:
+    elif first:
         viewer.set_new_thresholds(first)
     if viewer.chooses_at_random:
         print(
@@ -119,52 +132,98 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     return viewer
 
 
-def batches(pictures: Iterable[tuple[str, Image.Image]], size: int) -> Generator[list[tuple[str, Image.Image]]]:
-    iterator = iter(pictures)
-    while batch := list(itertools.islice(iterator, size)):
-        yield batch
+def mode_of(viewer: Viewer) -> str:
+    return MODES[viewer.model.config.num_channels]
+
+
+class Gallery:
+    """What is written of the pictures that were looked at; whole at any time, also when something stops the rest.
+
+    Args:
+        args: the command's.
+        viewer: whose views they are.
+        names: what is written of each file is called.
+    """
+
+    def __init__(self, args: argparse.Namespace, viewer: Viewer, names: dict[str, str]):
+        self.args, self.viewer, self.names = args, viewer, names
+        self.rows: list[tuple[View, str]] = []
+        self.result: dict[str, Any] = {
+            "model": args.model,
+            "reducer": viewer.model.config.reducer,
+            "untrained": viewer.untrained,
+            "pictures": [],
+            "skipped": [],
+            "changed": 0,
+            "overviews": 0,
+        }
+
+    def add(self, file: str, view: View) -> None:
+        """A card and a GIF of `view`, a row of the overview, and a record."""
+        folder, name, title = self.args.output, self.names[file], readable_name(Path(file).name)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self.args.only_overview:
+            card(view, self.viewer.labels, title).save(folder / f"{name}.png")
+            save_gif(stage_frames(view), folder / f"{name}.gif", self.args.seconds)
+        self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
+        if view.dense_probabilities is not None:
+            self.result["changed"] += int(view.dense_probabilities.argmax() != view.probabilities.argmax())
+        self.rows.append((view, title))
+        if len(self.rows) == ROWS:
+            self.finish_sheet()
+
+    def finish_sheet(self) -> None:
+        self.result["overviews"] += 1
+        views, titles = zip(*self.rows, strict=True)
+        sheet = overview(views, self.viewer.labels, titles)
+        sheet.save(self.args.output / f"overview_{self.result['overviews']:03}.png")
+        self.rows.clear()
+
+    def finish(self) -> None:
+        """The last overview, and `views.json`; nothing where no picture was looked at."""
+        if self.rows:
+            self.finish_sheet()
+        if self.result["pictures"]:
+            text = json.dumps(self.result, indent=1, allow_nan=False)
+            (self.args.output / "views.json").write_text(text + "\n", encoding="utf-8")
+
+
+def readable_name(name: str) -> str:
+    """`name` without bytes that are no UTF-8, which no picture and no file of text can hold."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict[str, Any]:
-    """Look at every file, write what is to be seen of it, and return what `views.json` says."""
-    names = names_of(files, [path for path in args.images if path.is_dir()])
+    """Look at every file, write what is to be seen of it, and return what `views.json` says.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    gallery = Gallery(args, viewer, names_of(files, [path for path in args.images if path.is_dir()]))
     size = None if args.image_size is None else (args.image_size[0], args.image_size[-1])
-    skipped: list[str] = []
-    records: list[dict[str, Any]] = []
-    rows: list[tuple[View, str]] = []
-    sheets = 0
-
-    def finish_sheet() -> None:
-        nonlocal sheets
-        sheets += 1
-        views, titles = zip(*rows, strict=True)
-        overview(views, viewer.labels, titles).save(args.output / f"overview_{sheets:03}.png")
-        rows.clear()
-
+    waiting: list[str] = []  # read, not looked at yet
     with tqdm(total=len(files), unit="picture", file=sys.stderr) as bar:
-        for batch in batches(read_files(files, skipped), args.batch_size):
-            views = viewer.look([picture for _, picture in batch], args.batch_size, size)
-            for (file, _), view in zip(batch, views, strict=True):
-                if not args.only_overview:
-                    card(view, viewer.labels, Path(file).name).save(args.output / f"{names[file]}.png")
-                    save_gif(stage_frames(view), args.output / f"{names[file]}.gif", args.seconds)
-                records.append({"name": names[file]} | record(file, view, viewer.labels))
-                rows.append((view, Path(file).name))
-                if len(rows) == ROWS:
-                    finish_sheet()
-                bar.update()
-    if rows:
-        finish_sheet()
-    changed = sum(entry["dense"] is not None and entry["dense"][0][0] != entry["sparse"][0][0] for entry in records)
-    return {
-        "model": args.model,
-        "reducer": viewer.model.config.reducer,
-        "untrained": viewer.untrained,
-        "pictures": records,
-        "skipped": skipped,
-        "changed": changed,
-        "overviews": sheets,
-    }
+
+        def skip(file: str, why: str) -> None:
+            gallery.result["skipped"].append(readable_name(file))
+            bar.write(f"skipped: {readable_name(why)}", file=sys.stderr)
+            bar.update()
+
+        def pictures() -> Generator[Image.Image]:
+            for file, picture in read_files(files, mode_of(viewer), skip):
+                waiting.append(file)
+                yield picture
+
+        try:
+            for views in viewer.batches(pictures(), args.batch_size, size):
+                for view in views:
+                    gallery.add(waiting.pop(0), view)
+                    bar.update()
+        finally:  # what was seen is not lost
+            gallery.finish()
+    if not gallery.result["pictures"]:
+        raise ValueError("None of the pictures can be read.")
+    return gallery.result
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,7 +246,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how_much.add_argument(
         "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"
     )
-    how_much.add_argument("--budget", type=float, help="keep what takes that fraction of the dense multiply-adds")
+    how_much.add_argument(
+        "--budget",
+        type=float,
+        help="fraction of the dense multiply-adds, at the model's own image size",
+    )
+    parser.add_argument(
+        "--same-classes", action="store_true", help="classes of --dense of other names are the same, in the same order"
+    )
     parser.add_argument("--dense", help="a dense model to compare with (default: the same weights, all patches kept)")
     parser.add_argument(
         "--image-size",
@@ -196,7 +262,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PIXELS",
         help="stretch the pictures to one number, or to HEIGHT WIDTH (default: as the image processor does)",
     )
-    parser.add_argument("--limit", type=int, help="at most so many pictures, taken evenly from all folders")
+    parser.add_argument("--limit", type=int, help="at most so many pictures, at even distances in the list of files")
     parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each picture")
     parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
     parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
@@ -215,8 +281,7 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, option)
         if value is not None and value < least:
             raise ValueError(f"--{option.replace('_', '-')} is {value}; at least {least}.")
-    if args.seconds <= 0:
-        raise ValueError(f"--seconds is {args.seconds}; a number above 0.")
+    check_seconds(args.seconds)
     if args.image_size is not None and (len(args.image_size) > 2 or min(args.image_size) < 1):
         raise ValueError(f"--image-size is {' '.join(map(str, args.image_size))}; one number of pixels, or two.")
     for path in args.images:
@@ -227,18 +292,15 @@ def check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     check(args)
     files = some_of(list(dict.fromkeys(files_of(args.images))), args.limit)
-    viewer = prepare(args, files)
-    args.output.mkdir(parents=True, exist_ok=True)
     with only_json(args.json):
-        result = draw(viewer, args, files)
-    (args.output / "views.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        result = draw(prepare(args, files), args, files)
     if args.json:
         print_json(result)
         return
     seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
     sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
     print(f"Wrote {args.output}: {sheets}{each}, and views.json; pictures: {seen}.")
-    if viewer.dense is not None:
+    if result["pictures"][0]["dense"] is not None:
         print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
     if result["skipped"]:
         print(f"Could not be read: {', '.join(result['skipped'])}")

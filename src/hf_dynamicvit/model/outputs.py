@@ -21,7 +21,8 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
             (`model.decision_layers`).
         owner: `[B, S, num_patches]` int64, which of the patch tokens speaks for each original patch, -1 for none.
         scores: `[B, S, num_patches]` float32, with `output_scores=True` at inference: what the token that spoke for a
-            patch scored at each decision, NaN where none did or nothing was scored. Their meaning is the method's.
+            patch scored at each decision, NaN where none did or nothing was scored. Their meaning is the method's;
+            after the first decision they have none for patches that a user's mask excludes.
         decisions: the differentiable records that losses read; training only.
         features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
         auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).

@@ -163,8 +163,11 @@ def picture_files(folder: Path) -> tuple[list[str], Counter]:
     suffix; neither hidden ones nor `__MACOSX`."""
     suffixes = picture_suffixes()
     found, others = [], Counter()
+    seen = {os.path.realpath(folder)}  # a link may lead back to a folder above it
     for root, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not is_hidden(name)]
+        new = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(folders) if not is_hidden(name)}
+        folders[:] = [name for name, place in new.items() if place not in seen]
+        seen.update(new.values())
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
             if suffix in suffixes and not is_hidden(name):

@@ -1,0 +1,95 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The models that are compared: a sparse one, of any method on the same weights, and a dense one of the same input."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from transformers import AutoImageProcessor, PreTrainedModel
+from transformers.utils import logging
+
+from .export import load
+from .model.reducers import REDUCERS
+from .model_source import read_config
+from .start import FAMILIES
+
+
+def check_same_input(source: str, processor: Any, dense: str) -> None:
+    """Refuse a dense model that is used to pictures prepared otherwise: it would see what it was not trained on.
+
+    Raises:
+        ValueError: its image processor, if it has one, differs in what it does to a picture.
+    """
+    try:
+        other = AutoImageProcessor.from_pretrained(dense)
+    except OSError:  # it has none
+        return
+    ours, theirs = (preparation(each) for each in (processor, other))
+    differing = [name for name in ours if ours[name] != theirs[name]]
+    if differing:
+        listed = "; ".join(f"{name} is {theirs[name]} and not {ours[name]}" for name in differing)
+        raise ValueError(f"{dense} takes pictures prepared otherwise than {source}: {listed}.")
+
+
+def preparation(processor: Any) -> dict[str, Any]:
+    """What an image processor does to a picture."""
+    steps: dict[str, Any] = {"size": None, "crop_size": None, "image_mean": None, "image_std": None}
+    if processor.do_resize:
+        steps["size"] = {name: value for name, value in dict(processor.size).items() if value}
+    if processor.do_center_crop:
+        steps["crop_size"] = {name: value for name, value in dict(processor.crop_size).items() if value}
+    if processor.do_normalize:
+        steps["image_mean"], steps["image_std"] = list(processor.image_mean), list(processor.image_std)
+    return steps | {"rescale_factor": processor.rescale_factor if processor.do_rescale else None}
+
+
+def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
+    """A sparse model of the weights in `source`, in eval mode, and whether its method's parameters are new."""
+    if reducer is not None and reducer not in REDUCERS:
+        raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
+    config = read_config(source)
+    if config.model_type not in FAMILIES:
+        raise ValueError(f"{source} is of model type {config.model_type!r}; this takes {', '.join(FAMILIES)}.")
+    own = getattr(config, "reducer", None)
+    changes: dict[str, Any] = {}
+    if reducer is not None and reducer != own:
+        with torch.device("meta"):
+            if own is not None and not REDUCERS[own](config, **config.reducer_args).reads_class_token:
+                raise ValueError(
+                    f"the classifier of {source} ({own}) does not read the class token, which {reducer} needs; "
+                    "look at it with its own method."
+                )
+        changes = {"reducer": reducer, "reducer_args": {}, "reducer_layers": None, "keep_ratio": None}
+        if reducer == "evovit":  # the classifier was trained on the class token
+            changes["reducer_args"] = {"pooling": "class"}
+    family: Any = FAMILIES[config.model_type]
+    with without_load_report():
+        model, found = family.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **changes)
+    missing = [key for key in found["missing_keys"] if ".reducer." not in key]
+    if missing:
+        raise ValueError(f"{source} lacks weights, which would be random: {', '.join(sorted(missing))}.")
+    return model.eval(), bool(found["missing_keys"])
+
+
+@contextmanager
+def without_load_report() -> Generator[None]:
+    """Within it Transformers does not list keys: of another method they are left over or new, which is as it is."""
+    reports = logging.get_logger("transformers.modeling_utils")
+    level = reports.level
+    reports.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        reports.setLevel(level)
+
+
+def load_dense(source: str) -> PreTrainedModel:
+    """The dense classifier in `source`.
+
+    Raises:
+        ValueError: it is sparse, of another family, or lacks weights.
+    """
+    if hasattr(read_config(source), "reducer"):
+        raise ValueError(f"{source} holds a sparse model; name a dense one to compare with.")
+    return load(source)
