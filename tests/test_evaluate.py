@@ -1,27 +1,24 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What an evaluation says is what the models do, one picture at a time; its report tells it, whatever classes are
-called; and nothing is written where input is refused."""
+"""What an evaluation says is what the models do, one picture at a time."""
 
 import copy
 import json
 import math
 import sys
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, Features, Value
-from datasets import Image as ImageFeature
-from PIL import Image
-from toys import TOY, reads_class_token, toy_dense, toy_images, toy_model
+from class_folders import COUNT, NAMES, in_file, picture, viewer_of, with_names, write_classes
+from datasets import ClassLabel, Value
+from toys import TOY, reads_class_token, toy_dense, toy_images
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.cli import command_parser, main
-from hf_dynamicvit.evaluate import command_of, evaluate
-from hf_dynamicvit.evaluate.data import choose_split, load_labelled, order_of
-from hf_dynamicvit.evaluate.report import Table, content, markdown, summary, write_report
+from hf_dynamicvit.classes import order_of
+from hf_dynamicvit.cli import main
+from hf_dynamicvit.evaluate import evaluate
+from hf_dynamicvit.evaluate.data import choose_split, load_labelled
 from hf_dynamicvit.evaluate.results import (
     Answers,
     ClassResult,
@@ -34,13 +31,8 @@ from hf_dynamicvit.evaluate.results import (
     per_class,
     stages_of,
 )
-from hf_dynamicvit.evaluate.runner import costs
 from hf_dynamicvit.export import multiply_adds
-from hf_dynamicvit.viewer import Viewer, at_size
-
-
-NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
-COUNT = 4  # pictures of each class
+from hf_dynamicvit.viewer import Viewer, at_size, costs_of
 
 
 @pytest.fixture(autouse=True)
@@ -48,39 +40,18 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
 
 
-def picture(number: int) -> Image.Image:
-    blots = Image.fromarray(np.random.default_rng(number).integers(0, 255, (4, 4, 3), dtype=np.uint8))
-    return blots.resize((32, 32), Image.Resampling.BICUBIC)
-
-
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     return write_classes(tmp_path_factory.mktemp("pictures"), NAMES)
 
 
-def write_classes(folder, names):
-    for label, name in enumerate(names):
-        (folder / name).mkdir(parents=True)
-        for number in range(COUNT):
-            picture(COUNT * label + number).save(folder / name / f"{number}.png")
-    return folder
-
-
-def with_names(model, names):
-    model.config.id2label = dict(enumerate(names))
-    return model
-
-
-def viewer_of(names=NAMES, seed=0, dense=True, **overrides) -> Viewer:
-    model = with_names(toy_model(seed, num_labels=len(names), **overrides), names)
-    processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
-    return Viewer(model, processor, model.to_dense() if dense else None)
-
-
-def saved(viewer: Viewer, folder) -> str:
-    viewer.model.save_pretrained(folder)
-    viewer.processor.save_pretrained(folder)
-    return str(folder)
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory):
+    """Classes that are called what would be read as HTML or Markdown, in a data set with a picture that is broken."""
+    names = ['<b>&"', "a|b_*c*", *NAMES[:4]]
+    folder = write_classes(tmp_path_factory.mktemp("hostile"), names)
+    (folder / names[1] / "<i>.png").write_text("no picture")
+    return names, folder
 
 
 def one_by_one(model, viewer):
@@ -123,7 +94,7 @@ def test_the_numbers_are_those_of_one_picture_at_a_time(reducer, folder):
     assert [point.keep_ratio for point in found.sweep] == [1.0, 0.6]
     other = copy.deepcopy(model)
     some = load_labelled(str(folder), NAMES).typical(64, "RGB")
-    other.set_keep_ratio(0.6, viewer.pixel_values(some))
+    other.set_keep_ratio(0.6, viewer.pixel_values([*some]))
     check_answers(
         found.sweep[1].answers, one_by_one(other, viewer)[0], [other.multiply_adds(image) for image in pixels]
     )
@@ -214,14 +185,6 @@ def test_centre_map_by_hand():
     assert none.mean == 0 and none.distance is None
 
 
-def in_file(file, feature, labels, name="label"):
-    """A parquet file of the same pictures."""
-    features = Features({"image": ImageFeature(), name: feature})
-    pictures = [picture(number) for number in range(COUNT * len(NAMES))]
-    Dataset.from_dict({"image": pictures, name: labels}, features=features).to_parquet(file)
-    return str(file)
-
-
 def test_classes_are_found_by_name(folder, tmp_path):
     viewer, shuffled = viewer_of(), ["fox", "bee", "eel", "ant", "dog", "cat"]
     expected = evaluate(viewer, str(folder), keep_ratios=())
@@ -262,74 +225,15 @@ def test_a_dense_model_with_its_classes_in_another_order(folder):
     classifier = viewer.dense.classifier
     classifier.weight.data, classifier.bias.data = classifier.weight.data[order], classifier.bias.data[order]
     with_names(viewer.dense, [NAMES[index] for index in order.tolist()])
+    viewer = Viewer(viewer.model, viewer.processor, viewer.dense)
     found = evaluate(viewer, str(folder), keep_ratios=())
     assert torch.equal(found.dense.predicted, expected.dense.predicted)
     assert torch.equal(found.dense.rank, expected.dense.rank)
     with_names(viewer.dense, ["x", *NAMES[1:]])
     with pytest.raises(ValueError, match="other classes: x; the sparse one has ant"):
-        evaluate(viewer, str(folder), keep_ratios=())
+        Viewer(viewer.model, viewer.processor, viewer.dense)
+    assert Viewer(viewer.model, viewer.processor, viewer.dense, same_classes=True).dense_order is None
     assert order_of(NAMES, ["x", *NAMES[1:]], same_classes=True) is None
-
-
-class Page(HTMLParser):
-    """Tags that are open, what was seen of them, and all text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.open, self.seen, self.links, self.text = [], [], [], ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.seen.append(tag)
-        self.links += [value for name, value in attrs if name in ("src", "href")]
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    """Classes that are called what would be read as HTML or Markdown, in a data set with a picture that is broken."""
-    names = ['<b>&"', "a|b_*c*", *NAMES[:4]]
-    folder = write_classes(tmp_path_factory.mktemp("hostile"), names)
-    (folder / names[1] / "<i>.png").write_text("no picture")
-    return names, folder
-
-
-def test_report(hostile, tmp_path):
-    names, folder = hostile
-    viewer = viewer_of(names, reducer="tome", keep_ratio=0.6)
-    viewer.dense = with_names(toy_dense(3, num_labels=6), names)  # which says something else
-    found = evaluate(viewer, str(folder), keep_ratios=(1.0, 0.05), max_changed=1)
-    assert len(found.changed) > 1 and found.difference.changed == len(found.changed)
-    assert found.compared == "another dense model in memory"
-    write_report(found, tmp_path / "new" / "report")
-    files = {path.name for path in (tmp_path / "new" / "report").iterdir()}
-    assert files == {"report.html", "report.md", "report.json", "centre_map.png", "accuracy.png", "changed.png"}
-    page = Page((tmp_path / "new" / "report" / "report.html").read_text(encoding="utf-8"))
-    assert page.open == [] and "b" not in page.seen and "i" not in page.seen
-    assert '<b>&"' in page.text and "a|b_*c*" in page.text and "<i>.png" in page.text
-    assert all(link.startswith("data:image/") for link in page.links) and len(page.links) == 3
-    assert f"1 of {len(found.changed)}: broken ones first" in page.text
-    text = (tmp_path / "new" / "report" / "report.md").read_text(encoding="utf-8")
-    assert r"a\|b\_\*c\*" in text and "&lt;b&gt;" in text and "<b>" not in text and "<i>" not in text
-    for line in text.splitlines():  # every picture is there
-        if line.startswith("!["):
-            assert (tmp_path / "new" / "report" / line[line.rindex("(") + 1 : -1]).is_file()
-    assert "0.05 | not possible" in text and "tome cannot go from" in text  # said, not failed
-    assert "tome merges" in text and "1 pictures could not be read" in text
-    record = json.loads((tmp_path / "new" / "report" / "report.json").read_text(encoding="utf-8"))
-    assert record == json.loads(json.dumps(found.as_dict()))
-    assert record["pictures"] == 24 and record["total"] == 25 and len(record["skipped"]) == 1
-    assert record["sparse"]["top5"] == found.sparse.top(5) and record["keep_ratios"][1]["problem"]
-    assert record["settings"]["machine"]["torch"] == torch.__version__
-    with pytest.raises(ValueError, match="exists already"):
-        write_report(found, tmp_path / "new" / "report")
 
 
 def test_unreadable_pictures(hostile, tmp_path):
@@ -358,109 +262,12 @@ def test_views_are_of_the_changed_pictures(hostile):
         assert names[view.dense_probabilities.argmax()] == row.dense
 
 
-def test_without_a_dense_model(folder):
-    viewer = viewer_of(reducer="evovit", dense=False)
-    found = evaluate(viewer, str(folder), keep_ratios=(0.5,))
-    assert found.dense is found.difference is None and found.changed == found.confusions == found.views == []
-    text = markdown(content(found))
-    assert "| dense |" not in text and "changed" not in text and "there is no dense copy" in text
-    assert "| class | pictures | sparse |" in text and "may come back" in text
-    counts = [row.sparse / row.count for row in found.classes]
-    assert counts == sorted(counts) and found.as_dict()["dense"] is None
-
-
-def test_five_classes_have_no_top_5(tmp_path):
-    folder = write_classes(tmp_path, NAMES[:5])
-    found = evaluate(viewer_of(NAMES[:5], reducer="topk", keep_ratio=1.0), str(folder), keep_ratios=(), max_changed=0)
-    assert "| model | top-1 | GMACs |" in summary(found) and "no top-5, as the model has 5 classes" in summary(found)
-    assert found.difference.changed == 0 and "There are none." in markdown(content(found))
-    assert "Accuracy over keep ratio" not in markdown(content(found))
-
-
-def test_long_tables_are_cut_in_markdown():
-    found = markdown([Table(["class"], [[f"class {index}"] for index in range(41)])])
-    assert found.count("\n") == 1 + 41 and "| class 19 |" in found and "| class 21 |" in found
-    assert "| class 20 |" not in found and "| ... |" in found
-
-
-def test_what_a_reader_must_know(folder):
-    viewer = viewer_of(reducer="asvit", reducer_args={"batch_mode": "mean_topk"})
-    untrained = Viewer(viewer.model, viewer.processor, untrained=True)
-    notes = evaluate(untrained, str(folder), keep_ratios=(0.5,)).notes
-    starts = ("The thresholds of asvit are new", "There is one split", "Each picture decides", "With batch_mode")
-    for note, start in zip(notes, starts, strict=True):
-        assert note.startswith(start)
-
-
-def test_new_thresholds_are_set_for_the_budget(folder, tmp_path, capsys):
-    saved(viewer_of(), tmp_path / "sparse")
-    command = ["evaluate", "--model", str(tmp_path / "sparse"), "--reducer", "asvit", "--dataset", str(folder)]
-    assert main([*command, "--no-keep-ratios", "--json"]) == 0
-    report = json.loads(capsys.readouterr().out)
-    assert 0.5 < report["sparse"]["gmacs"] / report["dense"]["gmacs"] < 0.7  # its budget is 0.65
-    untrained = Viewer(viewer_of().model, viewer_of().processor, untrained=True)
-    assert "what they keep means nothing" in evaluate(untrained, str(folder), keep_ratios=()).notes[0]
-
-
-def test_command_line(folder, tmp_path, capsys):
-    """With a dense model of one's own and another method; standard output is JSON alone."""
-    sparse = saved(viewer_of(), tmp_path / "sparse")
-    dense = tmp_path / "dense"
-    with_names(toy_dense(3, num_labels=6), NAMES).save_pretrained(dense)
-    output = tmp_path / "report"
-    command = ["evaluate", "--model", sparse, "--dataset", str(folder), "--dense", str(dense), "--reducer", "evit"]
-    command += ["--keep-ratios", "0.5", "--max-samples", "9", "--batch-size", "4", "--output", str(output), "--json"]
-    assert main([*command, "--device", "cpu", "--dtype", "bfloat16"]) == 0
-    printed = json.loads(capsys.readouterr().out)
-    assert printed == json.loads((output / "report.json").read_text())
-    assert printed["compared"] == str(dense) and printed["reducer"] == "evit" and printed["keep_ratio"] == 0.7
-    assert printed["pictures"] == 9 and printed["total"] == 24 and printed["split"] is None
-    assert "There is one split only" in printed["notes"][0]
-    assert "9 of 24 pictures, taken at random (seed 0)" in printed["notes"][1]
-    assert printed["settings"]["dtype"] == "bfloat16" and "--reducer evit" in printed["settings"]["command"]
-    parsed = command_parser("evaluate").parse_args(command[1:])
-    assert vars(command_parser("evaluate").parse_args(command_of(parsed).split()[2:])) == vars(parsed)
-    assert main([*command[:5], "--no-keep-ratios"]) == 0
-    printed = capsys.readouterr().out
-    assert "On 24 pictures the sparse model (dynamicvit)" in printed and "| sparse to dense |" in printed
-
-
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        (["--output", "taken"], "exists already"),
-        (["--split", "valid"], "split is 'valid'; the splits are train"),
-        (["--image-column", "pixels"], "image_column is 'pixels'; the columns are"),
-        (["--keep-ratios", "0.5", "1.5"], "keep_ratios has 1.5; each is above 0"),
-        (["--batch-size", "0"], "batch_size is 0"),
-        (["--max-changed", "-1"], "max_changed is -1"),
-        (["--max-samples", "0"], "max_samples is 0"),
-        (["--device", "tpu"], "device is 'tpu'; this machine has"),
-        (["--dataset", "nowhere"], "no data set 'nowhere'"),
-        (["--dense", "model"], "holds a sparse model"),
-    ],
-)
-def test_refused_before_anything_is_written(options, message, folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    saved(viewer_of(num_hidden_layers=2), tmp_path / "model")
-    (tmp_path / "taken").mkdir()
-    (tmp_path / "taken" / "mine.txt").write_text("precious")
-    command = ["evaluate", "--model", "model", "--dataset", str(folder), "--output", "new", *options]
-    assert main(command) == 1
-    assert message in capsys.readouterr().err
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "taken"]
-    assert [path.name for path in (tmp_path / "taken").iterdir()] == ["mine.txt"]
-
-
 def test_other_problems_than_one_class_each(folder, tmp_path, monkeypatch, capsys):
     viewer = viewer_of(num_hidden_layers=2)
     for problem in ("multi_label_classification", "regression"):
         viewer.model.config.problem_type = problem
         with pytest.raises(ValueError, match=f"problem_type is '{problem}'"):
             evaluate(viewer, str(folder))
-    one = Viewer(toy_model(**TOY | {"num_labels": 1}), viewer.processor)
-    with pytest.raises(ValueError, match="num_labels is 1"):
-        evaluate(one, str(folder))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert main(["evaluate", "--model", "x", "--dataset", "y", "--output", str(tmp_path / "new")]) == 1
     assert 'pip install "hf-dynamicvit[plot]"' in capsys.readouterr().err
@@ -472,7 +279,7 @@ def test_costs_with_two_prefix_tokens_and_at_another_size():
     images = toy_images(3, 48, 32)
     with torch.inference_mode():
         kept = model(images, interpolate_pos_encoding=True).kept
-    assert costs(model, kept, (48, 32)) == [model.multiply_adds(image[None]) for image in images]
+    assert costs_of(model, kept, (48, 32)) == [model.multiply_adds(image[None]) for image in images]
     assert multiply_adds(model.to_dense(), (48, 32)) == model.dense_multiply_adds((48, 32))
 
 
@@ -485,3 +292,46 @@ def test_which_split(folder, tmp_path):
     with pytest.raises(ValueError, match="Name the split to evaluate on with --split; there are train, odd"):
         choose_split(["train", "odd"], None)
     assert choose_split(["train"], None) == "train"
+
+
+def test_pictures_are_decoded_one_at_a_time(folder, monkeypatch):
+    """A batch of photographs would take gigabytes; and the numbers are those of the processor's batch, to the bit."""
+    viewer, seen = viewer_of(), []
+    pixel_values = Viewer.pixel_values
+
+    def counted(self, pictures, *args):
+        seen.append(len(pictures))
+        return pixel_values(self, pictures, *args)
+
+    monkeypatch.setattr(Viewer, "pixel_values", counted)
+    found = evaluate(viewer, str(folder), keep_ratios=(), max_changed=0)
+    assert seen == [1] * COUNT * len(NAMES)
+    pictures = [picture(number) for number in range(COUNT * len(NAMES))]
+    pixels = viewer.processor(pictures, return_tensors="pt")["pixel_values"]
+    with torch.inference_mode():
+        probability = viewer.model(pixels).logits.softmax(1).amax(1)
+    assert torch.equal(found.sparse.probability, probability)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32])
+@pytest.mark.parametrize("method", ["topk", "asvit"])
+def test_pictures_of_several_sizes_are_refused(tmp_path, method, batch_size):
+    """Patches of 8 x 16 and 16 x 8 are no one map."""
+    write_classes(tmp_path, NAMES)
+    picture(0).resize((64, 32)).save(tmp_path / "dog" / "9.png")
+    viewer = viewer_of(reducer=method)
+    viewer.processor = ViTImageProcessorPil(size={"shortest_edge": 32})
+    keep_ratios = (0.5,) if method == "asvit" else ()
+    with pytest.raises(ValueError, match=r"pixels and others 32 x (32|64);") as error:
+        evaluate(viewer, str(tmp_path), keep_ratios=keep_ratios, batch_size=batch_size)
+    assert "do_center_crop" in str(error.value) and "one size" in str(error.value)
+    if method == "topk":
+        assert f"the picture {tmp_path / 'dog' / '9.png'}" in str(error.value)
+
+
+def test_weights_are_the_same_in_another_precision(folder):
+    viewer = viewer_of()
+    viewer.dense = viewer.model.to_dense().to(torch.bfloat16)
+    assert evaluate(viewer, str(folder), keep_ratios=()).compared == "another dense model in memory"  # rounded
+    viewer.model.to(torch.bfloat16).float()
+    assert evaluate(viewer, str(folder), keep_ratios=()).compared == "a dense model of the same weights"

@@ -19,6 +19,7 @@ from transformers.utils import is_torchvision_available
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.cli import main
+from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.train_arguments import parse
 from hf_dynamicvit.training.recipes import RECIPES
 
@@ -363,18 +364,26 @@ def test_held_out_pictures_are_found_again(place, capsys):
     shutil.move(place / "all", place / "pictures")
     assert train("--validation_fraction", "0.34", "--json") == 0
     trained = json.loads(capsys.readouterr().out)
+    assert len(trained["held_out"].pop("fingerprint")) == 64
     assert trained["held_out"] == {"fraction": 0.34, "seed": 42, "total": 18}
     command = ["evaluate", "--model", "out", "--dataset", "pictures", "--no-keep-ratios", "--json"]
     assert main(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["total"] == 6 and report["sparse"]["top1"] == trained["top1"]
     assert "the 6 pictures that the training of the model held out" in report["notes"][0]
+    in_python = evaluate("out", "pictures", keep_ratios=()).as_dict()
+    assert {**in_python, "settings": None} == {**report, "settings": None}
     assert main([*command, "--all-pictures"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["total"] == 18 and "the numbers are too good" in report["notes"][0]
-    (place / "pictures" / "red" / "0.png").unlink()  # another data set now: who knows what was held out
+    shutil.move("pictures", "moved")
+    assert main([word.replace("pictures", "moved") for word in command]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 6
+    shutil.move("moved", "pictures")
+    (place / "pictures" / "red" / "0.png").rename(place / "pictures" / "blue" / "a.png")  # another data set now
     assert main(command) == 0
-    assert json.loads(capsys.readouterr().out)["total"] == 17
+    report = json.loads(capsys.readouterr().out)
+    assert report["total"] == 18 and "There is one split only" in report["notes"][0]
 
 
 def test_no_pinned_memory_without_an_accelerator(place, recwarn):

@@ -10,7 +10,6 @@ write_report(evaluation, "report")
 
 import argparse
 import dataclasses
-import json
 import shlex
 import time
 from collections.abc import Sequence
@@ -22,19 +21,17 @@ import torch
 from ..benchmark_command import DTYPES, machine
 from ..benchmark_report import check_matplotlib
 from ..command_line import add_json_option, only_json, print_json
-from ..convert import check_output
 from ..devices import check_device, devices
 from ..model.cost import as_pair, grid_size
 from ..model.reducers import REDUCERS
-from ..start import COSTED, label_names
-from ..train import RESULTS
+from ..start import COSTED
 from ..training.data import MODES
-from ..training.pictures import UNREADABLE, HeldOut
+from ..training.pictures import UNREADABLE
 from ..viewer import Viewer
-from .data import LabelledPictures, load_labelled, order_of
-from .report import summary, write_report
+from .data import LabelledPictures, held_out_of, load_labelled, printable
+from .report import check_place, summary, write_report
 from .results import Evaluation, KeepRatio, distances, joined, stages_of
-from .runner import Read, Runner, at_keep_ratios, readable
+from .runner import Read, Runner, at_keep_ratios, readable, typical_values
 
 
 KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)
@@ -63,32 +60,34 @@ def evaluate(
 
     Args:
         model: folder or Hub name of a classifier, or a `Viewer`, whose models run where they are and stay as they are.
-        pictures: data set as for training, or what `load_labelled` made of one with `Viewer.labels`.
+        pictures: data set as for training, of which it takes those that the training of the model in the folder
+            `model` held out, where it did; or what `load_labelled` made of one with `Viewer.labels`.
         keep_ratios: others to try, each in (0, 1]; empty for none.
-        same_classes: class names that differ are of the same classes in the same order.
+        same_classes: class names that differ are of the same classes in the same order. A `Viewer` has its own for
+            the dense model.
         unreadable: `"skip"` pictures that cannot be read, and name them, or `"stop"` at the first.
         max_changed: of so many pictures whose prediction changed there are `views`.
-        batch_size: pictures at a time; results do not depend on it.
+        batch_size: pictures at a time; results do not depend on it, AS-ViT with `batch_mode="mean_topk"` apart.
 
     Raises:
         ValueError: a setting is out of range, there are no such pictures or none that can be read, classes differ, or
-            the model does not give one class a picture.
+            the model does not give one class a picture; pictures have different sizes for the model.
         FloatingPointError: logits are not finite.
     """
     check_settings(keep_ratios, batch_size, max_changed, unreadable)
     start = time.perf_counter()
-    viewer = Viewer.load(model) if isinstance(model, str) else model
+    viewer = Viewer.load(model, same_classes=same_classes) if isinstance(model, str) else model
     check_classifier(viewer.model.config)
     if isinstance(pictures, str):
-        pictures = load_labelled(pictures, viewer.labels, same_classes=same_classes)
+        held_out = held_out_of(model) if isinstance(model, str) else None
+        pictures = load_labelled(pictures, viewer.labels, same_classes=same_classes, held_out=held_out)
     if isinstance(model, str):
         set_new_thresholds(viewer, pictures)
-    dense_labels = viewer.labels if viewer.dense is None else label_names(viewer.dense.config)
-    order, mode = order_of(viewer.labels, dense_labels, same_classes), MODES[viewer.model.config.num_channels]
-    others, problems = at_keep_ratios(viewer, keep_ratios, pictures, mode)
-    runner, read = Runner(viewer, order, others), Read()
-    for images, truth in readable(pictures, batch_size, mode, unreadable, read):
-        runner.see(images, truth)
+    mode = MODES[viewer.model.config.num_channels]
+    others, problems = at_keep_ratios(viewer, keep_ratios, pictures)
+    runner, read = Runner(viewer, others), Read()
+    for pixels, truth in readable(pictures, batch_size, mode, unreadable, read, runner.pixel_values):
+        runner.see(pixels, truth)
     found = gathered(runner, pictures, read, problems)
     shown = [read.rows[row.index] for row in found.changed[:max_changed]]
     return dataclasses.replace(
@@ -101,8 +100,9 @@ def evaluate(
 
 def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
     """As `Viewer.set_new_thresholds`, on the first pictures."""
-    if viewer.model.encoder.reducer.adaptive and viewer.untrained:
-        viewer.set_new_thresholds(pictures.typical(COSTED, MODES[viewer.model.config.num_channels]))
+    reducer = viewer.model.encoder.reducer
+    if reducer.adaptive and viewer.untrained:
+        viewer.model.set_budget(fraction=reducer.budget, pixel_values=typical_values(viewer, pictures))
 
 
 def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: dict[float, str]) -> Evaluation:
@@ -113,14 +113,14 @@ def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: d
     sweep = [KeepRatio(keep_ratio, joined(parts), None) for keep_ratio, parts in runner.sweep.items()]
     sweep += [KeepRatio(keep_ratio, None, problem) for keep_ratio, problem in problems.items()]
     return Evaluation(
-        model=str(config._name_or_path) or "a model in memory",
+        model=printable(str(config._name_or_path)) or "a model in memory",
         reducer=config.reducer,
         keep_ratio=config.keep_ratio,
         compared=dense_name(viewer),
-        dataset=pictures.name,
+        dataset=printable(pictures.name),
         split=None if pictures.only_split else pictures.split,
         total=pictures.total,
-        labels=viewer.labels,
+        labels=[printable(label) for label in viewer.labels],
         names=read.names,
         skipped=read.skipped,
         truth=torch.tensor(read.truth),
@@ -141,10 +141,10 @@ def dense_name(viewer: Viewer) -> str:
     if viewer.dense is None:
         return "none: the classifier reads the mean of the patches, so that there is no dense copy of it"
     own = viewer.model.state_dict()
-    same = ((name in own and torch.equal(value, own[name])) for name, value in viewer.dense.state_dict().items())
-    if all(same):
+    theirs = viewer.dense.state_dict()
+    if all(name in own and torch.equal(value.cpu(), own[name].cpu()) for name, value in theirs.items()):
         return "a dense model of the same weights"
-    return str(viewer.dense.config._name_or_path) or "another dense model in memory"
+    return printable(str(viewer.dense.config._name_or_path)) or "another dense model in memory"
 
 
 def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
@@ -207,8 +207,6 @@ def check_classifier(config: Any) -> None:
             f"config.problem_type is {config.problem_type!r}; evaluate counts pictures of one class each, which is "
             "'single_label_classification'."
         )
-    if config.num_labels < 2:
-        raise ValueError(f"config.num_labels is {config.num_labels}; evaluate takes 2 classes or more.")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -254,7 +252,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--max-samples", type=int, help="use only so many, taken at random")
     data.add_argument("--seed", type=int, default=0, help="of that choice")
     how = parser.add_argument_group("how it runs")
-    how.add_argument("--batch-size", type=int, default=32, help="pictures at a time; results do not depend on it")
+    how.add_argument(
+        "--batch-size",
+        type=int,
+        default=32,
+        help="pictures at a time; results do not depend on it, but with batch_mode mean_topk of asvit",
+    )
     how.add_argument("--device", default=devices()[0], help="cpu, cuda, cuda:1, ...")
     how.add_argument("--dtype", choices=DTYPES, default="float32", help="arithmetic")
     output = parser.add_argument_group("what comes out")
@@ -265,13 +268,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json_option(output)
 
 
-def held_out_of(model: str) -> HeldOut | None:
-    """How `hf-dynamicvit train` took pictures for validation, where it made the folder `model` and did."""
-    results = Path(model) / RESULTS
-    found = json.loads(results.read_text(encoding="utf-8")).get("held_out") if results.is_file() else None
-    return None if found is None else HeldOut(**found)
-
-
 def command_of(args: argparse.Namespace) -> str:
     """The command line that gives `args`, without what is the default."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -280,10 +276,14 @@ def command_of(args: argparse.Namespace) -> str:
     for name, value in vars(args).items():
         if value == parser.get_default(name):
             continue
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words += map(str, value) if isinstance(value, list) else [str(value)]
-    return shlex.join(words)
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, list):
+            words += [option, *map(str, value)]
+        elif value is True:
+            words.append(option)
+        else:  # what begins with a dash would be taken for another option
+            words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
+    return printable(shlex.join(words))
 
 
 def run(args: argparse.Namespace) -> Evaluation:
@@ -291,7 +291,7 @@ def run(args: argparse.Namespace) -> Evaluation:
     keep_ratios = [] if args.no_keep_ratios else args.keep_ratios
     check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
     check_device(args.device)
-    viewer = Viewer.load(args.model, args.reducer, args.dense)
+    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes)
     check_classifier(viewer.model.config)
     for model in (viewer.model, viewer.dense):
         if model is not None:
@@ -325,12 +325,13 @@ def run(args: argparse.Namespace) -> Evaluation:
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json):
         if args.output is not None:
-            check_output(args.output)
+            check_place(args.output)
             check_matplotlib()
         evaluation = run(args)
-        print(summary(evaluation))
         if args.output is not None:
             write_report(evaluation, args.output)
-            print(f"\nWrote {args.output}: report.html, and the same as report.md and report.json.")
+        print(summary(evaluation))
+        if args.output is not None:
+            print(f"\nWrote {printable(str(args.output))}: report.html, and the same as report.md and report.json.")
     if args.json:
         print_json(evaluation.as_dict())

@@ -1,21 +1,22 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The pictures of one split of a data set, each with its class as the model counts classes."""
 
+import json
 from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import ClassLabel, Dataset, Value
 from PIL import Image
-from torch import Tensor
 
+from ..classes import few, is_known
+from ..train import RESULTS
 from ..training.data import SOURCE_COLUMN, read_picture
 from ..training.picture_columns import choose_column, class_names, image_columns, label_columns, with_labels
 from ..training.picture_sources import VALIDATION_NAMES, load_splits
-from ..training.pictures import HeldOut, bare, check_split, some_of, split_off
+from ..training.pictures import HeldOut, bare, check_split, fingerprint, some_of, split_off
 
 
 # The column that holds the index of the class among the model's.
@@ -51,28 +52,27 @@ class LabelledPictures:
             columns = (batch[name] for name in (self.image_column, TRUE_CLASS, SOURCE_COLUMN))
             yield list(zip(*columns, strict=True))
 
-    def decoded(self, rows: Sequence[int], mode: str) -> list[Image.Image]:
+    def decoded(self, rows: Sequence[int], mode: str) -> Generator[Image.Image]:
         """The pictures of `rows`, which can be read."""
-        chosen = self.data.select(rows)
-        return [read_picture(row[self.image_column], row[SOURCE_COLUMN], mode) for row in chosen]
+        for row in self.data.select(rows):
+            yield read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
 
     def name_of(self, picture: dict[str, Any], source: str) -> str:
         """The file of a picture, within the folder of the data set, or where it is in the data set."""
         file = picture["path"]
         if file is None:
-            return source
+            return printable(source)
         folder = Path(self.name).expanduser().absolute()
-        return str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file
+        return printable(str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file)
 
-    def typical(self, count: int, mode: str) -> list[Image.Image]:
+    def typical(self, count: int, mode: str) -> Generator[Image.Image]:
         """Up to `count` of them at random, decoded; those that cannot be are left out."""
-        found = []
         for row in self.data.shuffle(seed=self.seed).select(range(min(count, len(self.data)))):
             try:
-                found.append(read_picture(row[self.image_column], row[SOURCE_COLUMN], mode))
+                picture = read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
             except ValueError:
                 continue
-        return found
+            yield picture
 
 
 def load_labelled(
@@ -98,7 +98,8 @@ def load_labelled(
         image_column, label_column: names of columns; the only ones that can be are found.
         same_classes: classes are the model's in the same order, whatever they are called.
         max_samples: use only so many pictures, taken at random by `seed`.
-        held_out: where this is how training took pictures for validation from the only split there is, they alone.
+        held_out: where training took pictures for validation like this from the only split there is, they alone.
+            Pictures of another data set are all taken.
         **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
 
     Raises:
@@ -112,14 +113,41 @@ def load_labelled(
     data = bare(splits[split], split, image_column, label_column)
     if not len(data):
         raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
-    apart = held_out is not None and named is None and len(splits) == 1 and held_out.total == len(data)
-    if held_out is not None and apart:
-        data = with_labels(data, label_column, *class_names(data, label_column, split))
-        data = split_off(data, label_column, held_out.fraction, held_out.seed)[1]
+    apart = None
+    if held_out is not None and named is None and len(splits) == 1:
+        apart = held_out_part(data, split, image_column, label_column, held_out)
+    data = data if apart is None else apart
     truth = true_classes(data, label_column, split, labels, same_classes)
     data = data.remove_columns(label_column).add_column(TRUE_CLASS, truth, feature=Value("int64"))
     chosen = some_of(data, max_samples, seed, "max_samples")
-    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart)
+    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
+
+
+def held_out_part(
+    data: Dataset, split: str, image_column: str, label_column: str, held_out: HeldOut
+) -> Dataset | None:
+    """The pictures of `data` that training held out; `None` where it was trained on another data set."""
+    if len(data) != held_out.total:
+        return None
+    data = with_labels(data, label_column, *class_names(data, label_column, split))
+    if fingerprint(data, image_column, label_column) != held_out.fingerprint:
+        return None
+    return split_off(data, label_column, held_out.fraction, held_out.seed)[1]
+
+
+def held_out_of(model: str) -> HeldOut | None:
+    """How `hf-dynamicvit train` took pictures for validation, where it made the folder `model` and did."""
+    try:
+        found = HeldOut(**json.loads((Path(model) / RESULTS).read_text(encoding="utf-8"))["held_out"])
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return None  # no folder, no such file, or that of another program
+    ours = [type(value) for value in vars(found).values()] == [float, int, int, str] and 0 < found.fraction < 1
+    return found if ours else None
+
+
+def printable(text: str) -> str:
+    """`text` as it can be written; file names that are no UTF-8 have characters that cannot be."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def choose_split(splits: list[str], given: str | None) -> str:
@@ -151,12 +179,6 @@ def true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], 
             raise ValueError(f"--same-classes: the model has {len(labels)} classes, the data set {len(names)}.")
     index = {name: position for position, name in enumerate(names)}
     return [index[name] for name in of_rows]
-
-
-def is_known(names: Sequence[str], labels: Sequence[str]) -> bool:
-    """Whether each of `names` is one of `labels`, and only one."""
-    counts = Counter(labels)
-    return all(counts[name] == 1 for name in names)
 
 
 def in_range(classes: list[int], count: int) -> list[int]:
@@ -192,28 +214,3 @@ def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
             f"Several classes of the model are called {few(twice)}, so that names do not tell which is meant; "
             "--same-classes takes classes by their order."
         )
-
-
-def few(names: Sequence[str], count: int = 5) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
-
-
-def order_of(labels: Sequence[str], other: Sequence[str], same_classes: bool) -> Tensor | None:
-    """`[K]` int64: where each of `labels` is in `other`, the classes of another model; `None` where they agree.
-
-    Raises:
-        ValueError: they are other classes.
-    """
-    if list(labels) == list(other):
-        return None
-    if sorted(labels) != sorted(other) or not is_known(labels, labels):
-        if same_classes:
-            return None
-        only = [name for name in other if name not in labels]
-        raise ValueError(
-            f"The dense model has other classes: {few(only or list(other))}; the sparse one has {few(labels)}. If "
-            "they are the same under other names, --same-classes takes them by their order."
-        )
-    index = {name: position for position, name in enumerate(other)}
-    return torch.tensor([index[name] for name in labels])

@@ -1,10 +1,13 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The name of a data set, or a folder -> training and validation pictures with labels, ready for `ImageTransform`."""
 
+import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow.compute
 from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as ImageFeature
 from transformers.utils import logging
@@ -35,11 +38,18 @@ class HeldOut:
         fraction: of each class.
         seed: of the choice.
         total: pictures of the split before.
+        fingerprint: of these, as `fingerprint` gives it.
     """
 
     fraction: float
     seed: int
     total: int
+    fingerprint: str
+
+    @classmethod
+    def of(cls, data: Dataset, image_column: str, label_column: str, fraction: float, seed: int) -> "HeldOut":
+        """What `split_off` takes from `data`."""
+        return cls(fraction, seed, len(data), fingerprint(data, image_column, label_column))
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,7 @@ def load_pictures(
     if len(set(labels)) < 2:
         raise ValueError(f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}.")
     train = with_labels(train, label_column, names, labels)
-    held_out = HeldOut(validation_fraction, seed, len(train)) if validation_split is None else None
+    held_out = None if validation_split else HeldOut.of(train, image_column, label_column, validation_fraction, seed)
     if validation_split is None:
         train, validation = split_off(train, label_column, validation_fraction, seed)
     else:
@@ -179,6 +189,34 @@ def split_off(train: Dataset, label_column: str, fraction: float, seed: int) -> 
     size = min(max(round(fraction * len(train)), len(counts)), len(train) - len(counts))
     parts = train.train_test_split(test_size=size, stratify_by_column=label_column, seed=seed)
     return parts["train"], parts["test"]
+
+
+def fingerprint(data: Dataset, image_column: str, label_column: str) -> str:
+    """By what a data set that `bare` and `with_labels` made is known again, also where its folder was moved.
+
+    Of the names of its classes and, in their order, of the class of each picture, its file within the folder that all
+    are in (of one that is no file, its place in the data set), and its size in bytes. Nothing is decoded.
+    """
+    columns = data.with_format("arrow")[:].flatten()
+    files = columns[f"{image_column}.path"].to_pylist()
+    lengths = pyarrow.compute.call_function("binary_length", [columns[f"{image_column}.bytes"]]).to_pylist()
+    places = [file for file in files if file is not None and os.path.isabs(file)]
+    folder = os.path.commonpath(places) if places else ""
+    found = hashlib.sha256(repr(data.features[label_column].names).encode("utf-8", "backslashreplace"))
+    rows = zip(columns[label_column].to_pylist(), files, columns[SOURCE_COLUMN].to_pylist(), lengths, strict=True)
+    for label, file, source, length in rows:
+        name = source if file is None else file.removeprefix(folder).replace(os.sep, "/")
+        length = size_of_file(file) if length is None and file is not None else length
+        found.update(repr((label, name, length)).encode("utf-8", "backslashreplace"))
+    return found.hexdigest()
+
+
+def size_of_file(file: str) -> int | None:
+    """In bytes; `None` where it cannot be read."""
+    try:
+        return os.path.getsize(file)
+    except OSError:
+        return None
 
 
 def some_of(data: Dataset, count: int | None, seed: int, option: str) -> Dataset:
