@@ -4,6 +4,7 @@
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from toys import toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -21,9 +23,10 @@ from hf_dynamicvit import REDUCERS, demo
 from hf_dynamicvit.cli import main
 from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo.answer import Models
+from hf_dynamicvit.demo.guard import address_of, depth, files_in, paths_in
 from hf_dynamicvit.demo.html import answers_html
 from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, enlarged, flowers, open_picture
-from hf_dynamicvit.demo.limits import RateLimit, paths_in
+from hf_dynamicvit.demo.limits import Limits, RateLimit
 from hf_dynamicvit.demo.models import METHODS, MODEL_TYPES, OWN, Choice, on_slider, read_sources
 from hf_dynamicvit.start import FAMILIES
 from hf_dynamicvit.viewer import Viewer
@@ -100,7 +103,9 @@ def test_command_serves(sparse, monkeypatch):
 
     served = []
     monkeypatch.setenv("GRADIO_TEMP_DIR", "before")
-    monkeypatch.setattr(page.Demo, "launch", lambda self, host, port: served.append((self.page.folder, host, port)))
+    monkeypatch.setattr(
+        page.Demo, "launch", lambda self, host, port: served.append((self.page.uploads.folder, host, port))
+    )
     assert main(["demo", "--model", sparse, "--port", "8080"]) == 0
     ((folder, host, port),) = served
     assert folder.is_dir() and (host, port) == ("127.0.0.1", 8080)
@@ -117,16 +122,115 @@ def test_sources(sparse, dense, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="of model type 'bert'; the demo shows vit, "):
         read_sources([str(tmp_path)])
+    for labels in (None, {"a": "b"}):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "vit", "id2label": labels}))
+        assert not read_sources([str(tmp_path)])[0].shows_digits
 
 
 def test_slider_starts_where_the_checkpoint_is():
     assert [on_slider(value) for value in (0.7, 0.72, 0.1, 1, [0.9, 0.5], None)] == [0.7, 0.7, 0.3, 1.0, 0.7, 0.7]
 
 
-@pytest.mark.parametrize(("method", "keep_ratio"), [("magic", 0.7), ("topk", 0.2), ("topk", "0.7"), ("topk", True)])
+@pytest.mark.parametrize(
+    ("method", "keep_ratio"), [("magic", 0.7), ("topk", 0.2), ("topk", "0.7"), ("topk", True), ("topk", float("nan"))]
+)
 def test_choices_off_the_page_are_refused(method, keep_ratio):
     with pytest.raises(ValueError):
         Choice("sparse", method, keep_ratio)
+
+
+def test_choices_that_are_no_choices_are_refused_in_words(sparse, tmp_path):
+    from hf_dynamicvit.demo.page import Page
+
+    page = Page(read_sources([sparse]), [], Limits(), tmp_path)
+    usual = ["sparse", OWN, 0.7, False, "tome", 0.7]
+    assert "patches and says" in page.answers(noise(), *usual)
+    for place, value, said in (
+        (0, ["x"], "There is no model"),
+        (0, {}, "There is no model"),
+        (1, ["x"], "There is no method"),
+        (2, float("nan"), "The keep ratio is nan"),
+        (2, float("inf"), "The keep ratio is inf"),
+        (2, None, "The keep ratio is None"),
+    ):
+        html = page.answers(noise(), *usual[:place], value, *usual[place + 1 :])
+        assert 'role="alert"' in html and said in html
+    assert "There are 6 settings, not 3" in page.answers(noise(), *usual[:3])
+    assert "keep ratio 1.00" in page.answers(noise(), "sparse", OWN, 10**400, False, "tome", 0.7)
+
+
+LATE = """
+import sys, threading, types
+from pathlib import Path
+from PIL import Image
+from hf_dynamicvit.demo.limits import Limits
+from hf_dynamicvit.demo.models import read_sources
+from hf_dynamicvit.demo.page import Page
+
+source, folder = sys.argv[1], Path(sys.argv[2])
+page = Page(read_sources([source]), [], Limits(), folder)
+(folder / "a").mkdir()
+Image.new("RGB", (32, 32)).save(folder / "a" / "a.png")
+settings, answers = ["sparse", "as trained", 0.7, False, "tome", 0.7], []
+window = types.SimpleNamespace(session_hash="w")
+threads = [
+    threading.Thread(target=lambda: answers.append(page.upload(window, {"path": f"{folder}/a/a.png"}, *settings)[2])),
+    threading.Thread(target=lambda: answers.append(page.look(window, Image.new("RGB", (32, 32)), *settings))),
+]
+before = {name for name in sys.modules if name.startswith("hf_dynamicvit")}
+with page._making:  # somebody imports
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=1)
+    print(sorted({name for name in sys.modules if name.startswith("hf_dynamicvit")} - before))
+for thread in threads:
+    thread.join()
+print(["patches and says" in answer for answer in answers])
+"""
+
+
+def test_events_import_nothing_while_another_does(sparse, tmp_path):
+    """Two threads that import modules which need each other stop each other."""
+    command = [sys.executable, "-c", LATE, sparse, str(tmp_path.resolve())]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-2:] == ["[]", "[True, True]"]
+
+
+def test_what_nobody_foresaw_is_an_answer_too(sparse, tmp_path, monkeypatch, caplog):
+    """Or that of another model would stay where it is."""
+    from hf_dynamicvit.demo.page import BROKEN, Page
+
+    def fail(*_):
+        raise KeyError("a secret")
+
+    page = Page(read_sources([sparse]), [], Limits(), tmp_path)
+    monkeypatch.setattr(Models, "answer", fail)
+    html = page.answers(noise(), "sparse", OWN, 0.7, False, "tome", 0.7)
+    assert BROKEN in html and "secret" not in html and "a secret" in caplog.text
+    monkeypatch.setattr(Models, "load", fail)
+    page.warm_up()
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": 48}, {"image_size": "x"}])
+def test_weights_and_configuration_that_do_not_fit(changes, sparse, tmp_path):
+    shutil.copytree(sparse, tmp_path / "mine")
+    file = tmp_path / "mine" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    models = Models(read_sources([str(tmp_path / "mine")]))
+    with pytest.raises(ValueError, match=r"mine|image_size") as error:
+        models.answer(noise(), Choice("mine", OWN, 0.7))
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_equal_ratios_with_other_costs_are_told(sparse):
+    models = Models(read_sources([sparse]))
+    own, tome, fewer = (
+        models.answer(noise(), Choice("sparse", *asked)) for asked in ((OWN, 0.7), ("tome", 0.7), (OWN, 0.5))
+    )
+    assert "compare at equal GMACs" in answers_html([own, tome])
+    for answers in ([own], [own, own], [own, fewer], [own, "no"]):
+        assert "compare at equal GMACs" not in answers_html(answers)
 
 
 def test_bundled_pictures(sparse):
@@ -165,10 +269,17 @@ def test_pictures_that_are_refused(tmp_path):
     Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "format.tiff")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    text = PngInfo()
+    text.add_text("k", "x" * 3_000_000, zip=True)  # more than Pillow unpacks
+    Image.new("RGB", (4, 4)).save(tmp_path / "text.png", pnginfo=text)
+    noise().save(tmp_path / "whole.gif")
+    (tmp_path / "cut.gif").write_bytes((tmp_path / "whole.gif").read_bytes()[:100])
     said = {
         "deep.png": "more than 8 bits a channel",
         "format.tiff": "no picture that can be read",
         "bomb.png": "too many pixels",
+        "text.png": "damaged",
+        "cut.gif": "damaged",
         "gone.png": "damaged",
     }
     for name, message in said.items():
@@ -187,8 +298,24 @@ def test_rate_limit():
 
 def test_paths_are_found_wherever_they_are():
     body = b'{"path": "/a", "data": [{"path": null}, [{"x": {"pa\\u0074h": "http://b", "path": 3}}]]}'
-    assert sorted(paths_in(body)) == ["/a", "3", "http://b"]
-    assert paths_in(b"not JSON") == []
+    assert sorted(paths_in(body)[0]) == ["/a", "3", "http://b"]
+    with pytest.raises(ValueError):
+        paths_in(b"not JSON")
+    assert [depth(value) for value in (1, [], {"a": [1, {}]})] == [0, 1, 3]
+
+
+def test_addresses_of_visitors():
+    scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", b"made, up"), (b"x-forwarded-for", b"a, b")]}
+    assert address_of(scope, behind_proxy=False) == "10.0.0.1"
+    assert address_of(scope, behind_proxy=True) == "b"
+    assert address_of(scope | {"headers": []}, behind_proxy=True) == "10.0.0.1"
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_files_in_a_request_are_counted(number):
+    body = b"".join(b"--xy\r\nContent-Disposition: form-data\r\n\r\n--x\r\n" for _ in range(number)) + b"--xy--\r\n"
+    assert files_in(body, b'multipart/form-data; boundary="xy"') == number
+    assert files_in(body, b"text/plain") == 0
 
 
 @pytest.mark.parametrize("method", [OWN, *METHODS])
@@ -204,7 +331,7 @@ def test_every_method_answers(method, sparse, dense):
         assert ("not trained with" in html) == (answer.reducer != source.reducer and "Not trained" not in html)
         assert name == "sparse" or answer.reducer != "dynamicvit" or not answer.trained
         assert ("Merged groups" in html) == (answer.reducer in ("tome", "tps"))
-        assert ("this very picture keeps" in html) == (answer.reducer == "asvit")
+        assert ("on this very picture each stage keeps" in html) == (answer.reducer == "asvit")
         assert f"keeps {', '.join(map(str, answer.view.counts))} of 64 patches" in html
 
 

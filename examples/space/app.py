@@ -7,18 +7,18 @@ Hub, or folders beside this file.
 
 import os
 
-
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read as Gradio is imported
-
-from hf_dynamicvit.demo.page import Demo, build
+from hf_dynamicvit.demo import start_gradio
 
 
 DEFAULT = "facebook/deit-tiny-patch16-224"
 
 
-def make_demo() -> Demo:
-    """The page, not yet served."""
-    return build(os.environ.get("DEMO_MODELS", DEFAULT).split())
+def make_demo():
+    """The page, a `hf_dynamicvit.demo.page.Demo`, not yet served."""
+    folder = start_gradio()
+    from hf_dynamicvit.demo.page import build  # imports Gradio
+
+    return build(os.environ.get("DEMO_MODELS", DEFAULT).split(), folder=folder)
 
 
 if __name__ == "__main__":

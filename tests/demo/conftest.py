@@ -61,6 +61,11 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
 @pytest.fixture(scope="module")
 def served(checkpoints):
     """The demo of both checkpoints, running."""
@@ -71,7 +76,7 @@ def served(checkpoints):
     address = demo.launch(port=free_port(), wait=False)
     yield Served(demo, address, str(checkpoints / "sparse"))
     demo.blocks.close(verbose=False)
-    shutil.rmtree(demo.page.folder)
+    shutil.rmtree(demo.page.uploads.folder)
     os.environ.pop("GRADIO_TEMP_DIR")
     if before is not None:
         os.environ["GRADIO_TEMP_DIR"] = before
@@ -87,7 +92,9 @@ def browser():
 
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 

@@ -70,7 +70,7 @@ def test_upload(served, open_page, picture):
     cost, classes = page.locator(".dv-cost"), page.locator(".dv-classes")
     assert classes.locator("tbody tr").count() == 5 and "<i>cow</i>" in classes.inner_text()
     assert "GMACs" in cost.inner_text() and "x as fast" in cost.inner_text()
-    assert not any(file.is_file() for file in served.demo.page.folder.rglob("*"))
+    assert not any(file.is_file() for file in served.demo.page.uploads.folder.rglob("*"))
 
 
 def test_slider(served, open_page):
@@ -99,11 +99,21 @@ def test_methods(served, open_page):
     expect(page.get_by_role("heading", name="Scores")).to_have_count(0)
     expect(page.locator(".dv-note")).to_contain_text("not trained with tome")
     method(page, "asvit")
-    expect(page.locator(".dv-note").last).to_contain_text("this very picture keeps that fraction")
+    expect(page.locator(".dv-note").last).to_contain_text("on this very picture each stage keeps that fraction")
     page.locator("#model").get_by_label("dense").check()
     expect(summary(page)).to_contain_text("dense keeps")
     method(page, "as trained")
     expect(page.locator(".dv-note").first).to_contain_text("Not trained: dynamicvit")
+
+
+def test_groups_have_names(open_page):
+    page = open_page()
+    for label in ("Model", "Method"):
+        expect(page.get_by_role("radiogroup", name=label, exact=True)).to_have_count(1)
+    expect(page.get_by_role("radiogroup", name="Other method")).to_have_count(0)
+    page.get_by_label("Compare with another method").check()
+    expect(page.get_by_role("radiogroup", name="Other method")).to_be_visible()
+    expect(page.locator("#answer")).to_have_attribute("aria-live", "polite")
 
 
 def test_comparison(served, open_page):
@@ -147,7 +157,7 @@ def test_bad_files(served, open_page, tmp_path):
     (tmp_path / "notes.txt").write_text("no picture either")
     upload(page, tmp_path / "notes.txt")
     expect(page.get_by_text("Invalid file type: notes.txt")).to_be_visible()
-    assert not any(file.is_file() for file in served.demo.page.folder.rglob("*"))
+    assert not any(file.is_file() for file in served.demo.page.uploads.folder.rglob("*"))
     pick(page)  # and the page goes on
     expect(summary(page)).to_contain_text(served.expected(DAISY))
 
@@ -216,7 +226,7 @@ def test_rate_limit_and_forgetting(served, open_page, monkeypatch):
     expect(alert(page)).to_contain_text("more than 40 requests in a minute")
     with page.expect_response("**/upload*"):
         upload(page, FOLDER / "rose.jpg")
-    expect_soon(page, lambda: not any(file.is_file() for file in served.demo.page.folder.rglob("*")))
+    expect_soon(page, lambda: not any(file.is_file() for file in served.demo.page.uploads.folder.rglob("*")))
     expect(alert(page)).to_contain_text("more than 40 requests in a minute")
     pick(other)  # somebody else may still ask
     expect(summary(other)).to_contain_text(served.expected(DAISY))

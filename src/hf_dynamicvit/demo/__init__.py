@@ -2,7 +2,10 @@
 """`hf-dynamicvit demo`: a web page on which models of your choice look at pictures."""
 
 import argparse
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 
@@ -46,20 +49,34 @@ def sources_of(model: list[str] | None) -> list[str]:
     return sources
 
 
-def check_gradio() -> None:
-    """Refuse where Gradio is missing, and keep it from telling anybody that it runs."""
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read as it is imported
+def private_folder() -> Path:
+    """A new folder for uploads, which Gradio uses from now on, removed when the program ends."""
+    folder = Path(tempfile.mkdtemp(prefix="hf-dynamicvit-demo-")).resolve()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    return folder
+
+
+def start_gradio() -> Path:
+    """Import Gradio, so that it tells nobody that it runs; the folder where it keeps what it writes.
+
+    Raises:
+        ValueError: it is missing.
+    """
+    folder = private_folder()  # both are read as it is imported
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
         import gradio  # noqa: F401
     except ImportError as error:
         raise ValueError('The page is made with Gradio: pip install "hf-dynamicvit[demo]"') from error
+    return folder
 
 
 def main(args: argparse.Namespace) -> None:
     sources = sources_of(args.model)
     if args.port is not None and not 0 < args.port < 65536:
         raise ValueError(f"--port is {args.port}; a port is a number from 1 to 65535.")
-    check_gradio()
+    folder = start_gradio()
     from .page import build
 
-    build(sources).launch(args.host, args.port)
+    build(sources, folder=folder).launch(args.host, args.port)

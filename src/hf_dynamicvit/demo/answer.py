@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """What a model of the demo does with a picture: loaded, set, run and measured while nobody else does."""
 
+import logging
 import statistics
 import threading
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
 from ..benchmark import take_turns
@@ -17,6 +19,8 @@ from ..model.cost import as_pair
 from ..viewer import View, Viewer
 from .models import OWN, Choice, Source
 
+
+logger = logging.getLogger(__name__)
 
 # So many models stay in memory, one for each checkpoint and method.
 CAPACITY = 4
@@ -101,6 +105,9 @@ class Models:
                 raise ValueError(str(error).replace(place, model)) from error
             except OSError as error:
                 raise ValueError(f"the weights of {model} cannot be read") from error
+            except (RuntimeError, StrictDataclassError) as error:
+                logger.exception("loading %s", place)
+                raise ValueError(f"the weights of {model} do not fit its config.json") from error
         self._viewers.move_to_end(key)
         return self._viewers[key]
 
@@ -118,8 +125,8 @@ def notes(viewer: Viewer, source: Source) -> list[str]:
         found.append(f"These weights were not trained with {method}; fine-tuning them with it makes it better.")
     if adaptive:
         found.append(
-            f"With {method} every picture decides how much it keeps. Here the thresholds are set anew, so that this "
-            "very picture keeps that fraction."
+            f"With {method} every picture decides how much it keeps. Here the thresholds are set anew, so that on "
+            "this very picture each stage keeps that fraction of the patches that reach it."
         )
     if viewer.dense is None:
         found.append("The classifier of this method reads no class token, so there is no dense model to compare with.")

@@ -30,7 +30,16 @@ def figures(title: str, drawn: Sequence[str]) -> str:
 def answers_html(answers: Sequence[Answer | str]) -> str:
     """One answer, or two beside each other (on a phone below each other); a string is why there is none."""
     kind = "dv-answers dv-two" if len(answers) > 1 else "dv-answers"
-    return f'<div class="{kind}">{"".join(map(answer_html, answers))}</div>'
+    return f'{unequal(answers)}<div class="{kind}">{"".join(map(answer_html, answers))}</div>'
+
+
+def unequal(answers: Sequence[Answer | str]) -> str:
+    """A word of caution where equal keep ratios do not make equal costs."""
+    ran = [answer for answer in answers if isinstance(answer, Answer)]
+    ratios, costs = {answer.choice.keep_ratio for answer in ran}, {answer.view.multiply_adds for answer in ran}
+    if len(ratios) > 1 or len(costs) < 2:
+        return ""
+    return '<p class="dv-note">Equal keep ratios, other costs: compare at equal GMACs.</p>'
 
 
 def answer_html(answer: Answer | str) -> str:
@@ -61,7 +70,7 @@ def heading(answer: Answer) -> str:
         said.append(f"the dense model {likeliest(view.dense_probabilities, answer.labels)}")
     counts = ", ".join(map(str, view.counts))
     sentence = f"{answer.choice.model} keeps {counts} of {view.kept.shape[1]} patches and {'; '.join(said)}."
-    return f'<h3>{escape(title_of(answer))}</h3><p class="dv-summary" role="status">{escape(sentence)}</p>'
+    return f'<h3>{escape(title_of(answer))}</h3><p class="dv-summary">{escape(sentence)}</p>'
 
 
 def likeliest(probabilities, labels: Sequence[str]) -> str:

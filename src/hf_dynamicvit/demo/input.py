@@ -17,6 +17,9 @@ from .models import Source
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 READ = "JPEG, PNG, WebP, GIF or BMP"
 
+# How files of these begin, so that a damaged one is told from what is none.
+SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
+
 # A larger picture is made smaller as it comes in: a model sees a few hundred pixels of it.
 LONGEST_EDGE = 1024
 
@@ -36,13 +39,17 @@ class Bundled:
     credit: str
 
 
+class PictureError(ValueError):
+    """Why a picture is not read, in words for who sent it."""
+
+
 def open_picture(file: Path, most_pixels: int) -> Image.Image:
     """The picture in `file`, upright, RGB, without its metadata, its longer edge at most `LONGEST_EDGE`.
 
     Its size is known before a pixel is decoded.
 
     Raises:
-        ValueError: it is no picture, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
+        PictureError: it is no picture, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
             message is for who sent it and names no folder.
     """
     from ..training.data import DEEP_MODES  # brings torch, which the page is served without
@@ -51,22 +58,24 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
         with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > most_pixels:
-                raise ValueError(
+                raise PictureError(
                     f"The picture has {width} x {height} pixels, too many: at most {most_pixels / 1e6:.0f} million. "
                     "Make it smaller first."
                 )
             if image.mode in DEEP_MODES:
-                raise ValueError(f"The picture has more than 8 bits a channel (mode {image.mode}); save it with 8.")
+                raise PictureError(f"The picture has more than 8 bits a channel (mode {image.mode}); save it with 8.")
             image.draft("RGB", (LONGEST_EDGE, LONGEST_EDGE))  # a JPEG is decoded at about the size that is wanted
             image.load()
             image.thumbnail((LONGEST_EDGE, LONGEST_EDGE))
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except Image.DecompressionBombError as error:
-        raise ValueError("The picture has far too many pixels. Make it smaller first.") from error
-    except Image.UnidentifiedImageError as error:
-        raise ValueError(f"This is no picture that can be read. It can be {READ}.") from error
-    except (OSError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"The picture is cut off or damaged. Save it anew as {READ}.") from error
+        raise PictureError("The picture has far too many pixels. Make it smaller first.") from error
+    except PictureError:
+        raise
+    except Exception as error:  # what Pillow raises for damaged files is of many kinds
+        if isinstance(error, Image.UnidentifiedImageError) and not file.read_bytes().startswith(SIGNATURES):
+            raise PictureError(f"This is no picture that can be read. It can be {READ}.") from error
+        raise PictureError(f"The picture is cut off or damaged. Save it anew as {READ}.") from error
     plain = Image.new("RGB", upright.size)  # nothing of what the file says about itself comes along
     plain.paste(upright)
     return plain

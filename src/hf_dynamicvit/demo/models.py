@@ -26,7 +26,7 @@ KEEP_RATIOS = (0.3, 1.0, 0.05)
 # Where the checkpoint has no single keep ratio the slider starts here.
 USUAL = 0.7
 
-DIGITS = [str(digit) for digit in range(10)]
+DIGITS = {str(digit): str(digit) for digit in range(10)}
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Choice:
     """What a visitor asks for.
 
     Raises:
-        ValueError: there is no such method, or `keep_ratio` is off the slider.
+        ValueError: the model has no name, there is no such method, or `keep_ratio` is off the slider.
     """
 
     model: str
@@ -61,6 +61,8 @@ class Choice:
     keep_ratio: float
 
     def __post_init__(self):
+        if not isinstance(self.model, str):
+            raise ValueError(f"There is no model {self.model!r}.")
         if self.method not in (OWN, *METHODS):
             raise ValueError(f"There is no method {self.method!r}.")
         low, high, _ = KEEP_RATIOS
@@ -84,8 +86,8 @@ def read_sources(places: Sequence[str]) -> list[Source]:
             raise ValueError(
                 f"{place} is of model type {config['model_type']!r}; the demo shows {', '.join(MODEL_TYPES)}."
             )
-        labels = config.get("id2label", {})
-        shows_digits = [labels[index] for index in sorted(labels, key=int)] == DIGITS
+        labels = config.get("id2label")
+        shows_digits = isinstance(labels, dict) and {str(index): name for index, name in labels.items()} == DIGITS
         sources.append(Source(name, place, config.get("reducer"), on_slider(config.get("keep_ratio")), shows_digits))
     return sources
 

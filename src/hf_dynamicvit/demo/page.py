@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The demo's page and its server, with Gradio. Importing this file imports Gradio."""
 
-import atexit
+import logging
+import math
 import os
-import shutil
-import tempfile
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -16,11 +16,16 @@ import gradio as gr
 from PIL import Image
 from starlette.middleware import Middleware
 
+from . import private_folder
+from .guard import ONLY_UPLOADS, Guard, Scope
 from .input import READ, Bundled, bundled, open_picture
-from .limits import ONLY_UPLOADS, STALE, Guard, Limits, RateLimit, is_upload
+from .limits import Limits, RateLimit
 from .models import KEEP_RATIOS, METHODS, OWN, Choice, Source, read_sources
 from .style import STYLE, alert, data_url, hint
+from .uploads import STALE, Uploads
 
+
+logger = logging.getLogger(__name__)
 
 TITLE = "What does the model look at?"
 
@@ -37,21 +42,34 @@ STORED = (
     "Nothing is logged or sent on."
 )
 
+BROKEN = "This went wrong, and it is not your fault. The log of the server says more."
+
+# The controls: model, method, keep ratio, whether to compare, the other method and its keep ratio.
+SETTINGS = 6
+
 # Fonts that every machine has: the page asks no other host for one.
 FONTS = ["system-ui", "sans-serif"]
 FIXED = ["ui-monospace", "monospace"]
 
-# Gradio's sliders tell of their release by a pointer, and its radio buttons are groups of one each: with this, keys
-# release a slider, and arrow keys walk through the choices.
+# Gradio's sliders tell of their release by a pointer, and its radio buttons are groups of one each, without a name:
+# with this, keys release a slider, arrow keys walk through the choices, groups are called what is written above them,
+# and a screen reader speaks what comes into the answer.
 KEYS = """() => {
   addEventListener("keyup", event => {
     if (event.target.type === "range" && /^(Arrow|Page|Home|End)/.test(event.key))
       event.target.dispatchEvent(new PointerEvent("pointerup", {bubbles: true}));
   });
-  addEventListener("keydown", () => {
-    for (const group of document.querySelectorAll(".dv-choice"))
+  const name = () => {
+    for (const group of document.querySelectorAll(".dv-choice")) {
+      group.setAttribute("role", "radiogroup");
+      group.setAttribute("aria-label", group.querySelector("[data-testid=block-info]")?.textContent.trim() ?? "");
       for (const input of group.querySelectorAll("input")) input.name = group.id;
-  }, true);
+    }
+    document.getElementById("answer")?.setAttribute("aria-live", "polite");
+  };
+  name();
+  new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
+  addEventListener("keydown", name, true);
 }"""
 
 # What Gradio's server is told, whatever the machine: nothing is given away, kept or shown beyond the page itself.
@@ -76,59 +94,56 @@ AT_ONCE: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": Non
 SHOW_ANSWER = "() => { if (window.innerWidth < 700) document.getElementById('answer').scrollIntoView(); }"
 
 
-def private_folder() -> Path:
-    """A new folder for uploads, which Gradio uses from now on, removed when the program ends."""
-    folder = Path(tempfile.mkdtemp(prefix="hf-dynamicvit-demo-")).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    return folder
-
-
 class Page:
     """What the page's events call; every method returns what the page then shows.
 
     Gradio fills in `request` by its annotation. `settings` are the values of the controls: model, method, keep ratio,
-    whether to compare, and the other method with its keep ratio. Uploads lie in `folder` until they are read.
+    whether to compare, and the other method with its keep ratio. What is sent is in `uploads` until it is read.
     """
 
     def __init__(self, sources: Sequence[Source], pictures: Sequence[Bundled], limits: Limits, folder: Path):
         self.sources = {source.name: source for source in sources}
-        self.pictures, self.limits, self.folder = pictures, limits, folder
+        self.pictures, self.limits, self.uploads = pictures, limits, Uploads(folder, limits.uploads)
         self.rate = RateLimit(limits.requests_a_minute)
         self._models: Any = None
         self._making = threading.Lock()
 
     @property
     def models(self) -> Any:
-        """The `Models`; who first asks for them imports torch and Transformers."""
-        from .answer import Models
+        """The `Models`; who first asks for them imports torch and Transformers.
 
+        All that is imported late is imported here: two threads that import what needs each other would stop.
+        """
         with self._making:
+            from ..training import data  # noqa: F401  which `open_picture` needs
+            from . import html  # noqa: F401
+            from .answer import Models
+
             self._models = self._models or Models(list(self.sources.values()))
         return self._models
 
     def warm_up(self) -> None:
         """Import and load what the first answer needs; whatever is wrong with it the answer will say."""
-        with suppress(ValueError, OSError):
+        with suppress(Exception):
             self.models.load(next(iter(self.sources)), OWN)
 
     def upload(self, request: gr.Request, sent: dict[str, Any] | None, *settings: Any) -> tuple[Any, Any, Any]:
         """Read what was sent, delete it, look at it. Returns the picture, an empty drop zone, the answer."""
         if sent is None:
             return gr.skip(), gr.skip(), gr.skip()
-        file = Path(sent["path"])
-        if not is_upload(file, self.folder):
+        path = sent.get("path") if isinstance(sent, dict) else None
+        if not isinstance(path, str) or path not in self.uploads:
             return gr.skip(), None, alert(ONLY_UPLOADS)
+        file = Path(path)
         try:
             if not self.rate.allows(str(request.session_hash)):
                 return gr.skip(), None, alert(self.too_often)
+            _ = self.models  # imported
             picture = open_picture(file, self.limits.pixels)
         except ValueError as error:
             return gr.skip(), None, alert(str(error))
         finally:
-            file.unlink(missing_ok=True)
-            with suppress(OSError):  # the same picture came in once more; who sent that deletes it
-                file.parent.rmdir()
+            self.uploads.delete(file)
         return picture, None, self.answers(picture, *settings)
 
     def picker(self, index: int) -> Callable[..., tuple[Image.Image, str]]:
@@ -152,25 +167,33 @@ class Page:
     def too_often(self) -> str:
         return f"That was more than {self.limits.requests_a_minute} requests in a minute. Wait a little."
 
-    def answers(self, picture: Image.Image, model: str, method: str, keep_ratio: float, compare: bool, *other) -> str:
+    def answers(self, picture: Image.Image, *settings: Any) -> str:
         """One answer, or that of the other method beside it."""
-        from .html import answers_html
-
+        if len(settings) != SETTINGS:
+            return alert(f"There are {SETTINGS} settings, not {len(settings)}.")
+        model, method, keep_ratio, compare, *other = settings
         asked = [(method, keep_ratio), other] if compare else [(method, keep_ratio)]
-        return answers_html([self.answer(picture, model, *each) for each in asked])
+        found = [self.answer(picture, model, *each) for each in asked]
+        from .html import answers_html  # as `models` imported it
+
+        return answers_html(found)
 
     def answer(self, picture: Image.Image, model: str, method: str, keep_ratio: float):
-        """What a model does, or in words why it does not."""
+        """What a model does, or in words why it does not: an error would leave the answer before it in its place."""
         try:
             return self.models.answer(picture, Choice(model, method, within(keep_ratio)))
         except ValueError as error:
             return f"{method}, keep ratio {keep_ratio}: {error}"
+        except Exception:
+            logger.exception("%s with %s at %s", model, method, keep_ratio)
+            return BROKEN
 
 
 def within(keep_ratio: Any) -> Any:
     """A number that was typed, moved to the end of the slider that it is beyond, as the page moves it."""
     low, high, _ = KEEP_RATIOS
-    return min(high, max(low, keep_ratio)) if isinstance(keep_ratio, int | float) else keep_ratio
+    finite = isinstance(keep_ratio, int | float) and abs(keep_ratio) < math.inf
+    return min(high, max(low, keep_ratio)) if finite else keep_ratio
 
 
 def drop_zone(limits: Limits) -> gr.Image:
@@ -211,7 +234,9 @@ def controls(sources: Sequence[Source]) -> list[Any]:
     def method(label: str, value: str, **options) -> gr.Radio:  # Gradio's drop-downs stay open when one tabs on
         return gr.Radio([OWN, *METHODS], value=value, label=label, elem_classes="dv-choice", **options)
 
-    info = "fraction of the patches that is kept; less costs less"
+    info = (
+        "of the patches that reach a stage, the fraction it keeps (tome: of all patches, the fraction left at the end)"
+    )
 
     def keep_ratio(label: str, **options) -> gr.Slider:
         return gr.Slider(low, high, sources[0].keep_ratio, step=step, label=label, info=info, buttons=[], **options)
@@ -285,7 +310,15 @@ class Demo:
         Raises:
             OSError: it cannot listen there.
         """
-        guard = Middleware(Guard, limits=self.page.limits, folder=self.page.folder)
+        if wait and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it as Ctrl+C does, and so deletes uploads
+        guard = Middleware(
+            Guard,
+            limits=self.page.limits,
+            uploads=self.page.uploads,
+            queued=self.queued,
+            behind_proxy="SPACE_ID" in os.environ,  # a Space of the Hub
+        )
         options: dict[str, Any] = {
             "server_name": host,
             "server_port": port,
@@ -306,6 +339,11 @@ class Demo:
             self.blocks.block_thread()
         return address
 
+    def queued(self) -> list[Scope]:
+        """The requests that wait for their turn."""
+        queues = self.blocks._queue.event_queue_per_concurrency_id.values()
+        return [event.request.scope for queue in queues for event in queue.queue]
+
 
 def theme() -> gr.themes.Base:
     """Gradio's, with fonts that are there and small print that is dark enough to be read."""
@@ -314,15 +352,16 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=FIXED).set(**colours)
 
 
-def build(sources: Sequence[str], limits: Limits | None = None) -> Demo:
-    """The page for `sources`, folders or Hub names of ViT or DeiT classifiers.
+def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | None = None) -> Demo:
+    """The page for `sources`, folders or Hub names of ViT or DeiT classifiers; what is sent goes through `folder`.
 
     Raises:
         ValueError: a source cannot be read or is of another family.
     """
     found, limits = read_sources(sources), limits or Limits()
-    page = Page(found, bundled(found), limits, private_folder())
+    page = Page(found, bundled(found), limits, folder or private_folder())
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, STALE)) as blocks:
+        page.uploads.known = blocks.upload_file_set
         picture = gr.State()
         gr.Markdown(INTRODUCTION)
         with gr.Row():

@@ -60,5 +60,5 @@ def hint(text: str) -> str:
 
 
 def alert(text: str) -> str:
-    """A message that a screen reader speaks at once."""
+    """A message that a screen reader speaks at once, as what comes into the answer."""
     return f'<p class="dv-alert" role="alert">{escape(text)}</p>'

@@ -1,0 +1,308 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What stands before Gradio's server: it lets pass what the page asks for, and that within the limits."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.requests import ClientDisconnect
+
+from .limits import Limits, RateLimit
+from .uploads import Uploads
+
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+API = "/gradio_api"
+
+# The only addresses that the page posts to, and that it gets; Gradio has many more, some of which ask other hosts.
+UPLOAD, JOIN = f"{API}/upload", f"{API}/queue/join"
+POSTS = (UPLOAD, JOIN, f"{API}/cancel", f"{API}/reset")
+GETS = (
+    *("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json"),
+    *(f"{API}/{name}" for name in ("info", "startup-events", "app_id", "queue/data", "upload_progress")),
+)
+FOLDERS = ("/assets/", "/static/")
+HEARTBEAT, FILE = f"{API}/heartbeat/", f"{API}/file="
+
+# Bytes of an upload beside the picture itself; and of what the page sends to have something computed.
+SMALL_BODY = 64 * 1024
+
+# How deep lists and objects nest in what is sent: the page's do to four, and Python reads a thousand.
+DEEPEST = 32
+
+# Characters of the number of a window; Gradio's page makes one of about ten.
+LONGEST_HASH = 64
+
+# Seconds that sending may take.
+PATIENCE = 60.0
+
+NOTHING = "This page has no such thing."
+ONLY_UPLOADS = "Only pictures that were uploaded are read, each once. Send it again."
+ONE_PICTURE = "One picture at a time."
+BUSY = "Too many pictures at once. Try again in a minute."
+TOO_SLOW = "That took too long to arrive. Try again."
+TOO_MANY = "Some of your requests still wait for their turn. Wait a little."
+
+HEADERS = [
+    # the browser itself refuses to ask any other host for anything
+    (b"content-security-policy", b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+]
+
+
+class Refused(Exception):
+    """A request that does not pass: status and reason."""
+
+    def __init__(self, status: int, reason: str):
+        super().__init__(status, reason)
+        self.status, self.reason = status, reason
+
+
+class Guard:
+    """ASGI middleware: refuses what the page itself never asks for, and what is too much, before Gradio sees it.
+
+    Args:
+        app: what it stands before.
+        limits: as the page has them.
+        uploads: those of the page.
+        queued: the requests that wait for their turn.
+        behind_proxy: the address of a visitor is what a proxy says it is.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        limits: Limits,
+        uploads: Uploads,
+        queued: Callable[[], Iterable[Scope]],
+        behind_proxy: bool,
+    ):
+        self.app, self.limits, self.uploads, self.queued, self.behind_proxy = (
+            app,
+            limits,
+            uploads,
+            queued,
+            behind_proxy,
+        )
+        self.rate = RateLimit(limits.events_a_minute)
+        self._under_way = {UPLOAD: Counter(), JOIN: Counter()}  # how many from which address
+        self._writing = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        still_sends = scope["method"] not in ("GET", "HEAD")
+
+        async def watched() -> MutableMapping[str, Any]:
+            nonlocal still_sends
+            message = await receive()
+            still_sends = message.get("more_body", False)
+            return message
+
+        try:
+            if scope["method"] in ("GET", "HEAD"):
+                self.check_get(scope)
+                await self.app(scope, receive, send_with_headers)
+            else:
+                await self.post(scope, watched, send_with_headers)
+        except Refused as refused:
+            if still_sends:
+                await drain(watched, self.most(scope))  # a browser that still sends would not listen
+            await answer(send, refused.status, refused.reason, as_json=scope["path"] == JOIN)
+        except ClientDisconnect:
+            pass
+
+    def check_get(self, scope: Scope) -> None:
+        path = scope["path"]
+        hashes = parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [])
+        hashes += [path.removeprefix(HEARTBEAT)] if path.startswith(HEARTBEAT) else []
+        if any(len(each) > LONGEST_HASH for each in hashes):
+            raise Refused(404, NOTHING)
+        upload = path.startswith(FILE) and path.removeprefix(FILE) in self.uploads
+        if not (path in GETS or path.startswith((*FOLDERS, HEARTBEAT)) or upload):
+            raise Refused(404, NOTHING)
+
+    async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, address = scope["path"], address_of(scope, self.behind_proxy)
+        if scope["method"] != "POST" or path not in POSTS:
+            raise Refused(405, NOTHING)
+        headers = dict(scope["headers"])
+        length = headers.get(b"content-length", b"0")
+        if not length.isdigit() or int(length) > self.most(scope):
+            raise Refused(413, self.too_large)
+        if path in self._under_way:
+            self.check_amount(path, address)
+        under_way = self._under_way.get(path, Counter())
+        under_way[address] += 1
+        try:
+            body = await self.whole_body(receive, self.most(scope))
+            if path == UPLOAD:
+                await self.store(scope, body, replayed(body, receive), send)
+            else:
+                self.check_json(body)
+                await self.app(scope, replayed(body, receive), send)
+        finally:
+            under_way[address] -= 1
+            if not under_way[address]:
+                del under_way[address]
+
+    def check_amount(self, path: str, address: str) -> None:
+        """Refuse what is more than one address may, or more than the server takes at once."""
+        under_way, own = self._under_way[path], 0
+        if path == JOIN:
+            own = sum(address_of(waiting, self.behind_proxy) == address for waiting in self.queued())
+        elif under_way.total() >= self.limits.uploads_under_way:
+            raise Refused(503, BUSY)
+        if own + under_way[address] >= self.limits.waiting_of_one:
+            raise Refused(429, TOO_MANY)
+        if not self.rate.allows(address):
+            most = self.limits.events_a_minute
+            raise Refused(429, f"That was more than {most} requests in a minute. Wait a little.")
+
+    async def store(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Have Gradio write one picture, when all of it is here; what it leaves of a failed one is deleted."""
+        if files_in(body, dict(scope["headers"]).get(b"content-type", b"")) > 1:
+            raise Refused(413, ONE_PICTURE)
+        statuses = []
+
+        async def send_and_look(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            await send(message)
+
+        async with self._writing:
+            self.uploads.make_room()
+            before = set(self.uploads.files())
+            try:
+                await self.app(scope, receive, send_and_look)
+            finally:
+                new = set(self.uploads.files()) - before
+                if statuses != [200] or len(new) > 1:
+                    for file in new:
+                        self.uploads.delete(file)
+
+    def check_json(self, body: bytes) -> None:
+        """Refuse paths and addresses that are no uploads, and what would trip Gradio."""
+        try:
+            paths, sent = paths_in(body)
+        except RecursionError as error:
+            raise Refused(403, ONLY_UPLOADS) from error
+        except ValueError:
+            return  # Gradio refuses it itself
+        window = sent.get("session_hash") if isinstance(sent, dict) else None
+        if isinstance(window, str) and len(window) > LONGEST_HASH:
+            raise Refused(403, NOTHING)
+        if depth(sent) > DEEPEST or not all(path in self.uploads for path in paths):
+            raise Refused(403, ONLY_UPLOADS)
+
+    async def whole_body(self, receive: Receive, most: int) -> bytes:
+        """What was sent, if that is not too much, whatever length was announced, and here in time."""
+        body, more = bytearray(), True
+        try:
+            async with asyncio.timeout(PATIENCE):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    body += message.get("body", b"")
+                    if len(body) > most:
+                        raise Refused(413, self.too_large)
+                    more = message.get("more_body", False)
+        except TimeoutError as error:
+            raise Refused(408, TOO_SLOW) from error
+        return bytes(body)
+
+    @property
+    def too_large(self) -> str:
+        return f"The file is too large: at most {self.limits.file_megabytes} MB."
+
+    def most(self, scope: Scope) -> int:
+        """Bytes that the body of a request may have."""
+        return SMALL_BODY + (self.limits.file_megabytes * 1024 * 1024 if scope["path"] == UPLOAD else 0)
+
+
+def address_of(scope: Scope, behind_proxy: bool) -> str:
+    """Who asks; behind a proxy it is what that proxy, the last of them, wrote down."""
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    if behind_proxy and forwarded:
+        return forwarded[-1].decode("latin-1").rpartition(",")[2].strip()
+    return (scope.get("client") or ("",))[0]
+
+
+def files_in(body: bytes, content_type: bytes) -> int:
+    """How many parts a multipart body has, or more: each begins with the boundary, which also ends the last."""
+    from python_multipart.multipart import parse_options_header  # Gradio's
+
+    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    return body.count(b"--" + boundary) - body.count(b"--" + boundary + b"--") if boundary else 0
+
+
+def paths_in(body: bytes) -> tuple[list[str], Any]:
+    """Every `path` in a JSON text, at any depth, and what it is: Gradio reads the files and fetches the addresses.
+
+    Raises:
+        ValueError: it is not JSON.
+        RecursionError: it nests too deep.
+    """
+    found = []
+
+    def collect(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+        found.extend(str(value) for name, value in entries if name == "path" and value is not None)
+        return dict(entries)
+
+    return found, json.loads(body, object_pairs_hook=collect)
+
+
+def depth(sent: Any) -> int:
+    """How deep lists and objects nest, at most `DEEPEST` + 1."""
+    level, deep = [sent], 0
+    while level and deep <= DEEPEST:
+        inner = [each for each in level if isinstance(each, list | dict)]
+        level = [each for values in inner for each in (values.values() if isinstance(values, dict) else values)]
+        deep += bool(inner)
+    return deep
+
+
+async def drain(receive: Receive, most: int) -> None:
+    """Take what is still sent, and keep none of it."""
+
+    total, more = 0, True
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while more and total <= most:
+                message = await receive()
+                total += len(message.get("body", b""))
+                more = message.get("more_body", False)
+
+
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """`receive` with a body that was read already ahead of it."""
+    first = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def again() -> MutableMapping[str, Any]:
+        return first.pop() if first else await receive()
+
+    return again
+
+
+async def answer(send: Send, status: int, text: str, as_json: bool) -> None:
+    """Why not: a short plain text, or what Gradio's page reads and shows where something was to be computed."""
+    kind, body = (b"application/json", json.dumps({"detail": text})) if as_json else (b"text/plain", text)
+    headers = [(b"content-type", kind + b"; charset=utf-8"), *HEADERS]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body.encode()})
