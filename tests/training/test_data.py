@@ -189,7 +189,8 @@ def test_auto_is_full_with_torchvision(warnings_text):
 def test_torchvision_is_imported_where_it_is_used():
     for path in Path(hf_dynamicvit.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [node.module] if isinstance(node, ast.ImportFrom) else [a.name for a in getattr(node, "names", [])]
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not any((name or "").startswith("torchvision") for name in names), path
 
 
