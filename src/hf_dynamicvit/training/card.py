@@ -74,22 +74,8 @@ def model_card(
     Raises:
         ValueError: an accuracy is not from 0 to 1.
     """
-    for name in ("top1", "dense_top1"):
-        value = getattr(measured, name)
-        if value is not None and not 0 <= value <= 1:
-            raise ValueError(f"{name} is {value}; it must be from 0 to 1.")
+    check_accuracies(measured)
     title = repo_id.split("/")[-1]
-    results = None
-    if measured.top1 is not None and measured.dataset is not None:
-        results = [
-            EvalResult(
-                task_type="image-classification",
-                dataset_type=measured.dataset,
-                dataset_name=measured.dataset_name or measured.dataset,
-                metric_type="accuracy",
-                metric_value=round(measured.top1, 4),
-            )
-        ]
     data = ModelCardData(
         model_name=title,
         license=license,
@@ -101,7 +87,7 @@ def model_card(
         base_model_relation=None if base_model is None else "finetune",
         datasets=None if measured.dataset is None else [measured.dataset],
         metrics=None if measured.top1 is None else ["accuracy"],
-        eval_results=results,
+        eval_results=results_of(measured),
     )
     return ModelCard.from_template(
         data,
@@ -121,6 +107,31 @@ def model_card(
         remote_code=remote_code,
         limits=limits_of(measured),
     )
+
+
+def check_accuracies(measured: Measurements) -> None:
+    """Raises:
+    ValueError: one is not from 0 to 1.
+    """
+    for name in ("top1", "dense_top1"):
+        value = getattr(measured, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it must be from 0 to 1.")
+
+
+def results_of(measured: Measurements) -> list[EvalResult] | None:
+    """The accuracy as the Hub reads it; `None` where that or the data set is not known."""
+    if measured.top1 is None or measured.dataset is None:
+        return None
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=measured.dataset,
+            dataset_name=measured.dataset_name or measured.dataset,
+            metric_type="accuracy",
+            metric_value=round(measured.top1, 4),
+        )
+    ]
 
 
 def summary_of(model: DynamicViTForImageClassification) -> str:
