@@ -9,12 +9,15 @@ import sys
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor, AutoModelForImageClassification, TrainingArguments
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, __version__, quickstart
 from hf_dynamicvit.cli import COMMANDS, command_parser, main
-from hf_dynamicvit.train_arguments import SECTIONS, names_of
+from hf_dynamicvit.commands.train import trainer_option_names
+from hf_dynamicvit.train_arguments import parse
+from hf_dynamicvit.train_options import SECTIONS, names_of
 from hf_dynamicvit.training.arguments import DynamicViTTrainingArguments
+from hf_dynamicvit.training.recipes import ALWAYS
 
 
 every_command = pytest.mark.parametrize("name", COMMANDS)
@@ -98,6 +101,62 @@ def test_training_shows_its_own_options_first(capsys):
         assert f"  {option}" in everything and (name in shown) == (f"  {option}" in out), name
     assert "  --no_distill  " in out and "--keep-ratio" not in out and "--help-all" in out
     assert "(default: 0)" in out and "dynamicvit-output" in out and "default: None" not in everything
+
+
+@pytest.mark.parametrize("reducer", ["dynamicvit", "evit", "none"])
+def test_training_tells_the_defaults_that_it_uses(reducer, tmp_path):
+    """Of every option that the help shows a default of, and of those that depend on the method."""
+    DynamicViTConfig().save_pretrained(tmp_path)
+    words = ["--model", str(tmp_path), "--dataset", "d", "--reducer", reducer, "--use_cpu"]
+    used = {name: value for group in parse(words) for name, value in vars(group).items()}
+    for action in command_parser("train")._actions:
+        if action.dest in used and action.default is not None and action.dest not in ("reducer", "use_cpu"):
+            value = used[action.dest]
+            assert action.default == value or (action.dest, value) == ("report_to", []), action.dest
+        if action.dest in ALWAYS:
+            told = action.help.split("Default: ")[1].removesuffix(".").split("; ")
+            meant = {"dynamicvit": "predictors", "none": "none"}.get(reducer, "only the first")
+            wanted = next((part for part in told[1:] if meant in part), told[0]).split()[0]
+            value = used[action.dest]
+            assert wanted == value if isinstance(value, str) else float(wanted) == value, action.dest
+
+
+@every_command
+def test_help_and_typing_errors_need_no_torch(name):
+    """They are there at once: importing torch and Transformers takes seconds."""
+    program = (
+        "import sys; from hf_dynamicvit.cli import main\n"
+        f"for words in (['{name}', '--help'], ['{name}', '--no-such-option']):\n"
+        "    try: main(words)\n    except SystemExit: pass\n"
+        "print({'torch', 'transformers', 'datasets', 'numpy'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout.splitlines()[-1] == "set()" and "there is no option --no-such-option" in run.stderr
+
+
+@every_command
+def test_nothing_is_abbreviated(name, capsys):
+    """An abbreviation is the name of another option in another command, or in the next version."""
+    options = command_parser(name)._option_string_actions
+    for option in options:
+        short = option[:-1]
+        if option.startswith("--") and len(short) > 3 and short not in options:
+            status, _, err = printed([name, short, "1"], capsys)
+            assert status == 2 and f"there is no option {short}" in err, option
+
+
+def test_the_options_of_training_arguments_are_all_known():
+    assert trainer_option_names() == names_of(TrainingArguments)
+
+
+def test_names_people_type_for_options_of_training(tmp_path):
+    DynamicViTConfig().save_pretrained(tmp_path)
+    words = ["--model", str(tmp_path), "--dataset", "d", "--use_cpu", "--reducer-layers", "1", "2"]
+    words += ["--output", "o", "--epochs=7", "--batch-size", "3", "--lr", "1e-4", "--keep-ratio", "0.5"]
+    model, _, training = parse(command_parser("train").parse_args(words).argv)
+    assert (training.output_dir, training.num_train_epochs) == ("o", 7.0)
+    assert (training.per_device_train_batch_size, training.learning_rate) == (3, 1e-4)
+    assert (model.keep_ratio, model.reducer_layers) == ([0.5], [1, 2])
 
 
 @pytest.mark.parametrize(

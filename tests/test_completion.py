@@ -10,7 +10,7 @@ import pytest
 
 from hf_dynamicvit import REDUCERS
 from hf_dynamicvit.cli import COMMANDS, command_parser, main
-from hf_dynamicvit.completion import SHELLS, script
+from hf_dynamicvit.commands.completion import SHELLS, script
 
 
 # As bash does when Tab is pressed after the words "$@" (the last may be empty).

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from .model.cost import as_pair, vit_multiply_adds
 from .model.inference import waited_for
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .names import COMPILED
 
 
 # Ways to run a model; those but the first are arguments of torch.compile.
-COMPILED = ("eager", "default", "reduce-overhead", "max-autotune")
 
 
 @dataclass(frozen=True)

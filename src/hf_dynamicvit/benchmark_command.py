@@ -13,32 +13,17 @@ import torch
 import transformers
 from torch import Tensor
 
-from .benchmark import COMPILED, Measurement, Setting, benchmark, break_even
+from .benchmark import Measurement, Setting, benchmark, break_even
 from .benchmark_report import check_accuracies, check_matplotlib, markdown, one_line, plots
-from .command_line import add_json_option, only_json, print_json
+from .command_line import only_json, print_json
 from .devices import check_device
 from .export import read_pictures
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
 from .model_source import read_config
+from .names import SHAPES
 from .start import FAMILIES
-
-
-EXAMPLES = """
-# your model beside the dense one, on this CPU
-hf-dynamicvit benchmark my-dynamicvit
-# methods at the same cost on a GPU, eager and compiled, with plots
-hf-dynamicvit benchmark deit-small --reducer topk evit tome --budget 0.6 --batch-sizes 1 8 32 128 \\
-    --device cuda --dtype bfloat16 --compile eager default --output bench
-# the numbers for a script
-hf-dynamicvit benchmark my-dynamicvit --batch-sizes 1 --threads 1 4 --json > benchmark.json
-"""
-
-# Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.
-SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}
-
-DTYPES = ("float32", "bfloat16", "float16")
 
 
 def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
@@ -149,51 +134,6 @@ def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
     (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (folder / "benchmark.md").write_text(markdown(rows) + "\n", encoding="utf-8")
     plots(folder, rows, accuracies)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Measure sparse models on this machine: images per second, what reduction costs beside an ideal without any "
-        "overhead, memory and multiply-adds, each beside its dense model. All take turns; medians are told. Where an "
-        "option takes several values, every combination is measured."
-    )
-    parser.add_argument(
-        "model",
-        nargs="+",
-        help=f"checkpoint (folder or Hub name) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
-    )
-    sparse = parser.add_argument_group("what is kept")
-    sparse.add_argument(
-        "--reducer",
-        nargs="+",
-        choices=REDUCERS,
-        default=[None],
-        help="methods (default: the checkpoint's, dynamicvit)",
-    )
-    sparse.add_argument(
-        "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
-    )
-    sparse.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, at the model's own size")
-    how = parser.add_argument_group("how it is measured")
-    how.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="images at a time")
-    how.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
-    how.add_argument("--pictures", type=Path, nargs="+", help="pictures or folders of them (default: noise)")
-    how.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, cuda:1, ...")
-    how.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="arithmetic")
-    how.add_argument("--attention", nargs="+", default=["sdpa"], help="of the sparse models: sdpa, eager, ...")
-    how.add_argument(
-        "--compile", nargs="+", choices=COMPILED, default=["eager"], help="mode of torch.compile, or eager"
-    )
-    how.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
-    how.add_argument("--repeats", type=int, default=20, help="measured turns of each model")
-    how.add_argument("--warmup", type=int, default=3, help="turns before")
-    how.add_argument("--optimize", action="store_true", help="model.optimize_for_inference() first")
-    output = parser.add_argument_group("what comes out")
-    output.add_argument("--output", type=Path, metavar="FOLDER", help="for benchmark.json, benchmark.md and plots")
-    output.add_argument(
-        "--accuracy", nargs="+", default=[], metavar="MODEL=TOP1", help="0 to 1, for a plot over throughput"
-    )
-    add_json_option(output)
 
 
 def read(args: argparse.Namespace, image_size: int | None) -> Tensor:

@@ -1,10 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit <command>`: dispatch only; each command's file has its `add_arguments`, its `main` and `EXAMPLES`.
+"""`hf-dynamicvit <command>`: dispatch only; its file in `commands/` has `add_arguments`, `main` and `EXAMPLES`.
 
-`train`, with a parser of its own, has `make_parser` and `run_command` in place of the first two.
+`train` has `make_parser`, of a parser of its own, in place of the first.
 """
 
-import argparse
 import importlib
 import os
 import sys
@@ -14,18 +13,18 @@ from ._version import __version__
 from .command_line import Parser, examples_text, instead
 
 
-# command -> (module, one line of help), in the order in which one needs them
+# command -> one line of help, in the order in which one needs them
 COMMANDS = {
-    "quickstart": ("quickstart", "train, sparsify and measure a small model, without the network"),
-    "train": ("train", "fine-tune a model, sparse or dense, on your own pictures"),
-    "evaluate": ("evaluate", "report how a model does on a data set, beside the dense one"),
-    "visualize": ("visualize_command", "draw what a model keeps, drops and predicts on pictures"),
-    "demo": ("demo", "try a model on pictures in the browser"),
-    "benchmark": ("benchmark_command", "measure speed, overhead and memory beside the dense model"),
-    "export": ("export_command", "write a model as one ONNX or torch.export file"),
-    "push": ("push", "upload a saved model with its card and code to the Hub"),
-    "convert": ("convert", "make a published timm-style checkpoint one of Transformers"),
-    "completion": ("completion", "let a shell complete commands and options"),
+    "quickstart": "train, sparsify and measure a small model, without the network",
+    "train": "fine-tune a model, sparse or dense, on your own pictures",
+    "evaluate": "report how a model does on a data set, beside the dense one",
+    "visualize": "draw what a model keeps, drops and predicts on pictures",
+    "demo": "try a model on pictures in the browser",
+    "benchmark": "measure speed, overhead and memory beside the dense model",
+    "export": "write a model as one ONNX or torch.export file",
+    "push": "upload a saved model with its card and code to the Hub",
+    "convert": "make a published timm-style checkpoint one of Transformers",
+    "completion": "let a shell complete commands and options",
 }
 
 EXAMPLES = """
@@ -39,16 +38,16 @@ hf-dynamicvit train --help
 
 
 def module_of(name: str) -> Any:
-    """A command imports only what it needs itself."""
-    return importlib.import_module(f".{COMMANDS[name][0]}", __package__)
+    """The options of a command and its `main`, which imports what it runs."""
+    return importlib.import_module(f".commands.{name}", __package__)
 
 
-def command_parser(name: str) -> argparse.ArgumentParser:
+def command_parser(name: str) -> Parser:
     """The parser of the command `name`."""
     module = module_of(name)
     if hasattr(module, "make_parser"):
         return module.make_parser()
-    line = COMMANDS[name][1]
+    line = COMMANDS[name]
     parser = Parser(prog=f"hf-dynamicvit {name}", description=f"{line[0].upper()}{line[1:]}.")
     parser.epilog = examples_text(module.EXAMPLES)
     module.add_arguments(parser)  # may say more in `parser.description`
@@ -58,7 +57,7 @@ def command_parser(name: str) -> argparse.ArgumentParser:
 def make_parser() -> Parser:
     """The parser of `hf-dynamicvit` itself, which knows the names of the commands."""
     width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {name:{width}}  {line}" for name, (_, line) in COMMANDS.items())
+    commands = "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
     parser = Parser(
         prog="hf-dynamicvit",
         usage="hf-dynamicvit COMMAND [options]",
@@ -71,19 +70,12 @@ def make_parser() -> Parser:
 
 
 def whole_parser() -> Parser:
-    """The same with all options of all commands, whose modules are imported: that takes seconds."""
+    """The same with all options of all commands."""
     parser = make_parser()
     commands: Any = parser.add_subparsers(metavar="COMMAND")
-    for name, (_, line) in COMMANDS.items():
+    for name, line in COMMANDS.items():
         commands.add_parser(name, help=line, parents=[command_parser(name)], add_help=False)
     return parser
-
-
-def run(name: str, arguments: list[str]) -> None:
-    if hasattr(module_of(name), "run_command"):
-        module_of(name).run_command(arguments)
-    else:
-        module_of(name).main(command_parser(name).parse_args(arguments))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -100,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.parse_args(arguments[:1])  # ends here
         parser.error(f"there is no command {name!r}{instead(name, COMMANDS)}")
     try:
-        run(name, arguments[1:])
+        module_of(name).main(command_parser(name).parse_args(arguments[1:]))
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"hf-dynamicvit {name}: {error}", file=sys.stderr)
         return 1

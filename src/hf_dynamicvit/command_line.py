@@ -83,7 +83,7 @@ class HelpFormatter(argparse.HelpFormatter):
         text, default = action.help or "", action.default
         if action.choices is not None and len([*action.choices]) > MOST_CHOICES:
             text = f"{text.removesuffix('.')}: {', '.join(map(str, action.choices))}"
-        nothing = default is False or default in (None, [None], [], {}, argparse.SUPPRESS)
+        nothing = isinstance(default, bool) or default in (None, [None], [], {}, argparse.SUPPRESS)
         if not nothing and "default" not in text.lower():
             text += f" (default: {' '.join(map(str, default)) if isinstance(default, list) else default})"
         return text
@@ -96,16 +96,19 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose errors name the nearest option."""
+    """An `ArgumentParser` whose errors name the nearest option, and that takes no abbreviations.
+
+    Else `--keep-ratio` would be taken for `--keep-ratios` of a command that has only that.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **{"formatter_class": HelpFormatter} | kwargs)
+        super().__init__(*args, **{"formatter_class": HelpFormatter, "allow_abbrev": False} | kwargs)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         words = [*(sys.argv[1:] if args is None else args)]
         options = [word.split("=", 1)[0] for word in words[: words.index("--") if "--" in words else None]]
         for option in options:  # ahead of what is missing, as that is often what was mistyped
-            if option.startswith("--") and not any(name.startswith(option) for name in self._option_string_actions):
+            if option.startswith("--") and option not in self._option_string_actions:
                 self.error(self._unknown(option))
         parsed, left_over = self.parse_known_args(words, namespace)
         if left_over:
@@ -124,3 +127,25 @@ class Parser(argparse.ArgumentParser):
         if word.removeprefix("--") in positional:
             return f"there is no {word}; type the {word.removeprefix('--')} itself, without an option before it"
         return f"there is no option {word}{nearest(word, self._option_string_actions)}"
+
+
+class SectionedHelp(argparse.ArgumentParser):
+    """A parser whose help has the options of `sections` alone: title -> names, in the order of the help."""
+
+    sections: dict[str, list[str]]
+
+    def format_help(self) -> str:
+        return self.help_of(self.sections)
+
+    def help_of(self, sections: dict[str, list[str]]) -> str:
+        """Return the help with the options of these names only."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, [])
+        formatter.add_text(self.description)
+        for title, names in ({"help": ["help", "help_all"]} | sections).items():
+            formatter.start_section(title)
+            for name in names:
+                formatter.add_arguments(action for action in self._actions if action.dest == name)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()

@@ -15,19 +15,11 @@ from torch import Tensor
 from transformers import DeiTImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from .command_line import add_json_option, only_json, print_json
+from .command_line import only_json, print_json
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .model.reducers import REDUCERS
 
-
-EXAMPLES = """
-# the checkpoint that DynamicViT's authors published
-hf-dynamicvit convert dynamic-vit_384_r0.7.pth --output deit-small-dynamicvit --keep-ratio 0.7
-# a dense timm model, to use without training
-hf-dynamicvit convert deit_tiny_patch16_224.pth --output deit-tiny-tome --reducer tome --reducer-args '{"r": 8}'
-"""
 
 # Families whose files are recognised by a key of theirs and refused by name.
 REFUSED = {
@@ -299,40 +291,6 @@ def published_processor(height: int, width: int) -> DeiTImageProcessorPil:
         image_mean=IMAGENET_DEFAULT_MEAN,
         image_std=IMAGENET_DEFAULT_STD,
     )
-
-
-def read_reducer_args(text: str) -> dict[str, Any]:
-    """Options of a method from the command line: a JSON object."""
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError:
-        content = None
-    if not isinstance(content, dict):
-        raise argparse.ArgumentTypeError(f"""{text!r} is not a JSON object such as '{{"r": 8}}'""")
-    return content
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Turn a published checkpoint with timm-style keys (DynamicViT, EViT, Evo-ViT, AS-ViT, IdleViT, or a dense ViT "
-        "or DeiT) into a folder with a model and its image processor. Sizes are read off the tensors."
-    )
-    parser.add_argument("source", help="a .pth or .safetensors file with timm-style keys, plain or under 'model'")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="must be new or empty")
-    method = parser.add_argument_group("method")
-    method.add_argument("--reducer", choices=REDUCERS, default="dynamicvit", help="token-reduction method")
-    method.add_argument(
-        "--keep-ratio", type=float, nargs="+", help="one number or one per stage (default: the method's; 0.7 for most)"
-    )
-    method.add_argument(
-        "--reducer-args", type=read_reducer_args, default={}, metavar="JSON", help="""its options: '{"r": 8}'"""
-    )
-    method.add_argument("--reducer-layers", type=int, nargs="+", help="blocks, counted from 0 (default: by depth)")
-    model = parser.add_argument_group("what the tensors do not tell")
-    model.add_argument("--num-attention-heads", type=int, help="of each block (default: heads 64 wide)")
-    model.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: square)")
-    model.add_argument("--label-names", metavar="FILE", help="names of the classes: a JSON list or one name a line")
-    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> None:

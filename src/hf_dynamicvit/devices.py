@@ -19,3 +19,15 @@ def check_device(device: str) -> None:
     """
     if device not in devices():
         raise ValueError(f"device is {device!r}; this machine has {', '.join(devices())}.")
+
+
+def chosen_device(device: str | None) -> str:
+    """Return `device`, or the fastest there is where none is named.
+
+    Raises:
+        ValueError: this machine has no `device`.
+    """
+    if device is None:
+        return devices()[0]
+    check_device(device)
+    return device

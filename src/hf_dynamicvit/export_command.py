@@ -2,36 +2,9 @@
 """`hf-dynamicvit export`: write one file of a model and say what was checked of it."""
 
 import argparse
-from pathlib import Path
 
-from .command_line import add_json_option, only_json, print_json
-from .export import FORMATS, check_output, export, load, multiply_adds, read_pictures
-
-
-EXAMPLES = """
-# for ONNX Runtime, checked on two sample photographs
-hf-dynamicvit export my-dynamicvit --format onnx --output my-dynamicvit.onnx
-# for PyTorch alone, checked on your own pictures
-hf-dynamicvit export my-dynamicvit --format torch-export --output my-dynamicvit.pt2 --pictures my_pictures
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Write a classifier, sparse or dense, as one file that runs without this package, for any batch size, with "
-        "tokens really dropped. Before it is called done, it is run on pictures beside the model."
-    )
-    parser.add_argument("model", help="folder or Hub name of a ViT or DeiT classifier, sparse or dense")
-    parser.add_argument("--format", required=True, choices=FORMATS, help="onnx, or torch-export for PyTorch alone")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, .onnx or .pt2")
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        nargs="+",
-        help="pictures, or folders of them, to check the file on (default: crops of two that ship with scikit-learn)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
-    add_json_option(parser)
+from .command_line import only_json, print_json
+from .export import check_output, export, load, multiply_adds, read_pictures
 
 
 def main(args: argparse.Namespace) -> None:

@@ -32,7 +32,7 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from .benchmark import images_per_second
-from .command_line import add_json_option, only_json, print_json
+from .command_line import only_json, print_json
 from .convert import check_output
 from .model.cost import grid_size, vit_multiply_adds
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -42,13 +42,6 @@ from .training.metrics import compute_accuracy
 from .training.trainer import DynamicViTTrainer
 from .visualize import contact_sheet, stages_row
 
-
-EXAMPLES = """
-# a few minutes on a CPU; the report, a picture and the checkpoints are in quickstart/
-hf-dynamicvit quickstart
-# in another folder, from another start, with the numbers for a script
-hf-dynamicvit quickstart --output digits --seed 1 --json > digits.json
-"""
 
 IMAGE_SIZE = 32
 KEEP_RATIO = 0.7
@@ -236,23 +229,6 @@ def report(results: dict[str, Result], seconds: float, seed: int) -> str:
         f"torch {torch.__version__}. Both models ran with SDPA attention in float32, taking turns; medians."
     )
     return "\n".join(lines) + f"\n\n{notes}\n"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "The whole way on real pictures, without the network, in a few minutes on a CPU: train a small dense ViT on "
-        "scikit-learn's handwritten digits, make it a DynamicViT, fine-tune that with distillation, measure both with "
-        "tokens really dropped, and write a report, a picture and the checkpoints."
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path("quickstart"),
-        metavar="FOLDER",
-        help="folder to write; must be new or empty",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the order of the pictures")
-    add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> None:

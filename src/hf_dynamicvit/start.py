@@ -11,7 +11,8 @@ from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
 from .model_source import read_config
-from .train_arguments import DENSE, ModelArguments, json_of, method_of, reducer_of
+from .train_arguments import json_of, method_of, reducer_of
+from .train_options import DENSE, ModelArguments
 from .training.arguments import DynamicViTTrainingArguments
 from .training.teacher import DISTILLATION
 

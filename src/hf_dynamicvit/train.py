@@ -26,7 +26,8 @@ from .start import (
     same_classes,
     set_how_much_is_kept,
 )
-from .train_arguments import DENSE, DataArguments, ModelArguments, make_parser, parse
+from .train_arguments import parse
+from .train_options import DENSE, DataArguments, ModelArguments
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
@@ -268,9 +269,8 @@ def report(results: dict[str, Any], folder: str) -> str:
     return "\n".join([*lines, f"{results['seconds']:.0f} s of training; the model is in {folder}"])
 
 
-def run_command(argv: Sequence[str]) -> None:
-    """`hf-dynamicvit train` with the options `argv`."""
-    as_json = make_parser().parse_args(argv).json
+def run_command(argv: Sequence[str], as_json: bool) -> None:
+    """Train with the options `argv`, and say what came of it."""
     with only_json(as_json):
         model_args, data_args, training = parse(argv)
         results = train(model_args, data_args, training)

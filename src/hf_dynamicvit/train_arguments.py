@@ -2,244 +2,66 @@
 """The options of `hf-dynamicvit train`: as typed, else of a recipe, else what suits the method."""
 
 import argparse
-import dataclasses
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 
-from .command_line import Parser, add_json_option, examples_text
+from .command_line import Parser, SectionedHelp, add_json_option
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
 from .model_source import read_config
+from .train_options import (
+    DENSE,
+    DESCRIPTION,
+    REWORDED,
+    SECTIONS,
+    SET,
+    TRAINER_OPTIONS,
+    USAGE,
+    DataArguments,
+    ModelArguments,
+    canonical,
+    names_of,
+)
 from .training.arguments import DynamicViTTrainingArguments
 from .training.recipes import RECIPES, learning_rate_for, settings_without_recipe
-
-
-EXAMPLES = """
-# on your own pictures, a folder for each class: the dense model learns them first, then teaches the sparse one
-hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_pictures --teacher_epochs 3 \\
-    --output_dir my-dynamicvit
-# from a dense model that knows the classes, another method at 0.6 of its cost
-hf-dynamicvit train --model my-dense-vit --dataset my_pictures --reducer evit --budget 0.6 --output_dir my-evit
-# the published settings, in bfloat16; what is typed goes before them
-hf-dynamicvit train --recipe dynamicvit-deit-small --model facebook/deit-small-patch16-224 \\
-    --dataset ILSVRC/imagenet-1k --same_classes --bf16 --num_train_epochs 5 --output_dir recipe
-# on where it was stopped
-hf-dynamicvit train --model my-dense-vit --dataset my_pictures --output_dir my-evit --resume_from_checkpoint last
-"""
-
-# Trains a dense model: as a DynamicViT that keeps everything, with all that its Trainer has.
-DENSE = "none"
-
-
-@dataclass
-class ModelArguments:
-    """Which model, which method, which teacher."""
-
-    model: str = field(metadata={"help": "ViT or DeiT classifier, dense or sparse: a folder or a name on the Hub."})
-    recipe: str | None = field(
-        default=None,
-        metadata={"help": f"Published settings; what is typed goes before them. One of {', '.join(RECIPES)}."},
-    )
-    reducer: str | None = field(
-        default=None,
-        metadata={
-            "help": f"Method: {', '.join(REDUCERS)}; {DENSE} trains a dense model. Default: that of a sparse model, "
-            "dynamicvit for a dense one."
-        },
-    )
-    keep_ratio: list[float] | None = field(
-        default=None,
-        metadata={
-            "help": "Kept at each stage: one number for its powers, or a number for each stage. "
-            "Default: the model's own, or the method's."
-        },
-    )
-    budget: float | None = field(
-        default=None,
-        metadata={"help": "Multiply-adds as a fraction of the dense model's, in place of keep_ratio."},
-    )
-    reducer_args: str | None = field(
-        default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
-    )
-    reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
-    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth, 0 to 1."})
-    same_classes: bool = field(
-        default=False,
-        metadata={
-            "help": "The model's classes are those of the pictures in the same order, whatever they are called (such "
-            "as ImageNet's, which have other names everywhere)."
-        },
-    )
-    from_scratch: bool = field(default=False, metadata={"help": "Take the shape of the model, not its weights."})
-    teacher: str | None = field(
-        default=None,
-        metadata={"help": "Classifier of the same classes to learn from. Default: a frozen dense copy of the start."},
-    )
-    distill: bool = field(default=True, metadata={"help": "Whether there is a teacher, where the method wants one."})
-    teacher_epochs: float = field(
-        default=0.0,
-        metadata={
-            "help": "Fine-tune the dense model on the pictures first, for so many epochs: it becomes the start and "
-            "the teacher. For models that were trained on other classes."
-        },
-    )
-    teacher_learning_rate: float = field(default=1e-4, metadata={"help": "Of that fine-tuning."})
-    keep_ratio_warmup_epochs: float = field(
-        default=0.0, metadata={"help": "Epochs in which the keep ratio falls from 1 to its target."}
-    )
-    layer_grouping_fraction: float = field(
-        default=0.0,
-        metadata={"help": "evovit: fraction of the training in which patches are selected anew in every block."},
-    )
-
-
-@dataclass
-class DataArguments:
-    """Which pictures, and what happens to them."""
-
-    dataset: str = field(
-        metadata={"help": "Folder of class folders (alone, or in train/ and test/), parquet, or a name on the Hub."}
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set with several."})
-    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
-    train_split: str | None = field(default=None, metadata={"help": "Default: found."})
-    validation_split: str | None = field(default=None, metadata={"help": "Default: found, or taken from training."})
-    validation_fraction: float = field(default=0.15, metadata={"help": "Of training, where there is no validation."})
-    image_column: str | None = field(default=None, metadata={"help": "Default: found."})
-    label_column: str | None = field(default=None, metadata={"help": "Default: found."})
-    unreadable: str = field(
-        default="stop", metadata={"help": "What an unreadable picture does: stop, or skip (all are read once before)."}
-    )
-    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
-    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
-    augmentation: str = field(
-        default="plain",
-        metadata={"help": "none; plain: crop and flip; full: RandAugment and erasing too (torchvision); auto."},
-    )
-    crop_scale: float = field(default=0.35, metadata={"help": "Least part of the area that a training crop keeps."})
-    randaugment_magnitude: int = field(default=9, metadata={"help": "0 to 10, with augmentation full."})
-    random_erasing: float = field(default=0.25, metadata={"help": "Probability, with augmentation full."})
-    color_jitter: float = field(default=0.0, metadata={"help": "Strength, with augmentation full."})
-    mixup: float = field(default=0.0, metadata={"help": "Alpha of Mixup, 0 for none (torchvision)."})
-    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix, 0 for none (torchvision)."})
 
 
 GROUPS = (ModelArguments, DataArguments, DynamicViTTrainingArguments)
 
 
-def names_of(*groups: Any) -> list[str]:
-    return [option.name for group in groups for option in dataclasses.fields(group) if option.init]
+class TrainParser(SectionedHelp, Parser, HfArgumentParser):
+    """The parser of the options of `GROUPS`."""
+
+    sections = SECTIONS
 
 
-ABOUT_TEACHER = ["teacher", "distill", "teacher_epochs", "teacher_learning_rate", "teacher_dtype", "cache_teacher"]
-
-# What the help shows, in this order: our own options and the usual ones of TrainingArguments; --help-all, the others.
-SECTIONS = {
-    "what is trained": [
-        *("model", "dataset", "output_dir"),
-        *(name for name in names_of(ModelArguments)[1:] if name not in ABOUT_TEACHER),
-    ],
-    "teacher": ABOUT_TEACHER,
-    "pictures": names_of(DataArguments)[1:],
-    "training": [
-        *("num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps"),
-        *("bf16", "use_cpu", "dataloader_num_workers", "seed", "resume_from_checkpoint", "learning_rate"),
-        *(
-            name
-            for name in names_of(DynamicViTTrainingArguments)
-            if name not in (*names_of(TrainingArguments), *ABOUT_TEACHER)
-        ),
-    ],
-    "what comes out": ["json", "push_to_hub", "hub_model_id", "hub_token", "report_to"],
-}
-
-# Of TrainingArguments, in fewer words or as it is here.
-REWORDED = {
-    "output_dir": "Folder to write; must be new or empty, but with --resume_from_checkpoint.",
-    "num_train_epochs": "Passes over the pictures.",
-    "max_steps": "Stop after so many optimizer steps, whatever --num_train_epochs says; -1: at its end.",
-    "learning_rate": "Of the reducer, and of all where it learns nothing. Default: as published for the method.",
-    "per_device_train_batch_size": "Pictures at a time on each device.",
-    "gradient_accumulation_steps": "Batches in an optimizer step.",
-    "bf16": "Train in bfloat16 mixed precision.",
-    "seed": "Of weights, order and augmentation.",
-    "use_cpu": "Leave a GPU alone.",
-    "dataloader_num_workers": "Processes that read pictures; 0: the training process itself.",
-    "resume_from_checkpoint": "Go on in --output_dir: last for its newest whole checkpoint, or the folder of one.",
-    "push_to_hub": "Upload the model and its card as it is saved.",
-    "hub_model_id": "user/name of the repository. Default: the name of --output_dir.",
-    "hub_token": "Default: the one of `hf auth login`.",
-    "report_to": "Where the log goes too: tensorboard, wandb, ...; all; none.",
-}
-
-
-class TrainParser(Parser, HfArgumentParser):
-    """The parser of the options of `GROUPS`, whose help is that of `SECTIONS`, or of all with `--help-all`."""
-
-    def format_help(self) -> str:
-        return self.help_of(SECTIONS)
-
-    def help_of(self, sections: dict[str, list[str]]) -> str:
-        """The help with the options of these names only."""
-        formatter = self._get_formatter()
-        formatter.add_usage(self.usage, self._actions, [])
-        formatter.add_text(self.description)
-        for title, names in ({"help": ["help", "help_all"]} | sections).items():
-            formatter.start_section(title)
-            for name in names:
-                formatter.add_arguments(action for action in self._actions if action.dest == name)
-            formatter.end_section()
-        formatter.add_text(self.epilog)
-        return formatter.format_help()
-
-
-class HelpAll(argparse.Action):
-    """`--help-all`."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        shown = {name for names in SECTIONS.values() for name in names}
-        others = [name for name in names_of(TrainingArguments) if name not in shown]
-        print(cast(TrainParser, parser).help_of(SECTIONS | {"all others of TrainingArguments": others}))
-        parser.exit()
+def help_of_all(epilog: str) -> str:
+    """Return the help with every option of `TrainingArguments`."""
+    parser = make_parser()
+    parser.epilog = epilog
+    parser.add_argument("--help-all", action="store_true", help="show all options")
+    shown = {name for names in SECTIONS.values() for name in names}
+    others = [name for name in names_of(TrainingArguments) if name not in shown]
+    return parser.help_of(SECTIONS | {"all others of TrainingArguments": others})
 
 
 def make_parser() -> TrainParser:
-    parser = TrainParser(
-        cast(Any, GROUPS),
-        prog="hf-dynamicvit train",
-        usage="hf-dynamicvit train --model MODEL --dataset DATASET --output_dir FOLDER [options]",
-        description="Fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file; the model, its "
-        "image processor and results.json are in --output_dir. Defaults are those of the method, or of --recipe. All "
-        "options of Transformers' TrainingArguments work too, and --help-all lists them; each can be typed with "
-        "hyphens in place of underscores.",
-        epilog=examples_text(EXAMPLES),
-    )
+    """Return the parser that knows every option and its type."""
+    parser = TrainParser(cast(Any, GROUPS), prog="hf-dynamicvit train", usage=USAGE, description=DESCRIPTION)
     add_json_option(parser)
-    parser.add_argument("--help-all", action=HelpAll, nargs=0, default=argparse.SUPPRESS, help="show all options")
+    texts = {name: option.help for name, option in TRAINER_OPTIONS.items()} | REWORDED
     for action in parser._actions:
-        action.help = REWORDED.get(action.dest, action.help)
+        action.help = texts.get(action.dest, action.help)
         if "--distill" in action.option_strings:
             action.help = argparse.SUPPRESS
-        if "--no_distill" in action.option_strings:
-            action.help = "Go without a teacher."
-    parser.set_defaults(
-        output_dir="dynamicvit-output",
-        per_device_train_batch_size=32,
-        per_device_eval_batch_size=64,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=2,
-        logging_steps=10,
-        metric_for_best_model="accuracy",
-        remove_unused_columns=False,
-        report_to="none",
-    )
+        if action.dest in TRAINER_OPTIONS:
+            action.default = TRAINER_OPTIONS[action.dest].default
+    parser.set_defaults(**SET)
     return parser
 
 
@@ -249,8 +71,8 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     Raises:
         ValueError: there is no such recipe or method, or an option is out of range.
     """
+    argv = [canonical(word) for word in argv]
     parser, unset = make_parser(), object()
-    parser.parse_args(argv)  # what is wrong is said, and help given, with the true defaults
     watch = make_parser()
     watch.set_defaults(**dict.fromkeys(names_of(*GROUPS), unset))
     typed = {name: value for name, value in vars(watch.parse_args(argv)).items() if value is not unset}

@@ -14,26 +14,15 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from .command_line import add_json_option, only_json, print_json
+from .command_line import only_json, print_json
 from .convert import check_output
-from .devices import devices
+from .devices import chosen_device
 from .export import files_of
-from .model.reducers import REDUCERS
 from .start import COSTED
 from .training.data import MODES, read_picture
 from .viewer import View, Viewer
 from .visualize import card, check_seconds, overview, save_gif, stage_frames, top_classes
 
-
-EXAMPLES = """
-# what a fine-tuned model keeps of every picture in a folder
-hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --output seen
-# another method on the same weights, at 0.6 of the dense model's cost
-hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome --budget 0.6 \\
-    --images cat.jpg --output seen
-# only the overview and the numbers, of 50 pictures
-hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --only-overview --output seen
-"""
 
 # Rows of one overview, and bytes of the name of a file without its suffix.
 ROWS, LONGEST = 20, 150
@@ -112,7 +101,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     Raises:
         ValueError: an option is out of range.
     """
-    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(args.device)
+    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
     first: list[Image.Image] = []
     if viewer.model.encoder.reducer.adaptive:
         readable = read_files(files, mode_of(viewer), lambda file, why: None)
@@ -224,50 +213,6 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
     if not gallery.result["pictures"]:
         raise ValueError("None of the pictures can be read.")
     return gallery.result
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Draw, for each picture, what takes part after each decision, what was scored, merged or came back, when each "
-        "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, and "
-        "views.json with the numbers."
-    )
-    parser.add_argument(
-        "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
-    )
-    parser.add_argument(
-        "--images", required=True, nargs="+", type=Path, help="pictures, or folders of them, at any depth"
-    )
-    parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
-    parser.add_argument(
-        "--reducer", choices=REDUCERS, help="another method on the same weights (default: the model's)"
-    )
-    how_much = parser.add_mutually_exclusive_group()
-    how_much.add_argument(
-        "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"
-    )
-    how_much.add_argument(
-        "--budget",
-        type=float,
-        help="fraction of the dense multiply-adds, at the model's own image size",
-    )
-    parser.add_argument(
-        "--same-classes", action="store_true", help="classes of --dense of other names are the same, in the same order"
-    )
-    parser.add_argument("--dense", help="a dense model to compare with (default: the same weights, all patches kept)")
-    parser.add_argument(
-        "--image-size",
-        nargs="+",
-        type=int,
-        metavar="PIXELS",
-        help="stretch the pictures to one number, or to HEIGHT WIDTH (default: as the image processor does)",
-    )
-    parser.add_argument("--limit", type=int, help="at most so many pictures, at even distances in the list of files")
-    parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each picture")
-    parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
-    parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
-    parser.add_argument("--device", default=devices()[0], help="cpu, cuda, cuda:1, ...")
-    add_json_option(parser)
 
 
 def check(args: argparse.Namespace) -> None:

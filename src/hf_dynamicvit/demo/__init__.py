@@ -9,33 +9,8 @@ import tempfile
 from pathlib import Path
 
 
-EXAMPLES = """
-# the models that hf-dynamicvit quickstart made in this folder
-hf-dynamicvit demo
-# your own model, and a dense one from the Hub on which methods without training can be tried
-hf-dynamicvit demo --model my-dynamicvit facebook/deit-small-patch16-224
-# for others in your network
-hf-dynamicvit demo --model my-dynamicvit --host 0.0.0.0 --port 8080
-"""
-
 # What the quickstart writes.
 DEFAULT = ("quickstart/sparse", "quickstart/dense")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Open a web page on which models look at pictures: which patches they keep, what they score and predict, what "
-        "it costs and how long it takes, beside the dense model. Nothing is stored, and the page asks no other host "
-        "for anything."
-    )
-    parser.add_argument(
-        "--model",
-        nargs="+",
-        help="folders or Hub names of ViT or DeiT classifiers, sparse or dense, that the page offers "
-        f"(default: {' and '.join(DEFAULT)}, which hf-dynamicvit quickstart makes)",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all there are")
-    parser.add_argument("--port", type=int, help="port to listen on (default: the first free one from 7860 on)")
 
 
 def sources_of(model: list[str] | None) -> list[str]:

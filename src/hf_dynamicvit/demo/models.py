@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..names import METHODS, MODEL_TYPES
+
 
 # The method of the checkpoint itself, as the page names it.
 OWN = "as trained"
-
-# Every method is a file of that name, which says so faster than the table itself.
-METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parents[1].glob("model/reducer_*.py"))
-
-# The model types of `start.FAMILIES`.
-MODEL_TYPES = ("vit", "dynamicvit", "deit", "dynamicdeit")
 
 # The ends of the keep-ratio slider, and its step.
 KEEP_RATIOS = (0.3, 1.0, 0.05)

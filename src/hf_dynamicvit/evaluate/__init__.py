@@ -10,40 +10,25 @@ write_report(evaluation, "report")
 
 import argparse
 import dataclasses
-import shlex
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..benchmark_command import DTYPES, machine
+from ..benchmark_command import machine
 from ..benchmark_report import check_matplotlib
-from ..command_line import add_json_option, only_json, print_json
-from ..devices import check_device, devices
+from ..command_line import only_json, print_json
+from ..devices import chosen_device
 from ..model.cost import as_pair, grid_size
-from ..model.reducers import REDUCERS
+from ..names import KEEP_RATIOS, UNREADABLE
 from ..start import COSTED
 from ..training.data import MODES
-from ..training.pictures import UNREADABLE
 from ..viewer import Viewer
 from .data import LabelledPictures, held_out_of, load_labelled, printable
 from .report import check_place, summary, write_report
 from .results import Evaluation, KeepRatio, distances, joined, stages_of
 from .runner import Read, Runner, at_keep_ratios, readable, typical_values
-
-
-KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)
-
-EXAMPLES = """
-# a report of a fine-tuned model on the pictures that it was not trained on
-hf-dynamicvit evaluate --model my-dynamicvit --dataset my_pictures --output report
-# another method on the weights of a dense model, on 1000 pictures of a data set on the Hub
-hf-dynamicvit evaluate --model my-dense-vit --reducer tome --dataset ethz/food101 --max-samples 1000 --output report
-# beside the dense model that it was made from, at its own keep ratio only, for a script
-hf-dynamicvit evaluate --model my-dynamicvit --dense my-dense-vit --dataset my_pictures --no-keep-ratios --json
-"""
 
 
 def evaluate(
@@ -209,93 +194,16 @@ def check_classifier(config: Any) -> None:
         )
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Run a sparse model and the dense one on every picture of a data set, and report accuracy, what changed for "
-        "which class and which picture, what is kept and where, and accuracy at other keep ratios."
-    )
-    parser.add_argument("--model", required=True, help="folder or Hub name of a ViT or DeiT classifier")
-    parser.add_argument(
-        "--dataset", required=True, help="folder of class folders, parquet, saved data set, or a name on the Hub"
-    )
-    compared = parser.add_argument_group("what is compared")
-    compared.add_argument(
-        "--dense", metavar="MODEL", help="dense model to compare with (default: the dense copy of the same weights)"
-    )
-    compared.add_argument("--reducer", choices=REDUCERS, help="another method on the same weights (default: its own)")
-    ratios = compared.add_mutually_exclusive_group()
-    ratios.add_argument(
-        "--keep-ratios",
-        nargs="+",
-        type=float,
-        default=list(KEEP_RATIOS),
-        help="try these too, without training; each takes as long as the model itself",
-    )
-    ratios.add_argument("--no-keep-ratios", action="store_true", help="try no other keep ratios")
-    data = parser.add_argument_group("which pictures")
-    data.add_argument("--split", help="default: that for validation or testing, or the only one")
-    data.add_argument("--dataset-config", help="configuration of a data set with several")
-    data.add_argument("--dataset-revision", help="branch, tag or commit on the Hub")
-    data.add_argument("--image-column", help="default: found")
-    data.add_argument("--label-column", help="default: found")
-    data.add_argument(
-        "--same-classes",
-        action="store_true",
-        help="classes of other names are the model's, in the same order",
-    )
-    data.add_argument("--unreadable", choices=UNREADABLE, default="skip", help="what an unreadable picture does")
-    data.add_argument(
-        "--all-pictures",
-        action="store_true",
-        help="those too that the model was trained on (default: where `train` held some out, these alone)",
-    )
-    data.add_argument("--max-samples", type=int, help="use only so many, taken at random")
-    data.add_argument("--seed", type=int, default=0, help="of that choice")
-    how = parser.add_argument_group("how it runs")
-    how.add_argument(
-        "--batch-size",
-        type=int,
-        default=32,
-        help="pictures at a time; results do not depend on it, but with batch_mode mean_topk of asvit",
-    )
-    how.add_argument("--device", default=devices()[0], help="cpu, cuda, cuda:1, ...")
-    how.add_argument("--dtype", choices=DTYPES, default="float32", help="arithmetic")
-    output = parser.add_argument_group("what comes out")
-    output.add_argument(
-        "--output", type=Path, help="folder for report.html, report.md, report.json and plots; must be new or empty"
-    )
-    output.add_argument("--max-changed", type=int, default=24, help="show so many pictures whose prediction changed")
-    add_json_option(output)
-
-
-def command_of(args: argparse.Namespace) -> str:
-    """The command line that gives `args`, without what is the default."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_arguments(parser)
-    words = ["hf-dynamicvit", "evaluate"]
-    for name, value in vars(args).items():
-        if value == parser.get_default(name):
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, list):
-            words += [option, *map(str, value)]
-        elif value is True:
-            words.append(option)
-        else:  # what begins with a dash would be taken for another option
-            words += [f"{option}={value}"] if str(value).startswith("-") else [option, str(value)]
-    return printable(shlex.join(words))
-
-
-def run(args: argparse.Namespace) -> Evaluation:
+def run(args: argparse.Namespace, command: str) -> Evaluation:
     """Load and evaluate what was typed."""
     keep_ratios = [] if args.no_keep_ratios else args.keep_ratios
     check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
-    check_device(args.device)
+    device = chosen_device(args.device)
     viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes)
     check_classifier(viewer.model.config)
     for model in (viewer.model, viewer.dense):
         if model is not None:
-            model.to(device=args.device, dtype=getattr(torch, args.dtype))
+            model.to(device=device, dtype=getattr(torch, args.dtype))
     pictures = load_labelled(
         args.dataset,
         viewer.labels,
@@ -319,15 +227,16 @@ def run(args: argparse.Namespace) -> Evaluation:
         max_changed=args.max_changed,
         batch_size=args.batch_size,
     )
-    return dataclasses.replace(evaluation, settings={"command": command_of(args)} | evaluation.settings)
+    return dataclasses.replace(evaluation, settings={"command": command} | evaluation.settings)
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace, command: str) -> None:
+    """Evaluate what was typed as `command`."""
     with only_json(args.json):
         if args.output is not None:
             check_place(args.output)
             check_matplotlib()
-        evaluation = run(args)
+        evaluation = run(args, printable(command))
         if args.output is not None:
             write_report(evaluation, args.output)
         print(summary(evaluation))

@@ -3,83 +3,20 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformers import TrainingArguments
 
-
-TEACHER_DTYPES = ("float32", "bfloat16", "float16")
+from .options import TEACHER_DTYPES, DynamicViTOptions
 
 
 @dataclass
-class DynamicViTTrainingArguments(TrainingArguments):
+class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
     """`TrainingArguments` plus what the published recipes need: loss weights, rates, an average of the weights.
 
     Raises:
         ValueError: a value is out of its range; the message names it and what is allowed.
     """
-
-    loss_weights: dict[str, float] | str | None = field(
-        default=None,
-        metadata={
-            "help": "Weights of loss terms by name, in place of the published ones of the method: classification, "
-            "class_distill, token_distill, feature_distill and the method's own (DynamicViT: ratio). As JSON on a "
-            """command line: '{"ratio": 4.0}'."""
-        },
-    )
-    backbone_lr_scale: float | None = field(
-        default=None,
-        metadata={
-            "help": "Learning rate of everything but the reducer, as a fraction of learning_rate. Default: as "
-            "published for the method (DynamicViT: 0.01). Without effect on methods that have nothing to learn."
-        },
-    )
-    freeze_backbone_epochs: float | None = field(
-        default=None,
-        metadata={
-            "help": "Epochs at the start in which only the reducer learns. Default: as published for the method "
-            "(DynamicViT: a sixth of the training, 5 of 30 epochs; the others none)."
-        },
-    )
-
-    layer_lr_decay: float = field(
-        default=1.0,
-        metadata={
-            "help": "Each block learns at this fraction of the rate of the next one (layer-wise decay), the "
-            "embeddings at the least. In (0, 1]; 1: all alike."
-        },
-    )
-    frozen: list[str] | None = field(
-        default=None,
-        metadata={
-            "help": "Parameters that do not learn: parts of their names, such as position_embeddings cls_token."
-        },
-    )
-    ema_decay: float | None = field(
-        default=None,
-        metadata={
-            "help": "Keep an exponential moving average of the weights with this decay, 0 to 1 (published for "
-            "DynamicViT: 0.9999). Every checkpoint and the final model hold it as a model of its own in ema/."
-        },
-    )
-    evaluate_ema: bool = field(
-        default=False, metadata={"help": "Evaluate the averaged weights too: metrics eval_ema_*. Needs ema_decay."}
-    )
-    teacher_dtype: str | None = field(
-        default=None,
-        metadata={
-            "help": "Arithmetic of the teacher: float32, bfloat16 or float16. Default: that of the training, so half "
-            "precision with bf16 or fp16."
-        },
-    )
-    cache_teacher: bool = field(
-        default=False,
-        metadata={
-            "help": "Ask the teacher once for each training picture, before training. Needs pictures that are the "
-            "same in every epoch (no augmentation) and remove_unused_columns=False; takes memory: of DeiT-Tiny 75 KiB "
-            "a picture where features are distilled."
-        },
-    )
 
     def __post_init__(self):
         if isinstance(self.loss_weights, str):

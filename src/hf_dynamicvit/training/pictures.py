@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from datasets import Image as ImageFeature
 from transformers.utils import logging
 
+from ..names import UNREADABLE
 from .data import SOURCE_COLUMN, read_picture
 from .picture_columns import (
     check_same_classes,
@@ -26,8 +27,6 @@ from .picture_sources import TRAIN_NAMES, VALIDATION_NAMES, load_splits
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
-
-UNREADABLE = ("stop", "skip")
 
 
 @dataclass(frozen=True)

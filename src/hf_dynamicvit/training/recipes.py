@@ -2,9 +2,11 @@
 """Published training recipes as settings of `hf-dynamicvit train`, and the settings it has without one."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..model.reducer import TokenReducer
+
+if TYPE_CHECKING:
+    from ..model.reducer import TokenReducer
 
 
 # What all of them share: DeiT's augmentation and soft labels.
@@ -145,25 +147,40 @@ RECIPES["dynamicvit-deit-base"] = Recipe(
 )
 
 
-def settings_without_recipe(reducer: TokenReducer | None) -> dict[str, Any]:
-    """What `hf-dynamicvit train` does where no recipe is named: a few epochs on a few thousand pictures of one's own.
+# Without a recipe: a few epochs on a few thousand images of one's own.
+ALWAYS: dict[str, Any] = {
+    "num_train_epochs": 5,
+    "learning_rate": 5e-5,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 0.1,
+    "weight_decay": 0.05,
+}
+FOR_DENSE = {"num_train_epochs": 3, "learning_rate": 1e-4}
+FOR_PREDICTORS = {"learning_rate": 1e-3, "backbone_lr_scale": 0.05}
+
+
+def settings_without_recipe(reducer: "TokenReducer | None") -> dict[str, Any]:
+    """Return what `hf-dynamicvit train` sets where no recipe is named.
 
     Args:
         reducer: the method, or `None` for a dense model.
     """
-    learns = reducer is not None and reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
-    settings: dict[str, Any] = {
-        "num_train_epochs": 3 if reducer is None else 5,
-        "learning_rate": 1e-3 if learns else 1e-4 if reducer is None else 5e-5,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.1,
-        "weight_decay": 0.05,
-    }
-    if learns:
-        settings["backbone_lr_scale"] = 0.05
-    if reducer is not None and reducer.adaptive:
-        settings["max_grad_norm"] = 0.0  # the steep gradient of thresholds would scale all others down
-    return settings
+    if reducer is None:
+        return ALWAYS | FOR_DENSE
+    learns = reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
+    # the steep gradient of thresholds would scale all others down
+    clipping = {"max_grad_norm": 0.0} if reducer.adaptive else {}
+    return ALWAYS | (FOR_PREDICTORS if learns else {}) | clipping
+
+
+def told_default(name: str) -> str:
+    """Say in words which value of the option `name` a training without recipe has."""
+    told = [f"{ALWAYS[name]}"] if name in ALWAYS else []
+    if name in FOR_PREDICTORS:
+        told.append(f"{FOR_PREDICTORS[name]} where there are predictors (dynamicvit, tps)")
+    if name in FOR_DENSE:
+        told.append(f"{FOR_DENSE[name]} with --reducer none")
+    return "; ".join(told)
 
 
 def learning_rate_for(recipe: Recipe, batch: int) -> float:

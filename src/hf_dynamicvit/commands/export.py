@@ -1,0 +1,40 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The options of `hf-dynamicvit export`."""
+
+import argparse
+from pathlib import Path
+
+from ..command_line import add_json_option
+from ..names import EXPORT_FORMATS
+
+
+EXAMPLES = """
+# for ONNX Runtime, checked on two sample photographs
+hf-dynamicvit export my-dynamicvit --format onnx --output my-dynamicvit.onnx
+# for PyTorch alone, checked on your own pictures
+hf-dynamicvit export my-dynamicvit --format torch-export --output my-dynamicvit.pt2 --pictures my_pictures
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write a classifier, sparse or dense, as one file that runs without this package, for any batch size, with "
+        "tokens really dropped. Before it is called done, it is run on pictures beside the model."
+    )
+    parser.add_argument("model", help="folder or Hub name of a ViT or DeiT classifier, sparse or dense")
+    parser.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="torch-export is for PyTorch alone")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, .onnx or .pt2")
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        nargs="+",
+        help="pictures, or folders of them, to check the file on (default: crops of two that ship with scikit-learn)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
+    add_json_option(parser)
+
+
+def main(args: argparse.Namespace) -> None:
+    from ..export_command import main
+
+    main(args)

@@ -1,0 +1,31 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What can be named on a command line or a page, without importing torch, which takes seconds.
+
+Tests hold these names equal to the tables that they name.
+"""
+
+from pathlib import Path
+
+
+# Methods, the keys of `model.reducers.REDUCERS`: each is a file of that name.
+METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parent.glob("model/reducer_*.py"))
+
+# Model types, the keys of `start.FAMILIES`.
+MODEL_TYPES = ("vit", "dynamicvit", "deit", "dynamicdeit")
+
+# Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.
+SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+# Modes of torch.compile, and none.
+COMPILED = ("eager", "default", "reduce-overhead", "max-autotune")
+
+# Formats of exported files, the keys of `export.FORMATS`.
+EXPORT_FORMATS = ("onnx", "torch-export")
+
+# What an unreadable image does to a command.
+UNREADABLE = ("stop", "skip")
+
+# Other keep ratios that `evaluate` tries.
+KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)

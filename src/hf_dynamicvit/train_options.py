@@ -1,0 +1,225 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The options of `hf-dynamicvit train` and what its help says of them, without importing torch."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from .names import METHODS
+from .training.options import DynamicViTOptions
+from .training.recipes import RECIPES, told_default
+
+
+# Trains a dense model: as a DynamicViT that keeps everything, with all that its Trainer has.
+DENSE = "none"
+
+
+@dataclass
+class ModelArguments:
+    """Which model, which method, which teacher."""
+
+    model: str = field(metadata={"help": "ViT or DeiT classifier, dense or sparse: a folder or a name on the Hub."})
+    recipe: str | None = field(
+        default=None,
+        metadata={"help": f"Published settings; what is typed goes before them. One of {', '.join(RECIPES)}."},
+    )
+    reducer: str | None = field(
+        default=None,
+        metadata={
+            "help": f"Method: {', '.join(METHODS)}; {DENSE} trains a dense model. Default: that of a sparse model, "
+            "dynamicvit for a dense one."
+        },
+    )
+    keep_ratio: list[float] | None = field(
+        default=None,
+        metadata={
+            "help": "Kept at each stage: one number for its powers, or a number for each stage. "
+            "Default: the model's own, or the method's."
+        },
+    )
+    budget: float | None = field(
+        default=None,
+        metadata={"help": "Multiply-adds as a fraction of the dense model's, in place of keep_ratio."},
+    )
+    reducer_args: str | None = field(
+        default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
+    )
+    reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
+    drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth, 0 to 1."})
+    same_classes: bool = field(
+        default=False,
+        metadata={
+            "help": "The model's classes are those of the pictures in the same order, whatever they are called (such "
+            "as ImageNet's, which have other names everywhere)."
+        },
+    )
+    from_scratch: bool = field(default=False, metadata={"help": "Take the shape of the model, not its weights."})
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "Classifier of the same classes to learn from. Default: a frozen dense copy of the start."},
+    )
+    distill: bool = field(default=True, metadata={"help": "Whether there is a teacher, where the method wants one."})
+    teacher_epochs: float = field(
+        default=0.0,
+        metadata={
+            "help": "Fine-tune the dense model on the pictures first, for so many epochs: it becomes the start and "
+            "the teacher. For models that were trained on other classes."
+        },
+    )
+    teacher_learning_rate: float = field(default=1e-4, metadata={"help": "Of that fine-tuning."})
+    keep_ratio_warmup_epochs: float = field(
+        default=0.0, metadata={"help": "Epochs in which the keep ratio falls from 1 to its target."}
+    )
+    layer_grouping_fraction: float = field(
+        default=0.0,
+        metadata={"help": "evovit: fraction of the training in which patches are selected anew in every block."},
+    )
+
+
+@dataclass
+class DataArguments:
+    """Which pictures, and what happens to them."""
+
+    dataset: str = field(
+        metadata={"help": "Folder of class folders (alone, or in train/ and test/), parquet, or a name on the Hub."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set with several."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit on the Hub."})
+    train_split: str | None = field(default=None, metadata={"help": "Default: found."})
+    validation_split: str | None = field(default=None, metadata={"help": "Default: found, or taken from training."})
+    validation_fraction: float = field(default=0.15, metadata={"help": "Of training, where there is no validation."})
+    image_column: str | None = field(default=None, metadata={"help": "Default: found."})
+    label_column: str | None = field(default=None, metadata={"help": "Default: found."})
+    unreadable: str = field(
+        default="stop", metadata={"help": "What an unreadable picture does: stop, or skip (all are read once before)."}
+    )
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
+    augmentation: str = field(
+        default="plain",
+        metadata={"help": "none; plain: crop and flip; full: RandAugment and erasing too (torchvision); auto."},
+    )
+    crop_scale: float = field(default=0.35, metadata={"help": "Least part of the area that a training crop keeps."})
+    randaugment_magnitude: int = field(default=9, metadata={"help": "0 to 10, with augmentation full."})
+    random_erasing: float = field(default=0.25, metadata={"help": "Probability, with augmentation full."})
+    color_jitter: float = field(default=0.0, metadata={"help": "Strength, with augmentation full."})
+    mixup: float = field(default=0.0, metadata={"help": "Alpha of Mixup, 0 for none (torchvision)."})
+    cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix, 0 for none (torchvision)."})
+
+
+USAGE = "hf-dynamicvit train --model MODEL --dataset DATASET --output_dir FOLDER [options]"
+DESCRIPTION = (
+    "Fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file; the model, its image processor "
+    "and results.json are in --output_dir. Defaults are those of the method, or of --recipe. All options of "
+    "Transformers' TrainingArguments work too, and --help-all lists them; each can be typed with hyphens in place of "
+    "underscores."
+)
+
+
+@dataclass(frozen=True)
+class TrainerOption:
+    """What the help says of an option of `TrainingArguments`.
+
+    Attributes:
+        help: in fewer words than there, or as it is here; names the default where that is not `default`.
+        type: of its value.
+        default: where it is the same for all methods.
+        others: more names for it.
+    """
+
+    help: str
+    type: type = str
+    default: Any = None
+    others: tuple[str, ...] = ()
+
+
+# Of TrainingArguments, by name.
+TRAINER_OPTIONS = {
+    "output_dir": TrainerOption(
+        "Folder to write; must be new or empty, unless --resume_from_checkpoint is given.",
+        default="dynamicvit-output",
+        others=("--output",),
+    ),
+    "num_train_epochs": TrainerOption(
+        f"Passes over the pictures. Default: {told_default('num_train_epochs')}.", float, others=("--epochs",)
+    ),
+    "max_steps": TrainerOption(
+        "Stop after so many optimizer steps, whatever --num_train_epochs says; -1: at its end.", int, -1
+    ),
+    "per_device_train_batch_size": TrainerOption("Pictures at a time on each device.", int, 32, ("--batch-size",)),
+    "gradient_accumulation_steps": TrainerOption("Batches in an optimizer step.", int, 1),
+    "learning_rate": TrainerOption(
+        f"Of the reducer, and of all where it learns nothing. Default: {told_default('learning_rate')}.",
+        float,
+        others=("--lr",),
+    ),
+    "lr_scheduler_type": TrainerOption(
+        f"How the rate falls: cosine, linear, constant, ... Default: {told_default('lr_scheduler_type')}."
+    ),
+    "warmup_steps": TrainerOption(
+        f"Steps in which the rate rises; below 1, their fraction of all. Default: {told_default('warmup_steps')}.",
+        float,
+    ),
+    "weight_decay": TrainerOption(f"Of AdamW. Default: {told_default('weight_decay')}.", float),
+    "bf16": TrainerOption("Train in bfloat16 mixed precision.", bool, False),
+    "use_cpu": TrainerOption("Leave a GPU alone.", bool, False),
+    "dataloader_num_workers": TrainerOption("Processes that read pictures; 0: the training process itself.", int, 0),
+    "seed": TrainerOption("Of weights, order and augmentation.", int, 42),
+    "resume_from_checkpoint": TrainerOption(
+        "Go on in --output_dir: last for its newest whole checkpoint, or the folder of one."
+    ),
+    "push_to_hub": TrainerOption("Upload the model and its card as it is saved.", bool, False),
+    "hub_model_id": TrainerOption("user/name of the repository. Default: the name of --output_dir."),
+    "hub_token": TrainerOption("Default: the one of `hf auth login`."),
+    "report_to": TrainerOption("Where the log goes too: tensorboard, wandb, ...; all; none.", default="none"),
+}
+
+# Of our own, where the command has another default than the class.
+REWORDED = {
+    "backbone_lr_scale": "Learning rate of everything but the reducer, as a fraction of --learning_rate. Default: "
+    f"{told_default('backbone_lr_scale')}; published for DynamicViT: 0.01.",
+    "distill": "Go without a teacher.",
+}
+
+# What else the command sets of TrainingArguments, whatever the method is.
+SET = {
+    "per_device_eval_batch_size": 64,
+    "eval_strategy": "epoch",
+    "save_strategy": "epoch",
+    "save_total_limit": 2,
+    "logging_steps": 10,
+    "metric_for_best_model": "accuracy",
+    "remove_unused_columns": False,
+} | {name: option.default for name, option in TRAINER_OPTIONS.items() if option.default is not None}
+
+# name that may be typed -> the name of the option
+ALIASES = {alias: f"--{name}" for name, option in TRAINER_OPTIONS.items() for alias in option.others}
+
+
+def canonical(word: str) -> str:
+    """`word` of a command line with the name of an option in place of another name for it."""
+    name, equals, value = word.partition("=")
+    return f"{ALIASES.get(name, name)}{equals}{value}"
+
+
+def names_of(*groups: Any) -> list[str]:
+    return [option.name for group in groups for option in dataclasses.fields(group) if option.init]
+
+
+ABOUT_TEACHER = ["teacher", "distill", "teacher_epochs", "teacher_learning_rate", "teacher_dtype", "cache_teacher"]
+COMES_OUT = ["push_to_hub", "hub_model_id", "hub_token", "report_to"]
+
+# What the help shows, in this order: our own options and the usual ones of TrainingArguments; --help-all, the others.
+SECTIONS = {
+    "what is trained": [
+        *("model", "dataset", "output_dir"),
+        *(name for name in names_of(ModelArguments)[1:] if name not in ABOUT_TEACHER),
+    ],
+    "teacher": ABOUT_TEACHER,
+    "pictures": names_of(DataArguments)[1:],
+    "training": [
+        *(name for name in TRAINER_OPTIONS if name not in ("output_dir", *COMES_OUT)),
+        *(name for name in names_of(DynamicViTOptions) if name not in ABOUT_TEACHER),
+    ],
+    "what comes out": ["json", *COMES_OUT],
+}
