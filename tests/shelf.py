@@ -74,4 +74,5 @@ def fill_shelf(folder: Path) -> None:
         (folder / name / "results.json").write_text(json.dumps({"log": log}))
     published = load_file(ROOT / "tests" / "fixtures" / "dynamicvit_eval" / "weights.safetensors")
     torch.save({"model": published}, folder / "dynamic-vit_384_r0.7.pth")
-    (folder / "examples").symlink_to(ROOT / "examples")
+    for name in ("examples", "src"):
+        (folder / name).symlink_to(ROOT / name)

@@ -6,6 +6,7 @@ A page runs from top to bottom in a folder that holds small models and pictures 
 """
 
 import ast
+import builtins
 import dataclasses
 import json
 import os
@@ -230,8 +231,8 @@ RUN: dict[str, Callable[[Path, Block, dict], object]] = {
 
 
 def check_readme(folder: Path, namespace: dict, printed: str) -> None:
-    assert Uploads.seen == [("me/deit-small-dynamicvit", [])]
-    assert namespace["result"][0]["label"] in ("cat", "dog")
+    assert [repo_id for repo_id, _ in Uploads.seen] == ["me/my-dynamicvit"]
+    assert namespace["result"][0]["label"] in ("cat", "dog") and "G multiply-adds" in printed
     assert namespace["trainer"].state.log_history[-1]["eval_accuracy"] >= 0
     assert (folder / "my-dynamicvit" / "model.safetensors").is_file()
 
@@ -267,6 +268,19 @@ def test_every_block_runs(page, request, capsys):
     for printed, _ in REWRITTEN.get(page.name, []):
         assert printed in text
     AFTER.get(page.name, lambda *found: None)(folder, namespace, capsys.readouterr().out)
+
+
+def test_every_block_of_the_readme_stands_alone():
+    """A block that is pasted alone imports and defines every name that it uses."""
+    blocks = [block for block in blocks_of(PAGES[0].read_text(encoding="utf-8")) if block.language == "python"]
+    assert blocks
+    for block in blocks:
+        nodes = [*ast.walk(ast.parse(block.code))]
+        known = {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        imported = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+        known |= {name.asname or name.name.split(".")[0] for node in imported for name in node.names}
+        used = {node.id for node in nodes if isinstance(node, ast.Name)}
+        assert not used - known - {*dir(builtins)}, f"line {block.line}"
 
 
 def docstring_blocks() -> list[tuple[str, str]]:

@@ -15,4 +15,13 @@ def test_commands_are_those_of_the_project():
     assert "hf-dynamicvit quickstart" in shell and "pytest" in shell
     assert "hf-dynamicvit" in project["scripts"]
     ci = (README.parent / ".ci" / "run").read_text(encoding="utf-8")
-    assert ci.count("\n    pytest\n") == 2  # the newest dependencies and the oldest
+    assert "\n    pytest\n" in ci and '\n    pytest -m "not slow"\n' in ci  # the newest dependencies and the oldest
+
+
+def test_a_strangers_commands_are_read_off_the_readme():
+    """The third leg of CI runs what stands below this heading, two commands a line each."""
+    section = README.read_text(encoding="utf-8").split("\n## Two commands\n")[1].split("\n## ")[0]
+    commands = re.findall(r"```bash\n(.*)\n```", section)
+    assert len(commands) == section.count("```") / 2 == 2
+    assert commands[0].endswith("hf-dynamicvit quickstart") and commands[1].endswith("pytest")
+    assert "Two commands" in (README.parent / ".ci" / "run").read_text(encoding="utf-8")
