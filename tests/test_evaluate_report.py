@@ -141,6 +141,22 @@ def test_new_thresholds_are_set_for_the_budget(folder, tmp_path, capsys):
     assert "what they keep means nothing" in evaluate(untrained, str(folder), keep_ratios=()).notes[0]
 
 
+@pytest.mark.parametrize("reducer", ["topk", "asvit"])
+def test_what_is_kept_is_what_was_typed(reducer, folder, tmp_path, capsys):
+    """--keep-ratio is no abbreviation of --keep-ratios, which leaves the model itself as it is."""
+    saved(viewer_of(reducer=reducer), tmp_path / "model")
+    command = ["evaluate", "--model", str(tmp_path / "model"), "--dataset", str(folder), "--json"]
+    found = {}
+    for words in ("--keep-ratios 0.5", "--keep-ratio 0.5 --no-keep-ratios", "--budget 0.8 --no-keep-ratios"):
+        assert main([*command, *words.split()]) == 0
+        found[words.split()[0]] = json.loads(capsys.readouterr().out)
+    assert found["--keep-ratio"]["sparse"]["gmacs"] == found["--keep-ratios"]["keep_ratios"][0]["gmacs"]
+    assert found["--keep-ratio"]["sparse"]["gmacs"] < found["--keep-ratios"]["sparse"]["gmacs"]
+    assert found["--budget"]["sparse"]["gmacs"] <= 0.801 * found["--budget"]["dense_gmacs"]
+    if reducer == "topk":
+        assert found["--keep-ratio"]["keep_ratio"] == 0.5
+
+
 def test_command_line(folder, tmp_path, capsys):
     """With a dense model of one's own and another method; standard output is JSON alone."""
     sparse = saved(viewer_of(), tmp_path / "sparse")

@@ -33,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dense", metavar="MODEL", help="dense model to compare with (default: the dense copy of the same weights)"
     )
     compared.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: its own)")
+    how_much = compared.add_mutually_exclusive_group()
+    how_much.add_argument(
+        "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"
+    )
+    how_much.add_argument("--budget", type=float, help="fraction of the dense multiply-adds")
     ratios = compared.add_mutually_exclusive_group()
     ratios.add_argument(
         "--keep-ratios",

@@ -90,6 +90,25 @@ def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
         viewer.model.set_budget(fraction=reducer.budget, pixel_values=typical_values(viewer, pictures))
 
 
+def set_how_much_is_kept(
+    viewer: Viewer, pictures: LabelledPictures, keep_ratio: Sequence[float] | None, budget: float | None
+) -> None:
+    """Keep what was typed: a keep ratio or one for each stage, or a fraction of the dense cost; else the model's own.
+
+    Raises:
+        ValueError: as `model.set_keep_ratio` and `model.set_budget`.
+    """
+    if keep_ratio is None and budget is None:
+        set_new_thresholds(viewer, pictures)
+        return
+    model = viewer.model
+    typical = typical_values(viewer, pictures) if model.encoder.reducer.adaptive else None
+    if keep_ratio is not None:
+        model.set_keep_ratio(keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio], typical)
+    else:
+        model.set_budget(fraction=budget, pixel_values=typical)
+
+
 def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: dict[float, str]) -> Evaluation:
     """The numbers of all batches together."""
     viewer, config = runner.viewer, runner.viewer.model.config
@@ -217,7 +236,7 @@ def run(args: argparse.Namespace, command: str) -> Evaluation:
         None if args.all_pictures else held_out_of(args.model),
         revision=args.dataset_revision,
     )
-    set_new_thresholds(viewer, pictures)
+    set_how_much_is_kept(viewer, pictures, args.keep_ratio, args.budget)
     evaluation = evaluate(
         viewer,
         pictures,
