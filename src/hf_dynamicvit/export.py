@@ -345,7 +345,7 @@ def files_of(paths: list[Path]) -> list[str]:
     """
     files = []
     for path in paths:
-        found = picture_files(path)[0] if path.is_dir() else [str(path)]
+        found = picture_files(path) if path.is_dir() else [str(path)]
         if not found:
             raise ValueError(f"The folder {path} has no pictures.")
         files += found

@@ -15,7 +15,7 @@ from ..classes import few, is_known
 from ..train import RESULTS
 from ..training.data import SOURCE_COLUMN, read_picture
 from ..training.picture_columns import choose_column, class_names, image_columns, label_columns, with_labels
-from ..training.picture_sources import VALIDATION_NAMES, load_splits
+from ..training.picture_sources import find_split, load_splits
 from ..training.pictures import HeldOut, bare, check_split, fingerprint, some_of, split_off
 
 
@@ -153,10 +153,10 @@ def printable(text: str) -> str:
 def choose_split(splits: list[str], given: str | None) -> str:
     """The split that is `given`, else one of a usual name for validation or testing, else the only one."""
     check_split(splits, given, "split")
-    usual = [name for usual in VALIDATION_NAMES for name in splits if name.lower() == usual]
-    if given is None and not usual and len(splits) > 1:
+    chosen = given or find_split(splits, ["validation", "test"], "--split")
+    if chosen is None and len(splits) > 1:
         raise ValueError(f"Name the split to evaluate on with --split; there are {', '.join(splits)}.")
-    return given or next(iter(usual), splits[0])
+    return chosen or splits[0]
 
 
 def true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], same_classes: bool) -> list[int]:

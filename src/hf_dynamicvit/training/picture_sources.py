@@ -1,8 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Where pictures can lie, the Hub, class folders, parquet files, data sets saved to disk -> splits by name."""
 
+import glob
 import os
+import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +16,10 @@ from datasets import (
     DatasetDict,
     Features,
     load_dataset,
-    load_dataset_builder,
     load_from_disk,
 )
 from datasets import Image as ImageFeature
+from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HFValidationError
 from PIL import Image
 from transformers.utils import logging
@@ -25,15 +29,55 @@ from .picture_columns import label_columns
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
 
-TRAIN_NAMES = ("train", "training")
-VALIDATION_NAMES = ("validation", "valid", "val", "dev", "test")
+# The words by which a split is known in the name of a folder or file, as `load_dataset("imagefolder")` knows it, in
+# small or capital letters, and with "set" behind. Of several splits the one of an earlier word is taken.
+SPLIT_WORDS = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev"),
+    "test": ("test", "testing", "eval", "evaluation"),
+}
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+ARCHIVES = (".gz", ".rar", ".tar", ".tgz", ".zip", ".7z")
 # what else `load_dataset` reads
 DATA_SUFFIXES = (".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tar", ".tsv", ".zip")
 LAYOUTS = (
     "class folders (folder/<class>/*.jpg, or folder/train/<class>/*.jpg with folder/validation/<class>/*.jpg), "
     "parquet files, a data set saved with save_to_disk, or pictures with a metadata file that has a label column"
 )
+NAMED_LIKE = (
+    f"split folders have one of the words {', '.join(word for words in SPLIT_WORDS.values() for word in words)} in "
+    "their names (train, seg_train, test_images, ...)"
+)
+
+
+def split_of(name: str) -> str | None:
+    """`"train"`, `"validation"` or `"test"`, where a word of `name` says so: `seg_train`, `Test`, `val2017`."""
+    kinds = [kind for kind, words in SPLIT_WORDS.items() if has_word(name, words)]
+    return kinds[0] if len(kinds) == 1 else None
+
+
+def has_word(name: str, words: Iterable[str]) -> bool:
+    between = "[-._ 0-9]"
+    return bool(re.search(rf"(^|{between})({'|'.join(words)})(set)?($|{between})", name, re.IGNORECASE))
+
+
+def find_split(splits: Sequence[str], kinds: Sequence[str], option: str) -> str | None:
+    """The split that is called like one of `kinds`, an earlier one first, and plain words before longer names.
+
+    Raises:
+        ValueError: several could be meant; `option` names one.
+    """
+    words = [word for kind in kinds for word in SPLIT_WORDS[kind]]
+    for plain in words:
+        if found := [name for name in splits if name.lower() == plain]:
+            return found[0]
+    for kind in kinds:
+        found = [name for name in splits if split_of(name) == kind]
+        if len(found) > 1:
+            raise ValueError(f"Any of {', '.join(found)} could be meant; name one with {option}.")
+        if found:
+            return found[0]
+    return None
 
 
 def load_splits(
@@ -73,6 +117,8 @@ def load_splits(
             f"There is no folder or file {str(path)!r}, and no data set {dataset!r} on the Hub that can be reached: "
             f"{error}"
         ) from error
+    except DatasetsError as error:
+        raise ValueError(f"The data set {dataset!r} cannot be read: {error.__cause__ or error}") from error
 
 
 def load_folder(
@@ -86,95 +132,278 @@ def load_folder(
     parquet = any(file.suffix == ".parquet" and file.name not in METADATA for file in files)
     described = (path / "README.md").is_file()
     if parquet and not described:
-        # Each split by itself: together they would all be read with the class names of the first.
-        data_files: Any = load_dataset_builder("parquet", data_dir=str(path), cache_dir=cache_dir).config.data_files
-        return {str(split): load_parquet(files, cache_dir) for split, files in data_files.items()}
+        return load_parquet_folder(path, cache_dir)
     if not parquet and any(file.name in METADATA for file in files):
-        splits = load_dataset("imagefolder", data_dir=str(path), cache_dir=cache_dir)
+        splits = load_described_pictures(path, cache_dir)
         features = next(iter(splits.values())).features
         if label_column in features or label_columns(features):
-            return by_name(splits)
+            return splits
     if not parquet and (splits := load_class_folders(path, folders)):
         return splits
     if described or any(file.suffix in DATA_SUFFIXES for file in files):
-        return by_name(load_dataset(str(path), config_name, cache_dir=cache_dir))
+        return load_any_folder(path, config_name, files, cache_dir)
     raise FileNotFoundError(path)
+
+
+def load_any_folder(path: Path, config_name: str | None, files: Sequence[Path], cache_dir: Any) -> dict[str, Dataset]:
+    """What `load_dataset` makes of a folder that is none of the usual ones.
+
+    Raises:
+        ValueError: its path would be read as a pattern, or it cannot be read.
+    """
+    if glob.has_magic(str(path)):
+        raise ValueError(f"datasets reads the characters *, ? and [ in {path} as a pattern; rename the folder.")
+    try:
+        return by_name(load_dataset(str(path), config_name, cache_dir=cache_dir))
+    except DatasetsError as error:
+        archives = sorted(file.name for file in files if file.suffix.lower() in ARCHIVES)
+        advice = f" Unpack {', '.join(archives)}, each into a folder of its name." if archives else ""
+        raise ValueError(f"{path} cannot be read: {error.__cause__ or error}.{advice}") from error
 
 
 def by_name(splits: DatasetDict) -> dict[str, Dataset]:
     return {str(name): data for name, data in splits.items()}
 
 
-def load_parquet(files: list[str], cache_dir: Any) -> Dataset:
-    return load_dataset("parquet", data_files=list(files), cache_dir=cache_dir)["train"]
+def load_parquet_folder(path: Path, cache_dir: Any) -> dict[str, Dataset]:
+    """The parquet files of a folder, at any depth, each split by itself: together they would all be read with the
+    class names of the first.
+
+    The splits are named by folders, else by the files themselves; all files are of one where no name says which.
+    """
+    files = [file for file in visible_files(path) if file.suffix == ".parquet" and file.name not in METADATA]
+    places = {file: file.relative_to(path).parts for file in files}
+    found = {file: next(filter(None, map(split_of, reversed(parts[:-1]))), None) for file, parts in places.items()}
+    if not any(found.values()):
+        found = {file: split_of(parts[-1]) for file, parts in places.items()}
+    if not any(found.values()):
+        return {"train": load_parquet(map(str, files), cache_dir)}
+    if others := [str(file) for file, split in found.items() if split is None]:
+        logger.warning(f"Parquet files whose names say no split are left out: {', '.join(others)}.")
+    return {
+        split: load_parquet([str(file) for file, own in found.items() if own == split], cache_dir)
+        for split in SPLIT_WORDS
+        if split in found.values()
+    }
+
+
+def visible_files(path: Path) -> list[Path]:
+    """The files in `path`, at any depth, that are in no hidden folder."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return [file for file in files if not any(map(is_hidden, file.relative_to(path).parts))]
+
+
+def load_parquet(files: Iterable[str], cache_dir: Any) -> Dataset:
+    # paths are patterns to datasets
+    return load_dataset("parquet", data_files=[glob.escape(file) for file in files], cache_dir=cache_dir)["train"]
+
+
+def load_described_pictures(path: Path, cache_dir: Any) -> dict[str, Dataset]:
+    """The pictures that metadata files name, by split; a warning counts those that none names."""
+    own = [folder for folder in folders_in(path) if has_metadata(folder)]
+    if own and not has_metadata(path) and all(split_of(folder.name) for folder in own):
+        found = {folder.name: load_image_folder([f"{glob.escape(str(folder))}/**"], cache_dir) for folder in own}
+    else:
+        found = by_name(load_dataset("imagefolder", data_dir=glob.escape(str(path)), cache_dir=cache_dir))
+    missed = set(scan(path).files).difference(*(files_of_rows(data) for data in found.values()))
+    if missed:
+        logger.warning(f"Pictures of {path} that no metadata file names are left out: {len(missed)}.")
+    return found
+
+
+def has_metadata(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in METADATA)
+
+
+def load_image_folder(patterns: list[str], cache_dir: Any) -> Dataset:
+    """As one split: `load_dataset` knows the names of split folders in small letters only."""
+    return load_dataset("imagefolder", data_files=patterns, cache_dir=cache_dir)["train"]
+
+
+def files_of_rows(data: Dataset) -> list[str]:
+    """The files of all columns of pictures."""
+    columns = [name for name, feature in data.features.items() if isinstance(feature, ImageFeature)]
+    table = data.with_format("arrow")[:].flatten()
+    return [file for name in columns for file in table[f"{name}.path"].to_pylist()]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder with pictures in it or below; what is hidden, and `__MACOSX`, is not there.
+
+    Attributes:
+        path: where it is.
+        pictures: files directly in it that PIL opens by their suffix.
+        folders: those directly in it that have pictures at any depth, by name.
+        empty: names of those without.
+        others: how many files there are directly in it that are no pictures, by suffix.
+    """
+
+    path: Path
+    pictures: list[str]
+    folders: dict[str, "Folder"]
+    empty: list[str]
+    others: Counter
+
+    @property
+    def files(self) -> list[str]:
+        """The pictures in it at any depth, sorted."""
+        return sorted([*self.pictures, *(file for folder in self.folders.values() for file in folder.files)])
+
+    @property
+    def all_others(self) -> Counter:
+        """`others`, at any depth."""
+        return sum((folder.all_others for folder in self.folders.values()), self.others)
+
+    @property
+    def is_above_classes(self) -> bool:
+        """Its pictures are all in folders of it."""
+        return bool(self.folders) and not self.pictures
+
+
+def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
+    """What is in the folder `path`; `above` are the folders that it is in, to which a link may lead back."""
+    suffixes = picture_suffixes()
+    above = above | {os.path.realpath(path)}
+    pictures, below, others = [], {}, Counter()
+    with os.scandir(path) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            suffix = os.path.splitext(entry.name)[1].lower()
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir():
+                if os.path.realpath(entry.path) not in above:
+                    below[entry.name] = scan(Path(entry.path), above)
+            elif suffix in suffixes:
+                pictures.append(entry.path)
+            else:
+                others[suffix or "no suffix"] += 1
+    found = {name: folder for name, folder in below.items() if folder.pictures or folder.folders}
+    for name in below.keys() - found.keys():
+        others += below[name].others
+    return Folder(path, pictures, found, [name for name in below if name not in found], others)
 
 
 def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict[str, Dataset]:
-    """The splits of `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg`; none where there are no class folders.
+    """The splits of `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg`; none where there are no pictures.
 
-    `load_dataset("imagefolder")` would take a class "train" or "test-tube" for a split, and give no labels at all
-    where pictures lie at different depths.
+    Splits are known by the words that `load_dataset("imagefolder")` knows, or named in `folders`, if there are class
+    folders in them. It would also take a class "train" or "test-tube" for a split, and give no labels at all where
+    pictures lie at different depths.
+
+    Raises:
+        ValueError: the pictures are in no class folders, or it is not clear which folders are the classes.
     """
-    usual = (*TRAIN_NAMES, *VALIDATION_NAMES)
-    candidates = [folder for folder in folders_in(path) if folder.name.lower() in usual or folder.name in folders]
-    splits = {folder.name: classes for folder in candidates if (classes := class_folders(folder))}
-    if any(name.lower() in TRAIN_NAMES or name in folders for name in splits):
-        for folder in candidates:
-            if folder.name not in splits:
-                logger.warning(f"{folder} is left out: it has no class folders with pictures.")
-        return {name: class_folder_dataset(classes) for name, classes in splits.items()}
-    classes = class_folders(path)
-    if classes and not all(name.lower() in usual for name in classes):
-        return {"train": class_folder_dataset(classes)}
-    if classes or pictures_in(path):
+    found = scan(path)
+    if splits := split_folders(found, folders):
+        for name in found.folders.keys() - splits.keys():
+            folder = found.folders[name]
+            reason = "is not named like a split" if inner(folder).folders else "has no class folders"
+            logger.warning(f"{folder.path} is left out: it {reason} ({len(folder.files)} pictures).")
+        warn_of_stray(found)
+        return {name: class_folder_dataset(folder) for name, folder in splits.items()}
+    like_splits = [name for name in found.folders if split_of(name)]
+    if (found.folders and len(like_splits) == len(found.folders)) or (found.pictures and not found.folders):
         raise ValueError(f"The pictures in {path} are in no class folders; it can hold {LAYOUTS}.")
-    return {}
+    if not found.folders:
+        return {}
+    if len(found.folders) == 1:
+        check_not_too_high(found)
+    if like_splits:
+        logger.warning(f"Folders of {path} that are named like splits are classes here: {', '.join(like_splits)}.")
+    return {"train": class_folder_dataset(found)}
 
 
-def class_folders(path: Path) -> dict[str, list[str]]:
-    """The picture files of every folder in `path`, by its name; folders without any are left out."""
-    classes, others = {}, Counter()
-    for folder in folders_in(path):
-        classes[folder.name], more = picture_files(folder)
-        others += more
-    found = {name: files for name, files in classes.items() if files}
-    if others:
-        counts = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common())
-        logger.warning(f"Files in the folders of {path} that are no pictures by their suffix are left out: {counts}.")
-    if found and len(found) < len(classes):
-        empty = ", ".join(name for name in classes if name not in found)
-        logger.warning(f"Folders of {path} without pictures are left out: {empty}.")
-    if found and (stray := pictures_in(path)):
-        logger.warning(f"Pictures of {path} that are in no folder of it are left out: {len(stray)}.")
-    return found
+def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folder]:
+    """The split folders in a folder, as the class folders in them see them; none where its folders are classes.
+
+    Raises:
+        ValueError: beside folders that are named like splits there are others of the same kind.
+    """
+    candidates = {name: inner(folder) for name, folder in found.folders.items() if split_of(name) or name in named}
+    splits = {name: folder for name, folder in candidates.items() if folder.folders}
+    if any(name in named or name.lower() in SPLIT_WORDS["train"] for name in splits):
+        return splits
+    rest = [folder for name, folder in found.folders.items() if name not in candidates]
+    unclear = [folder.path.name for folder in rest if inner(folder).is_above_classes]
+    if splits and unclear:
+        raise ValueError(
+            f"In {found.path}, {', '.join(splits)} are named like splits, {', '.join(unclear)} not; {NAMED_LIKE}. "
+            "Rename them, or name those to use with train_split and validation_split."
+        )
+    if rest and not any(split_of(name) == "train" for name in splits):
+        return {}
+    return splits
+
+
+def inner(folder: Folder) -> Folder:
+    """`folder`, or the only one in it where that is what holds the class folders, as archives unpack: `train/train`."""
+    while folder.is_above_classes and len(folder.folders) == 1:
+        ((name, only),) = folder.folders.items()
+        if not only.is_above_classes and name != folder.path.name:
+            break
+        folder = only
+    return folder
+
+
+def check_not_too_high(found: Folder) -> None:
+    """Refuse a folder whose only folder holds class folders or splits.
+
+    Raises:
+        ValueError: names the one to use.
+    """
+    (only,) = found.folders.values()
+    if only.is_above_classes:
+        lowest = inner(only)
+        raise ValueError(
+            f"All pictures in {found.path} are in its folder {only.path.name}, which would be the only class; name "
+            f"{lowest.path}, which holds {some(list(lowest.folders))}."
+        )
+
+
+def check_classes(found: Folder) -> None:
+    """Refuse class folders that may be splits, or have splits in them; say where classes have folders of their own.
+
+    Raises:
+        ValueError: folders in them have the same names.
+    """
+    above = {name: folder for name, folder in found.folders.items() if folder.is_above_classes}
+    counts = Counter(name for folder in above.values() for name in folder.folders)
+    shared = [name for name, count in counts.items() if count > 1]
+    if len(shared) > 1:
+        raise ValueError(
+            f"{some(list(above))} in {found.path} hold folders of the same names ({some(shared)}), so that it is not "
+            f"clear which of them are the classes; {NAMED_LIKE}, or are named with train_split and validation_split. "
+            "In class folders the pictures lie directly."
+        )
+    if several := [name for name, folder in above.items() if len(folder.folders) > 1]:
+        logger.warning(
+            f"The classes are the folders directly in {found.path}; all pictures in the folders of {some(several)} "
+            "are of that class."
+        )
+
+
+def warn_of_stray(found: Folder) -> None:
+    """Name what is beside the folders that are used."""
+    if found.empty:
+        logger.warning(f"Folders of {found.path} without pictures are left out: {', '.join(found.empty)}.")
+    if found.pictures:
+        logger.warning(f"Pictures of {found.path} that are in no folder of it are left out: {len(found.pictures)}.")
+
+
+def some(names: Sequence[str], count: int = 5) -> str:
+    """The first of `names`."""
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
 
 
 def folders_in(path: Path) -> list[Path]:
     return sorted(folder for folder in path.iterdir() if folder.is_dir() and not is_hidden(folder.name))
 
 
-def pictures_in(path: Path) -> list[Path]:
-    suffixes = picture_suffixes()
-    return [file for file in path.iterdir() if file.suffix.lower() in suffixes and not is_hidden(file.name)]
-
-
-def picture_files(folder: Path) -> tuple[list[str], Counter]:
-    """The files in `folder`, at any depth, that PIL opens by their suffix, and how many others there are of each
-    suffix; neither hidden ones nor `__MACOSX`."""
-    suffixes = picture_suffixes()
-    found, others = [], Counter()
-    seen = {os.path.realpath(folder)}  # a link may lead back to a folder above it
-    for root, folders, files in os.walk(folder, followlinks=True):
-        new = {name: os.path.realpath(os.path.join(root, name)) for name in sorted(folders) if not is_hidden(name)}
-        folders[:] = [name for name, place in new.items() if place not in seen]
-        seen.update(new.values())
-        for name in files:
-            suffix = os.path.splitext(name)[1].lower()
-            if suffix in suffixes and not is_hidden(name):
-                found.append(os.path.join(root, name))
-            elif not is_hidden(name):
-                others[suffix or "no suffix"] += 1
-    return sorted(found), others
+def picture_files(folder: Path) -> list[str]:
+    """The files in `folder`, at any depth, that PIL opens by their suffix; neither hidden ones nor `__MACOSX`."""
+    return scan(folder).files
 
 
 def is_hidden(name: str) -> bool:
@@ -185,7 +414,21 @@ def picture_suffixes() -> set[str]:
     return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
-def class_folder_dataset(classes: dict[str, list[str]]) -> Dataset:
+def class_folder_dataset(found: Folder) -> Dataset:
+    """The pictures of every folder in `found`, which is their class; a warning names what is left out.
+
+    Raises:
+        ValueError: it is not clear which folders are the classes.
+    """
+    check_classes(found)
+    others = sum((folder.all_others for folder in found.folders.values()), Counter())
+    if others:
+        counts = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common())
+        logger.warning(
+            f"Files in the folders of {found.path} that are no pictures by their suffix are left out: {counts}."
+        )
+    warn_of_stray(found)
+    classes = {name: folder.files for name, folder in found.folders.items()}
     features = Features({"image": ImageFeature(decode=False), "label": ClassLabel(names=list(classes))})
     pictures = [file for files in classes.values() for file in files]
     labels = [index for index, files in enumerate(classes.values()) for _ in files]

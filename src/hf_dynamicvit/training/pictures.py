@@ -23,7 +23,7 @@ from .picture_columns import (
     label_columns,
     with_labels,
 )
-from .picture_sources import TRAIN_NAMES, VALIDATION_NAMES, load_splits
+from .picture_sources import find_split, load_splits
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
@@ -114,7 +114,9 @@ def load_pictures(
     train = bare(splits[train_split], train_split, image_column, label_column)
     names, labels = class_names(train, label_column, train_split)
     if len(set(labels)) < 2:
-        raise ValueError(f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}.")
+        raise ValueError(
+            f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}; two classes are needed."
+        )
     train = with_labels(train, label_column, names, labels)
     held_out = None if validation_split else HeldOut.of(train, image_column, label_column, validation_fraction, seed)
     if validation_split is None:
@@ -130,19 +132,19 @@ def load_pictures(
 
 
 def choose_train_split(splits: list[str], given: str | None) -> str:
-    """The split that is `given`, else that of a usual name, else the only one."""
+    """The split that is `given`, else that of a usual name, else the only one if it is not called otherwise."""
     check_split(splits, given, "train_split")
-    usual = [name for usual in TRAIN_NAMES for name in splits if name.lower() == usual]
-    if given is None and not usual and len(splits) > 1:
+    chosen = given or find_split(splits, ["train"], "train_split")
+    if chosen is None and (len(splits) > 1 or find_split(splits, ["validation", "test"], "train_split")):
         raise ValueError(f"Name the split to train on with train_split; there are {', '.join(splits)}.")
-    return given or next(iter(usual), splits[0])
+    return chosen or splits[0]
 
 
 def choose_validation_split(splits: list[str], train: str, given: str | None) -> str | None:
     """The split that is `given`, else that of a usual name; `None`: a part of the training split."""
     check_split(splits, given, "validation_split")
-    usual = [name for usual in VALIDATION_NAMES for name in splits if name.lower() == usual and name != train]
-    chosen = given or next(iter(usual), None)
+    others = [name for name in splits if name != train]
+    chosen = given or find_split(others, ["validation", "test"], "validation_split")
     return None if chosen == train else chosen
 
 
