@@ -36,8 +36,8 @@ from .model.cost import as_pair, grid_size, vit_multiply_adds
 from .model.reducers import REDUCERS
 from .model_source import read_config
 from .start import FAMILIES
-from .training.data import ImageTransform
-from .training.picture_sources import picture_files
+from .training.data import MODES, ImageTransform, read_all
+from .training.picture_sources import files_of
 
 
 # How far a logit may be from the model's: 1e-4, and as much again of what it is.
@@ -337,32 +337,21 @@ def sample_crops() -> list[Image.Image]:
     return crops
 
 
-def files_of(paths: list[Path]) -> list[str]:
-    """The files among `paths` and the picture files of the folders among them, at any depth.
-
-    Raises:
-        ValueError: a folder has none.
-    """
-    files = []
-    for path in paths:
-        found = picture_files(path) if path.is_dir() else [str(path)]
-        if not found:
-            raise ValueError(f"The folder {path} has no pictures.")
-        files += found
-    return files
-
-
 def read_pictures(name: str, config: Any, paths: list[Path] | None) -> tuple[Tensor, str]:
     """`[N, channels, height, width]` as the model `name` takes them, and what they are.
 
+    A warning names pictures that cannot be read.
+
     Raises:
-        ValueError: a picture cannot be read, by name; a folder has none; the samples are wanted without scikit-learn.
+        ValueError: none can be read; a file is not there, a folder has none; the samples are wanted without
+            scikit-learn.
     """
+    pictures: list[Any]
     if paths is None:
         pictures, what = sample_crops(), "crops of scikit-learn's two sample photographs"
     else:
-        pictures, what = [{"path": file, "bytes": None} for file in files_of(paths)], "pictures"
+        pictures, what = [picture for _, picture in read_all(files_of(paths), MODES[config.num_channels])], "pictures"
     processor, how = processor_of(name, config)
     transform = ImageTransform(processor, num_channels=config.num_channels)
-    pixel_values = torch.stack(transform({"image": pictures, "label": pictures})["pixel_values"])
+    pixel_values = torch.stack(transform({"image": pictures})["pixel_values"])
     return pixel_values, f"{len(pictures)} {what}, through {how},"

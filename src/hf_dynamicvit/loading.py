@@ -13,6 +13,7 @@ from .export import load
 from .model.reducers import REDUCERS
 from .model_source import read_config
 from .start import FAMILIES
+from .training.data import channel_values
 
 
 def check_same_input(source: str, processor: Any, dense: str) -> None:
@@ -40,8 +41,14 @@ def preparation(processor: Any) -> dict[str, Any]:
     if processor.do_center_crop:
         steps["crop_size"] = {name: value for name, value in dict(processor.crop_size).items() if value}
     if processor.do_normalize:
-        steps["image_mean"], steps["image_std"] = list(processor.image_mean), list(processor.image_std)
+        steps["image_mean"], steps["image_std"] = one_or_all(processor.image_mean), one_or_all(processor.image_std)
     return steps | {"rescale_factor": processor.rescale_factor if processor.do_rescale else None}
+
+
+def one_or_all(values: Any) -> float | list[float]:
+    """One number where all channels have the same: `image_mean` and `image_std` may be given either way."""
+    values = channel_values(values, 1)
+    return values[0] if len(set(values)) == 1 else values
 
 
 def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:

@@ -27,5 +27,8 @@ EXPORT_FORMATS = ("onnx", "torch-export")
 # What an unreadable image does to a command.
 UNREADABLE = ("stop", "skip")
 
+# In training there may be so many images that reading each of them once before costs too much.
+UNCHECKED = "unchecked"
+
 # Other keep ratios that `evaluate` tries.
 KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)

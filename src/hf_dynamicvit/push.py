@@ -20,21 +20,21 @@ from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import beside, read_config
 from .training.card import UPLOADED, Measurements, inherited_license, model_card
+from .training.data import read_all
+from .training.picture_sources import files_of
 from .visualize import contact_sheet, stages_row
 
 
 def kept_figure(model: DynamicViTForImageClassification, processor, files: list[Path]) -> Image.Image:
     """Each picture as the model sees it, then what it keeps after each decision, a row each.
 
+    A warning names files that cannot be read.
+
     Raises:
-        ValueError: a file is no picture.
+        ValueError: none can be; a file is not there, or a folder has no pictures.
     """
     rows = []
-    for file in files:
-        try:
-            picture = Image.open(file).convert("RGB")
-        except OSError as error:
-            raise ValueError(f"{file} is not a picture: {error}") from error
+    for _, picture in read_all(files_of(files), "RGB"):
         pixel_values = processor(picture, return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
             kept = model(pixel_values).kept[0]

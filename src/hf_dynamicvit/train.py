@@ -15,6 +15,7 @@ from transformers import set_seed
 
 from .command_line import only_json, print_json
 from .model_source import read_config, read_processor
+from .names import UNCHECKED
 from .start import (
     COSTED,
     check_config,
@@ -58,7 +59,7 @@ def train(
     """
     resume = resumed_checkpoint(training)
     folder = Path(cast(str, training.output_dir))
-    if training.should_save and resume is None and folder.is_dir() and any(folder.iterdir()):
+    if training.should_save and resume is None and any(path.is_file() for path in folder.rglob("*")):
         raise ValueError(
             f"output_dir {folder} is not empty; name another, or go on there with --resume_from_checkpoint last."
         )
@@ -108,7 +109,8 @@ def read_pictures(args: DataArguments, training: DynamicViTTrainingArguments) ->
         args.label_column,
         args.validation_fraction,
         training.seed if training.data_seed is None else training.data_seed,
-        args.unreadable,
+        # the first process of a machine has read them all before the others come here
+        UNCHECKED if args.unreadable == "stop" and training.local_process_index else args.unreadable,
         args.max_train_samples,
         args.max_eval_samples,
         revision=args.dataset_revision,

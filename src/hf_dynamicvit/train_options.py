@@ -91,7 +91,11 @@ class DataArguments:
     image_column: str | None = field(default=None, metadata={"help": "Default: found."})
     label_column: str | None = field(default=None, metadata={"help": "Default: found."})
     unreadable: str = field(
-        default="stop", metadata={"help": "What an unreadable picture does: stop, or skip (all are read once before)."}
+        default="stop",
+        metadata={
+            "help": "What unreadable pictures do, for which all are read once before: stop, or skip (they are left "
+            "out); unchecked: none is read before, and the first of them stops the training."
+        },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})

@@ -3,7 +3,7 @@
 
 ```python
 viewer = Viewer.load("my-dynamicvit")
-(view,) = viewer.look([Image.open("cat.jpg")])
+(view,) = viewer.look(["cat.jpg"])
 print(view.counts, viewer.labels[view.probabilities.argmax()])
 visualize.card(view, viewer.labels).save("seen.png")
 ```
@@ -11,6 +11,7 @@ visualize.card(view, viewer.labels).save("seen.png")
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import read_config
 from .start import label_names
-from .training.data import ImageTransform, read_picture
+from .training.data import ImageTransform, channel_values, read_picture
 
 
 # The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
@@ -228,20 +229,20 @@ class Viewer:
 
     def look(
         self,
-        pictures: Iterable[Image.Image],
+        pictures: Iterable[Image.Image | str | PathLike[str]],
         batch_size: int = 32,
         image_size: tuple[int, int] | None = None,
     ) -> list[View]:
         """What the model does with each of `pictures`, in their order.
 
         Args:
-            pictures: PIL pictures of any size and mode, taken one by one.
+            pictures: PIL pictures of any size and mode, or paths of files, taken one by one.
             batch_size: so many at a time; it does not change what is seen (AS-ViT with `batch_mode="mean_topk"`
                 apart, which decides by batch).
             image_size: `(height, width)` in pixels to stretch them to, in place of what the image processor does.
 
         Raises:
-            ValueError: there are none, or `image_size` has no room for a patch.
+            ValueError: there are none, one cannot be read, or `image_size` has no room for a patch.
             FloatingPointError: logits are not finite.
         """
         views = [view for views in self.batches(pictures, batch_size, image_size) for view in views]
@@ -250,16 +251,21 @@ class Viewer:
         return views
 
     def batches(
-        self, pictures: Iterable[Image.Image], batch_size: int = 32, image_size: tuple[int, int] | None = None
+        self,
+        pictures: Iterable[Image.Image | str | PathLike[str]],
+        batch_size: int = 32,
+        image_size: tuple[int, int] | None = None,
     ) -> Generator[list[View]]:
         """As `look`, batch by batch; pictures of other sizes than the one before, for the model, start a batch."""
+        if isinstance(pictures, (str, PathLike, Image.Image)):
+            raise ValueError(f"pictures is one {type(pictures).__name__}; a list of pictures is wanted: [picture].")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; at least 1.")
         if image_size is not None and min(grid_size(self.model.config, image_size)) < 1:
             raise ValueError(f"image_size is {image_size}; patches are of {self.model.config.patch_size} pixels.")
         shown: list[Image.Image] = []
         inputs: list[Tensor] = []
-        for picture in pictures:
+        for picture in (read_picture(picture, mode=None) for picture in pictures):
             pixels = self.pixel_values([picture], image_size)[0]
             if inputs and (len(inputs) == batch_size or pixels.shape != inputs[0].shape):
                 yield self._look(torch.stack(inputs), shown)
@@ -324,7 +330,8 @@ class Viewer:
             return at_size(image.crop(box))
         values = pixels[:, :bottom, :right].float().cpu()
         if processor.do_normalize:
-            mean, std = (torch.tensor(given)[:, None, None] for given in (processor.image_mean, processor.image_std))
+            given = [channel_values(each, len(values)) for each in (processor.image_mean, processor.image_std)]
+            mean, std = torch.tensor(given)[..., None, None]  # [C, 1, 1] each
             values = values * std + mean
         values = values / processor.rescale_factor if processor.do_rescale else values
         array = values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()

@@ -7,7 +7,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from tqdm.auto import tqdm
 from .command_line import only_json, print_json
 from .convert import check_output
 from .devices import chosen_device
-from .export import files_of
 from .start import COSTED
-from .training.data import MODES, read_picture
+from .training.data import MODES, read_files
+from .training.picture_sources import files_of
 from .viewer import View, Viewer
 from .visualize import card, check_seconds, overview, save_gif, stage_frames, top_classes
 
@@ -32,19 +32,6 @@ def some_of(files: list[str], limit: int | None) -> list[str]:
     """At most `limit` of `files`, at even distances: of folders of classes, from all of them."""
     count = len(files) if limit is None else min(limit, len(files))
     return [files[len(files) * place // count] for place in range(count)]
-
-
-def read_files(
-    files: Iterable[str], mode: str, skip: Callable[[str, str], None]
-) -> Generator[tuple[str, Image.Image]]:
-    """Every file with its picture, in the PIL mode `mode`; `skip` is told of those that cannot be read, and why."""
-    for file in files:
-        try:
-            picture = read_picture({"path": file, "bytes": None}, mode=mode)
-        except ValueError as error:
-            skip(file, str(error))
-        else:
-            yield file, picture
 
 
 def names_of(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
@@ -211,7 +198,7 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
         finally:  # what was seen is not lost
             gallery.finish()
     if not gallery.result["pictures"]:
-        raise ValueError("None of the pictures can be read.")
+        raise ValueError(f"None of {len(files)} pictures can be read.")
     return gallery.result
 
 

@@ -1,15 +1,21 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Pictures of a `datasets.Dataset` -> model inputs."""
 
+import io
 import math
+import os
 import random
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from datasets import Image as ImageFeature
 from PIL import Image, ImageOps
+from transformers.utils import logging
 
 from .augmentation import build_augmentation, build_erasing, resolve_augmentation
 
+
+logger = logging.get_logger("transformers.hf_dynamicvit")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # PIL cuts these off at 255 where it converts them: a picture would turn white, or black
@@ -22,8 +28,8 @@ class ImageTransform:
     """A transform for `Dataset.set_transform`: pictures to `pixel_values` `[C, H, W]` and their labels to `labels`.
 
     Pictures are decoded here where the data set has not done it (`Image(decode=False)`), turned upright as their EXIF
-    data says, and converted to `num_channels`. Labels stay as they are: classes, or distributions. The Trainer needs
-    `remove_unused_columns=False` with it.
+    data says, and converted to `num_channels`. Labels stay as they are: classes, or distributions; without a label
+    column, as for prediction, there are none. The Trainer needs `remove_unused_columns=False` with it.
 
     Training pictures are cropped straight to the size that the processor would give them. `crop` and `flip` say by
     hand what happens to them; `augmentation` names a level:
@@ -51,7 +57,9 @@ class ImageTransform:
 
     Raises:
         ValueError: an option out of range, `"full"` without torchvision, a number of channels that there is not or
-            that the processor cannot normalise; when called, a picture that cannot be read, by name.
+            that the processor cannot normalise; when called, no column of pictures, or a picture that cannot be read,
+            by name. (A data set that decodes by itself fails before, without a name: cast its column to
+            `datasets.Image(decode=False)`.)
     """
 
     def __init__(
@@ -82,12 +90,19 @@ class ImageTransform:
         self.crop, self.flip = (scale, True) if level == "plain" else (crop, flip)
         self.augment, self.erase = None, None
         if level == "full":
-            fill = [round(255 * mean) for mean in processor.image_mean] if processor.do_normalize else 128
+            fill: list[int] | int = 128
+            if processor.do_normalize:
+                fill = [round(255 * mean) for mean in channel_values(processor.image_mean, num_channels)]
             size = target_size(processor)
             self.augment = build_augmentation(size, scale, randaugment_magnitude, color_jitter, fill)
             self.erase = build_erasing(random_erasing)
 
     def __call__(self, batch: dict[str, list]) -> dict[str, list]:
+        if self.image_column not in batch:
+            raise ValueError(
+                f"There is no column {self.image_column!r}, only {', '.join(batch) or 'none'}; the Trainer takes the "
+                "pictures away unless its arguments have remove_unused_columns=False, and image_column names another."
+            )
         pictures = batch[self.image_column]
         sources = batch.get(SOURCE_COLUMN) or [None] * len(pictures)
         images = [read_picture(picture, source, self.mode) for picture, source in zip(pictures, sources, strict=True)]
@@ -103,19 +118,22 @@ class ImageTransform:
         pixel_values = self.processor(images, **options)["pixel_values"]  # [B, C, H, W]
         if self.erase is not None:
             pixel_values = [self.erase(image) for image in pixel_values]
-        return {"pixel_values": list(pixel_values), "labels": batch[self.label_column]}
+        labels = {"labels": batch[self.label_column]} if self.label_column in batch else {}
+        return {"pixel_values": list(pixel_values), **labels}
 
 
-def read_picture(picture: Any, source: str | None = None, mode: str = "RGB") -> Image.Image:
+def read_picture(picture: Any, source: str | None = None, mode: str | None = "RGB") -> Image.Image:
     """A picture of a data set, decoded or not, upright and of `mode`.
 
     Args:
-        picture: a PIL picture, or what `datasets.Image(decode=False)` gives: `bytes` or the `path` of a file.
+        picture: a PIL picture, the path of a file, or what `datasets.Image(decode=False)` gives: `bytes` or a `path`.
         source: where it is in the data set, for one that is no file.
+        mode: `None` for its own.
 
     Raises:
-        ValueError: it cannot be read, or has more than 8 bits a channel.
+        ValueError: it is no picture, cannot be read, or has more than 8 bits a channel.
     """
+    picture = as_row(picture)
     name = name_of(picture, source)
     if picture is None:
         raise ValueError(f"Cannot read {name}: there is none.")
@@ -124,17 +142,93 @@ def read_picture(picture: Any, source: str | None = None, mode: str = "RGB") -> 
             image = ImageOps.exif_transpose(picture)
         else:
             image = ImageFeature().decode_example(picture)
+        image = eight_bits(image)
+        return image if mode is None else image.convert(mode)
     except Exception as error:  # decoders of broken files raise OSError, SyntaxError, struct.error and others
         raise ValueError(f"Cannot read {name}: {error}") from error
+
+
+def as_row(picture: Any) -> Any:
+    """The path of a file as `datasets.Image(decode=False)` gives it, and anything else that is a picture as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(picture, (str, os.PathLike)):
+        picture = {"path": os.fspath(picture), "bytes": None}
+    if isinstance(picture, dict) and {"path", "bytes"} <= set(picture):
+        path = picture["path"]  # whatever it is called, a file that is there is no address
+        local = picture["bytes"] is None and path is not None and os.path.isfile(path)
+        return picture | {"path": os.path.abspath(path)} if local else picture
+    if picture is None or isinstance(picture, Image.Image):
+        return picture
+    raise ValueError(f"A picture is a PIL image or the path of a file, and this is a {type(picture).__name__}.")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """`image`, unless PIL would cut its values off."""
     if image.mode in DEEP_MODES:
-        raise ValueError(f"Cannot read {name}: it has mode {image.mode!r}; convert it to 8 bits a channel.")
-    return image.convert(mode)
+        raise ValueError(f"it has mode {image.mode!r}; convert it to 8 bits a channel.")
+    return image
+
+
+def error_of(picture: Any, source: str | None = None) -> str | None:
+    """Why `read_picture` would not read a picture that is not decoded yet; `None` where it would.
+
+    All of it is decoded, as far as its format takes that for an eighth of its size: a JPEG costs a quarter.
+    """
+    picture = as_row(picture)
+    if picture is None or (picture["bytes"] is None and not os.path.isfile(picture["path"] or "")):
+        try:  # there is none, or it is in an archive or elsewhere
+            read_picture(picture, source)
+        except ValueError as error:
+            return str(error)
+        return None
+    try:
+        with Image.open(picture["path"] if picture["bytes"] is None else io.BytesIO(picture["bytes"])) as image:
+            image.draft("RGB", (1, 1))
+            image.load()
+            ImageOps.exif_transpose(eight_bits(image)).convert("RGB")
+    except Exception as error:
+        return f"Cannot read {name_of(picture, source)}: {error}"
+    return None
+
+
+def read_files(
+    files: Iterable[str], mode: str, skip: Callable[[str, str], None]
+) -> Generator[tuple[str, Image.Image]]:
+    """Every file with its picture, in the PIL mode `mode`; `skip` is told of those that cannot be read, and why."""
+    for file in files:
+        try:
+            picture = read_picture(file, mode=mode)
+        except ValueError as error:
+            skip(file, str(error))
+        else:
+            yield file, picture
+
+
+def read_all(files: Sequence[str], mode: str) -> list[tuple[str, Image.Image]]:
+    """The files that can be read, with their pictures; a warning names each of the others.
+
+    Raises:
+        ValueError: none can be.
+    """
+    errors: list[str] = []
+    found = list(read_files(files, mode, lambda file, why: errors.append(why)))
+    if not found:
+        raise ValueError(f"None of {len(files)} pictures can be read. The first: {errors[0]}")
+    for error in errors:
+        logger.warning(f"{error.removesuffix('.')}. It is left out.")
+    return found
 
 
 def name_of(picture: Any, source: str | None) -> str:
     """What to call a picture: its file, else where it is in the data set."""
-    path = picture.get("path") if isinstance(picture, dict) else None
-    if path is not None and picture["bytes"] is None:
+    if isinstance(picture, Image.Image):  # it has the name of the file that it was opened from
+        path, is_file = getattr(picture, "filename", "") or None, True
+    else:
+        path, is_file = (None, False) if picture is None else (picture["path"], picture["bytes"] is None)
+    if path is not None and is_file:
         return f"the picture {path}"
     file = "" if path is None else f" ({path})"
     return f"the picture in {source or 'a row of the data set'}{file}"
@@ -144,12 +238,17 @@ def check_channels(processor: Any, num_channels: int) -> None:
     """Refuse channels that no PIL mode has, or that the processor would normalise with another number of means."""
     if num_channels not in MODES:
         raise ValueError(f"num_channels is {num_channels}; pictures have {', '.join(map(str, MODES))}.")
-    if processor.do_normalize and len(processor.image_mean) != num_channels:
+    means = channel_values(processor.image_mean, num_channels) if processor.do_normalize else []
+    if processor.do_normalize and len(means) != num_channels:
         raise ValueError(
-            f"The processor has image_mean {list(processor.image_mean)} and num_channels is {num_channels}; load it "
-            f"with image_mean= and image_std= of {num_channels} values each, or pass num_channels="
-            f"{len(processor.image_mean)}."
+            f"The processor has image_mean {means} and num_channels is {num_channels}; load it "
+            f"with image_mean= and image_std= of {num_channels} values each, or pass num_channels={len(means)}."
         )
+
+
+def channel_values(values: Any, num_channels: int) -> list[float]:
+    """`image_mean` or `image_std` of an image processor for each channel; as in Transformers, one number is of all."""
+    return [values] * num_channels if isinstance(values, (int, float)) else list(values)
 
 
 def target_size(processor: Any) -> tuple[int, int] | None:

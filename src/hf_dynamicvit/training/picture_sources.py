@@ -337,7 +337,7 @@ def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folde
 
 
 def inner(folder: Folder) -> Folder:
-    """`folder`, or the only one in it where that is what holds the class folders, as archives unpack: `train/train`."""
+    """`folder`, or the only one in it where that holds the class folders, as of unpacked archives (`train/train`)."""
     while folder.is_above_classes and len(folder.folders) == 1:
         ((name, only),) = folder.folders.items()
         if not only.is_above_classes and name != folder.path.name:
@@ -404,6 +404,23 @@ def folders_in(path: Path) -> list[Path]:
 def picture_files(folder: Path) -> list[str]:
     """The files in `folder`, at any depth, that PIL opens by their suffix; neither hidden ones nor `__MACOSX`."""
     return scan(folder).files
+
+
+def files_of(paths: Iterable[Path]) -> list[str]:
+    """The files among `paths` and the picture files of the folders among them, at any depth.
+
+    Raises:
+        ValueError: one is not there, or a folder has none.
+    """
+    files = []
+    for path in paths:
+        if not path.exists():
+            raise ValueError(f"There is no file or folder {path}.")
+        found = picture_files(path) if path.is_dir() else [str(path)]
+        if not found:
+            raise ValueError(f"The folder {path} has no pictures.")
+        files += found
+    return files
 
 
 def is_hidden(name: str) -> bool:

@@ -4,16 +4,19 @@
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow.compute
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset
 from datasets import Image as ImageFeature
+from tqdm import tqdm
 from transformers.utils import logging
 
-from ..names import UNREADABLE
-from .data import SOURCE_COLUMN, read_picture
+from ..names import UNCHECKED, UNREADABLE
+from .data import SOURCE_COLUMN, error_of
 from .picture_columns import (
     check_same_classes,
     choose_column,
@@ -27,6 +30,9 @@ from .picture_sources import find_split, load_splits
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
+
+# Pictures that are handed to the threads at a time; errors that are told.
+AT_A_TIME, TOLD = 256, 3
 
 
 @dataclass(frozen=True)
@@ -93,18 +99,20 @@ def load_pictures(
         image_column, label_column: names of columns; the only ones that can be are found.
         validation_fraction: of the training split, the same of each class, where there is no validation split.
         seed: of that split, and of the choice of `max_train_samples` and `max_eval_samples`.
-        unreadable: `"stop"`, the training stops with the name of a picture that cannot be read, or `"skip"`, all
-            pictures are read once before, and those that cannot be are named and left out.
+        unreadable: every picture is read once, and those that cannot be are refused (`"stop"`) or left out
+            (`"skip"`), by name; `"unchecked"`: none is read before the training, which the first of these stops.
         max_train_samples, max_eval_samples: use only so many pictures, taken at random.
-        num_proc: processes that read all pictures for `"skip"`.
+        num_proc: pictures that are read at the same time; by default one on each CPU, up to 8.
         **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
 
     Raises:
         ValueError: there is no such data set, split or column, or several could be meant; there are no pictures or
-            fewer than two classes; rows without label; classes that differ between training and validation.
+            fewer than two classes; rows without label; classes that differ between training and validation; pictures
+            that cannot be read.
     """
-    if unreadable not in UNREADABLE:
-        raise ValueError(f"unreadable is {unreadable!r}; it can be {' or '.join(map(repr, UNREADABLE))}.")
+    if unreadable not in (*UNREADABLE, UNCHECKED):
+        known = ", ".join(map(repr, (*UNREADABLE, UNCHECKED)))
+        raise ValueError(f"unreadable is {unreadable!r}; it can be {known}.")
     splits = load_splits(dataset, config_name, label_column, (train_split, validation_split), **hub)
     train_split = choose_train_split(list(splits), train_split)
     validation_split = choose_validation_split(list(splits), train_split, validation_split)
@@ -126,8 +134,11 @@ def load_pictures(
         validation = with_classes_of(names, validation, label_column, validation_split)
     train = some_of(train, max_train_samples, seed, "max_train_samples")
     validation = some_of(validation, max_eval_samples, seed, "max_eval_samples")
-    if unreadable == "skip":
-        train, validation = (without_unreadable(data, image_column, num_proc) for data in (train, validation))
+    if unreadable != UNCHECKED:
+        errors = [errors_of(data, image_column, num_proc) for data in (train, validation)]
+        if unreadable == "stop":
+            check_errors([error for found in errors for error in found.values()], len(train) + len(validation))
+        train, validation = map(without, (train, validation), errors)
     return Pictures(train, validation, names, image_column, label_column, held_out)
 
 
@@ -229,32 +240,41 @@ def some_of(data: Dataset, count: int | None, seed: int, option: str) -> Dataset
     return data.shuffle(seed=seed).select(range(count))
 
 
-def without_unreadable(data: Dataset, image_column: str, num_proc: int | None = None) -> Dataset:
-    """`data` without the pictures that cannot be read; a warning names each."""
-    # Not `filter`: from its cache the names would not come back.
-    errors = data.select_columns([image_column, SOURCE_COLUMN]).map(
-        error_of,
-        input_columns=[image_column, SOURCE_COLUMN],
-        remove_columns=[image_column, SOURCE_COLUMN],
-        features=Features({"error": Value("string")}),
-        num_proc=num_proc,
-        desc="Reading every picture",
-    )["error"]
-    readable = []
-    for row, error in enumerate(errors):
-        if error:
-            logger.warning(f"{error} It is left out.")
-        else:
-            readable.append(row)
-    if not readable:
-        raise ValueError(f"None of {len(data)} pictures can be read; see the warnings.")
-    return data.select(readable)
+def errors_of(data: Dataset, image_column: str, num_proc: int | None = None) -> dict[int, str]:
+    """The rows of pictures that cannot be read, and why, in their order."""
+    # Threads, as decoders let others run. Not `map`: from its cache the errors of repaired files would come back.
+    columns = data.select_columns([image_column, SOURCE_COLUMN])
+    found: list[str | None] = []
+    bar = tqdm(total=len(data), desc="Reading every picture", unit=" pictures", delay=2, leave=False)
+    with ThreadPoolExecutor(num_proc or min(8, os.cpu_count() or 1)) as pool, bar:
+        for batch in columns.iter(AT_A_TIME):
+            found += pool.map(error_of, batch[image_column], batch[SOURCE_COLUMN])
+            bar.update(len(batch[image_column]))
+    return {row: error for row, error in enumerate(found) if error is not None}
 
 
-def error_of(picture: Any, source: str) -> dict[str, str]:
-    """Why a picture cannot be read; empty where it can be."""
-    try:
-        read_picture(picture, source)
-    except ValueError as error:
-        return {"error": str(error)}
-    return {"error": ""}
+def check_errors(errors: Sequence[str], total: int) -> None:
+    """Refuse pictures that cannot be read.
+
+    Raises:
+        ValueError: names the first of them, and the way out.
+    """
+    if errors:
+        more = f" ... and {len(errors) - TOLD} more." if len(errors) > TOLD else ""
+        raise ValueError(
+            f"{len(errors)} of {total} pictures cannot be read. {' '.join(map(sentence, errors[:TOLD]))}{more} Mend "
+            "or remove them, or leave them out with --unreadable skip."
+        )
+
+
+def sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def without(data: Dataset, errors: dict[int, str]) -> Dataset:
+    """`data` without the rows of `errors`; a warning names each."""
+    for error in errors.values():
+        logger.warning(f"{sentence(error)} It is left out.")
+    if len(errors) == len(data):
+        raise ValueError(f"None of {len(data)} pictures can be read. The first: {next(iter(errors.values()))}")
+    return data.select([row for row in range(len(data)) if row not in errors]) if errors else data
