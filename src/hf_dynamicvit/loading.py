@@ -46,7 +46,7 @@ def preparation(processor: Any) -> dict[str, Any]:
 
 
 def one_or_all(values: Any) -> float | list[float]:
-    """One number where all channels have the same: `image_mean` and `image_std` may be given either way."""
+    """Return one number where all channels have the same: `image_mean` and `image_std` may be given either way."""
     values = channel_values(values, 1)
     return values[0] if len(set(values)) == 1 else values
 

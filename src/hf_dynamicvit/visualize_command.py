@@ -198,7 +198,7 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
         finally:  # what was seen is not lost
             gallery.finish()
     if not gallery.result["pictures"]:
-        raise ValueError(f"None of {len(files)} pictures can be read.")
+        raise ValueError("None of the pictures can be read.")
     return gallery.result
 
 

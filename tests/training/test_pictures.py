@@ -2,6 +2,7 @@
 """Data sets of pictures: where they can lie, what they must hold, and what is said where they do not."""
 
 import io
+import zipfile
 from dataclasses import replace
 
 import datasets
@@ -12,7 +13,8 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from hf_dynamicvit.training.data import SOURCE_COLUMN, ImageTransform
+from hf_dynamicvit.training.data import SOURCE_COLUMN, ImageTransform, error_of, read_picture
+from hf_dynamicvit.training.picture_sources import load_splits, split_of
 from hf_dynamicvit.training.pictures import load_pictures
 
 
@@ -308,7 +310,7 @@ def test_a_class_of_one_picture_cannot_be_split(tmp_path):
     "options, match",
     [
         ({"validation_fraction": 1.0}, r"validation_fraction is 1\.0"),
-        ({"unreadable": "ignore"}, r"unreadable is 'ignore'; it can be 'stop' or 'skip'"),
+        ({"unreadable": "ignore"}, r"unreadable is 'ignore'; it can be 'stop', 'skip', 'unchecked'"),
         ({"max_train_samples": 0}, r"max_train_samples is 0"),
         ({"max_eval_samples": -1}, r"max_eval_samples is -1"),
     ],
@@ -354,7 +356,9 @@ def test_folders_without_pictures_or_classes(tmp_path):
         as_dataset().select([]).to_parquet(tmp_path / "none.parquet")
         load_pictures(str(tmp_path / "none.parquet"))
     write_classes(tmp_path / "one", classes=["cat"])
-    with pytest.raises(ValueError, match=r"All 4 pictures of split 'train' are of class 'cat'"):
+    with pytest.raises(
+        ValueError, match=r"All 4 pictures .* are of class 'cat'; two classes are needed"
+    ):
         load_pictures(str(tmp_path / "one"))
 
 
@@ -377,7 +381,11 @@ def test_an_unreadable_file_stops_by_name_or_is_skipped(tmp_path, warnings_text,
     write_nested(folder)
     broken = folder / "train" / "dog" / "broken.png"
     broken.write_bytes(with_broken(kind))
-    pictures = load_pictures(str(folder))
+    with pytest.raises(
+        ValueError, match=rf"^1 of 19 .*Cannot read the picture {broken}: .*--unreadable skip"
+    ):
+        load_pictures(str(folder))
+    pictures = load_pictures(str(folder), unreadable="unchecked")
     train = pictures.train.with_transform(ImageTransform(ViTImageProcessorPil(size={"height": 8, "width": 8})))
     with pytest.raises(ValueError, match=rf"Cannot read the picture {broken}: "):
         train[:]
@@ -393,7 +401,9 @@ def test_an_unreadable_picture_in_a_table_has_a_row(tmp_path, warnings_text):
     images[2] = None
     table(images, label=[0, 1] * 3).to_parquet(tmp_path / "train.parquet")
     path = str(tmp_path / "train.parquet")
-    pictures = load_pictures(path, validation_fraction=0.5)
+    with pytest.raises(ValueError, match="2 of 6 pictures cannot be read"):
+        load_pictures(path, validation_fraction=0.5)
+    pictures = load_pictures(path, validation_fraction=0.5, unreadable="unchecked")
     transform = ImageTransform(ViTImageProcessorPil(size={"height": 8, "width": 8}))
     everything = concatenate_datasets([pictures.train, pictures.validation]).with_transform(transform)
     rows = [source.split("'")[0] for source in (*pictures.train[SOURCE_COLUMN], *pictures.validation[SOURCE_COLUMN])]
@@ -408,3 +418,227 @@ def test_an_unreadable_picture_in_a_table_has_a_row(tmp_path, warnings_text):
     with pytest.raises(ValueError, match="None of 2 pictures can be read"):
         broken = [{"bytes": b"x", "path": None}] * 4
         load_pictures(saved(table(broken, label=[0, 1] * 2), tmp_path / "broken"), unreadable="skip")
+
+
+def test_every_kind_of_broken_file_is_found_before_training(tmp_path):
+    """Those that a training would meet, whatever the format: a JPEG is not decoded in full for it."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    for kind in ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"):
+        whole = io.BytesIO()
+        noise.save(whole, kind)
+        for part in (1.0, 0.9, 0.5, 0.1, 0.0):
+            data = whole.getvalue()[: int(len(whole.getvalue()) * part)]
+            (tmp_path / "picture").write_bytes(data)
+            for row in ({"bytes": data, "path": None}, {"bytes": None, "path": str(tmp_path / "picture")}):
+                try:
+                    read_picture(row)
+                except ValueError as error:
+                    assert error_of(row) == str(error) and part < 1
+                else:
+                    assert error_of(row) is None
+    deep = io.BytesIO()
+    Image.fromarray(np.full((8, 8), 3000, dtype=np.uint16)).save(deep, "PNG")
+    assert "8 bits" in str(error_of({"bytes": deep.getvalue(), "path": None}))
+    assert "there is none" in str(error_of(None, "row 3"))
+
+
+def test_of_many_broken_files_the_first_are_named(tmp_path):
+    write_nested(tmp_path / "data")
+    for number in range(5):
+        (tmp_path / "data" / "val" / "eel" / f"broken{number}.jpg").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match=r"^5 of 23 .*broken0.*broken1.*broken2.* and 2 more\. Mend"
+    ) as told:
+        load_pictures(str(tmp_path / "data"))
+    assert "broken3" not in str(told.value)
+    assert len(load_pictures(str(tmp_path / "data"), max_eval_samples=1, seed=2).validation) == 1  # it alone is read
+
+
+SPELLINGS = [
+    ("training_set", "test_set"),
+    ("seg_train", "seg_test"),
+    ("train_images", "val_images"),
+    ("train2017", "val2017"),
+    ("my-training data", "my-evaluation data"),
+    ("training", "dev"),
+]
+
+
+@pytest.mark.parametrize("names", [*SPELLINGS, ("Train", "Test"), ("TRAIN_IMAGES", "Valid"), ("trainset", "testset")])
+def test_split_folders_by_any_usual_name(tmp_path, names):
+    """Those that `load_dataset("imagefolder")` knows; and what it makes one split of, training and test pictures."""
+    write_classes(tmp_path / "data" / names[0])
+    write_classes(tmp_path / "data" / names[1], count=2, start=4)
+    pictures = load_pictures(str(tmp_path / "data"))
+    assert pictures.names == CLASSES and (len(pictures.train), len(pictures.validation)) == (12, 6)
+    assert contents(pictures, "validation") == [((40 * k, 10 * n, 200), k) for k in range(3) for n in (4, 5)]
+    named = load_pictures(str(tmp_path / "data"), train_split=names[1], validation_split=names[0])
+    assert (len(named.train), len(named.validation)) == (6, 12)
+    if names in SPELLINGS:
+        theirs = datasets.load_dataset("imagefolder", data_dir=str(tmp_path / "data"))
+        assert sorted(map(len, theirs.values())) == [6, 12] and theirs["train"].features["label"].names == CLASSES
+
+
+def test_words_in_names():
+    kinds = {"train": "train", "pretrained": None, "train_test": None, "tester": None, "x.val": "validation"}
+    kinds |= {"testing 1": "test", "latest": None, "evaluation": "test", "devset": "validation", "invalid": None}
+    assert {name: split_of(name) for name in kinds} == kinds
+
+
+def test_folders_twice_in_one_another_as_archives_unpack(tmp_path, warnings_text):
+    for name in ("seg_train", "seg_test"):
+        write_classes(tmp_path / name / name)
+    unlabelled = tmp_path / "seg_pred" / "seg_pred"
+    unlabelled.mkdir(parents=True)
+    picture(0, 0).save(unlabelled / "0.png")
+    pictures = load_pictures(str(tmp_path))
+    assert pictures.names == CLASSES and (len(pictures.train), len(pictures.validation)) == (12, 12)
+    assert "seg_pred is left out: it has no class folders (1 pictures)" in warnings_text()
+
+
+def test_what_is_beside_split_folders_is_named(tmp_path, warnings_text):
+    write_nested(tmp_path)
+    write_classes(tmp_path / "holdout")
+    picture(0, 0).save(tmp_path / "stray.png")
+    (tmp_path / "empty").mkdir()
+    assert len(load_pictures(str(tmp_path)).train) == 12
+    text = warnings_text()
+    assert "holdout is left out: it is not named like a split (12 pictures)" in text
+    assert "in no folder of it are left out: 1" in text and "without pictures are left out: empty" in text
+    assert len(load_pictures(str(tmp_path), validation_split="holdout").validation) == 12
+
+
+@pytest.mark.parametrize("others", [("second",), ("part 1", "part 2"), ("second", "seg_train")])
+def test_folders_that_may_be_splits_are_no_classes(tmp_path, others):
+    """A model would tell training from test pictures, which is easy."""
+    for name in ("first", *others):
+        write_classes(tmp_path / name)
+    with pytest.raises(ValueError, match=r"split folders have one of the words train, training, validation, .*, eval"):
+        load_pictures(str(tmp_path))
+    named = load_pictures(str(tmp_path), train_split="first", validation_split=others[0])
+    assert named.names == CLASSES and len(named.validation) == 12
+
+
+def test_splits_in_class_folders_are_no_pictures_of_the_class(tmp_path):
+    for name in CLASSES:
+        write_classes(tmp_path / name, classes=["train", "test"])
+    with pytest.raises(ValueError, match=r"cat, dog, eel in .* hold folders of the same names \(test, train\)"):
+        load_pictures(str(tmp_path))
+
+
+def test_pictures_in_split_folders_without_classes_are_refused(tmp_path):
+    write_classes(tmp_path, classes=["train_images", "test_images"])
+    with pytest.raises(ValueError, match=r"are in no class folders; it can hold class folders"):
+        load_pictures(str(tmp_path))
+
+
+def test_classes_with_folders_of_their_own_are_said(tmp_path, warnings_text):
+    write_classes(tmp_path / "cat", classes=["siamese", "manx"])
+    write_classes(tmp_path / "dog", classes=["poodle", "pug"])
+    assert load_pictures(str(tmp_path)).names == ["cat", "dog"]
+    assert "all pictures in the folders of cat, dog are of that class" in warnings_text()
+    write_classes(tmp_path / "tiny" / "cat", classes=["images"])
+    write_classes(tmp_path / "tiny" / "dog", classes=["images"])
+    assert load_pictures(str(tmp_path / "tiny")).names == ["cat", "dog"]
+
+
+def test_classes_named_like_splits_are_said(tmp_path, warnings_text):
+    write_classes(tmp_path, classes=["bus", "test", "train"])
+    write_classes(tmp_path / "test", classes=["a", "b"])
+    assert load_pictures(str(tmp_path)).names == ["bus", "test", "train"]
+    assert "named like splits are classes here: test, train" in warnings_text()
+
+
+def test_one_folder_too_many(tmp_path):
+    write_classes(tmp_path / "w" / "dataset")
+    with pytest.raises(ValueError, match=r"the only class; name \S*/w/dataset, which holds cat, dog, eel"):
+        load_pictures(str(tmp_path / "w"))
+    picture(0, 0).save(tmp_path / "w" / "cover.png")
+    with pytest.raises(ValueError, match=r"name \S*/w/dataset, which"):
+        load_pictures(str(tmp_path / "w"))
+    write_nested(tmp_path / "x" / "y" / "z")
+    with pytest.raises(ValueError, match=r"name \S*/x/y/z, which holds train, val"):
+        load_pictures(str(tmp_path / "x"))
+
+
+def test_a_test_set_is_not_trained_on_unless_named(tmp_path):
+    for name in ("val", "test"):
+        write_classes(tmp_path / name)
+        with pytest.raises(ValueError, match="Name the split to train on with train_split; there are"):
+            load_pictures(str(tmp_path))
+    assert len(load_pictures(str(tmp_path), train_split="val").validation) == 12
+    for name in ("train_a", "train_b"):
+        write_classes(tmp_path / name)
+    with pytest.raises(ValueError, match="Any of train_a, train_b could be meant; name one with train_split"):
+        load_pictures(str(tmp_path))
+
+
+def write_metadata(folder, names):
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["file_name,label"]
+    for number in range(8):
+        picture(number % 2, number).save(folder / f"{number}.png")
+        lines.append(f"{number}.png,{names[number % 2]}")
+    (folder / "metadata.csv").write_text("\n".join(lines))
+
+
+def test_capital_letters_name_splits_of_every_layout(tmp_path, warnings_text):
+    """`load_dataset` makes one training set of all these files."""
+    parquet = tmp_path / "parquet"
+    parquet.mkdir()
+    splits = as_splits()
+    splits["train"].to_parquet(parquet / "Train.parquet")
+    splits["validation"].to_parquet(parquet / "TEST-00000-of-00001.parquet")
+    splits["validation"].to_parquet(parquet / "more.parquet")
+    pictures = load_pictures(str(parquet))
+    assert (len(pictures.train), len(pictures.validation)) == (12, 6)
+    assert "names say no split are left out" in warnings_text() and "more.parquet" in warnings_text()
+
+
+@pytest.mark.skipif(datasets.__version__ == "4.0.0", reason="it does not read the tables that pandas 3 makes of CSV")
+def test_metadata_in_split_folders(tmp_path, warnings_text):
+    for name in ("Train", "Test"):
+        write_metadata(tmp_path / name, "ab")
+    picture(0, 0).save(tmp_path / "Test" / "forgotten.png")
+    pictures = load_pictures(str(tmp_path))
+    assert pictures.names == ["a", "b"] and (len(pictures.train), len(pictures.validation)) == (8, 8)
+    assert "no metadata file names are left out: 1" in warnings_text()
+
+
+@pytest.mark.parametrize("write", [write_flat, write_nested, write_parquet, write_disk, write_metadata])
+@pytest.mark.parametrize("name", ["a[1]", "a*", "a?"])
+def test_a_path_is_no_pattern(tmp_path, write, name):
+    if write is write_metadata and datasets.__version__ == "4.0.0":
+        pytest.skip("it does not read the tables that pandas 3 makes of CSV")
+    options = {"names": "ab"} if write is write_metadata else {}
+    write(tmp_path / name, **options)
+    write_classes(tmp_path / "a1", classes=["x", "y"])  # what the patterns are of
+    pictures = load_pictures(str(tmp_path / name))
+    assert pictures.names == (["a", "b"] if write is write_metadata else CLASSES)
+    assert len(pictures.train) + len(pictures.validation) in (8, 12, 18)
+
+
+def test_a_file_of_any_name_is_no_pattern(tmp_path):
+    as_dataset().to_parquet(tmp_path / "a[1]*.parquet")
+    as_dataset(names=["x", "y"]).to_parquet(tmp_path / "a1.parquet")
+    assert load_pictures(str(tmp_path / "a[1]*.parquet")).names == CLASSES
+    (tmp_path / "b[1]").mkdir()
+    (tmp_path / "b[1]" / "rows.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"b\[1\] as a pattern; rename the folder"):
+        load_pictures(str(tmp_path / "b[1]"))
+
+
+def test_archives_work_or_are_to_be_unpacked(tmp_path):
+    """Some releases of datasets give every picture in an archive the name of the archive's folder as its class."""
+    write_nested(tmp_path / "data")
+    (tmp_path / "zips").mkdir()
+    for name in ("train", "val"):
+        with zipfile.ZipFile(tmp_path / "zips" / f"{name}.zip", "w") as archive:
+            for file in sorted((tmp_path / "data" / name).rglob("*.png")):
+                archive.write(file, file.relative_to(tmp_path / "data" / name))
+    try:
+        found = load_splits(str(tmp_path / "zips"))
+    except ValueError as error:
+        assert "Unpack train.zip, val.zip, each into a folder of its name." in str(error) and "\n" not in str(error)
+    else:
+        assert {name: len(data) for name, data in found.items()} == {"train": 12, "validation": 6}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
 
 from datasets import Image as ImageFeature
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from transformers.utils import logging
 
 from .augmentation import build_augmentation, build_erasing, resolve_augmentation
@@ -145,11 +145,11 @@ def read_picture(picture: Any, source: str | None = None, mode: str | None = "RG
         image = eight_bits(image)
         return image if mode is None else image.convert(mode)
     except Exception as error:  # decoders of broken files raise OSError, SyntaxError, struct.error and others
-        raise ValueError(f"Cannot read {name}: {error}") from error
+        raise ValueError(f"Cannot read {name}: {reason(error)}") from error
 
 
 def as_row(picture: Any) -> Any:
-    """The path of a file as `datasets.Image(decode=False)` gives it, and anything else that is a picture as it is.
+    """Return the path of a file as `datasets.Image(decode=False)` gives it, and other pictures as they are.
 
     Raises:
         ValueError: it is none.
@@ -166,16 +166,16 @@ def as_row(picture: Any) -> Any:
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
-    """`image`, unless PIL would cut its values off."""
+    """Return `image`, unless PIL would cut its values off."""
     if image.mode in DEEP_MODES:
         raise ValueError(f"it has mode {image.mode!r}; convert it to 8 bits a channel.")
     return image
 
 
 def error_of(picture: Any, source: str | None = None) -> str | None:
-    """Why `read_picture` would not read a picture that is not decoded yet; `None` where it would.
+    """Say why `read_picture` would not read a picture that is not decoded yet; `None` where it would.
 
-    All of it is decoded, as far as its format takes that for an eighth of its size: a JPEG costs a quarter.
+    A JPEG is decoded at an eighth of its size, for a quarter of the time: that takes all of the file too.
     """
     picture = as_row(picture)
     if picture is None or (picture["bytes"] is None and not os.path.isfile(picture["path"] or "")):
@@ -190,14 +190,19 @@ def error_of(picture: Any, source: str | None = None) -> str | None:
             image.load()
             ImageOps.exif_transpose(eight_bits(image)).convert("RGB")
     except Exception as error:
-        return f"Cannot read {name_of(picture, source)}: {error}"
+        return f"Cannot read {name_of(picture, source)}: {reason(error)}"
     return None
+
+
+def reason(error: Exception) -> str:
+    """Say why a picture cannot be read; of bytes, Pillow names their place in memory."""
+    return "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def read_files(
     files: Iterable[str], mode: str, skip: Callable[[str, str], None]
 ) -> Generator[tuple[str, Image.Image]]:
-    """Every file with its picture, in the PIL mode `mode`; `skip` is told of those that cannot be read, and why."""
+    """Read every file, in the PIL mode `mode`; `skip` is told of those that cannot be read, and why."""
     for file in files:
         try:
             picture = read_picture(file, mode=mode)
@@ -208,7 +213,7 @@ def read_files(
 
 
 def read_all(files: Sequence[str], mode: str) -> list[tuple[str, Image.Image]]:
-    """The files that can be read, with their pictures; a warning names each of the others.
+    """Read the files that can be read; a warning names each of the others.
 
     Raises:
         ValueError: none can be.
@@ -247,7 +252,7 @@ def check_channels(processor: Any, num_channels: int) -> None:
 
 
 def channel_values(values: Any, num_channels: int) -> list[float]:
-    """`image_mean` or `image_std` of an image processor for each channel; as in Transformers, one number is of all."""
+    """Return an `image_mean` or `image_std` for each channel; as in Transformers, one number is that of all."""
     return [values] * num_channels if isinstance(values, (int, float)) else list(values)
 
 

@@ -51,7 +51,7 @@ NAMED_LIKE = (
 
 
 def split_of(name: str) -> str | None:
-    """`"train"`, `"validation"` or `"test"`, where a word of `name` says so: `seg_train`, `Test`, `val2017`."""
+    """Return `"train"`, `"validation"` or `"test"` where a word of `name` says so: `seg_train`, `Test`, `val2017`."""
     kinds = [kind for kind, words in SPLIT_WORDS.items() if has_word(name, words)]
     return kinds[0] if len(kinds) == 1 else None
 
@@ -62,7 +62,7 @@ def has_word(name: str, words: Iterable[str]) -> bool:
 
 
 def find_split(splits: Sequence[str], kinds: Sequence[str], option: str) -> str | None:
-    """The split that is called like one of `kinds`, an earlier one first, and plain words before longer names.
+    """Find the split that is called like one of `kinds`, an earlier one first, and plain words before longer names.
 
     Raises:
         ValueError: several could be meant; `option` names one.
@@ -146,7 +146,7 @@ def load_folder(
 
 
 def load_any_folder(path: Path, config_name: str | None, files: Sequence[Path], cache_dir: Any) -> dict[str, Dataset]:
-    """What `load_dataset` makes of a folder that is none of the usual ones.
+    """Read a folder of another layout as `load_dataset` does.
 
     Raises:
         ValueError: its path would be read as a pattern, or it cannot be read.
@@ -166,8 +166,8 @@ def by_name(splits: DatasetDict) -> dict[str, Dataset]:
 
 
 def load_parquet_folder(path: Path, cache_dir: Any) -> dict[str, Dataset]:
-    """The parquet files of a folder, at any depth, each split by itself: together they would all be read with the
-    class names of the first.
+    """Read the parquet files of a folder, at any depth, each split by itself: together they would all be read with
+    the class names of the first.
 
     The splits are named by folders, else by the files themselves; all files are of one where no name says which.
     """
@@ -188,7 +188,7 @@ def load_parquet_folder(path: Path, cache_dir: Any) -> dict[str, Dataset]:
 
 
 def visible_files(path: Path) -> list[Path]:
-    """The files in `path`, at any depth, that are in no hidden folder."""
+    """List the files in `path`, at any depth, that are in no hidden folder."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return [file for file in files if not any(map(is_hidden, file.relative_to(path).parts))]
 
@@ -199,7 +199,7 @@ def load_parquet(files: Iterable[str], cache_dir: Any) -> Dataset:
 
 
 def load_described_pictures(path: Path, cache_dir: Any) -> dict[str, Dataset]:
-    """The pictures that metadata files name, by split; a warning counts those that none names."""
+    """Read the pictures that metadata files name, by split; a warning counts those that none names."""
     own = [folder for folder in folders_in(path) if has_metadata(folder)]
     if own and not has_metadata(path) and all(split_of(folder.name) for folder in own):
         found = {folder.name: load_image_folder([f"{glob.escape(str(folder))}/**"], cache_dir) for folder in own}
@@ -216,12 +216,12 @@ def has_metadata(folder: Path) -> bool:
 
 
 def load_image_folder(patterns: list[str], cache_dir: Any) -> Dataset:
-    """As one split: `load_dataset` knows the names of split folders in small letters only."""
+    """Read one split: `load_dataset` knows the names of split folders in small letters only."""
     return load_dataset("imagefolder", data_files=patterns, cache_dir=cache_dir)["train"]
 
 
 def files_of_rows(data: Dataset) -> list[str]:
-    """The files of all columns of pictures."""
+    """List the files of all columns of pictures."""
     columns = [name for name, feature in data.features.items() if isinstance(feature, ImageFeature)]
     table = data.with_format("arrow")[:].flatten()
     return [file for name in columns for file in table[f"{name}.path"].to_pylist()]
@@ -235,14 +235,14 @@ class Folder:
         path: where it is.
         pictures: files directly in it that PIL opens by their suffix.
         folders: those directly in it that have pictures at any depth, by name.
-        empty: names of those without.
+        empty: what else is in those without, as `others`, by name.
         others: how many files there are directly in it that are no pictures, by suffix.
     """
 
     path: Path
     pictures: list[str]
     folders: dict[str, "Folder"]
-    empty: list[str]
+    empty: dict[str, Counter]
     others: Counter
 
     @property
@@ -253,7 +253,7 @@ class Folder:
     @property
     def all_others(self) -> Counter:
         """`others`, at any depth."""
-        return sum((folder.all_others for folder in self.folders.values()), self.others)
+        return sum((*(folder.all_others for folder in self.folders.values()), *self.empty.values()), self.others)
 
     @property
     def is_above_classes(self) -> bool:
@@ -262,7 +262,7 @@ class Folder:
 
 
 def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
-    """What is in the folder `path`; `above` are the folders that it is in, to which a link may lead back."""
+    """Read what is in the folder `path`; `above` are the folders that it is in, to which a link may lead back."""
     suffixes = picture_suffixes()
     above = above | {os.path.realpath(path)}
     pictures, below, others = [], {}, Counter()
@@ -279,9 +279,8 @@ def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
             else:
                 others[suffix or "no suffix"] += 1
     found = {name: folder for name, folder in below.items() if folder.pictures or folder.folders}
-    for name in below.keys() - found.keys():
-        others += below[name].others
-    return Folder(path, pictures, found, [name for name in below if name not in found], others)
+    empty = {name: folder.all_others for name, folder in below.items() if name not in found}
+    return Folder(path, pictures, found, empty, others)
 
 
 def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict[str, Dataset]:
@@ -315,7 +314,7 @@ def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict
 
 
 def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folder]:
-    """The split folders in a folder, as the class folders in them see them; none where its folders are classes.
+    """Find the split folders, each as the folder that holds its class folders; none where `found` holds classes.
 
     Raises:
         ValueError: beside folders that are named like splits there are others of the same kind.
@@ -337,7 +336,7 @@ def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folde
 
 
 def inner(folder: Folder) -> Folder:
-    """`folder`, or the only one in it where that holds the class folders, as of unpacked archives (`train/train`)."""
+    """Go down to what holds the class folders where it is the only folder, as archives unpack: `train/train`."""
     while folder.is_above_classes and len(folder.folders) == 1:
         ((name, only),) = folder.folders.items()
         if not only.is_above_classes and name != folder.path.name:
@@ -392,7 +391,7 @@ def warn_of_stray(found: Folder) -> None:
 
 
 def some(names: Sequence[str], count: int = 5) -> str:
-    """The first of `names`."""
+    """List the first of `names`."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
 
@@ -402,12 +401,12 @@ def folders_in(path: Path) -> list[Path]:
 
 
 def picture_files(folder: Path) -> list[str]:
-    """The files in `folder`, at any depth, that PIL opens by their suffix; neither hidden ones nor `__MACOSX`."""
+    """List the files in `folder`, at any depth, that PIL opens by their suffix; neither hidden ones nor `__MACOSX`."""
     return scan(folder).files
 
 
 def files_of(paths: Iterable[Path]) -> list[str]:
-    """The files among `paths` and the picture files of the folders among them, at any depth.
+    """List the files among `paths` and the picture files of the folders among them, at any depth.
 
     Raises:
         ValueError: one is not there, or a folder has none.
@@ -432,13 +431,13 @@ def picture_suffixes() -> set[str]:
 
 
 def class_folder_dataset(found: Folder) -> Dataset:
-    """The pictures of every folder in `found`, which is their class; a warning names what is left out.
+    """Take every folder in `found` for the class of its pictures; a warning names what is left out.
 
     Raises:
         ValueError: it is not clear which folders are the classes.
     """
     check_classes(found)
-    others = sum((folder.all_others for folder in found.folders.values()), Counter())
+    others = found.all_others - found.others
     if others:
         counts = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common())
         logger.warning(

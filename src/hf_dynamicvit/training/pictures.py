@@ -241,7 +241,7 @@ def some_of(data: Dataset, count: int | None, seed: int, option: str) -> Dataset
 
 
 def errors_of(data: Dataset, image_column: str, num_proc: int | None = None) -> dict[int, str]:
-    """The rows of pictures that cannot be read, and why, in their order."""
+    """Read every picture; return the rows of those that cannot be read, in their order, and why."""
     # Threads, as decoders let others run. Not `map`: from its cache the errors of repaired files would come back.
     columns = data.select_columns([image_column, SOURCE_COLUMN])
     found: list[str | None] = []
@@ -272,7 +272,7 @@ def sentence(text: str) -> str:
 
 
 def without(data: Dataset, errors: dict[int, str]) -> Dataset:
-    """`data` without the rows of `errors`; a warning names each."""
+    """Leave out the rows of `errors`; a warning names each."""
     for error in errors.values():
         logger.warning(f"{sentence(error)} It is left out.")
     if len(errors) == len(data):
