@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -245,10 +244,11 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
         assert main([*command, *map(str, options)]) == 1
         return capsys.readouterr().err
 
-    Image.new("RGB", (40, 40)).save(tmp_path / "fine.png")
-    fine, broken = tmp_path / "fine.png", tmp_path / "broken.jpg"
-    assert f"Cannot read the picture {broken}" in said("sparse", "--pictures", fine, broken)
-    assert "Cannot read the picture" in said("sparse", "--pictures", tmp_path / "nowhere.png")
+    broken = tmp_path / "broken.jpg"
+    assert f"None of 1 pictures can be read. The first: Cannot read the picture {broken}" in said(
+        "sparse", "--pictures", broken
+    )
+    assert "There is no file or folder" in said("sparse", "--pictures", tmp_path / "nowhere.png")
     assert "has no pictures" in said("sparse", "--pictures", tmp_path / "empty")
     assert "give --pictures" in said("sparse")
     assert "'swin'; export takes vit, dynamicvit, deit" in said("swin")

@@ -267,9 +267,13 @@ def test_what_does_not_fit_is_said_in_one_line(place, capsys, options, message):
 def test_an_unreadable_picture_is_named_or_left_out(place, capsys):
     broken = place / "pictures" / "train" / "red" / "5.png"
     broken.write_bytes(broken.read_bytes()[:100])
-    assert train("--max_steps", "3") == 1
+    assert train("--teacher_epochs", "1", model="other") == 1
+    error = capsys.readouterr().err
+    assert re.search(r"1 of 24 pictures cannot be read.*red/5\.png.* leave them out with --unreadable skip", error)
+    assert not (place / "out").exists()  # it was found before anything was written
+    assert train("--unreadable", "unchecked") == 1
     assert re.search(r"Cannot read the picture \S*red/5\.png", capsys.readouterr().err)
-    assert train("--unreadable", "skip", output="skipped") == 0
+    assert train("--unreadable", "skip") == 0  # with the same output folder, in which nothing is
 
 
 def test_a_single_class_is_refused(place, capsys):

@@ -218,3 +218,35 @@ def test_half_precision_checkpoints_are_compared_in_full(tmp_path):
 def test_long_pictures_have_room_for_their_patches():
     (view,) = Viewer(toy_model(), processor_of()).look(pictures((2000, 10)))
     assert view.picture.size == (224, 56)
+
+
+def test_paths_of_pictures(tmp_path):
+    (picture,) = pictures((50, 40))
+    file = tmp_path / "a[1].png"
+    picture.save(file)
+    viewer = Viewer(toy_model(), processor_of())
+    views = viewer.look([picture, str(file), file])
+    for view in views[1:]:
+        assert torch.equal(view.kept, views[0].kept) and torch.equal(view.probabilities, views[0].probabilities)
+        assert np.array_equal(np.asarray(view.picture), np.asarray(views[0].picture))
+    Viewer(toy_model(reducer="asvit"), processor_of()).set_keep_ratio(0.5, [file, str(file), picture])
+    for one in (str(file), file, picture):
+        with pytest.raises(ValueError, match=r"pictures is one \w+; a list of pictures is wanted"):
+            viewer.look(one)
+    with pytest.raises(ValueError, match="PIL image or the path of a file, and this is a ndarray"):
+        viewer.look([np.asarray(picture)])
+    with pytest.raises(ValueError, match=r"Cannot read the picture cat\.jpg: "):
+        viewer.look(["cat.jpg"])
+
+
+def test_one_mean_for_all_channels_is_undone():
+    class Cropping(ViTImageProcessorPil):
+        size = {"height": 40, "width": 40}
+        crop_size = {"height": 32, "width": 32}
+        do_center_crop = True
+
+    shown = [
+        Viewer(toy_model(), Cropping(image_mean=mean, image_std=std)).look(pictures((50, 40)))[0].picture
+        for mean, std in ((0.5, 0.25), ([0.5] * 3, [0.25] * 3))
+    ]
+    assert np.array_equal(*map(np.asarray, shown))

@@ -23,6 +23,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import hf_dynamicvit
 from hf_dynamicvit import DynamicViTTrainer
+from hf_dynamicvit.loading import preparation
 from hf_dynamicvit.training import augmentation
 from hf_dynamicvit.training.augmentation import MixCollator
 from hf_dynamicvit.training.data import ImageTransform, random_resized_crop, read_picture, target_size
@@ -109,6 +110,61 @@ def test_unreadable_pictures_are_named(picture):
         ImageTransform(processor_of())(batch_of(picture, picture_source=["row 7 of split 'train'"]))
     with pytest.raises(ValueError, match=r"Cannot read the picture (no\.png|in a row of the data set): ."):
         ImageTransform(processor_of())(batch_of(picture))
+
+
+def test_a_picture_that_was_opened_has_the_name_of_its_file(tmp_path):
+    noise().save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:1000])
+    with (
+        Image.open(tmp_path / "cut.png") as cut,
+        pytest.raises(ValueError, match=rf"Cannot read the picture {tmp_path}/cut\.png: "),
+    ):
+        ImageTransform(processor_of())(batch_of(noise(), cut))
+
+
+def test_paths_are_pictures_whatever_they_are_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("http:a.png", "[1]*?.png"):
+        noise().save(name, "PNG")
+        for path in (name, Path(name), {"path": name, "bytes": None}):
+            assert np.array_equal(np.asarray(read_picture(path)), np.asarray(noise()))
+    for other in (np.zeros((8, 8, 3)), 3, {"file": "a.png"}, [name]):
+        with pytest.raises(ValueError, match=f"PIL image or the path of a file, and this is a {type(other).__name__}"):
+            read_picture(other)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_mean_for_all_channels(channels):
+    """Transformers takes a number in the place of a list."""
+    one, each = processor_of(channels=channels, image_mean=0.4, image_std=0.3), processor_of(channels=channels)
+    each.image_mean, each.image_std = [0.4] * channels, [0.3] * channels
+    image = noise(mode="RGB" if channels == 3 else "L")
+    pixels = [ImageTransform(each_, num_channels=channels)(batch_of(image))["pixel_values"] for each_ in (one, each)]
+    assert torch.equal(pixels[0][0], pixels[1][0]) and pixels[0][0].shape == (channels, 32, 32)
+    assert preparation(one) == preparation(each) != preparation(processor_of(channels=channels))
+
+
+def test_one_mean_for_all_channels_fills_what_is_uncovered():
+    pytest.importorskip("torchvision")
+    transform = ImageTransform(processor_of(image_mean=0.4, image_std=0.3), augmentation="full")
+    assert transform(batch_of(noise()))["pixel_values"][0].shape == (3, 32, 32)
+
+
+def test_columns_that_the_trainer_takes_away(tmp_path):
+    train = same_pictures().with_transform(ImageTransform(processor_of()))
+    with pytest.raises(ValueError, match=r"no column 'image', only label; .* remove_unused_columns=False"):
+        trainer_with(tmp_path, train, remove_unused_columns=True).train()
+
+
+def test_prediction_needs_no_labels(tmp_path):
+    labelled = same_pictures(4)
+    unlabelled = labelled.remove_columns("label")
+    trainer = trainer_with(tmp_path, None)
+    found = [trainer.predict(data.with_transform(ImageTransform(processor_of()))) for data in (labelled, unlabelled)]
+    assert found[1].label_ids is None and "test_accuracy" not in found[1].metrics
+    assert all(np.array_equal(a, b) for a, b in zip(*(prediction.predictions for prediction in found), strict=True))
+    with pytest.raises(ValueError, match="Training needs 'labels'"):
+        trainer_with(tmp_path, unlabelled.with_transform(ImageTransform(processor_of()))).train()
 
 
 def test_more_than_eight_bits_are_refused():

@@ -356,9 +356,7 @@ def test_folders_without_pictures_or_classes(tmp_path):
         as_dataset().select([]).to_parquet(tmp_path / "none.parquet")
         load_pictures(str(tmp_path / "none.parquet"))
     write_classes(tmp_path / "one", classes=["cat"])
-    with pytest.raises(
-        ValueError, match=r"All 4 pictures .* are of class 'cat'; two classes are needed"
-    ):
+    with pytest.raises(ValueError, match=r"All 4 pictures .* are of class 'cat'; two classes are needed"):
         load_pictures(str(tmp_path / "one"))
 
 
@@ -381,9 +379,7 @@ def test_an_unreadable_file_stops_by_name_or_is_skipped(tmp_path, warnings_text,
     write_nested(folder)
     broken = folder / "train" / "dog" / "broken.png"
     broken.write_bytes(with_broken(kind))
-    with pytest.raises(
-        ValueError, match=rf"^1 of 19 .*Cannot read the picture {broken}: .*--unreadable skip"
-    ):
+    with pytest.raises(ValueError, match=rf"^1 of 19 .*Cannot read the picture {broken}: .*--unreadable skip"):
         load_pictures(str(folder))
     pictures = load_pictures(str(folder), unreadable="unchecked")
     train = pictures.train.with_transform(ImageTransform(ViTImageProcessorPil(size={"height": 8, "width": 8})))
@@ -446,9 +442,7 @@ def test_of_many_broken_files_the_first_are_named(tmp_path):
     write_nested(tmp_path / "data")
     for number in range(5):
         (tmp_path / "data" / "val" / "eel" / f"broken{number}.jpg").write_bytes(b"")
-    with pytest.raises(
-        ValueError, match=r"^5 of 23 .*broken0.*broken1.*broken2.* and 2 more\. Mend"
-    ) as told:
+    with pytest.raises(ValueError, match=r"^5 of 23 .*broken0.*broken1.*broken2.* and 2 more\. Mend") as told:
         load_pictures(str(tmp_path / "data"))
     assert "broken3" not in str(told.value)
     assert len(load_pictures(str(tmp_path / "data"), max_eval_samples=1, seed=2).validation) == 1  # it alone is read
@@ -626,6 +620,15 @@ def test_a_file_of_any_name_is_no_pattern(tmp_path):
     (tmp_path / "b[1]" / "rows.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"b\[1\] as a pattern; rename the folder"):
         load_pictures(str(tmp_path / "b[1]"))
+
+
+def test_a_path_that_datasets_takes_for_an_address(tmp_path):
+    write_flat(tmp_path / "a::b")
+    assert load_pictures(str(tmp_path / "a::b")).names == CLASSES
+    write_parquet(tmp_path / "parquet")
+    (tmp_path / "parquet").rename(tmp_path / "c::d")
+    with pytest.raises(ValueError, match=r"datasets reads the :: in \S*c::d as an address; rename the folder"):
+        load_pictures(str(tmp_path / "c::d"))
 
 
 def test_archives_work_or_are_to_be_unpacked(tmp_path):

@@ -140,6 +140,8 @@ class MixCollator:
 
     def mix(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`batch` mixed, with labels `[B, K]`."""
+        if "labels" not in batch:
+            raise ValueError(f"Mixing pictures needs 'labels'; the batch has {', '.join(sorted(batch))}.")
         mix = self.cutmix if torch.rand(()) < self.switch_probability else self.mixup
         if torch.rand(()) < self.probability:
             batch["pixel_values"], batch["labels"] = mix(batch["pixel_values"], batch["labels"])

@@ -109,6 +109,8 @@ def load_splits(
         try:
             return load_folder(path, config_name, label_column, folders, cache_dir)
         except FileNotFoundError as error:
+            if "::" in str(path):
+                raise ValueError(f"datasets reads the :: in {path} as an address; rename the folder.") from error
             raise ValueError(f"There are no pictures in {path}; it can hold {LAYOUTS}.") from error
     try:
         return by_name(load_dataset(dataset, config_name, **hub))

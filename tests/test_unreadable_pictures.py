@@ -1,0 +1,77 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""One picture that cannot be read is named and left out by every command that looks at pictures; all are an error."""
+
+import argparse
+
+import pytest
+from class_folders import NAMES, picture, viewer_of, write_classes
+
+from hf_dynamicvit import benchmark_command
+from hf_dynamicvit.evaluate import evaluate
+from hf_dynamicvit.evaluate.data import load_labelled
+from hf_dynamicvit.export import read_pictures
+from hf_dynamicvit.push import kept_figure
+from hf_dynamicvit.training.picture_sources import files_of
+
+
+VIEWER = viewer_of()
+
+
+def exported(folder, paths):
+    return len(read_pictures(str(folder / "model"), VIEWER.model.config, paths)[0])
+
+
+def benchmarked(folder, paths):
+    return len(benchmark_command.read(argparse.Namespace(model=[str(folder / "model")], pictures=paths), None))
+
+
+def pushed(folder, paths):
+    """Rows of the figure."""
+    whole = kept_figure(VIEWER.model, VIEWER.processor, [folder / "fine.png"]).height
+    return round(kept_figure(VIEWER.model, VIEWER.processor, paths).height / whole)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    VIEWER.model.save_pretrained(tmp_path / "model")
+    VIEWER.processor.save_pretrained(tmp_path / "model")
+    (tmp_path / "pictures" / "[1]").mkdir(parents=True)
+    (tmp_path / "broken").mkdir()
+    picture(0).save(tmp_path / "fine.png")
+    for number in range(3):
+        picture(number).save(tmp_path / "pictures" / "[1]" / f"{number}.png")
+    cut = (tmp_path / "pictures" / "[1]" / "0.png").read_bytes()[:200]
+    (tmp_path / "pictures" / "cut.png").write_bytes(cut)
+    (tmp_path / "broken" / "cut.png").write_bytes(cut)
+    (tmp_path / "broken" / "empty.jpg").write_bytes(b"")
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", [exported, benchmarked, pushed])
+def test_one_is_left_out_and_all_are_an_error(folder, command, warnings_text):
+    assert command(folder, [folder / "pictures"]) == 3
+    assert f"Cannot read the picture {folder}/pictures/cut.png" in warnings_text()
+    assert warnings_text().count("It is left out.") == 1
+    with pytest.raises(ValueError, match=r"None of 2 pictures can be read\. The first: Cannot read .*cut\.png"):
+        command(folder, [folder / "broken"])
+    with pytest.raises(ValueError, match=r"There is no file or folder .*nowhere"):
+        command(folder, [folder / "nowhere"])
+
+
+def test_files_are_found_in_folders_of_any_name(folder):
+    files = files_of([folder / "pictures" / "[1]", folder / "fine.png"])
+    assert [file.removeprefix(f"{folder}/") for file in files] == [
+        *(f"pictures/[1]/{number}.png" for number in range(3)),
+        "fine.png",
+    ]
+
+
+def test_a_folder_of_nothing_but_a_test_set_is_evaluated(tmp_path):
+    """Whatever it is called; and the only folder in it that is unlike a class is refused."""
+    write_classes(tmp_path / "data [x]" / "my_test", NAMES)
+    found = load_labelled(str(tmp_path / "data [x]"), NAMES)
+    assert (found.split, found.only_split) == ("my_test", True)
+    assert evaluate(VIEWER, found, keep_ratios=[]).sparse.top(1) >= 0
+    write_classes(tmp_path / "above" / "data", NAMES)
+    with pytest.raises(ValueError, match=r"name \S*/above/data, which holds ant, bee, cat"):
+        load_labelled(str(tmp_path / "above"), NAMES)
