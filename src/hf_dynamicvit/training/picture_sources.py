@@ -297,8 +297,7 @@ def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict
     """
     found = scan(path)
     if splits := split_folders(found, folders):
-        for name in found.folders.keys() - splits.keys():
-            folder = found.folders[name]
+        for folder in (folder for name, folder in found.folders.items() if name not in splits):
             reason = "is not named like a split" if inner(folder).folders else "has no class folders"
             logger.warning(f"{folder.path} is left out: it {reason} ({len(folder.files)} pictures).")
         warn_of_stray(found)
@@ -375,7 +374,7 @@ def check_classes(found: Folder) -> None:
         raise ValueError(
             f"{some(list(above))} in {found.path} hold folders of the same names ({some(shared)}), so that it is not "
             f"clear which of them are the classes; {NAMED_LIKE}, or are named with train_split and validation_split. "
-            "In class folders the pictures lie directly."
+            "In class folders the pictures lie directly; a metadata.csv with a label column names any classes."
         )
     if several := [name for name, folder in above.items() if len(folder.folders) > 1]:
         logger.warning(
