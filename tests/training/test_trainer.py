@@ -527,7 +527,7 @@ def test_other_models_and_arguments_are_refused(tmp_path):
 def test_float_labels_need_a_problem_type(tmp_path):
     """Soft labels of mixup would silently become multi-label targets, and the configuration with them."""
     trainer = trainer_for(tmp_path)
-    with pytest.raises(ValueError, match=r"torch\.float32 and config\.problem_type is None"):
+    with pytest.raises(ValueError, match=r"torch\.float32 \(3, 5\) and config\.problem_type is None"):
         trainer.compute_loss(trainer.model.train(), {"pixel_values": toy_images(), "labels": torch.rand(3, 5)})
     assert trainer.model.config.problem_type is None
 

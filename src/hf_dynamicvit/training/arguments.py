@@ -5,7 +5,9 @@ import json
 import math
 from dataclasses import dataclass
 
+import torch
 from transformers import TrainingArguments
+from transformers.utils import is_torch_xla_available
 
 from .options import TEACHER_DTYPES, DynamicViTOptions
 
@@ -26,6 +28,9 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
                 raise ValueError(
                     f"loss_weights is {self.loss_weights!r}, which is no JSON such as '{{\"ratio\": 4.0}}': {error}"
                 ) from error
+        if not torch.accelerator.is_available() and not is_torch_xla_available():  # this can only mean the CPU
+            self.dataloader_pin_memory = False
+            self.use_cpu = self.use_cpu or self.bf16 or self.bf16_full_eval
         super().__post_init__()
         if self.loss_weights is not None and not isinstance(self.loss_weights, dict):
             raise ValueError(f"loss_weights is {self.loss_weights!r}; it must be a dictionary from names to numbers.")

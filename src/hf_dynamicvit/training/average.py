@@ -16,6 +16,7 @@ from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ..model.modeling_dynamicvit import rename_legacy_keys
+from .adapters import is_adapted, load_adapters
 
 
 # The folder beside a checkpoint's own files that holds the averaged model.
@@ -70,6 +71,11 @@ class WeightAverage(TrainerCallback):
         files = sorted((checkpoint / FOLDER).glob("*.safetensors"))
         if not files:
             raise ValueError(f"ema_decay is {self.decay}, but {checkpoint} was saved without an average.")
+        if is_adapted(model):  # PEFT knows the names that it writes
+            with self.in_place(model):
+                load_adapters(model, checkpoint / FOLDER)
+                self.average = [parameter.detach().clone() for parameter in learned(model)]
+            return
         tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
         rename_legacy_keys(model.encoder, tensors, f"{model.base_model_prefix}.")
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]

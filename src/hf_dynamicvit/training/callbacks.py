@@ -4,12 +4,14 @@
 import copy
 import math
 from collections.abc import Callable
+from typing import cast
 
 from torch import Tensor
 from transformers import TrainerCallback
 from transformers.utils import logging
 
 from ..model.reducer_evovit import EvoViTReducer
+from .adapters import acting_reducer
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
@@ -18,15 +20,12 @@ logger = logging.get_logger("transformers.hf_dynamicvit")
 class FreezeBackbone(TrainerCallback):
     """Holds the backbone's learning rate at 0 in the first epochs, as published for DynamicViT.
 
-    `args.freeze_backbone_epochs` says how many; `None` means `fraction` of the training.
+    `args.freeze_backbone_epochs` says how many; `None` means the published fraction of the training.
     """
 
-    def __init__(self, fraction: float):
-        self.fraction = fraction
-
-    def on_step_begin(self, args, state, control, *, optimizer, **kwargs):
+    def on_step_begin(self, args, state, control, *, model, optimizer, **kwargs):
         if args.freeze_backbone_epochs is None:
-            frozen = state.global_step < state.max_steps * self.fraction
+            frozen = state.global_step < state.max_steps * acting_reducer(model).frozen_fraction
         else:
             frozen = state.epoch < args.freeze_backbone_epochs
         if frozen:  # the scheduler sets the rate anew after every step
@@ -92,7 +91,7 @@ class KeepRatioWarmup(WithinSteps):
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
         instead = model.config.count_options
-        if model.encoder.reducer.adaptive or instead:
+        if acting_reducer(model).adaptive or instead:
             reason = f"reducer_args sets {', '.join(instead)}" if instead else "each image decides"
             raise ValueError(f"KeepRatioWarmup needs a keep ratio; with reducer {model.config.reducer!r} {reason}.")
 
@@ -104,10 +103,10 @@ class KeepRatioWarmup(WithinSteps):
             config.keep_ratio = [1 - (1 - ratio) * progress for ratio in target]
         else:
             config.keep_ratio = 1 - (1 - target) * progress
-        model.encoder.reducer.set_keep_ratios(config.stage_keep_ratios)
+        acting_reducer(model).set_keep_ratios(config.stage_keep_ratios)
 
     def restore(self, model):
-        model.encoder.reducer.set_keep_ratios(model.config.stage_keep_ratios)
+        acting_reducer(model).set_keep_ratios(model.config.stage_keep_ratios)
 
 
 class GroupingSwitch(WithinSteps):
@@ -128,19 +127,20 @@ class GroupingSwitch(WithinSteps):
         self.fraction = fraction
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
-        if not isinstance(model.encoder.reducer, EvoViTReducer):
+        if not isinstance(acting_reducer(model), EvoViTReducer):
             raise ValueError(f"GroupingSwitch is for reducer 'evovit'; the model's is {model.config.reducer!r}.")
 
     def set_up(self, args, state, model):
         early = state.global_step < state.max_steps * self.fraction
-        model.encoder.reducer.grouping = "layer" if early else "stage"
+        cast(EvoViTReducer, acting_reducer(model)).grouping = "layer" if early else "stage"
 
     def restore(self, model):
-        model.encoder.reducer.grouping = model.config.reducer_args.get("grouping", "stage")
+        grouping = model.config.reducer_args.get("grouping", "stage")
+        cast(EvoViTReducer, acting_reducer(model)).grouping = grouping
 
 
 class AfterStep(TrainerCallback):
-    """Lets the reducer put its parameters right after each step of the optimizer, and the log begin anew.
+    """Lets the reducer put its parameters right after each step of the optimizer, and the trainer begin anew.
 
     Args:
         begin: called when training begins, also when it begins again with a smaller batch.
@@ -153,7 +153,7 @@ class AfterStep(TrainerCallback):
         self.begin()
 
     def on_optimizer_step(self, args, state, control, *, model, **kwargs):
-        model.encoder.reducer.after_optimizer_step()
+        acting_reducer(model).after_optimizer_step()
 
 
 class StuckParameters(TrainerCallback):
@@ -166,7 +166,7 @@ class StuckParameters(TrainerCallback):
         self.moved: dict[str, Tensor] = {}
 
     def on_pre_optimizer_step(self, args, state, control, *, model, **kwargs):
-        for name, parameter in model.encoder.reducer.named_parameters():
+        for name, parameter in acting_reducer(model).named_parameters():
             if parameter.grad is not None:
                 moved = (parameter.grad != 0).any()
                 self.moved[name] = self.moved[name] | moved if name in self.moved else moved

@@ -13,7 +13,9 @@ from ..model.reducer_dynamicvit import keep_ratio_loss
 
 def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Cross entropy of `logits` `[B, K]` with `labels`, classes `[B]` or distributions `[B, K]`: a scalar."""
-    return cross_entropy(logits.float(), labels, label_smoothing=label_smoothing)
+    logits = logits.float()
+    targets = labels if labels.ndim < 2 else labels.to(logits.dtype)  # a distribution of integers is one-hot
+    return cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
 
 def class_distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Metrics of image classification, through `evaluate`, without the network."""
 
+from typing import Any
+
 import datasets
 import evaluate
 import numpy as np
@@ -23,15 +25,44 @@ class Accuracy(evaluate.Metric):
         return {"accuracy": float((np.asarray(predictions) == np.asarray(references)).mean())}
 
 
-def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """`compute_metrics` for the Trainer: top-1 accuracy of logits `[N, K]`.
+def concatenated(values: Any) -> np.ndarray:
+    """One array of what the Trainer hands to a metric: an array, a tuple that begins with it, or a list of batches."""
+    if isinstance(values, tuple):
+        return concatenated(values[0])
+    if isinstance(values, list) and isinstance(values[0], tuple | np.ndarray):  # eval_do_concat_batches=False
+        return np.concatenate([concatenated(batch) for batch in values])
+    return np.asarray(values)
 
-    The references are classes `[N]`, or distributions `[N, K]`, of which the likeliest class counts.
+
+def classes_of(values: np.ndarray, name: str) -> np.ndarray:
+    """Classes `[N]` of logits or distributions `[N, K]`, or of classes."""
+    if values.ndim == 2 and values.shape[1] > 1:
+        return values.argmax(axis=-1)
+    if values.ndim == 1 and np.issubdtype(values.dtype, np.integer):
+        return values
+    raise ValueError(
+        f"{name} have shape {values.shape} and type {values.dtype}; accuracy takes logits [N, K] of several classes, "
+        "or classes [N]."
+    )
+
+
+def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:
+    """`compute_metrics` for the Trainer: top-1 accuracy.
+
+    Args:
+        prediction: its predictions are logits `[N, K]`, the first entry where there are several, or classes `[N]`, as
+            `preprocess_logits_for_metrics=lambda logits, labels: logits.argmax(-1)` leaves them. Its references are
+            classes `[N]`, or distributions `[N, K]`, of which the likeliest class counts.
+
+    Raises:
+        ValueError: the predictions or references have another shape, or the references are multi-hot.
     """
-    references = np.asarray(prediction.label_ids)
+    labels = concatenated(prediction.label_ids)
+    if labels.ndim == 2 and not np.allclose(labels.sum(axis=-1, dtype=float), 1, atol=1e-2):
+        raise ValueError("label_ids are multi-hot; compute_accuracy is top-1, for one class an image.")
     result = Accuracy().compute(
-        predictions=np.asarray(prediction.predictions).argmax(axis=-1),
-        references=references.argmax(axis=-1) if references.ndim == 2 else references,
+        predictions=classes_of(concatenated(prediction.predictions), "predictions"),
+        references=classes_of(labels, "label_ids"),
     )
     if result is None:
         raise ValueError("The metric was computed on a process that does not hold the results.")

@@ -9,6 +9,7 @@ from torch import nn
 from transformers import SchedulerType
 
 from ..model.reducer import TokenReducer
+from .adapters import acting_reducer, is_adapted, learns
 from .arguments import DynamicViTTrainingArguments
 
 
@@ -36,8 +37,8 @@ def freeze(model: nn.Module, names: list[str]) -> None:
             )
         for parameter in found:
             parameter.requires_grad_(False)
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ValueError(f"frozen is {names}, which leaves nothing to learn.")
+    if not learns(model):
+        raise ValueError(f"frozen is {names} and nothing is left to learn; a parameter of the model must.")
 
 
 def depth_of(name: str, depth: int) -> int:
@@ -57,7 +58,8 @@ def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict
     """Reducer at the full rate, backbone at `backbone_lr_scale` of it, its blocks at `layer_lr_decay` of the next.
 
     A model without learned reducer parameters trains its backbone at the full rate, never frozen. The fraction is that
-    of `args`, else the method's published one.
+    of `args`, else the method's published one; that is for pretrained weights, so that adapters of PEFT, which are
+    new as predictors are, learn at the full rate.
     """
     depth = model.config.num_hidden_layers
     groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = defaultdict(list)
@@ -67,7 +69,8 @@ def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict
             below_the_last = depth + 1 - depth_of(name, depth) if backbone and args.layer_lr_decay < 1 else 0
             groups[backbone, below_the_last, decays(name, parameter)].append(parameter)
     two_rates = any(not backbone for backbone, _, _ in groups)
-    scale = model.encoder.reducer.backbone_lr_scale if args.backbone_lr_scale is None else args.backbone_lr_scale
+    published = 1.0 if is_adapted(model) else acting_reducer(model).backbone_lr_scale
+    scale = published if args.backbone_lr_scale is None else args.backbone_lr_scale
     return [
         {
             "params": groups[backbone, below_the_last, decay],

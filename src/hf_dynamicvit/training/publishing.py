@@ -3,7 +3,7 @@
 
 import shutil
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError
@@ -13,6 +13,7 @@ from transformers.trainer_utils import HubStrategy
 from transformers.utils import logging
 
 from ..model.remote_code import code_travels
+from .adapters import acting_reducer, inner_model, is_adapted
 from .card import UPLOADED, Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
 from .teacher import teacher_name
 
@@ -37,7 +38,12 @@ class PublishingTrainer(Trainer):
         **kwargs,
     ):
         """As in `Trainer`, but only what a user of the model needs goes: weights, configuration, processor, card and
-        the code that loads them without this package; no `training_args.bin`, which is a pickle, and no logs."""
+        the code that loads them without this package; no `training_args.bin`, which is a pickle, and no logs.
+
+        Raises:
+            ValueError: PEFT has wrapped the model.
+        """
+        refuse_adapters(self.model)
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token or self.args.hub_token
         if self.hub_model_id is None:
@@ -76,7 +82,8 @@ class PublishingTrainer(Trainer):
     def _kept_settings(self) -> tuple:
         """What decides how much is kept: an accuracy holds for these."""
         model = self.accelerator.unwrap_model(self.model)
-        thresholds = model.encoder.reducer.state_dict() if model.encoder.reducer.adaptive else {}
+        reducer = acting_reducer(model)
+        thresholds = reducer.state_dict() if reducer.adaptive else {}
         return model.config.keep_ratio, model.config.reducer_args, [value.tolist() for value in thresholds.values()]
 
     def create_model_card(
@@ -94,7 +101,11 @@ class PublishingTrainer(Trainer):
         """Write our card to `output_dir/README.md`, unless that is somebody's own; arguments as in `Trainer`.
 
         The accuracy is there if the model as training left it was evaluated, the data set if it is named.
+
+        Raises:
+            ValueError: PEFT has wrapped the model.
         """
+        refuse_adapters(self.model)
         path = Path(cast(str, self.args.output_dir)) / "README.md"
         if not self.is_world_process_zero() or not may_write(path):
             return
@@ -113,6 +124,16 @@ class PublishingTrainer(Trainer):
         card = model_card(model, repo_id, measured, base_model, license, language=language, tags=tags)
         path.parent.mkdir(parents=True, exist_ok=True)
         card.save(path)
+
+
+def refuse_adapters(model: Any) -> None:
+    """Refuse to publish adapters alone: the card and the code are those of a whole model."""
+    if is_adapted(model):
+        name = type(inner_model(model)).__name__
+        raise ValueError(
+            f"model is a {type(model).__name__}, whose adapters alone are no {name}; merge them first, "
+            "trainer.model.merge_and_unload().push_to_hub(...), or save and run hf-dynamicvit push."
+        )
 
 
 def first_of(names: str | list[str] | None) -> str | None:

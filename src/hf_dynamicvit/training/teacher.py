@@ -18,6 +18,7 @@ from transformers.models.deit.modeling_deit import DeiTForImageClassificationWit
 
 from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from .adapters import inner_model, is_adapted, merged_model
 
 
 # The default teacher; not a name that a folder or a Hub repository has.
@@ -43,8 +44,10 @@ def teacher_name(teacher: PreTrainedModel | None) -> str | None:
     )
 
 
-def load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForImageClassification):
-    if teacher is student:
+def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
+    """The teacher of `model`, which PEFT may have wrapped; a dense copy has the adapters merged in."""
+    student = inner_model(model)
+    if teacher is model or teacher is student:
         raise ValueError("The teacher is the student itself; the default is a frozen dense copy of it.")
     if teacher == DENSE_COPY and not student.config.reads_class_token:
         raise ValueError(
@@ -52,9 +55,11 @@ def load_teacher(teacher: PreTrainedModel | str | None, student: DynamicViTForIm
             "the class token; pass teacher= a model or the name of a checkpoint."
         )
     if teacher == DENSE_COPY:
-        return student.to_dense()
+        return merged_model(model).to_dense()
     if isinstance(teacher, str):
         return AutoModelForImageClassification.from_pretrained(teacher)
+    if is_adapted(teacher):
+        return merged_model(teacher)
     if teacher is not None and not isinstance(teacher, PreTrainedModel):
         raise ValueError(f"teacher is a {type(teacher).__name__}; it must be a PreTrainedModel, a name or None.")
     return teacher

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
+from transformers import PreTrainedModel
 
 from .arguments import DynamicViTTrainingArguments
 from .publishing import PublishingTrainer
@@ -20,6 +21,16 @@ class TeachingTrainer(PublishingTrainer):
     args: DynamicViTTrainingArguments
     train_collator: Any
     _ask_teacher: Any  # of a batch: its logits and features
+    teacher: PreTrainedModel | None  # a plain attribute, not a module of the model: not saved, counted or optimised
+    _placed: PreTrainedModel | None = None  # the teacher that `_ask_teacher` asks
+
+    def _place_teacher(self) -> None:
+        """Freeze the teacher, unless it is there already, and prepare it as the student is."""
+        if self.teacher is None or self.teacher is not self._placed:
+            if self.teacher is not None:
+                self.teacher.requires_grad_(False).eval().to(cast(Any, self.args.device))
+            self._ask_teacher = self._prepare_teacher()
+            self._placed = self.teacher
 
     def _prepare_teacher(self) -> Any:
         """What gives the teacher's logits and features for a batch; compiled or sharded as the student is."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -18,10 +18,12 @@ from transformers.utils import logging
 
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
+from .adapters import acting_reducer, inner_model, is_adapted
 from .arguments import DynamicViTTrainingArguments
 from .average import FOLDER, WeightAverage
 from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
 from .checkpoints import check_complete, check_room, is_complete, last_complete_checkpoint
+from .checks import check_options, check_precision, warn_of_adapters
 from .losses import (
     class_distillation_loss,
     classification_loss,
@@ -29,6 +31,7 @@ from .losses import (
     token_distillation_loss,
 )
 from .optimizer import check_schedule, freeze, parameter_groups
+from .publishing import refuse_adapters
 from .teacher import (
     DENSE_COPY,
     DISTILLATION,
@@ -55,19 +58,22 @@ class DynamicViTTrainer(TeachingTrainer):
     model's own: tokens really dropped, classification loss.
 
     Args:
-        model: the student.
+        model: the student, as it is or wrapped by PEFT. To be trained its weights must be float32; `bf16=True` in
+            `args` computes in bfloat16.
         args: `DynamicViTTrainingArguments`.
         teacher: `DENSE_COPY` (default, as published) is a frozen dense copy of the weights that `model` has now, so
             hand in the model you start from, also when resuming; it is not made where no term distils. A model (it is
             frozen and put in eval mode) or the name of a checkpoint: any image classifier with the same labels. `None`
             turns distillation off.
         train_collator: takes the place of `data_collator` in training, as `MixCollator` does.
-        **kwargs: as for `Trainer`, except `model_init`. A `compute_loss_func` replaces the classification loss; it
-            must return the mean over the batch.
+        **kwargs: as for `Trainer`. With `model_init` in place of `model` each training, and each trial of a search,
+            has a student and a dense copy of its own. A `compute_loss_func` replaces the classification loss; it must
+            return the mean over the batch.
 
     Raises:
         ValueError: a loss weight for a term that there is not; a teacher whose labels are not the student's, that has
-            no features to compare while a weight asks for them, or that no term asks; several GPUs in one process.
+            no features to compare while a weight asks for them, or that no term asks; several GPUs in one process; an
+            argument of `Trainer` that could have no effect here.
     """
 
     args: DynamicViTTrainingArguments
@@ -76,8 +82,8 @@ class DynamicViTTrainer(TeachingTrainer):
 
     def __init__(
         self,
-        model: DynamicViTForImageClassification,
-        args: DynamicViTTrainingArguments,
+        model: DynamicViTForImageClassification | nn.Module | None = None,
+        args: DynamicViTTrainingArguments | None = None,
         *,
         teacher: PreTrainedModel | str | None = DENSE_COPY,
         train_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
@@ -85,52 +91,87 @@ class DynamicViTTrainer(TeachingTrainer):
     ):
         if not isinstance(args, DynamicViTTrainingArguments):
             raise ValueError(f"args is a {type(args).__name__}; DynamicViTTrainer takes DynamicViTTrainingArguments.")
-        if not isinstance(model, DynamicViTForImageClassification):
-            raise ValueError(
-                f"model is a {type(model).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
-            )
         if args.n_gpu > 1:  # nn.DataParallel cannot gather the records of the decisions
             raise ValueError(
                 f"{args.n_gpu} GPUs in one process; start one process each (torchrun or accelerate launch), or show "
                 "one GPU only (CUDA_VISIBLE_DEVICES=0)."
             )
-        if args.label_smoothing_factor and problem_type(model.config) != "single_label_classification":
-            raise ValueError(
-                f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label classification; "
-                f"problem_type is {problem_type(model.config)!r}."
-            )
-        reducer = model.encoder.reducer
-        freeze(model, args.frozen or [])
-        self.loss_weights = resolve_loss_weights(reducer, args)
-        check_schedule(reducer, args)
-        if not any(self.loss_weights[name] for name in DISTILLATION):
-            if teacher is not None and teacher != DENSE_COPY:
-                raise ValueError(
-                    f"A teacher is given, but no term of reducer {model.config.reducer!r} distils; set "
-                    "loss_weights={'class_distill': 0.5}, or teacher=None."
-                )
-            teacher = None
-        teacher = load_teacher(teacher, model)
-        if teacher is not None:
-            check_teacher(teacher, model, self.loss_weights)
-        super().__init__(model=model, args=args, **kwargs)
+        check_options(args, teacher, **kwargs)
+        self.args = args
+        self._teacher_given = teacher
+        if kwargs.get("model_init") is None:
+            self._take_student(model)
+        super().__init__(model=cast(Any, model), args=args, **kwargs)
         self.train_collator = train_collator
         # loss terms here are means over the batch, whatever the model's forward accepts
         self.model_accepts_loss_kwargs = False
-        # A plain attribute, not a module of the model: neither saved, nor counted, nor optimised.
-        self.teacher = None if teacher is None else teacher.requires_grad_(False).eval().to(self.args.device)
-        self._ask_teacher = self._prepare_teacher()
+        self._place_teacher()
         self._average = None if args.ema_decay is None else WeightAverage(args.ema_decay)
         self._begin_log()
         self._evaluated: tuple | None = None
-        self._unused_weights = {name for name, weight in given_weights(args).items() if weight}
-        self.add_callback(AfterStep(self._begin_log))
+        self.add_callback(AfterStep(self._begin_training))
         if self._average is not None:  # of what the step before has put right
             self.add_callback(self._average)
-        self.add_callback(FreezeBackbone(reducer.frozen_fraction))
+        self.add_callback(FreezeBackbone())
         self.add_callback(StuckParameters())
         if self.optimizer is not None:
             logger.warning("optimizers= is given: backbone_lr_scale and freeze_backbone_epochs have no effect on it.")
+
+    def _take_student(self, model: Any) -> None:
+        """Check the model that will learn and choose its loss weights and teacher; anew for each of `model_init`."""
+        student = inner_model(model)
+        if not isinstance(student, DynamicViTForImageClassification):
+            raise ValueError(
+                f"model is a {type(student).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
+            )
+        if self.args.label_smoothing_factor and problem_type(student.config) != "single_label_classification":
+            raise ValueError(
+                f"label_smoothing_factor is {self.args.label_smoothing_factor}, which needs single-label "
+                f"classification; problem_type is {problem_type(student.config)!r}."
+            )
+        reducer = acting_reducer(model)
+        freeze(model, self.args.frozen or [])
+        warn_of_adapters(model, self.args)
+        if self.args.push_to_hub:
+            refuse_adapters(model)
+        self.loss_weights = resolve_loss_weights(reducer, self.args)
+        self._unused_weights = {name for name, weight in given_weights(self.args).items() if weight}
+        check_schedule(reducer, self.args)
+        self.teacher = self._choose_teacher(model)
+
+    def _choose_teacher(self, model: Any) -> PreTrainedModel | None:
+        student, given = inner_model(model), self._teacher_given
+        if not any(self.loss_weights[name] for name in DISTILLATION):
+            if given is not None and given != DENSE_COPY:
+                raise ValueError(
+                    f"A teacher is given, but no term of reducer {student.config.reducer!r} distils; set "
+                    "loss_weights={'class_distill': 0.5}, or teacher=None."
+                )
+            return None
+        teacher = load_teacher(given, model)
+        if teacher is not None:
+            check_teacher(teacher, student, self.loss_weights)
+        if given != DENSE_COPY:  # read once
+            self._teacher_given = teacher
+        return teacher
+
+    def call_model_init(self, trial=None):
+        model = super().call_model_init(trial)
+        self._take_student(model)
+        return model
+
+    def _hp_search_setup(self, trial) -> None:
+        super()._hp_search_setup(trial)
+        if self.hp_search_backend is not None and trial is not None:  # the arguments are now those of the trial
+            self._take_student(self.model)
+            decay = None if self._average is None else self._average.decay
+            if self.args.ema_decay != decay:
+                raise ValueError("ema_decay cannot be searched for; train once with each.")
+
+    def _begin_training(self) -> None:
+        if self.model_init is not None:
+            self._place_teacher()
+        self._begin_log()
 
     def _begin_log(self) -> None:
         # what is logged next: the sum over the batches since the last log, and how many they were
@@ -150,10 +191,12 @@ class DynamicViTTrainer(TeachingTrainer):
         to their end, as when the process was killed meanwhile.
 
         Raises:
-            ValueError: there is no whole checkpoint to resume from, `output_dir` cannot take one, or the data set
-                cannot have the teacher's outputs cached.
+            ValueError: weights that learn are in half precision, there is no whole checkpoint to resume from,
+                `output_dir` cannot take one, or the data set cannot have the teacher's outputs cached.
             FloatingPointError: a loss term or the gradient is not finite. The weights before that step are saved.
         """
+        if not self.is_deepspeed_enabled:  # its engine keeps float32 weights of its own
+            check_precision(cast(nn.Module, self.model))
         folder = Path(cast(str, self.args.output_dir))
         if resume_from_checkpoint is True:
             last = last_complete_checkpoint(folder)
@@ -180,18 +223,26 @@ class DynamicViTTrainer(TeachingTrainer):
                     callback.end(self.accelerator.unwrap_model(self.model))
 
     def _checkpoint_bytes(self) -> int:
-        """Weights, two moments of Adam, and an average where there is one."""
+        """Weights, two moments of Adam, and an average where there is one; of adapters what learns only."""
         model = cast(PreTrainedModel, self.model)
-        weights = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-        return weights * (1 + 2 * (not self.args.save_only_model) + (self._average is not None))
+        sizes = [
+            parameter.numel() * parameter.element_size()
+            for parameter in model.parameters()
+            if parameter.requires_grad or not is_adapted(model)
+        ]
+        return sum(sizes) * (1 + 2 * (not self.args.save_only_model) + (self._average is not None))
+
+    @property
+    def student(self) -> DynamicViTForImageClassification:
+        """The model that learns, out of what wraps it."""
+        return inner_model(self.accelerator.unwrap_model(self.model))
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         labels = inputs.pop("labels", None)
         if not model.training:
             outputs = model(**inputs)
-            student = self.accelerator.unwrap_model(self.model)
-            loss = None if labels is None else self._classification(student, outputs, labels)
+            loss = None if labels is None else self._classification(outputs, labels)
             return (loss, outputs) if return_outputs else loss
         if labels is None:
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
@@ -261,13 +312,12 @@ class DynamicViTTrainer(TeachingTrainer):
             teacher_logits: `[B, K]`, or `None` without a teacher.
             teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
         """
-        student = self.accelerator.unwrap_model(self.model)
-        weights = self.loss_weights
-        terms = {"classification": self._classification(student, outputs, labels)}
+        student, weights = self.student, self.loss_weights
+        terms = {"classification": self._classification(outputs, labels)}
         if outputs.auxiliary_logits is not None:  # also at weight 0, for a gradient of its classifier
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
-            terms["auxiliary"] = self._classification(student, auxiliary, labels)
-        terms |= student.encoder.reducer.losses(outputs.decisions)
+            terms["auxiliary"] = self._classification(auxiliary, labels)
+        terms |= acting_reducer(student).losses(outputs.decisions)
         if teacher_logits is not None and weights["class_distill"]:
             terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
         if teacher_features is not None and weights["feature_distill"]:
@@ -310,18 +360,24 @@ class DynamicViTTrainer(TeachingTrainer):
             with self.averaged():
                 super().save_model(str(folder), _internal_call=True)
 
-    def _classification(self, student, outputs, labels: Tensor) -> Tensor:
+    def _classification(self, outputs, labels: Tensor) -> Tensor:
         if self.compute_loss_func is not None:
             return self.compute_loss_func(outputs, labels, num_items_in_batch=None)
-        config = student.config
+        config = self.student.config
         if problem_type(config) == "single_label_classification":
-            if labels.is_floating_point() and config.problem_type is None:
+            if (labels.is_floating_point() or labels.ndim > 1) and config.problem_type is None:
                 raise ValueError(
-                    f"labels are {labels.dtype} and config.problem_type is None; set it to "
+                    f"labels are {labels.dtype} {tuple(labels.shape)} and config.problem_type is None; set it to "
                     "'single_label_classification' (soft labels), 'multi_label_classification' or 'regression'."
                 )
             return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
-        return student.loss_function(labels, outputs.logits, config)
+        if problem_type(config) == "multi_label_classification" and labels.shape != outputs.logits.shape:
+            raise ValueError(
+                f"labels have shape {tuple(labels.shape)}; multi-label classification takes 0 or 1 for each label, "
+                f"here {tuple(outputs.logits.shape)}."
+            )
+        labels = labels if labels.is_floating_point() else labels.float()
+        return self.student.loss_function(labels, outputs.logits, config)
 
     def create_optimizer(self, model=None):
         if self.optimizer is None:

@@ -1,0 +1,48 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""A student that PEFT has wrapped: the model inside, the reducer that acts, the weights with adapters merged in."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers.utils import is_peft_available
+
+from ..model.reducer import TokenReducer
+
+
+def is_adapted(model: Any) -> bool:
+    """Whether PEFT has wrapped `model`."""
+    if not is_peft_available():
+        return False
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
+
+
+def inner_model(model: Any) -> Any:
+    """The model that PEFT has wrapped, or `model` itself."""
+    return model.get_base_model() if is_adapted(model) else model
+
+
+def merged_model(model: Any) -> Any:
+    """A copy of `model` with its adapters merged into its weights, or `model` itself where there are none."""
+    return copy.deepcopy(model).merge_and_unload() if is_adapted(model) else model
+
+
+def acting_reducer(model: Any) -> TokenReducer:
+    """The reducer of `model`; the copy that learns where PEFT has one (`modules_to_save=["reducer"]`)."""
+    reducer: Any = inner_model(model).encoder.reducer
+    return reducer if isinstance(reducer, TokenReducer) else reducer.modules_to_save[reducer.active_adapter]
+
+
+def load_adapters(model: Any, folder: Path) -> None:
+    """Load the adapters that `save_pretrained` wrote to `folder` in place of the active ones."""
+    from peft import load_peft_weights, set_peft_model_state_dict
+
+    set_peft_model_state_dict(model, load_peft_weights(str(folder), device="cpu"), model.active_adapter)
+
+
+def learns(module: nn.Module) -> bool:
+    """Whether a parameter of `module` learns."""
+    return any(parameter.requires_grad for parameter in module.parameters())

@@ -1,0 +1,55 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What the Trainer refuses, or says, before it trains: arguments without effect, half precision, frozen reducers."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import logging
+
+from .adapters import acting_reducer, inner_model, is_adapted, learns
+from .arguments import DynamicViTTrainingArguments
+from .teacher import DENSE_COPY
+
+
+logger = logging.get_logger("transformers.hf_dynamicvit")
+
+
+def check_options(args: DynamicViTTrainingArguments, teacher: Any, **kwargs: Any) -> None:
+    """Refuse what `Trainer` takes and could have no effect, or a wrong one, here."""
+    names = args.label_names
+    if names is not None and list(names) != ["labels"]:
+        raise ValueError(f"label_names is {names}; the losses and metrics here are of ['labels'].")
+    optimizer, scheduler = kwargs.get("optimizers") or (None, None)
+    if optimizer is None and scheduler is not None:
+        raise ValueError("optimizers= has a scheduler alone, which would steer another optimizer; give both.")
+    if args.cache_teacher and kwargs.get("model_init") is not None and teacher == DENSE_COPY:
+        raise ValueError("cache_teacher asks once, but each model of model_init has a dense copy; pass teacher=.")
+
+
+def check_precision(model: nn.Module) -> None:
+    """Refuse to train weights in half precision, in which a small step rounds to none."""
+    half = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and parameter.dtype in (torch.float16, torch.bfloat16)
+    ]
+    if half:
+        dtype = model.get_parameter(half[0]).dtype
+        raise ValueError(
+            f"{len(half)} parameters that learn are {dtype}, such as {half[0]}, in which small steps are lost: load "
+            "the model with from_pretrained(..., dtype=torch.float32), or call model.float(); bf16=True in the "
+            "arguments is what makes training fast."
+        )
+
+
+def warn_of_adapters(model: Any, args: DynamicViTTrainingArguments) -> None:
+    """Say that a reducer will not learn under PEFT, unless `frozen` has asked for that."""
+    reducer = acting_reducer(model)
+    asked = any("reducer" in part for part in args.frozen or [])
+    if is_adapted(model) and list(reducer.parameters()) and not learns(reducer) and not asked:
+        logger.warning(
+            f"Reducer {inner_model(model).config.reducer!r} does not learn: PEFT holds its parameters. Unless it was "
+            "trained before, it chooses arbitrarily; LoraConfig(..., modules_to_save=['reducer']) lets it learn, "
+            "frozen=['reducer'] in the arguments says that it shall not."
+        )
