@@ -131,8 +131,8 @@ def refuse_adapters(model: Any) -> None:
     if is_adapted(model):
         name = type(inner_model(model)).__name__
         raise ValueError(
-            f"model is a {type(model).__name__}, whose adapters alone are no {name}; merge them first, "
-            "trainer.model.merge_and_unload().push_to_hub(...), or save and run hf-dynamicvit push."
+            f"model is a {type(model).__name__}, whose adapters alone are no {name}; merge them first: "
+            "trainer.model.merge_and_unload() gives the whole model, which has save_pretrained and push_to_hub."
         )
 
 

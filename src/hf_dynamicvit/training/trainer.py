@@ -157,6 +157,7 @@ class DynamicViTTrainer(TeachingTrainer):
 
     def call_model_init(self, trial=None):
         model = super().call_model_init(trial)
+        check_precision(model)
         self._take_student(model)
         return model
 
@@ -195,7 +196,7 @@ class DynamicViTTrainer(TeachingTrainer):
                 `output_dir` cannot take one, or the data set cannot have the teacher's outputs cached.
             FloatingPointError: a loss term or the gradient is not finite. The weights before that step are saved.
         """
-        if not self.is_deepspeed_enabled:  # its engine keeps float32 weights of its own
+        if self.model_init is None and not self.is_deepspeed_enabled:  # which keeps float32 weights of its own
             check_precision(cast(nn.Module, self.model))
         folder = Path(cast(str, self.args.output_dir))
         if resume_from_checkpoint is True:
@@ -206,7 +207,8 @@ class DynamicViTTrainer(TeachingTrainer):
         elif isinstance(resume_from_checkpoint, str):
             check_complete(Path(resume_from_checkpoint))
         if self.args.should_save:
-            check_room(folder, self._checkpoint_bytes())
+            # a search lets go of the model of its last trial
+            check_room(folder, 0 if self.model is None else self._checkpoint_bytes())
         if self._average is not None:
             self._average.resume_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
         if self.args.cache_teacher and self.teacher is not None and not isinstance(self.train_dataset, TaughtDataset):
