@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import torch
 from transformers import TrainingArguments
-from transformers.utils import is_torch_xla_available
+from transformers.utils import is_torch_xla_available, logging
 
 from .options import TEACHER_DTYPES, DynamicViTOptions
+
+
+logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 @dataclass
@@ -32,6 +35,8 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
             self.dataloader_pin_memory = False
             self.use_cpu = self.use_cpu or self.bf16 or self.bf16_full_eval
         super().__post_init__()
+        if self.fp16 and self.device.type == "cpu":
+            logger.warning("fp16 has no effect on a CPU: the training computes in float32. bf16 has one.")
         if self.loss_weights is not None and not isinstance(self.loss_weights, dict):
             raise ValueError(f"loss_weights is {self.loss_weights!r}; it must be a dictionary from names to numbers.")
         numbers = {f"loss_weights[{name!r}]": value for name, value in (self.loss_weights or {}).items()}

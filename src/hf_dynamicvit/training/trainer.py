@@ -109,6 +109,7 @@ class DynamicViTTrainer(TeachingTrainer):
         self._average = None if args.ema_decay is None else WeightAverage(args.ema_decay)
         self._begin_log()
         self._evaluated: tuple | None = None
+        self._last_evaluation: tuple[int | None, dict[str, float]] = None, {}  # the step, and what it gave
         self.add_callback(AfterStep(self._begin_training))
         if self._average is not None:  # of what the step before has put right
             self.add_callback(self._average)
@@ -170,6 +171,7 @@ class DynamicViTTrainer(TeachingTrainer):
                 raise ValueError("ema_decay cannot be searched for; train once with each.")
 
     def _begin_training(self) -> None:
+        self._last_evaluation = None, {}
         if self.model_init is not None:
             self._place_teacher()
         self._begin_log()
@@ -345,7 +347,16 @@ class DynamicViTTrainer(TeachingTrainer):
             if self.args.evaluate_ema and self._average is not None and self._average.average and not several:
                 with self.averaged():
                     metrics |= super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_ema")
+        if eval_dataset is None and metric_key_prefix == "eval":
+            self._last_evaluation = self.state.global_step, metrics
         return metrics
+
+    def final_metrics(self) -> dict[str, float]:
+        """What `evaluate` says of the model that `train` has left; not run again where its last evaluation did."""
+        step, metrics = self._last_evaluation
+        best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
+        of_these_weights = best is None or Path(best).name == f"{PREFIX_CHECKPOINT_DIR}-{step}"
+        return dict(metrics) if step == self.state.global_step and of_these_weights else self.evaluate()
 
     @contextmanager
     def averaged(self) -> Generator[None]:
@@ -356,10 +367,11 @@ class DynamicViTTrainer(TeachingTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer`, with the averaged weights, if any, as a model of its own in the folder `ema`."""
-        super().save_model(output_dir, _internal_call)
+        with without_bars():
+            super().save_model(output_dir, _internal_call)
         if self._average is not None and self._average.average:
             folder = Path(cast(str, output_dir or self.args.output_dir)) / FOLDER
-            with self.averaged():
+            with self.averaged(), without_bars():
                 super().save_model(str(folder), _internal_call=True)
 
     def _classification(self, outputs, labels: Tensor) -> Tensor:
@@ -403,6 +415,18 @@ class DynamicViTTrainer(TeachingTrainer):
             logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
             self._begin_log()
         super().log(logs, start_time)
+
+
+@contextmanager
+def without_bars() -> Generator[None]:
+    """Within it Transformers draws no bar for files, which would break into that of the training."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def given_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
