@@ -395,4 +395,3 @@ def test_no_pinned_memory_without_an_accelerator(place, recwarn):
     assert not [str(warning.message) for warning in recwarn if "pin_memory" in str(warning.message)]
     given = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new"]
     assert parse(given)[2].dataloader_pin_memory == torch.accelerator.is_available()
-    assert parse([*given, "--dataloader_pin_memory", "true"])[2].dataloader_pin_memory

@@ -475,6 +475,12 @@ def test_teacher_from_a_checkpoint(tmp_path):
     assert torch.equal(trainer.teacher.classifier.weight, toy_dense(seed=9).classifier.weight)
 
 
+def test_a_teacher_of_a_half_precision_file_computes_as_the_training_does(tmp_path):
+    toy_dense().bfloat16().save_pretrained(tmp_path / "teacher")
+    trainer = trainer_for(tmp_path, teacher=str(tmp_path / "teacher"))
+    assert trainer._teacher_outputs({"pixel_values": toy_images()})[0].dtype == torch.float32
+
+
 @pytest.mark.parametrize(
     "teacher, message",
     [

@@ -57,7 +57,7 @@ def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
     if teacher == DENSE_COPY:
         return merged_model(model).to_dense()
     if isinstance(teacher, str):
-        return AutoModelForImageClassification.from_pretrained(teacher)
+        return AutoModelForImageClassification.from_pretrained(teacher, dtype=torch.float32)  # whatever the file's
     if is_adapted(teacher):
         return merged_model(teacher)
     if teacher is not None and not isinstance(teacher, PreTrainedModel):

@@ -158,8 +158,8 @@ class DynamicViTTrainer(TeachingTrainer):
 
     def call_model_init(self, trial=None):
         model = super().call_model_init(trial)
-        check_precision(model)
         self._take_student(model)
+        check_precision(model)
         return model
 
     def _hp_search_setup(self, trial) -> None:
