@@ -12,6 +12,7 @@ from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
 from hf_dynamicvit import benchmark as benchmark_module
 from hf_dynamicvit.benchmark import Ideal, Setting, benchmark, beside, break_even, images_per_second, mean_counts
+from hf_dynamicvit.benchmark_report import log_ticks
 from hf_dynamicvit.cli import main
 
 
@@ -232,28 +233,50 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    "values, ticks",
+    [
+        ([19.0, 27.0, 33.0], [15, 20, 30, 40]),
+        ([0.9, 1.0], [0.8, 0.9, 1, 1.5]),
+        ([100.0, 100.0], [90, 100, 150]),
+        ([8.0, 900.0], [5, 10, 20, 50, 100, 200, 500, 1000]),
+        ([0.02, 30000.0], [0.01, 0.1, 1, 10, 100, 1000, 10000, 100000]),
+    ],
+)
+def test_every_line_of_a_plot_is_between_two_labels(values, ticks):
+    assert log_ticks(values) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize(
     "arguments, message",
     [
         (["absent"], "there is no folder absent, and on the Hub: "),
         (["deit-tiny", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
         (["deit-tiny", "--device", "cpu:x"], "device is 'cpu:x'; this machine has cpu"),
         (["deit-tiny", "--threads", "2", "--device", "cuda"], "--threads are of the CPU"),
-        (["deit-tiny", "--threads", "0"], "--threads 0: at least 1"),
+        (["deit-tiny", "--threads", "2", "0"], "--threads is 2 0; at least 1"),
         (["deit-tiny", "--image-size", "32", "--attention", "flash_attention_2"], "attention 'flash_attention_2'"),
         (["deit-tiny", "--optimize", "--compile", "default"], "--optimize is for eager models"),
-        (["deit-tiny", "--batch-sizes", "0"], "batch sizes [0]"),
+        (["deit-tiny", "--batch-sizes", "0"], "--batch-sizes is 0; at least 1"),
+        (["deit-tiny", "--repeats", "0"], "--repeats is 0; at least 1"),
+        (["deit-tiny", "--warmup", "-1"], "--warmup is -1; at least 0"),
+        (["deit-tiny", "--image-size", "0"], "--image-size is 0; at least 1"),
+        (["deit-tiny", "--budget", "70"], "--budget is 70; a budget is a fraction of the dense model's multiply-adds"),
         (
             ["deit-tiny", "--image-size", "32", "--accuracy", "other=0.5"],
             "the models are 'dense', 'deit-tiny dynamicvit",
         ),
         (["deit-tiny", "--image-size", "32", "--accuracy", "dense=50"], "'50' must be a number from 0 to 1"),
-        (["deit-tiny", "--output", "taken"], "taken is a file"),
+        (["absent", "--output", "taken"], "taken exists already and is no folder"),
+        (["absent", "--output", "full"], "full exists already; name a new or an empty folder, or type --overwrite"),
+        (["absent", "--output", "/proc/nope"], "/proc/nope cannot be written"),
         (["saved", "--pictures", "red.png", "--image-size", "64"], "give no --image-size"),
     ],
 )
 def test_the_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "benchmark.json").write_text("mine")
     toy_model().save_pretrained("saved")
     assert run(*arguments) == 1
     assert message in capsys.readouterr().err

@@ -244,7 +244,7 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
 
 
 def test_quickstart_for_people_to_read(monkeypatch, capsys):
-    monkeypatch.setattr(quickstart, "run", lambda output, seed: print(f"a table of {output}, {seed}"))
+    monkeypatch.setattr(quickstart, "run", lambda output, seed, overwrite: print(f"a table of {output}, {seed}"))
     assert printed(["quickstart"], capsys) == (0, "a table of quickstart, 0\n", "")
 
 

@@ -284,6 +284,8 @@ def test_existing_output_is_left_alone(tmp_path, capsys):
     assert convert(write(tmp_path, published()), output) == 1
     assert "exists already" in capsys.readouterr().err
     assert [path.name for path in output.iterdir()] == ["precious.txt"]
+    assert convert(write(tmp_path, published()), output, "--overwrite") == 0
+    assert (output / "precious.txt").read_text() == "mine" and (output / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize("output, message", [(".", "working folder"), ("checkpoint.pth/child", "is a file")])

@@ -95,6 +95,9 @@ def test_report(hostile, tmp_path):
     assert record["settings"]["machine"]["torch"] == torch.__version__
     with pytest.raises(ValueError, match="exists already"):
         write_report(found, tmp_path / "new" / "report")
+    (tmp_path / "new" / "report" / "report.html").write_text("old")
+    write_report(found, tmp_path / "new" / "report", overwrite=True)
+    assert "<b>" not in (tmp_path / "new" / "report" / "report.html").read_text(encoding="utf-8")[:400] != "old"
 
 
 def test_without_a_dense_model(folder):
@@ -183,7 +186,10 @@ def test_command_line(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--output", "taken"], "exists already"),
+        (["--output", "taken"], "taken exists already; name a new or an empty folder, or type --overwrite"),
+        (["--output", "taken/mine.txt"], "mine.txt exists already and is no folder"),
+        (["--output", "/proc/nope"], "/proc/nope cannot be written"),
+        (["--budget", "70"], "--budget is 70; a budget is a fraction of the dense model's multiply-adds"),
         (["--split", "valid"], "split is 'valid'; the splits are train"),
         (["--image-column", "pixels"], "image_column is 'pixels'; the columns are"),
         (["--keep-ratios", "0.5", "1.5"], "keep_ratios has 1.5; each is above 0"),

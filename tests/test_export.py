@@ -3,6 +3,7 @@
 
 import json
 import sys
+import warnings
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,6 +27,7 @@ from hf_dynamicvit.export import (
     run_onnx,
     sample_crops,
     trace,
+    undecided,
     write_onnx,
     write_torch_export,
 )
@@ -66,7 +68,7 @@ def pretend(monkeypatch):
     """Puts a stand-in for torch-export, which writes files of these names and runs as it is told."""
 
     def put(run, suffixes=("",)):
-        def write(program, file):
+        def write(program, file, opset):
             for suffix in suffixes:
                 file.with_name(file.name + suffix).write_text("new")
 
@@ -89,6 +91,19 @@ def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
 def test_methods_by_onnx(reducer, tmp_path):
     write_onnx(traced(reducer), tmp_path / "toy.onnx")
     batches = batches_of(toy_images(9))
+    for got, expected in zip(run_onnx(tmp_path / "toy.onnx", batches), logits_of(toy(reducer), batches), strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+@needs_onnx
+@pytest.mark.parametrize("reducer", ["dynamicvit", "tome"])
+def test_the_older_exporter_of_torch_takes_them_too(reducer, tmp_path):
+    """`torch.onnx.export(dynamo=False)`, by a trace; without a stable sort, which ToMe has."""
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = {"input_names": ["pixel_values"], "output_names": ["logits", "kept", "owner"]}
+        torch.onnx.export(toy(reducer), (toy_images(2),), tmp_path / "toy.onnx", dynamo=False, **names)
+    batches = [toy_images(2, seed=5)]
     for got, expected in zip(run_onnx(tmp_path / "toy.onnx", batches), logits_of(toy(reducer), batches), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
@@ -180,6 +195,59 @@ def test_another_top_1_is_told_apart(tmp_path, pretend):
     assert not list(tmp_path.iterdir())
 
 
+def without_differences(reducer):
+    """A toy whose scores are all equal: its predictors, or the queries of its class attention, are 0."""
+    model = toy_model(reducer=reducer, num_hidden_layers=3)
+    for name, parameter in model.named_parameters():
+        if "q_proj" in name or ".reducer." in name:
+            torch.nn.init.zeros_(parameter)
+    return model
+
+
+@pytest.mark.parametrize("reducer", sorted({*FIXED} - {"tome", "random"}))
+def test_scores_that_are_equal_to_rounding_are_told_from_others(reducer):
+    with torch.no_grad():
+        assert not undecided(toy(reducer), toy_images(6)).any()
+        assert undecided(without_differences(reducer), toy_images(6)).all()
+
+
+def test_a_model_that_is_hardly_trained_is_named(tmp_path, pretend):
+    for reducer, told in (("dynamicvit", True), ("topk", False), ("tome", False)):
+        model = without_differences(reducer) if told else toy(reducer)
+        pretend(lambda file, batches, model=model: [logits + 1e-3 for logits in logits_of(model, batches)])
+        with pytest.raises(ValueError, match="of 6 pictures, 6 have other logits") as refused:
+            export(model, "torch-export", tmp_path / "toy.pt2", toy_images(6))
+        assert ("With 6 of them the scores" in str(refused.value)) == told
+        assert ("train it longer, or check the file on other --pictures." in str(refused.value)) == told
+    assert undecided(toy_dense(), toy_images(2)).tolist() == [False, False]
+
+
+@needs_onnx
+def test_an_opset_of_ones_own(tmp_path, monkeypatch):
+    import onnx
+
+    write_onnx(traced("evit"), tmp_path / "toy.onnx", 18)
+    assert [(known.domain, known.version) for known in onnx.load(tmp_path / "toy.onnx").opset_import] == [("", 18)]
+    with pytest.raises(ValueError, match=r"opset is 9; torch \S+ wrote 18 in its place"):
+        write_onnx(traced("evit"), tmp_path / "old.onnx", 9)
+    assert not (tmp_path / "old.onnx").exists()
+    (tmp_path / "broken.onnx").write_text("no graph")
+    with pytest.raises(ValueError, match=r"ONNX Runtime .* does not run the file; another --opset may help"):
+        run_onnx(tmp_path / "broken.onnx", batches_of(toy_images(2)))
+
+
+@pytest.mark.parametrize(
+    "format, opset, message",
+    [
+        ("onnx", 17, "opset is 17; torch writes 18 and later"),
+        ("torch-export", 18, "opset is 18, which files of torch"),
+    ],
+)
+def test_opsets_that_there_are_not(format, opset, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export(toy("topk"), format, tmp_path / f"toy{FORMATS[format].suffix}", toy_images(6), opset=opset)
+
+
 def test_weights_of_their_own_lie_beside_the_file_and_the_model_stays_as_it_is(tmp_path, pretend):
     model = toy_model().bfloat16().train()
     reference = for_export(model).model
@@ -207,7 +275,8 @@ def test_images_that_decide_for_themselves_are_refused(tmp_path):
     "format, name, message",
     [
         ("coreml", "toy.pt2", "format is 'coreml'; it can be onnx or torch-export"),
-        ("torch-export", "toy.onnx", "must end in .pt2"),
+        ("torch-export", "toy.onnx", r"the output is \S+toy.onnx; .* must end in .pt2, such as \S+/toy.pt2\.$"),
+        ("torch-export", "model", r"must end in .pt2, such as \S+/model.pt2\.$"),
         ("torch-export", "nowhere/toy.pt2", "nowhere is no folder"),
         ("torch-export", "folder.pt2", "folder.pt2 exists already"),
         ("torch-export", "old.pt2", "old.pt2 exists already"),

@@ -102,6 +102,9 @@ def test_asvit_sets_its_thresholds_on_the_pictures(folder, capsys):
         (["--images", "images", "--seconds", "0"], "seconds is 0.0; from 0.02 to 60"),
         (["--images", "images", "--image-size", "1", "2", "3"], "--image-size is 1 2 3; one number of pixels, or two"),
         (["--images", "images", "--keep-ratio", "2"], "keep_ratio"),
+        (["--images", "images", "--budget", "70"], "--budget is 70; a budget is a fraction of the dense model's"),
+        (["--images", "images", "--output", "model/config.json"], "config.json exists already and is no folder"),
+        (["--images", "images", "--output", "/proc/nope"], "/proc/nope cannot be written"),
         (["--images", "images", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
         (["--images", "images", "--dense", "model"], "model holds a sparse model"),
         (["--images", "images", "--dense", "large"], "large takes pictures prepared otherwise than model: size is"),
@@ -120,6 +123,10 @@ def test_what_is_there_stays(folder, capsys):
     assert visualize("--model", "model", "--images", "images") == 1
     assert "seen exists already" in capsys.readouterr().err
     assert [path.name for path in Path("seen").iterdir()] == ["mine.txt"]
+    Path("seen", "views.json").write_text("old")
+    assert visualize("--model", "model", "--images", "images/a.png", "--only-overview", "--overwrite") == 0
+    assert {path.name for path in Path("seen").iterdir()} == {"mine.txt", "views.json", "overview_001.png"}
+    assert Path("seen", "views.json").read_text() != "old" and Path("seen", "mine.txt").read_text() == "mine"
 
 
 def test_a_limit_takes_pictures_evenly():

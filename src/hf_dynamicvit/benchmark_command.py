@@ -18,6 +18,8 @@ from .benchmark_report import check_accuracies, check_matplotlib, markdown, one_
 from .command_line import only_json, print_json
 from .devices import check_device
 from .export import read_pictures
+from .folders import check_folder
+from .model.budget import check_fraction
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
@@ -79,18 +81,32 @@ def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor
     return found
 
 
+def check_numbers(args: argparse.Namespace) -> None:
+    """Refuse numbers that are out of range, by their options.
+
+    Raises:
+        ValueError: one is.
+    """
+    least = {"batch_sizes": 1, "image_size": 1, "threads": 1, "repeats": 1, "warmup": 0}
+    for name, smallest in least.items():
+        given = getattr(args, name) if isinstance(getattr(args, name), list) else [getattr(args, name)]
+        if any(number is not None and number < smallest for number in given):
+            raise ValueError(f"--{name.replace('_', '-')} is {' '.join(map(str, given))}; at least {smallest}.")
+    if args.budget is not None:
+        check_fraction(args.budget, "--budget")
+
+
 def settings_of(args: argparse.Namespace) -> list[Setting]:
     """Every combination that was asked for.
 
     Raises:
-        ValueError: a device is not there, or two options do not go together.
+        ValueError: a number is out of range, a device is not there, or two options do not go together.
     """
+    check_numbers(args)
     if args.optimize and args.compile != ["eager"]:
         raise ValueError(
             f"--optimize is for eager models, and --compile is {' '.join(args.compile)}; give one of them."
         )
-    if any(threads is not None and threads < 1 for threads in args.threads):
-        raise ValueError(f"--threads {' '.join(map(str, args.threads))}: at least 1.")
     if args.threads != [None] and "cpu" not in args.device:
         raise ValueError(f"--threads are of the CPU, and --device is {' '.join(args.device)}; leave them out.")
     for device in args.device:
@@ -163,9 +179,8 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
         print(one_line(row), flush=True)
 
     if args.output is not None:
+        check_folder(args.output, args.overwrite)
         check_matplotlib()
-        if args.output.exists() and not args.output.is_dir():
-            raise ValueError(f"--output {args.output} is a file; name a folder.")
     for image_size in args.image_size:
         pictures = read(args, image_size) if args.pictures else None
         models = models_of(args, image_size, pictures)

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """What a benchmark found, as a table and as plots."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -106,6 +107,19 @@ Lines = dict[str, list[tuple[float, float]]]
 Rows = Callable[[Measurement], Any]
 
 
+def log_ticks(values: Sequence[float], most: int = 8) -> list[float]:
+    """Round numbers for an axis of logarithms, from one below all `values` to one above: as many as fit in `most`."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1
+    ticks: list[float] = []
+    for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        numbers = [float(f"{step}e{power}") for power in range(low - 1, high + 1) for step in steps]
+        below, above = max(n for n in numbers if n < min(values)), min(n for n in numbers if n > max(values))
+        ticks = [number for number in numbers if below <= number <= above]
+        if len(ticks) <= most:
+            break
+    return ticks
+
+
 def draw(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic: bool) -> Path:
     """One panel for each title, in it a line for each label."""
     import matplotlib
@@ -126,9 +140,10 @@ def draw(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic
             axis.set_yscale("log")
             axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
             axis.set_xticks([], minor=True)
-            axis.yaxis.set_major_formatter("{x:g}")
-            axis.yaxis.set_minor_formatter("{x:g}")
-            axis.tick_params(axis="y", which="minor", labelsize=6)
+            heights = log_ticks([y for points in lines.values() for _, y in points])
+            axis.set_yticks(heights, [f"{value:g}" for value in heights], minor=False)
+            axis.set_yticks([], minor=True)
+            axis.set_ylim(heights[0], heights[-1])
         axis.legend(fontsize=7)
         axis.grid(alpha=0.3)
     figure.savefig(file, dpi=120)

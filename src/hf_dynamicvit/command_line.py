@@ -49,6 +49,15 @@ def print_json(content: dict[str, Any]) -> None:
     print(json.dumps(content))
 
 
+def add_overwrite_option(parser: Any) -> None:
+    """For commands that write a folder."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="write there though it holds something; files of the same names are replaced, others stay",
+    )
+
+
 def add_json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object; all else goes to standard error")
 

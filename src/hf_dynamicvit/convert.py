@@ -4,7 +4,6 @@
 import argparse
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from transformers import DeiTImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .command_line import only_json, print_json
+from .folders import check_folder, whole_folder
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -233,31 +233,15 @@ def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) 
     return model
 
 
-def save_whole(model: DynamicViTForImageClassification, processor: Any, output: Path) -> None:
-    """Write model and processor to `output`, which must not exist or be empty, completely or not at all."""
-    check_output(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".convert-") as folder:
-        finished = Path(folder) / "checkpoint"
-        model.save_pretrained(finished)
-        processor.save_pretrained(finished)
-        finished.replace(output)
-
-
-def check_output(output: Path) -> None:
-    """Refuse a folder that is not new or empty, before anything is written.
+def save_whole(model: DynamicViTForImageClassification, processor: Any, output: Path, overwrite: bool = False) -> None:
+    """Write model and processor to `output`, completely or not at all.
 
     Raises:
-        ValueError: `output` exists with something in it, is the working folder, or cannot be a folder.
+        ValueError: as `folders.check_folder`.
     """
-    output = output.resolve()
-    if output == Path.cwd():
-        raise ValueError(f"{output} is the working folder; give a new or an empty one.")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"{output} exists already; give a new or an empty folder.")
-    files = [parent for parent in output.parents if parent.exists() and not parent.is_dir()]
-    if files:
-        raise ValueError(f"{output} cannot be a folder: {files[0]} is a file.")
+    with whole_folder(output, overwrite) as folder:
+        model.save_pretrained(folder)
+        processor.save_pretrained(folder)
 
 
 def read_label_names(path: str | Path) -> list[str]:
@@ -295,7 +279,7 @@ def published_processor(height: int, width: int) -> DeiTImageProcessorPil:
 
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json):
-        check_output(args.output)
+        check_folder(args.output, args.overwrite)
         state_dict = read_state_dict(args.source)
         config = infer_config(
             state_dict,
@@ -308,7 +292,7 @@ def main(args: argparse.Namespace) -> None:
             keep_ratio=args.keep_ratio[0] if args.keep_ratio and len(args.keep_ratio) == 1 else args.keep_ratio,
         )
         model = convert_state_dict(state_dict, config)
-        save_whole(model, published_processor(*as_pair(config.image_size)), args.output)
+        save_whole(model, published_processor(*as_pair(config.image_size)), args.output, args.overwrite)
     written, notes = what_was_done(model), notes_on(model, state_dict)
     if args.json:
         assumed = args.num_attention_heads is None

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from .folders import check_file
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, grid_size, vit_multiply_adds
 from .model.reducers import REDUCERS
@@ -43,8 +44,14 @@ from .training.picture_sources import files_of
 # How far a logit may be from the model's: 1e-4, and as much again of what it is.
 TOLERANCE = 1e-4
 
+# Scores that differ by less, as a fraction of what they are, another runtime may put in another order.
+ROUNDING = 1e-5
+
 # The check runs a batch of 1, one of 3, and the other pictures, at least 2 and at most so many at a time.
 FEWEST_PICTURES, LARGEST_BATCH = 6, 32
+
+# The oldest version of ONNX's operators that torch writes.
+OLDEST_OPSET = 18
 
 # How a process that knows neither this package nor Transformers runs a torch.export file.
 RUN_ALONE = """
@@ -143,8 +150,12 @@ def stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: boo
 
 
 @quiet()
-def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
-    """The weights are in the file; beyond 2 GB, which is all that fits, in one beside it."""
+def write_onnx(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> None:
+    """The weights are in the file; beyond 2 GB, which is all that fits, in one beside it.
+
+    Raises:
+        ValueError: this version of torch writes another `opset` in place of that one.
+    """
     converted: Any = torch.onnx.export(
         program,
         dynamo=True,
@@ -152,19 +163,37 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> None:
         input_names=["pixel_values"],
         output_names=["logits"],
         dynamic_shapes=dynamic_shapes(),  # for the name of the axis
+        opset_version=opset,
         custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
     )
+    written = converted.model.opset_imports[""]
+    if opset not in (None, written):
+        raise ValueError(
+            f"opset is {opset}; torch {torch.__version__} wrote {written} in its place, and writes {OLDEST_OPSET} and "
+            "later ones."
+        )
     converted.save(file)
 
 
 def run_onnx(file: Path, batches: list[Tensor]) -> list[Tensor]:
+    """In ONNX Runtime, on the CPU.
+
+    Raises:
+        ValueError: it cannot.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return [torch.from_numpy(session.run(["logits"], {"pixel_values": batch.numpy()})[0]) for batch in batches]
+    try:
+        session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        return [torch.from_numpy(session.run(["logits"], {"pixel_values": batch.numpy()})[0]) for batch in batches]
+    except Exception as error:  # its exceptions have no class in common
+        raise ValueError(
+            f"Nothing is written, as ONNX Runtime {onnxruntime.__version__} does not run the file; another --opset "
+            f"may help: {error}"
+        ) from error
 
 
-def write_torch_export(program: torch.export.ExportedProgram, file: Path) -> None:
+def write_torch_export(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> None:
     torch.export.save(program, file)
 
 
@@ -186,7 +215,7 @@ class Format:
 
     suffix: str
     packages: tuple[str, ...]
-    write: Callable[[torch.export.ExportedProgram, Path], None]
+    write: Callable[[torch.export.ExportedProgram, Path, int | None], None]
     run: Callable[[Path, list[Tensor]], list[Tensor]]
 
 
@@ -196,25 +225,30 @@ FORMATS = {
 }
 
 
-def check_output(output: Path, format: str, overwrite: bool = False) -> None:
+def check_output(output: Path, format: str, overwrite: bool = False, opset: int | None = None) -> None:
     """Refuse what cannot be written before anything is.
 
     Raises:
-        ValueError: no such format, packages missing, another suffix, no such folder, or a file that is there already.
+        ValueError: no such format, packages missing, another suffix, no such folder, a file that is there already, or
+            an opset that torch does not write.
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; it can be {' or '.join(FORMATS)}.")
     suffix, packages = FORMATS[format].suffix, FORMATS[format].packages
+    if opset is not None and format != "onnx":
+        raise ValueError(f"opset is {opset}, which files of {format} have none of; leave it out.")
+    if opset is not None and opset < OLDEST_OPSET:
+        raise ValueError(f"opset is {opset}; torch writes {OLDEST_OPSET} and later ones.")
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise ValueError(f'{format} takes {", ".join(missing)}: pip install "hf-dynamicvit[export]"')
     if output.suffix != suffix:
-        raise ValueError(f"{output} is to be a file of {format}; its name must end in {suffix}.")
-    if not output.parent.is_dir():
-        raise ValueError(f"{output.parent} is no folder; make it, or name another.")
-    taken = [file for file in (output, output.with_name(f"{output.name}.data")) if file.exists()]
-    if output.is_dir() or (taken and not overwrite):
-        raise ValueError(f"{taken[0]} exists already; give another name, or --overwrite.")
+        raise ValueError(
+            f"the output is {output}; the name of a file of {format} must end in {suffix}, such as "
+            f"{output.parent / f'{output.stem or format}{suffix}'}."
+        )
+    for file in (output, output.with_name(f"{output.name}.data")):
+        check_file(file, overwrite)
 
 
 def batches_of(pixel_values: Tensor) -> list[Tensor]:
@@ -225,8 +259,8 @@ def batches_of(pixel_values: Tensor) -> list[Tensor]:
     return [pixel_values[:1], pixel_values[1:4], *pixel_values[4:].split(LARGEST_BATCH)]
 
 
-def largest_difference(logits: Tensor, expected: Tensor) -> float:
-    """Of `[N, K]` from those of the model.
+def largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[], Tensor]) -> float:
+    """Of `[N, K]` from those of the model; `undecided` says of which pictures the model itself is, `[N]` bool.
 
     Raises:
         ValueError: one is further off than `TOLERANCE`, or a picture has another top-1.
@@ -235,16 +269,47 @@ def largest_difference(logits: Tensor, expected: Tensor) -> float:
     same_class = logits.argmax(dim=1) == expected.argmax(dim=1)  # [N]
     close = logits.isclose(expected, rtol=TOLERANCE, atol=TOLERANCE).all(dim=1)
     if not (same_class & close).all():
+        ties = (~(same_class & close) & undecided()).sum()
+        why = (
+            f" With {ties} of them the scores on both sides of the limit between kept and dropped are equal to "
+            "rounding, so that chance decides, as in a model that is hardly trained: train it longer, or check the "
+            "file on other --pictures."
+        )
         raise ValueError(
             f"Nothing is written, as the file would not compute what the model does: of {len(logits)} pictures, "
             f"{(~close).sum()} have other logits, by up to {difference:.2g}, and {(~same_class).sum()} another top-1."
+            f"{why if ties else ''}"
         )
     return difference
 
 
+def undecided(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
+    """`[N]` bool: with which pictures the lowest score kept and the highest dropped are equal to `ROUNDING`.
+
+    Of a dense model, and a method that scores no patches, none.
+    """
+    if not isinstance(model, BudgetMixin):
+        return torch.zeros(len(pixel_values), dtype=torch.bool)
+    outputs = model(pixel_values, output_scores=True)
+    scores, kept = outputs.scores, outputs.kept  # [N, S, num_patches]
+    chosen_from = scores.isfinite()
+    if not model.encoder.reducer.returning:  # a patch that is gone has the score of the token that it is a part of
+        chosen_from[:, 1:] &= kept[:, :-1]
+    lowest = scores.masked_fill(~(chosen_from & kept), torch.inf).amin(dim=-1)  # [N, S]
+    highest = scores.masked_fill(~chosen_from | kept, -torch.inf).amax(dim=-1)
+    close = (lowest - highest).abs() <= ROUNDING * highest.abs()
+    return (close & highest.isfinite()).any(dim=-1)
+
+
 @torch.no_grad()
 def export(
-    model: PreTrainedModel, format: str, output: str | Path, pixel_values: Tensor, *, overwrite: bool = False
+    model: PreTrainedModel,
+    format: str,
+    output: str | Path,
+    pixel_values: Tensor,
+    *,
+    overwrite: bool = False,
+    opset: int | None = None,
 ) -> Check:
     """Write `model` as one file of `format` that gives the same logits for `pixel_values`, completely or not at all.
 
@@ -256,20 +321,22 @@ def export(
         output: file to write, `.onnx` or `.pt2`. ONNX weights beyond 2 GB are in `OUTPUT.data` beside it.
         pixel_values: `[N, channels, height, width]`, pictures as the image processor makes them, one or more.
         overwrite: replace `output` if it is there.
+        opset: version of ONNX's operators, 18 or later (`None`: torch's own choice).
 
     Raises:
         ValueError: `output` or `format` cannot be written (`check_output`); each image decides how many tokens it
             keeps (AS-ViT); a logit is off by more than 1e-4 + 1e-4 |logit|, or a top-1 differs.
     """
     output = Path(output)
-    check_output(output, format, overwrite)
+    check_output(output, format, overwrite, opset)
     how, logits = FORMATS[format], for_export(model)
     batches = batches_of(pixel_values.to("cpu", torch.float32))
     expected = torch.cat([logits(batch) for batch in batches])
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         file = Path(folder) / output.name
-        how.write(trace(logits), file)
-        difference = largest_difference(torch.cat(how.run(file, batches)), expected)
+        how.write(trace(logits), file, opset)
+        found = torch.cat(how.run(file, batches))
+        difference = largest_difference(found, expected, lambda: undecided(logits.model, torch.cat(batches)))
         parts = sorted(Path(folder).iterdir(), reverse=True)  # weights of their own ahead of the file that names them
         num_bytes = sum(part.stat().st_size for part in parts)
         for part in parts:

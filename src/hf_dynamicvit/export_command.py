@@ -9,10 +9,11 @@ from .export import check_output, export, load, multiply_adds, read_pictures
 
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json):
-        check_output(args.output, args.format, args.overwrite)
+        check_output(args.output, args.format, args.overwrite, args.opset)
         model = load(args.model)
         pixel_values, pictures = read_pictures(args.model, model.config, args.pictures)
-        check = export(model, args.format, args.output, pixel_values, overwrite=args.overwrite)
+        options = {"overwrite": args.overwrite, "opset": args.opset}
+        check = export(model, args.format, args.output, pixel_values, **options)
     if args.json:
         written = {"output": str(args.output), "format": args.format, "multiply_adds": multiply_adds(model)}
         print_json(written | vars(check))

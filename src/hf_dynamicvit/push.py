@@ -4,8 +4,14 @@
 import argparse
 import platform
 import shutil
+import sys
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import torch
 from huggingface_hub import HfApi
@@ -16,32 +22,59 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from .benchmark import images_per_second
 from .command_line import only_json, print_json
-from .model.cost import as_pair, grid_size
+from .folders import check_folder, whole_folder
+from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import beside, read_config
 from .training.card import UPLOADED, Measurements, inherited_license, model_card
-from .training.data import read_all
+from .training.data import MODES, read_all
 from .training.picture_sources import files_of
-from .visualize import contact_sheet, stages_row
+from .training.results import RESULTS, change_since, read_results
+from .viewer import Viewer
+from .visualize import contact_sheet, stage_pictures
 
 
-def kept_figure(model: DynamicViTForImageClassification, processor, files: list[Path]) -> Image.Image:
-    """Each picture as the model sees it, then what it keeps after each decision, a row each.
+CARD, FIGURE = "README.md", "kept.png"
+
+# Accuracies that differ by less are the same one, typed with fewer digits.
+ROUNDED = 5e-4
+
+
+@dataclass(frozen=True)
+class CardContent:
+    """What the user gives for the card of a model, and asks to be measured for it.
+
+    Attributes:
+        measured: accuracy, of what.
+        base_model: Hub repository of the dense model it came from.
+        license: identifier; `None` is that of the base model.
+        pictures: files for the figure of kept patches.
+        speed: measure images per second here.
+    """
+
+    measured: Measurements = field(default_factory=Measurements)
+    base_model: str | None = None
+    license: str | None = None
+    pictures: tuple[Path, ...] = ()
+    speed: bool = False
+
+
+def say(text: str) -> None:
+    """A line for people, apart from what the command prints."""
+    print(text, file=sys.stderr)
+
+
+def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: tuple[Path, ...]) -> Image.Image:
+    """What the model sees of each picture, then what it keeps after each decision, a row each.
 
     A warning names files that cannot be read.
 
     Raises:
         ValueError: none can be; a file is not there, or a folder has no pictures.
     """
-    rows = []
-    for _, picture in read_all(files_of(files), "RGB"):
-        pixel_values = processor(picture, return_tensors="pt")["pixel_values"]
-        with torch.inference_mode():
-            kept = model(pixel_values).kept[0]
-        height, width = pixel_values.shape[-2:]
-        grid = grid_size(model.config, (height, width))
-        rows.append(stages_row(picture.resize((width, height)), kept.cpu(), grid))
-    return contact_sheet(rows)
+    pictures = [picture for _, picture in read_all(files_of(files), MODES[model.config.num_channels])]
+    views = Viewer(model, processor).look(pictures, batch_size=1)
+    return contact_sheet([stage_pictures(view) for view in views])
 
 
 def measure_speed(
@@ -61,15 +94,18 @@ def measure_speed(
     return speeds
 
 
-def check_folder(folder: Path, repo_id: str) -> None:
+def check_upload(folder: Path, repo_id: str, given: CardContent) -> None:
     """Refuse what cannot be uploaded, or not there, before anything is loaded.
 
     Raises:
-        ValueError: `folder` holds no checkpoint with safetensors or no image processor; `repo_id` is no name.
+        ValueError: `folder` holds no sparse checkpoint with safetensors, or no image processor, or a card beside which
+            something else is `given`; `repo_id` is no name.
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}{beside(folder)}")
-    read_config(folder)
+    config = read_config(folder)
+    if not hasattr(config, "reducer"):
+        raise ValueError(f"{folder} holds a dense model ({config.model_type}); push uploads sparse ones.")
     if not list(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no weights: *.safetensors are needed.")
     if not (folder / "preprocessor_config.json").is_file():
@@ -81,17 +117,120 @@ def check_folder(folder: Path, repo_id: str) -> None:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         raise ValueError(f"repo_id is {repo_id!r}; a name on the Hub is user/name.") from error
+    if (folder / CARD).is_file() and given != CardContent():
+        raise ValueError(f"{folder / CARD} is the card as it is; remove it, or give nothing to say in another.")
+
+
+def measured_by_training(folder: Path, model: DynamicViTForImageClassification) -> Measurements:
+    """What `hf-dynamicvit train` measured of `model`; nothing, and a line why, where the model is another now."""
+    results = read_results(folder)
+    if results is None:
+        return Measurements()
+    changed = change_since(results, folder, model)
+    if changed is not None:
+        say(
+            f"{folder / RESULTS} is not of this model any more, as {changed}; the card goes without it. "
+            "`hf-dynamicvit evaluate` measures what --top1 takes."
+        )
+        return Measurements()
+    num_pictures, dataset = results.get("num_pictures"), results.get("dataset")
+    found = Measurements(
+        top1=results["top1"],
+        teacher_top1=results.get("teacher_top1"),
+        num_pictures=num_pictures,
+        dataset_name=Path(dataset).name or None if dataset else None,
+        multiply_adds=round(results["gmacs"] * 1e9),
+        multiply_adds_of="pictures of the evaluation" if model.encoder.reducer.adaptive else None,
+        recipe=recipe_from(results),
+    )
+    of = f" of {num_pictures} pictures" if num_pictures else ""
+    say(f"The card has what training measured, from {folder / RESULTS}: top-1 {100 * results['top1']:.2f} %{of}.")
+    return found
+
+
+def recipe_from(results: dict[str, Any]) -> str:
+    """How it was trained, in a sentence, as far as `results` know."""
+    facts = {"steps": "{:d} steps", "epochs": "{:g} epochs", "seed": "seed {:d}", "seconds": "{:.0f} s"}
+    known = [text.format(results[name]) for name, text in facts.items() if results.get(name) is not None]
+    return f"By `hf-dynamicvit train` with `{results['reducer']}`: {', '.join(known)}."
+
+
+def combined(typed: Measurements, trained: Measurements) -> Measurements:
+    """What the user typed, and of the rest what training measured; a line where the two do not agree.
+
+    Raises:
+        ValueError: something is typed that only an accuracy could stand beside, and there is none.
+    """
+    another = typed.top1 is not None and trained.top1 is not None and abs(typed.top1 - trained.top1) > ROUNDED
+    if another:
+        say(f"The card has --top1 {typed.top1:g}, as typed, in place of the {trained.top1:.4f} of {RESULTS}.")
+        trained = replace(trained, top1=None, teacher_top1=None, num_pictures=None, dataset_name=None)
+    name = typed.dataset_name or typed.dataset
+    if None not in (name, trained.dataset_name) and name != trained.dataset_name:
+        say(f"The card names the data set {name}, as typed, in place of the {trained.dataset_name} of {RESULTS}.")
+    overriding = {name: value for name, value in vars(typed).items() if value not in (None, {})}
+    if name is not None:
+        overriding["dataset_name"] = typed.dataset_name
+    known = replace(trained, **overriding)
+    alone = [name for name in ("dense_top1", "num_pictures", "dataset_name") if getattr(typed, name) is not None]
+    if known.top1 is None and alone:
+        option = alone[0].replace("_", "-")
+        raise ValueError(f"--{option} is {getattr(typed, alone[0])}, of an accuracy; type --top1 too.")
+    return known
+
+
+def facts_of(folder: Path, model: DynamicViTForImageClassification, given: CardContent) -> Measurements:
+    """What the card says but for the figure and the speed; nothing where it is there already."""
+    if (folder / CARD).is_file():
+        return Measurements()
+    return combined(given.measured, measured_by_training(folder, model))
+
+
+def stage(folder: Path, out: Path, model: DynamicViTForImageClassification, given: CardContent, code: bool) -> None:
+    """Write to `out` all that goes up but the card that is to be made.
+
+    Raises:
+        ValueError: a picture for the figure cannot be read.
+    """
+    model.save_pretrained(out, with_remote_code=code)
+    shutil.copy(folder / "preprocessor_config.json", out)
+    if given.pictures:
+        kept_figure(model, AutoImageProcessor.from_pretrained(folder), given.pictures).save(out / FIGURE)
+    if (folder / CARD).is_file():
+        for name in (CARD, FIGURE):
+            if (folder / name).is_file():
+                shutil.copy(folder / name, out)
+
+
+def write_card(
+    out: Path,
+    model: DynamicViTForImageClassification,
+    repo_id: str,
+    known: Measurements,
+    given: CardContent,
+    code: bool,
+) -> None:
+    """Make the card in `out` unless there is one, after measuring the speed where that is asked for."""
+    if (out / CARD).is_file():
+        return
+    if given.speed:
+        speeds = measure_speed(model)
+        threads = torch.get_num_threads()
+        device = f"a {platform.machine()} CPU, {threads} threads, torch {torch.__version__}" if speeds else None
+        known = replace(known, images_per_second=speeds, device=device)
+        if not speeds:
+            say("The card has no speed, as this model has no dense copy to measure it beside.")
+    if given.pictures:
+        known = replace(known, figure=FIGURE)
+    license = given.license or inherited_license(given.base_model)
+    model_card(model, repo_id, known, given.base_model, license, remote_code=code).save(out / CARD)
 
 
 def push(
     folder: Path,
     repo_id: str,
-    measured: Measurements,
+    given: CardContent,
     *,
-    base_model: str | None = None,
-    license: str | None = None,
-    pictures: list[Path] | None = None,
-    speed: bool = False,
     private: bool | None = None,
     token: str | None = None,
     code: bool = True,
@@ -99,56 +238,68 @@ def push(
     """Upload the checkpoint in `folder` with a card; returns the address of the commit.
 
     The folder is read, never written. A `README.md` in it is taken as the card, with nothing to add; else one is made
-    of what is given.
+    of what is given, and of the `results.json` of `hf-dynamicvit train`. The Hub is asked who the user is ahead of all
+    else, and for the repository ahead of measuring.
 
     Raises:
         ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor; no name on the Hub.
         OSError: the upload failed; nothing was committed.
     """
-    check_folder(folder, repo_id)
-    own_card = (folder / "README.md").is_file()
-    if own_card and (measured != Measurements() or base_model or license or pictures or speed):
-        raise ValueError(f"{folder / 'README.md'} is the card as it is; remove it, or give nothing to say in another.")
+    check_upload(folder, repo_id, given)
+    api = HfApi(token=token)
+    with hub_errors_in_words(repo_id):
+        api.whoami()
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
-    if not isinstance(model, DynamicViTForImageClassification):
-        raise ValueError(f"{folder} holds a {type(model).__name__}; push uploads sparse models.")
+    known = facts_of(folder, model, given)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
-        model.save_pretrained(out, with_remote_code=code)
-        shutil.copy(folder / "preprocessor_config.json", out)
-        changes: dict = {}
-        if speed:
-            changes["images_per_second"] = measure_speed(model)
-            if changes["images_per_second"]:
-                threads = torch.get_num_threads()
-                changes["device"] = f"a {platform.machine()} CPU, {threads} threads, torch {torch.__version__}"
-        if pictures:
-            processor = AutoImageProcessor.from_pretrained(folder)
-            kept_figure(model, processor, pictures).save(out / "kept.png")
-            changes["figure"] = "kept.png"
-        if own_card:
-            for name in ("README.md", "kept.png"):
-                if (folder / name).is_file():
-                    shutil.copy(folder / name, out)
-        else:
-            known = Measurements(**(vars(measured) | changes))
-            license = license or inherited_license(base_model)
-            model_card(model, repo_id, known, base_model, license, remote_code=code).save(out / "README.md")
-        return upload(out, repo_id, HfApi(token=token), private)
+        stage(folder, out, model, given, code)
+        with hub_errors_in_words(repo_id):
+            repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
+        write_card(out, model, repo_id, known, given, code)
+        return upload(out, repo_id, api)
 
 
-def upload(folder: Path, repo_id: str, api: HfApi, private: bool | None) -> str:
-    """Commit `folder` to `repo_id`, created if it is not there; returns the address of the commit.
+def dry_run(
+    folder: Path,
+    repo_id: str,
+    given: CardContent,
+    *,
+    output: Path | None = None,
+    overwrite: bool = False,
+    code: bool = True,
+) -> tuple[str, list[str]]:
+    """The card that `push` would upload, and the names of all its files; nothing is asked of the Hub but a licence.
+
+    The card and its figure are written to the folder `output`, if given.
 
     Raises:
-        OSError: that failed; nothing was committed.
+        ValueError: as `push`, and as `folders.check_folder`.
     """
+    if output is not None:
+        check_folder(output, overwrite)
+    check_upload(folder, repo_id, given)
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    known = facts_of(folder, model, given)
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary)
+        stage(folder, out, model, given, code)
+        write_card(out, model, repo_id, known, given, code)
+        if output is not None:
+            with whole_folder(output, overwrite) as written:
+                for name in (CARD, FIGURE):
+                    if (out / name).is_file():
+                        shutil.copy(out / name, written)
+        names = sorted(path.name for path in out.iterdir())
+        goes_up = [name for name in names if any(fnmatch(name, pattern) for pattern in UPLOADED)]
+        return (out / CARD).read_text(encoding="utf-8"), goes_up
+
+
+@contextmanager
+def hub_errors_in_words(repo_id: str) -> Generator[None]:
+    """Within it, that the Hub cannot be reached or lost what was sent is an `OSError` in words, as its answers are."""
     try:
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
-        message = "Upload DynamicViT checkpoint"
-        return api.upload_folder(
-            repo_id=repo_id, folder_path=folder, allow_patterns=UPLOADED, commit_message=message
-        ).commit_url
+        yield
     except OSError:  # what the Hub answered
         raise
     except HTTPError as error:
@@ -157,24 +308,47 @@ def upload(folder: Path, repo_id: str, api: HfApi, private: bool | None) -> str:
         raise OSError(f"{error} {error.__cause__ or ''} Nothing was committed to {repo_id}.") from error
 
 
-def main(args: argparse.Namespace) -> None:
+def upload(folder: Path, repo_id: str, api: HfApi) -> str:
+    """Commit `folder` to `repo_id`; returns the address of the commit.
+
+    Raises:
+        OSError: that failed; nothing was committed.
+    """
+    message = "Upload DynamicViT checkpoint"
+    with hub_errors_in_words(repo_id):
+        return api.upload_folder(
+            repo_id=repo_id, folder_path=folder, allow_patterns=UPLOADED, commit_message=message
+        ).commit_url
+
+
+def content_of(args: argparse.Namespace) -> CardContent:
+    """What was typed for the card."""
     measured = Measurements(
-        top1=args.top1, dense_top1=args.dense_top1, dataset=args.dataset, dataset_name=args.dataset_name
+        top1=args.top1,
+        dense_top1=args.dense_top1,
+        num_pictures=args.num_pictures,
+        dataset=args.dataset,
+        dataset_name=args.dataset_name,
     )
+    return CardContent(measured, args.base_model, args.license, tuple(args.pictures or ()), args.measure_speed)
+
+
+def main(args: argparse.Namespace) -> None:
+    given, code = content_of(args), not args.without_code
+    if not args.dry_run and (args.output is not None or args.overwrite):
+        raise ValueError(f"{'--overwrite' if args.output is None else '--output'} is for --dry-run; type that too.")
     with only_json(args.json):
-        address = push(
-            args.folder,
-            args.repo_id,
-            measured,
-            base_model=args.base_model,
-            license=args.license,
-            pictures=args.pictures,
-            speed=args.measure_speed,
-            private=args.private,
-            token=args.token,
-            code=not args.without_code,
-        )
-    if args.json:
+        if args.dry_run:
+            options = {"output": args.output, "overwrite": args.overwrite, "code": code}
+            card, files = dry_run(args.folder, args.repo_id, given, **options)
+        else:
+            address = push(args.folder, args.repo_id, given, private=args.private, token=args.token, code=code)
+    if args.dry_run and args.json:
+        print_json({"repo_id": args.repo_id, "card": card, "files": files})
+    elif args.dry_run:
+        say(f"Nothing was uploaded. To {args.repo_id} would go {', '.join(files)}.")
+        print(f"Wrote the card to {args.output}." if args.output is not None else card)
+    elif args.json:
         print_json({"repo_id": args.repo_id, "commit_url": address})
     else:
         print(f"Pushed to {address}")

@@ -33,7 +33,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from .benchmark import images_per_second
 from .command_line import only_json, print_json
-from .convert import check_output
+from .folders import check_folder
 from .model.cost import grid_size, vit_multiply_adds
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .training.arguments import DynamicViTTrainingArguments
@@ -253,14 +253,14 @@ def report(results: dict[str, Result], seconds: float, seed: int) -> str:
 
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json):
-        results = run(args.output, args.seed)
+        results = run(args.output, args.seed, args.overwrite)
     if args.json:
         print_json({"output": str(args.output), "seed": args.seed} | {name: vars(of) for name, of in results.items()})
 
 
-def run(output: Path, seed: int) -> dict[str, Result]:
+def run(output: Path, seed: int, overwrite: bool = False) -> dict[str, Result]:
     """All of it; what was measured of the models `dense` and `sparse`."""
-    check_output(output)
+    check_folder(output, overwrite)
     # One device is enough; with several the Trainer would split each batch over all of them.
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "0")
     start = time.perf_counter()

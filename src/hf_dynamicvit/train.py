@@ -38,11 +38,9 @@ from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.pictures import Pictures, load_pictures, with_classes_of
+from .training.results import RESULTS, weights_fingerprint
 from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
-
-
-RESULTS = "results.json"
 
 
 def train(
@@ -180,6 +178,7 @@ def run(
     metrics = trainer.evaluate()
     typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
     results = results_of(args, trainer, metrics, typical, seconds)
+    results |= {"dataset": data_args.dataset, "num_pictures": len(pictures.validation)}
     if pictures.held_out is not None:
         results["held_out"] = dataclasses.asdict(pictures.held_out)
     save(args, trainer, results)
@@ -249,6 +248,7 @@ def save(args: ModelArguments, trainer: DynamicViTTrainer, results: dict[str, An
     else:
         trainer.save_model()
     if trainer.is_world_process_zero():
+        results["weights"] = weights_fingerprint(folder)
         (folder / RESULTS).write_text(json.dumps(results, indent=1), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
 

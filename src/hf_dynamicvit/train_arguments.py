@@ -10,6 +10,7 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from .command_line import Parser, SectionedHelp, add_json_option
+from .model.budget import check_fraction
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
@@ -117,6 +118,8 @@ def check_typed(reducer: str, typed: dict[str, Any]) -> None:
     kept = [name for name in ("keep_ratio", "budget") if name in typed]
     if reducer == DENSE and kept:
         raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")
+    if "budget" in typed:
+        check_fraction(typed["budget"], "--budget")
     if len(kept) == 2:
         raise ValueError("--keep_ratio and --budget both say how much is kept; type one.")
     if reducer != DENSE and REDUCERS[reducer].adaptive and "keep_ratio" in typed:

@@ -15,8 +15,9 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from .command_line import only_json, print_json
-from .convert import check_output
 from .devices import chosen_device
+from .folders import check_folder
+from .model.budget import check_fraction
 from .start import COSTED
 from .training.data import MODES, read_files
 from .training.picture_sources import files_of
@@ -208,7 +209,9 @@ def check(args: argparse.Namespace) -> None:
     Raises:
         ValueError: a number is out of range, a picture is not there, or the output is not new.
     """
-    check_output(args.output)
+    check_folder(args.output, args.overwrite)
+    if args.budget is not None:
+        check_fraction(args.budget, "--budget")
     for option, least in (("batch_size", 1), ("limit", 1)):
         value = getattr(args, option)
         if value is not None and value < least:

@@ -95,6 +95,7 @@ def test_push_and_load_with_and_without_the_package(hub, client, saved, tmp_path
         assert loaded.returncode == 0, loaded.stderr
         assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
     check_card(files["README.md"].decode(), saved)
+    assert hub.requests[:2] == ["GET /api/whoami-v2", "POST /api/repos/create"]
     again = client(PUSH, "saved", f"{USER}/small", *facts, *more[:-1], "--json")  # pushing again is no mistake
     assert again.returncode == 0, again.stderr
     pushed = json.loads(again.stdout)
@@ -140,7 +141,7 @@ def test_a_wrong_token_is_refused_and_nothing_is_lost(hub, client, saved, tmp_pa
     result = client(PUSH, "saved", f"{USER}/small", token="hf_wrong")
     assert result.returncode == 1
     assert "401" in result.stderr and "Traceback" not in result.stderr
-    assert not hub.repositories
+    assert not hub.repositories and hub.requests == ["GET /api/whoami-v2"]  # and nothing was loaded for it
     assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before
 
 
@@ -255,10 +256,18 @@ def test_the_training_command_pushes(hub, client, saved, tmp_path):
     options = ["--model", "saved", "--dataset", "pictures", "--output_dir", "out", "--use_cpu", "--max_steps", "1"]
     result = client(TRAIN, *options, "--ema_decay", "0.5", "--push_to_hub", "--hub_model_id", f"{USER}/small")
     assert result.returncode == 0, result.stderr
-    accuracy = json.loads((tmp_path / "out" / "results.json").read_text())["top1"]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    accuracy, held_out = results["top1"], results["num_pictures"]
+    assert held_out == 5 and results["teacher_top1"] is not None
     card = ModelCard(files_of(hub)["README.md"].decode())
     assert f"{100 * accuracy:.2f} %" in card.content and "1 steps of 32 images" in card.content
     assert client(LOAD, f"{USER}/small", "absent").returncode == 0
     pushed = torch.load(tmp_path / "logits.pt")
     assert client(LOAD, "out").returncode == 0
     assert torch.equal(pushed, torch.load(tmp_path / "logits.pt"))
+    (tmp_path / "out" / "README.md").unlink()  # as without --push_to_hub
+    result = client(PUSH, "out", f"{USER}/again")
+    assert result.returncode == 0 and "The card has what training measured" in result.stderr
+    card = hub.repositories[f"{USER}/again"].at("main")[2]["README.md"].decode()
+    assert f"| top-1 on pictures, {held_out} pictures | " in card and f"{100 * accuracy:.2f} % (95 % interval " in card
+    assert "By `hf-dynamicvit train` with `dynamicvit`: 1 steps" in card and "5 classes: a, b, c, d, e." in card

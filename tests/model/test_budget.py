@@ -38,9 +38,12 @@ def test_a_larger_budget_keeps_more(reducer):
 def test_a_budget_out_of_reach_is_named_and_changes_nothing(reducer):
     model = toy_model(reducer=reducer)
     before, config = model(toy_images()).logits, model.config.to_dict()
-    for budget in ({"fraction": 0.01}, {"fraction": 1.5}, {"gmacs": 1e-6}, {"gmacs": float("nan")}):
+    for budget in ({"fraction": 0.01}, {"gmacs": 70.0}, {"gmacs": 1e-6}, {"gmacs": float("nan")}):
         with pytest.raises(ValueError, match=rf"budget is .* GMACs; {reducer} here takes from"):
             model.set_budget(**budget, pixel_values=images_for(model))
+    for fraction in (0.0, -0.5, 1.5, 70, float("nan")):
+        with pytest.raises(ValueError, match=f"fraction is {fraction:g}; a budget is a fraction of the dense model"):
+            model.set_budget(fraction=fraction, pixel_values=images_for(model))
     for budget in ({}, {"gmacs": 1.0, "fraction": 0.5}):
         with pytest.raises(ValueError, match="give one of them"):
             model.set_budget(**budget)

@@ -11,7 +11,7 @@ from toys import TOY, toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.push import push
+from hf_dynamicvit.push import CardContent, push
 from hf_dynamicvit.training.card import MARKER, Measurements, accuracy_of, inherited_license, model_card
 
 
@@ -103,8 +103,8 @@ def test_the_licence_of_a_folder(tmp_path):
 def test_dense_models_are_not_pushed(tmp_path):
     toy_dense().save_pretrained(tmp_path)
     ViTImageProcessorPil().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match="holds a ViTForImageClassification; push uploads sparse models"):
-        push(tmp_path, "me/small", Measurements())
+    with pytest.raises(ValueError, match=r"holds a dense model \(vit\); push uploads sparse ones"):
+        push(tmp_path, "me/small", CardContent())
 
 
 def test_a_card_that_is_there_takes_nothing_else(tmp_path):
@@ -112,7 +112,7 @@ def test_a_card_that_is_there_takes_nothing_else(tmp_path):
     ViTImageProcessorPil().save_pretrained(tmp_path)
     (tmp_path / "README.md").write_text("Mine.\n")
     with pytest.raises(ValueError, match=r"README\.md is the card as it is"):
-        push(tmp_path, "me/small", Measurements(top1=0.5))
+        push(tmp_path, "me/small", CardContent(Measurements(top1=0.5)))
 
 
 def test_an_accuracy_holds_for_what_was_kept_then(tmp_path):

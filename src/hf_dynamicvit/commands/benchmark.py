@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option
+from ..command_line import add_json_option, add_overwrite_option
 from ..names import COMPILED, DTYPES, METHODS, SHAPES
 
 
@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sparse.add_argument(
         "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
     )
-    sparse.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, at the model's own size")
+    sparse.add_argument(
+        "--budget", type=float, help="fraction of the dense multiply-adds, 0 to 1, at the model's own size"
+    )
     how = parser.add_argument_group("how it is measured")
     how.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="images at a time")
     how.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
@@ -57,7 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--warmup", type=int, default=3, help="turns before")
     how.add_argument("--optimize", action="store_true", help="model.optimize_for_inference() first")
     output = parser.add_argument_group("what comes out")
-    output.add_argument("--output", type=Path, metavar="FOLDER", help="for benchmark.json, benchmark.md and plots")
+    output.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="for benchmark.json, benchmark.md and plots; must be new or empty",
+    )
+    add_overwrite_option(output)
     output.add_argument(
         "--accuracy", nargs="+", default=[], metavar="MODEL=TOP1", help="0 to 1, for a plot over throughput"
     )

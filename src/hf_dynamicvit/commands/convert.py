@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..command_line import add_json_option
+from ..command_line import add_json_option, add_overwrite_option
 from ..names import METHODS
 
 
@@ -36,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("source", help="a .pth or .safetensors file with timm-style keys, plain or under 'model'")
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="must be new or empty")
+    add_overwrite_option(parser)
     method = parser.add_argument_group("method")
     method.add_argument("--reducer", choices=METHODS, default="dynamicvit", help="token-reduction method")
     method.add_argument(

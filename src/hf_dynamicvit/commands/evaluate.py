@@ -5,7 +5,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ..command_line import add_json_option
+from ..command_line import add_json_option, add_overwrite_option
 from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how_much.add_argument(
         "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"
     )
-    how_much.add_argument("--budget", type=float, help="fraction of the dense multiply-adds")
+    how_much.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, 0 to 1")
     ratios = compared.add_mutually_exclusive_group()
     ratios.add_argument(
         "--keep-ratios",
@@ -79,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument(
         "--output", type=Path, help="folder for report.html, report.md, report.json and plots; must be new or empty"
     )
+    add_overwrite_option(output)
     output.add_argument("--max-changed", type=int, default=24, help="show so many pictures whose prediction changed")
     add_json_option(output)
 

@@ -11,6 +11,8 @@ from ..names import EXPORT_FORMATS
 EXAMPLES = """
 # for ONNX Runtime, checked on two sample photographs
 hf-dynamicvit export my-dynamicvit --format onnx --output my-dynamicvit.onnx
+# for a runtime that knows no operators of later versions than 18
+hf-dynamicvit export my-dynamicvit --format onnx --opset 18 --output my-dynamicvit.onnx
 # for PyTorch alone, checked on your own pictures
 hf-dynamicvit export my-dynamicvit --format torch-export --output my-dynamicvit.pt2 --pictures my_pictures
 """
@@ -29,6 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         help="pictures, or folders of them, to check the file on (default: crops of two that ship with scikit-learn)",
+    )
+    parser.add_argument(
+        "--opset", type=int, help="version of ONNX's operators, 18 or later, for other runtimes (default: torch's)"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the output if it is there")
     add_json_option(parser)

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option
+from ..command_line import add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder to write; must be new or empty",
     )
+    add_overwrite_option(parser)
     parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the order of the pictures")
     add_json_option(parser)
 

@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option
+from ..command_line import add_json_option, add_overwrite_option
 from ..names import METHODS
 
 
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images", required=True, nargs="+", type=Path, help="pictures, or folders of them, at any depth"
     )
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
+    add_overwrite_option(parser)
     parser.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: the model's)")
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument(
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     how_much.add_argument(
         "--budget",
         type=float,
-        help="fraction of the dense multiply-adds, at the model's own image size",
+        help="fraction of the dense multiply-adds, 0 to 1, at the model's own image size",
     )
     parser.add_argument(
         "--same-classes", action="store_true", help="classes of --dense of other names are the same, in the same order"

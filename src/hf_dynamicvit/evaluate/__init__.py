@@ -20,13 +20,15 @@ from ..benchmark_command import machine
 from ..benchmark_report import check_matplotlib
 from ..command_line import only_json, print_json
 from ..devices import chosen_device
+from ..folders import check_folder
+from ..model.budget import check_fraction
 from ..model.cost import as_pair, grid_size
 from ..names import KEEP_RATIOS, UNREADABLE
 from ..start import COSTED
 from ..training.data import MODES
 from ..viewer import Viewer
 from .data import LabelledPictures, held_out_of, load_labelled, printable
-from .report import check_place, summary, write_report
+from .report import summary, write_report
 from .results import Evaluation, KeepRatio, distances, joined, stages_of
 from .runner import Read, Runner, at_keep_ratios, readable, typical_values
 
@@ -217,6 +219,8 @@ def run(args: argparse.Namespace, command: str) -> Evaluation:
     """Load and evaluate what was typed."""
     keep_ratios = [] if args.no_keep_ratios else args.keep_ratios
     check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
+    if args.budget is not None:
+        check_fraction(args.budget, "--budget")
     device = chosen_device(args.device)
     viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes)
     check_classifier(viewer.model.config)
@@ -253,11 +257,11 @@ def main(args: argparse.Namespace, command: str) -> None:
     """Evaluate what was typed as `command`."""
     with only_json(args.json):
         if args.output is not None:
-            check_place(args.output)
+            check_folder(args.output, args.overwrite)
             check_matplotlib()
         evaluation = run(args, printable(command))
         if args.output is not None:
-            write_report(evaluation, args.output)
+            write_report(evaluation, args.output, args.overwrite)
         print(summary(evaluation))
         if args.output is not None:
             print(f"\nWrote {printable(str(args.output))}: report.html, and the same as report.md and report.json.")

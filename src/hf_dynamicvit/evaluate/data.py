@@ -12,11 +12,11 @@ from datasets import ClassLabel, Dataset, Value
 from PIL import Image
 
 from ..classes import few, is_known
-from ..train import RESULTS
 from ..training.data import SOURCE_COLUMN, read_picture
 from ..training.picture_columns import choose_column, class_names, image_columns, label_columns, with_labels
 from ..training.picture_sources import find_split, load_splits
 from ..training.pictures import HeldOut, bare, check_split, fingerprint, some_of, split_off
+from ..training.results import RESULTS
 
 
 # The column that holds the index of the class among the model's.

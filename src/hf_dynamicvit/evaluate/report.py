@@ -2,10 +2,9 @@
 """An evaluation as one HTML file, as Markdown with pictures beside it, and as JSON: the same content, told once."""
 
 import json
-import tempfile
 from pathlib import Path
 
-from ..convert import check_output
+from ..folders import whole_folder
 from ..visualize import chosen
 from .data import printable
 from .pages import (
@@ -230,37 +229,14 @@ def summary(evaluation: Evaluation) -> str:
     return markdown(overview(evaluation))
 
 
-def check_place(folder: str | Path) -> Path:
-    """`folder`, resolved, after a look that a report can be written there.
-
-    Raises:
-        ValueError: `folder` is not new or empty, or cannot be written.
-    """
-    check_output(Path(folder))
-    resolved = Path(folder).resolve()
-    parents = (resolved, *resolved.parents)
-    nearest = next(place for place in parents if place.exists())
-    try:
-        tempfile.TemporaryDirectory(dir=nearest, prefix=".evaluate-").cleanup()
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be written: {error.strerror} in {nearest}.") from error
-    return resolved
-
-
-def write_report(evaluation: Evaluation, folder: str | Path) -> None:
+def write_report(evaluation: Evaluation, folder: str | Path, overwrite: bool = False) -> None:
     """`report.html`, which needs no other file, `report.md` with its pictures, and `report.json`, all or nothing.
 
     Raises:
-        ValueError: `folder` is not new or empty, or cannot be written.
+        ValueError: as `folders.check_folder`.
     """
-    folder = check_place(folder)
     blocks, title = content(evaluation), title_of(evaluation)
-    new = not folder.exists()  # one that is there may be a mount point, or in a folder that cannot be written
-    if new:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent if new else folder, prefix=".evaluate-") as holder:
-        finished = Path(holder) / "report"
-        finished.mkdir()
+    with whole_folder(folder, overwrite) as finished:
         for block in blocks:
             if isinstance(block, Figure | Gallery):
                 (finished / block.name).write_bytes(file_of(block))
@@ -268,8 +244,3 @@ def write_report(evaluation: Evaluation, folder: str | Path) -> None:
         (finished / "report.md").write_text(f"# {escaped(title)}\n\n{markdown(blocks)}\n", encoding="utf-8")
         record = json.dumps(evaluation.as_dict(), indent=1)
         (finished / "report.json").write_text(f"{record}\n", encoding="utf-8")
-        if new:
-            finished.replace(folder)
-        else:
-            for file in sorted(finished.iterdir()):
-                file.replace(folder / file.name)

@@ -56,6 +56,18 @@ def least_keep_ratio(config: DynamicViTConfig) -> float:
     return most
 
 
+def check_fraction(fraction: float, name: str = "fraction") -> None:
+    """Refuse a budget, which the user knows as `name`, that is no fraction.
+
+    Raises:
+        ValueError: it is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(
+            f"{name} is {fraction:g}; a budget is a fraction of the dense model's multiply-adds, above 0, at most 1."
+        )
+
+
 @contextmanager
 def in_eval_mode(model: Any) -> Generator[None]:
     """Within it every module is in eval mode; afterwards each is in the mode that it was in."""
@@ -137,17 +149,20 @@ class BudgetMixin:
 
         Args:
             gmacs: multiply-adds of one image of the configuration's size (AS-ViT: of `pixel_values`) in units of 10^9.
-            fraction: the same as a fraction of the dense model's; give one of the two.
+            fraction: the same as a fraction of the dense model's, above 0, at most 1; give one of the two.
             pixel_values: as in `set_keep_ratio`; for AS-ViT, the images whose mean cost meets the budget.
 
         Returns:
             the multiply-adds that one image then takes, at most the budget.
 
         Raises:
-            ValueError: both or none are given, or the budget cannot be met; the message names the least and the most.
+            ValueError: both or none are given, `fraction` is none, or the budget cannot be met; the message names the
+                least and the most.
         """
         if (gmacs is None) == (fraction is None):
             raise ValueError(f"gmacs is {gmacs} and fraction is {fraction}; give one of them.")
+        if fraction is not None:
+            check_fraction(fraction)
         reducer = self.encoder.reducer
         images = pixel_values if reducer.adaptive else None
         dense = self.dense_multiply_adds(images)

@@ -81,7 +81,9 @@ def bipartite_matching(
         best, partner = similarity.max(dim=-1)
         if attended is not None:
             best = best.masked_fill(~attended.gather(1, even), 2.0)
-        order = best.argsort(dim=1, descending=True, stable=True)
+        # torch.onnx.export(dynamo=False) knows no stable sort, and writes the other as ONNX's TopK, which is stable
+        stable = {} if torch.onnx.is_in_onnx_export() else {"stable": True}
+        order = best.argsort(dim=1, descending=True, **stable)
     goes, remains = order[:, :r], order[:, r:].sort(dim=1).values
     stays = torch.cat((even.gather(1, remains), odd), dim=1)
     return stays, even.gather(1, goes), remains.shape[1] + partner.gather(1, goes)

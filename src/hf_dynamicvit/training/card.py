@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The model card: what a model is and what was measured of it. What was not measured is left out."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineMo
 from huggingface_hub.utils import HFValidationError
 
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from .results import wilson_interval
 
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -19,6 +21,8 @@ MARKER = "<!-- Written by hf_dynamicvit. Remove this line to keep your own chang
 # What goes to the Hub: no optimizer state, no pickles, no logs, nothing of a folder below.
 UPLOADED = ["*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "README.md"]
 UPLOADED += ["*.py", "kept.png"]
+# So many classes are named.
+CLASSES = 20
 TAGS = ["dynamicvit", "token-pruning", "vision"]
 
 
@@ -29,8 +33,10 @@ class Measurements:
     Attributes:
         top1: accuracy on the evaluation split, 0 to 1.
         dense_top1: that of the dense model it came from.
-        dataset: name of the data set on the Hub or of a folder.
-        dataset_name: the same as people say it.
+        teacher_top1: that of its teacher on the same pictures, which stands there where `dense_top1` is not known.
+        num_pictures: that `top1` is of, for its 95 % interval.
+        dataset: name of the data set on the Hub.
+        dataset_name: of the same, or of one that is elsewhere, as people say it.
         multiply_adds: of one image, where the images decide (AS-ViT) the mean over those of `multiply_adds_of`.
         images_per_second: batch size -> (dense, this model), both measured in one run on `device`.
         device: the machine in words.
@@ -40,6 +46,8 @@ class Measurements:
 
     top1: float | None = None
     dense_top1: float | None = None
+    teacher_top1: float | None = None
+    num_pictures: int | None = None
     dataset: str | None = None
     dataset_name: str | None = None
     multiply_adds: int | None = None
@@ -72,7 +80,7 @@ def model_card(
         language, tags: metadata; the tags besides our own.
 
     Raises:
-        ValueError: an accuracy is not from 0 to 1.
+        ValueError: an accuracy is not from 0 to 1, or of no picture.
     """
     check_accuracies(measured)
     title = repo_id.split("/")[-1]
@@ -96,6 +104,7 @@ def model_card(
         repo_id=repo_id,
         base_model=base_model,
         summary=summary_of(model),
+        classes=classes_of(model.config),
         rows=table_rows(model, measured),
         marker=MARKER,
         adaptive=model.encoder.reducer.adaptive,
@@ -111,9 +120,11 @@ def model_card(
 
 def check_accuracies(measured: Measurements) -> None:
     """Raises:
-    ValueError: one is not from 0 to 1.
+    ValueError: one is not from 0 to 1, or of no picture.
     """
-    for name in ("top1", "dense_top1"):
+    if measured.num_pictures is not None and measured.num_pictures < 1:
+        raise ValueError(f"num_pictures is {measured.num_pictures}; at least 1.")
+    for name in ("top1", "dense_top1", "teacher_top1"):
         value = getattr(measured, name)
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}; it must be from 0 to 1.")
@@ -148,6 +159,37 @@ def summary_of(model: DynamicViTForImageClassification) -> str:
     )
 
 
+def classes_of(config: Any) -> str:
+    """How many there are, and the first of their names."""
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    if names == [f"LABEL_{index}" for index in range(len(names))]:
+        return f"{len(names)} classes, whose names config.json does not have."
+    more = f" and {len(names) - CLASSES} more, all in config.json" if len(names) > CLASSES else ""
+    return f"{len(names)} classes: {', '.join(map(plain, names[:CLASSES]))}{more}."
+
+
+def plain(text: str) -> str:
+    """`text` in one line of Markdown or a cell of a table, as it is."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
+    """Where it was measured, the dense model's or the teacher's, this model's with its interval."""
+    dense = "not measured"
+    if measured.dense_top1 is not None:
+        dense = f"{100 * measured.dense_top1:.2f} %"
+    elif measured.teacher_top1 is not None:
+        dense = f"{100 * measured.teacher_top1:.2f} % (its teacher)"
+    name = measured.dataset_name or measured.dataset
+    where = f" on {plain(name)}" if name else " on the evaluation split"
+    own = f"{100 * top1:.2f} %"
+    if measured.num_pictures is not None:
+        where += f", {measured.num_pictures} pictures"
+        low, high = wilson_interval(top1, measured.num_pictures)
+        own += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    return f"top-1{where}", dense, own
+
+
 def table_rows(model: DynamicViTForImageClassification, measured: Measurements) -> list[tuple[str, str, str]]:
     """Rows of the table: what, the dense model's, this model's."""
     dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
@@ -156,9 +198,7 @@ def table_rows(model: DynamicViTForImageClassification, measured: Measurements) 
         cost = model.multiply_adds()
     rows: list[tuple[str, str, str]] = []
     if measured.top1 is not None:
-        dense = "not measured" if measured.dense_top1 is None else f"{100 * measured.dense_top1:.2f} %"
-        where = f" on {measured.dataset_name or measured.dataset}" if measured.dataset else " on the evaluation split"
-        rows.append((f"top-1{where}", dense, f"{100 * measured.top1:.2f} %"))
+        rows.append(accuracy_row(measured, measured.top1))
     if cost is not None:
         of = f", mean of {measured.multiply_adds_of}" if measured.multiply_adds_of else ""
         rows.append((f"multiply-adds of one image{of}", dense_cost, f"{cost / 1e9:.3f} G"))
