@@ -49,7 +49,7 @@ def save(folder: Path, **overrides) -> dict:
         "seed": 0,
         "seconds": 365.2,
         "dataset": "/home/me/my|pictures",
-        "num_pictures": 46,
+        "images": 46,
         "weights": weights_fingerprint(folder),
         "log": [],
     }
@@ -111,6 +111,8 @@ def test_the_card_has_what_training_measured(place, capsys):
     assert "By `hf-dynamicvit train` with `dynamicvit`: 45 steps, 5 epochs, seed 0, 365 s." in card
     assert "5 classes: a, b, c, d, e." in card and "Not measured: speed." in card and "/home/me" not in card
     assert "The card has what training measured, from saved/results.json: top-1 80.43 % of 46 pictures." in said
+    write(place / "saved", results | {"teacher_is_dense_copy": True})
+    assert "46 pictures | 84.78 % | 80.43 %" in dry_run(capsys)[0]
     data = ModelCard(card).data.to_dict()
     assert data["metrics"] == ["accuracy"] and not {"datasets", "model-index"} & {name for name in data if data[name]}
 

@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
@@ -64,7 +64,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: tuple[Path, ...]) -> Image.Image:
+def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
     """What the model sees of each picture, then what it keeps after each decision, a row each.
 
     A warning names files that cannot be read.
@@ -133,10 +133,12 @@ def measured_by_training(folder: Path, model: DynamicViTForImageClassification) 
             "`hf-dynamicvit evaluate` measures what --top1 takes."
         )
         return Measurements()
-    num_pictures, dataset = results.get("num_pictures"), results.get("dataset")
+    num_pictures, dataset = results.get("images"), results.get("dataset")
+    taught, dense_copy = results.get("teacher_top1"), results.get("teacher_is_dense_copy")
     found = Measurements(
         top1=results["top1"],
-        teacher_top1=results.get("teacher_top1"),
+        dense_top1=taught if dense_copy else None,
+        teacher_top1=None if dense_copy else taught,
         num_pictures=num_pictures,
         dataset_name=Path(dataset).name or None if dataset else None,
         multiply_adds=round(results["gmacs"] * 1e9),
@@ -164,7 +166,8 @@ def combined(typed: Measurements, trained: Measurements) -> Measurements:
     another = typed.top1 is not None and trained.top1 is not None and abs(typed.top1 - trained.top1) > ROUNDED
     if another:
         say(f"The card has --top1 {typed.top1:g}, as typed, in place of the {trained.top1:.4f} of {RESULTS}.")
-        trained = replace(trained, top1=None, teacher_top1=None, num_pictures=None, dataset_name=None)
+        accuracies = ("top1", "dense_top1", "teacher_top1", "num_pictures", "dataset_name")
+        trained = replace(trained, **dict.fromkeys(accuracies))
     name = typed.dataset_name or typed.dataset
     if None not in (name, trained.dataset_name) and name != trained.dataset_name:
         say(f"The card names the data set {name}, as typed, in place of the {trained.dataset_name} of {RESULTS}.")

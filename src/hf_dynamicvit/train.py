@@ -178,7 +178,7 @@ def run(
     metrics = trainer.evaluate()
     typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
     results = results_of(args, trainer, metrics, typical, seconds)
-    results |= {"dataset": data_args.dataset, "num_pictures": len(pictures.validation)}
+    results |= {"dataset": data_args.dataset, "images": len(pictures.validation)}
     if pictures.held_out is not None:
         results["held_out"] = dataclasses.asdict(pictures.held_out)
     save(args, trainer, results)

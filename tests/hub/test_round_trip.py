@@ -258,7 +258,7 @@ def test_the_training_command_pushes(hub, client, saved, tmp_path):
     result = client(TRAIN, *options, "--ema_decay", "0.5", "--push_to_hub", "--hub_model_id", f"{USER}/small")
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
-    accuracy, held_out = results["top1"], results["num_pictures"]
+    accuracy, held_out = results["top1"], results["images"]
     assert held_out == 5 and results["teacher_top1"] is not None
     card = ModelCard(files_of(hub)["README.md"].decode())
     assert f"{100 * accuracy:.2f} %" in card.content and "1 steps of 32 images" in card.content
