@@ -118,7 +118,7 @@ def check_typed(reducer: str, typed: dict[str, Any]) -> None:
     kept = [name for name in ("keep_ratio", "budget") if name in typed]
     if reducer == DENSE and kept:
         raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")
-    if "budget" in typed:
+    if typed.get("budget") is not None:
         check_fraction(typed["budget"], "--budget")
     if len(kept) == 2:
         raise ValueError("--keep_ratio and --budget both say how much is kept; type one.")
