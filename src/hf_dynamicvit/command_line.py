@@ -15,6 +15,9 @@ from typing import Any
 # What the values of an option of that type are called in the help.
 METAVARS = {int: "N", float: "NUMBER", Path: "PATH"}
 
+# What commands call a model that is typed without an option before it.
+NAMES_OF_MODEL = ("model", "folder")
+
 # Longer lists of choices are told in the help of an option rather than beside its name.
 MOST_CHOICES = 4
 
@@ -114,7 +117,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"formatter_class": HelpFormatter, "allow_abbrev": False} | kwargs)
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        words = [*(sys.argv[1:] if args is None else args)]
+        words = self.with_model(sys.argv[1:] if args is None else args)
         options = [word.split("=", 1)[0] for word in words[: words.index("--") if "--" in words else None]]
         for option in options:  # ahead of what is missing, as that is often what was mistyped
             if option.startswith("--") and option not in self._option_string_actions:
@@ -123,6 +126,27 @@ class Parser(argparse.ArgumentParser):
         if left_over:
             self.error(self._unknown(left_over[0]))
         return parsed
+
+    def with_model(self, words: Sequence[str]) -> list[str]:
+        """Return `words` with the model as this command takes it: after `--model`, or in the first place without.
+
+        Both can be typed for all commands, as nobody remembers which of them takes which.
+        """
+        words = [*words]
+        first = next((action for action in self._actions if not action.option_strings), None)
+        typed = [place for place, word in enumerate(words) if word.partition("=")[0] == "--model"]
+        if first is None and "--model" in self._option_string_actions and words and not words[0].startswith("-"):
+            if typed:
+                self.error(f"{words[0]!r} and --model both name a model; type one")
+            return ["--model", *words]
+        if first is not None and first.dest in NAMES_OF_MODEL and typed:
+            place = typed[0]
+            _, equals, value = words.pop(place).partition("=")
+            given = [value] if equals else []
+            while words[place:] and not words[place].startswith("-") and (first.nargs or not given):
+                given.append(words.pop(place))
+            return [*given, *words]
+        return words
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:

@@ -24,6 +24,9 @@ COMPILED = ("eager", "default", "reduce-overhead", "max-autotune")
 # Formats of exported files, the keys of `export.FORMATS`.
 EXPORT_FORMATS = ("onnx", "torch-export")
 
+# Levels of augmentation that `training.data.ImageTransform` knows.
+AUGMENTATIONS = ("none", "plain", "full", "auto")
+
 # What an unreadable image does to a command.
 UNREADABLE = ("stop", "skip")
 

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import torch
 from torch import nn
-from transformers.utils import logging
 
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -29,8 +28,6 @@ CLASSIFIERS = ("classifier", "cls_classifier", "distillation_classifier")
 
 # Pictures on which cost is measured and thresholds are set, where those depend on the picture.
 COSTED = 64
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 def config_of(model: str) -> Any:
@@ -58,16 +55,36 @@ def same_classes(args: ModelArguments, config: Any, names: list[str]) -> bool:
     return args.same_classes or knows(config, names)
 
 
-def check_distillation(args: ModelArguments, training: DynamicViTTrainingArguments, known: bool) -> None:
-    """Refuse to take for a teacher what knows nothing of the classes."""
+def check_teacher_classes(teacher: str, config: Any, names: list[str]) -> None:
+    """Refuse a teacher of more or fewer classes."""
+    if config.num_labels != len(names):
+        raise ValueError(
+            f"--teacher {teacher} has {config.num_labels} classes, the pictures {len(names)}; name one that was "
+            "trained on them, or type --teacher_epochs 3 in its place."
+        )
+
+
+def distils(args: ModelArguments, training: DynamicViTTrainingArguments) -> bool:
+    """Return whether the training learns from a teacher."""
     if args.reducer == DENSE or not args.distill:
-        return
+        return False
     weights = method_of(cast(str, args.reducer), args.reducer_args).loss_weights
     weights = weights | cast(dict, training.loss_weights or {})
-    distils = any(weights.get(name) for name in DISTILLATION)
-    if distils and args.teacher is None and args.from_scratch:
+    return any(weights.get(name) for name in DISTILLATION)
+
+
+def check_distillation(args: ModelArguments, training: DynamicViTTrainingArguments, known: bool) -> None:
+    """Refuse to take for a teacher what knows nothing of the classes, and a teacher that nothing is learned from."""
+    if not distils(args, training):
+        if args.teacher is None:
+            return
+        raise ValueError(
+            f"--teacher is {args.teacher}, but --reducer {args.reducer} learns from none; leave it out, or type "
+            """--loss_weights '{"class_distill": 0.5}'."""
+        )
+    if args.teacher is None and args.from_scratch:
         raise ValueError("A model from random weights cannot teach itself: name --teacher, or type --no_distill.")
-    if distils and args.teacher is None and not known and not args.teacher_epochs:
+    if args.teacher is None and not known and not args.teacher_epochs:
         raise ValueError(
             f"{args.model} was trained on other classes than those of the pictures, so that it cannot teach them. "
             "--teacher_epochs 3 fine-tunes it on them first, --teacher names a model that knows them, --no_distill "
@@ -86,15 +103,24 @@ def config_settings(args: ModelArguments, names: list[str]) -> dict[str, Any]:
     return settings
 
 
-def check_config(args: ModelArguments, names: list[str]) -> None:
-    """Refuse what does not fit the model before anything is trained or written."""
-    family: Any = FAMILIES[config_of(args.model).model_type]
-    family.config_class.from_pretrained(args.model, **config_settings(args, names))
-    if args.teacher_epochs and hasattr(config_of(args.model), "reducer"):
+def plan(args: ModelArguments, names: list[str]) -> DynamicViTForImageClassification:
+    """Return the model that will be trained, without memory for its weights, to ask what it keeps and costs.
+
+    Raises:
+        ValueError: an option does not fit the model.
+    """
+    config = config_of(args.model)
+    family: Any = FAMILIES[config.model_type]
+    if args.teacher_epochs and hasattr(config, "reducer"):
         raise ValueError(
             f"{args.model} is sparse already, and --teacher_epochs fine-tunes a dense model first; name a --teacher, "
             "or start from the dense model."
         )
+    with torch.device("meta"):
+        model = family(family.config_class.from_pretrained(args.model, **config_settings(args, names)))
+    if args.budget is not None and args.reducer != DENSE and not model.encoder.reducer.adaptive:
+        model.set_budget(fraction=args.budget)
+    return model
 
 
 def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicViTForImageClassification:
@@ -105,7 +131,6 @@ def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicVi
         return family(family.config_class.from_pretrained(args.model, **settings))
     model = family.from_pretrained(args.model, ignore_mismatched_sizes=not known, **settings)
     if not known:
-        logger.warning(f"{args.model} was trained on other classes: its classifier starts anew.")
         # as many other classes would keep the classifier, and its meaning
         for name, module in model.named_modules():
             if name.split(".")[-1] in CLASSIFIERS:

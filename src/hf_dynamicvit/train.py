@@ -5,7 +5,9 @@ import copy
 import dataclasses
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,21 +16,25 @@ from torch import nn
 from transformers import set_seed
 
 from .command_line import only_json, print_json
+from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import read_config, read_processor
 from .names import UNCHECKED
 from .start import (
     COSTED,
-    check_config,
     check_distillation,
+    check_teacher_classes,
     config_of,
+    distils,
     knows,
     label_names,
     load_start,
+    plan,
     same_classes,
     set_how_much_is_kept,
 )
-from .train_arguments import parse
-from .train_options import DENSE, DataArguments, ModelArguments
+from .train_arguments import chosen_options, parse
+from .train_options import DENSE, DataArguments, ModelArguments, check_output, names_of
+from .train_report import interval_of, next_commands, report, steps_of, summary
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
@@ -38,48 +44,97 @@ from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.pictures import Pictures, load_pictures, with_classes_of
+from .training.progress import Progress, kept_fractions, no_bars_of_weights, show
 from .training.results import RESULTS, weights_fingerprint
 from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
 
 
+TEACHER = "teacher"
+
+
 def train(
-    model_args: ModelArguments, data_args: DataArguments, training: DynamicViTTrainingArguments
+    model_args: ModelArguments,
+    data_args: DataArguments,
+    training: DynamicViTTrainingArguments,
+    chosen: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate; the model, its image processor and `results.json` are in `training.output_dir`.
+
+    Args:
+        model_args, data_args, training: all options.
+        chosen: names of those that were not left at what the command sets; `None`: all were chosen.
 
     Returns:
         what is in `results.json`.
 
     Raises:
-        ValueError: an option that does not fit the model or the pictures, or `output_dir` is not empty.
+        ValueError: an option that does not fit the model or the pictures, or `output_dir` cannot be written or holds
+            something.
         FloatingPointError: a loss or gradient was not finite.
     """
     resume = resumed_checkpoint(training)
     folder = Path(cast(str, training.output_dir))
-    if training.should_save and resume is None and any(path.is_file() for path in folder.rglob("*")):
-        raise ValueError(
-            f"output_dir {folder} is not empty; name another, or go on there with --resume_from_checkpoint last."
-        )
+    if training.should_save:
+        check_output(folder, resume is not None, "output_dir")
     set_seed(training.seed)
     config = config_of(model_args.model)
+    planned = plan(model_args, label_names(config))
     processor = read_processor(model_args.model)
     taught = None if model_args.teacher is None else read_config(model_args.teacher)
-    with training.main_process_first(desc="reading the data set"):
+    phases: dict[str, float] = {}
+    with timed(phases, "images"), training.main_process_first(desc="reading the data set"):
         pictures = read_pictures(data_args, training)
     known = same_classes(model_args, config, pictures.names)
     if knows(config, pictures.names):  # its own order of them
         pictures = in_order_of(label_names(config), pictures)
     elif taught is not None and knows(taught, pictures.names):
         pictures = in_order_of(label_names(taught), pictures)
-    check_config(model_args, pictures.names)
+    if taught is not None:
+        check_teacher_classes(cast(str, model_args.teacher), taught, pictures.names)
     check_distillation(model_args, training, known)
+    teaches = distils(model_args, training)
+    planned.config.id2label = dict(enumerate(pictures.names))
+    if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
+        training.logging_steps = min(training.logging_steps, *steps_of(training, len(pictures.train), 1))
+    if training.process_index == 0:
+        done = (folder / TEACHER / RESULTS).is_file()
+        every = names_of(ModelArguments, DataArguments, DynamicViTTrainingArguments) if chosen is None else chosen
+        told = summary(model_args, data_args, training, pictures, planned, known, teaches, done, every)
+        print(told, flush=True)
+    task = Task(data_args, pictures, processor)
+    commands = next_commands(model_args, data_args, training, pictures)
+    facts = task.facts(model_args.model) | {"phases": phases, "next": commands}
+    title = f"Training {model_args.reducer}" if model_args.reducer != DENSE else "Training the dense model"
     if model_args.teacher_epochs:
-        start = fine_tune_teacher(model_args, data_args, training, pictures, known)
+        start, phases["teacher"] = fine_tune_teacher(model_args, task, training, known, teaches)
         model_args, known = dataclasses.replace(model_args, model=start), True
         if resume is True and last_complete_checkpoint(folder) is None:
             resume = None  # it stopped before the model itself had a checkpoint
-    return run(model_args, data_args, training, pictures, processor, known, resume)
+        title = f"2 of 2: {title[0].lower()}{title[1:]}"
+    return run(model_args, task, training, known, resume, title, facts)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all trainings of one run share: the pictures, how they were asked for, and what prepares them."""
+
+    args: DataArguments
+    pictures: Pictures
+    processor: Any
+
+    def facts(self, model: str) -> dict[str, Any]:
+        """What `results.json` says of a training from `model` before it begins."""
+        counts = {"train_images": len(self.pictures.train), "images": len(self.pictures.validation)}
+        return {"model": model, "dataset": self.args.dataset, "classes": len(self.pictures.names), **counts}
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Generator[None]:
+    """Record how many seconds the block takes."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = round(time.perf_counter() - start, 1)
 
 
 def resumed_checkpoint(training: DynamicViTTrainingArguments) -> str | bool | None:
@@ -117,14 +172,10 @@ def read_pictures(args: DataArguments, training: DynamicViTTrainingArguments) ->
 
 
 def fine_tune_teacher(
-    args: ModelArguments,
-    data_args: DataArguments,
-    training: DynamicViTTrainingArguments,
-    pictures: Pictures,
-    known: bool,
-) -> str:
-    """The folder of the dense model, fine-tuned on the pictures; not again where that was done before."""
-    folder = Path(cast(str, training.output_dir)) / "teacher"
+    args: ModelArguments, task: Task, training: DynamicViTTrainingArguments, known: bool, teaches: bool
+) -> tuple[str, float]:
+    """Fine-tune the dense model on the pictures, unless that was done before; return its folder and the seconds."""
+    folder = Path(cast(str, training.output_dir)) / TEACHER
     if not (folder / RESULTS).is_file():
         own = copy.copy(training)
         own.output_dir, own.num_train_epochs, own.max_steps = str(folder), args.teacher_epochs, -1
@@ -133,52 +184,62 @@ def fine_tune_teacher(
         own.ema_decay, own.evaluate_ema, own.cache_teacher, own.push_to_hub = None, False, False, False
         dense = ModelArguments(args.model, reducer=DENSE, distill=False)
         resume = last_complete_checkpoint(folder)
-        processor = read_processor(args.model)
-        run(dense, data_args, own, pictures, processor, known, None if resume is None else str(resume))
-    return str(folder)
+        title = f"1 of 2: training the dense model, which becomes the start{' and the teacher' * teaches}"
+        facts = task.facts(args.model) | {"phases": {}, "next": []}
+        run(dense, task, own, known, None if resume is None else str(resume), title, facts)
+    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    return str(folder), results["seconds"]
 
 
 def run(
     args: ModelArguments,
-    data_args: DataArguments,
+    task: Task,
     training: DynamicViTTrainingArguments,
-    pictures: Pictures,
-    processor: Any,
     known: bool,
     resume: str | bool | None,
+    title: str,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """One training, its evaluation and what it leaves behind."""
-    model = load_start(args, pictures.names, known)
+    """One training, its evaluation and what it leaves behind; `facts` are for its results, and get the seconds."""
+    pictures, data_args = task.pictures, task.args
     columns: dict[str, Any] = {
         "image_column": pictures.image_column,
         "label_column": pictures.label_column,
-        "num_channels": model.config.num_channels,
+        "num_channels": config_of(args.model).num_channels,
     }
-    augment = ImageTransform(processor, **columns, **augmentation_of(data_args))
-    plain = ImageTransform(processor, **columns)
+    augment = ImageTransform(task.processor, **columns, **augmentation_of(data_args))
+    plain = ImageTransform(task.processor, **columns)
     mixed = bool(data_args.mixup or data_args.cutmix)
+    mix = MixCollator(len(pictures.names), data_args.mixup, data_args.cutmix) if mixed else None
     train_data: Any = pictures.train.with_transform(plain if data_args.augmentation == "none" else augment)
     if data_args.augmentation != "none":
         train_data = DrawnPictures(train_data, training.seed, tell=mixed)
+    model = load_start(args, pictures.names, known)
     set_how_much_is_kept(args, model, some_of(pictures.train, training.seed).with_transform(plain))
     trainer = DynamicViTTrainer(
         model,
         training,
         teacher=(args.teacher or DENSE_COPY) if args.distill else None,
-        train_collator=MixCollator(len(pictures.names), data_args.mixup, data_args.cutmix) if mixed else None,
+        train_collator=mix,
         train_dataset=train_data,
         eval_dataset=pictures.validation.with_transform(plain),
-        processing_class=processor,
+        processing_class=task.processor,
         compute_metrics=compute_accuracy,
         callbacks=callbacks_of(args, train_data),
     )
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=resume)
-    seconds = time.perf_counter() - start
-    metrics = trainer.evaluate()
+    progress = Progress(title, len(pictures.validation), sparse=args.reducer != DENSE)
+    show(trainer, progress)
+    phases = facts["phases"]
+    try:
+        with timed(phases, "training"):
+            trainer.train(resume_from_checkpoint=resume)
+        with timed(phases, "evaluation"):
+            metrics = trainer.evaluate()
+            teacher_top1 = None if trainer.teacher is None else trainer.teacher_accuracy()
+    finally:
+        progress.close()
     typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
-    results = results_of(args, trainer, metrics, typical, seconds)
-    results |= {"dataset": data_args.dataset, "images": len(pictures.validation)}
+    results = facts | results_of(args, trainer, metrics, teacher_top1, typical, facts)
     if pictures.held_out is not None:
         results["held_out"] = dataclasses.asdict(pictures.held_out)
     save(args, trainer, results)
@@ -213,12 +274,22 @@ def callbacks_of(args: ModelArguments, train_data: Any) -> list[Any]:
 
 
 def results_of(
-    args: ModelArguments, trainer: DynamicViTTrainer, metrics: dict[str, float], images: Any, seconds: float
+    args: ModelArguments,
+    trainer: DynamicViTTrainer,
+    metrics: dict[str, float],
+    teacher_top1: float | None,
+    typical: Any,
+    facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Accuracy, cost and how it came about."""
+    """Accuracy, cost and how it came about.
+
+    Args:
+        typical: some pictures, `[channels, height, width]` each, on which cost is measured.
+        facts: the number of `images` evaluated, and the seconds of `phases`.
+    """
     model = trainer.accelerator.unwrap_model(cast(nn.Module, trainer.model)).eval()
-    pixel_values = torch.stack(list(images)).to(model.device)
-    results = {
+    pixel_values = torch.stack(list(typical)).to(model.device)
+    results: dict[str, Any] = {
         "top1": metrics["eval_accuracy"],
         "gmacs": model.multiply_adds(pixel_values) / 1e9,
         "dense_gmacs": model.dense_multiply_adds() / 1e9,
@@ -227,14 +298,29 @@ def results_of(
         "steps": trainer.state.global_step,
         "epochs": trainer.state.epoch,
         "seed": trainer.args.seed,
-        "seconds": round(seconds, 1),
-        "log": trainer.state.log_history,
+        "seconds": facts["phases"]["training"],
     }
     if "eval_ema_accuracy" in metrics:
         results["ema_top1"] = metrics["eval_ema_accuracy"]
-    if trainer.teacher is not None:
-        results["teacher_top1"] = trainer.teacher_accuracy()
-    return results
+    if teacher_top1 is not None:
+        results["teacher_top1"] = teacher_top1
+        results["teacher"] = args.teacher or args.model
+        results["teacher_is_dense_copy"] = args.teacher is None
+    for name in [name for name in results if name.endswith("top1")]:
+        results[f"{name}_interval"] = interval_of(results[name], facts["images"])
+    if args.reducer != DENSE:
+        results |= kept_of(model, trainer.state.log_history)
+    return results | {"log": trainer.state.log_history}
+
+
+def kept_of(model: DynamicViTForImageClassification, log: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """The fraction kept at each stage in the last steps of the training, and what was asked for where images do not
+    decide."""
+    found = [kept for entry in log if (kept := kept_fractions(entry))]
+    if not found:
+        return {}
+    asked = model.config.stage_keep_ratios
+    return {"kept": found[-1]} | ({"kept_asked": asked} if len(asked) == len(found[-1]) else {})
 
 
 def save(args: ModelArguments, trainer: DynamicViTTrainer, results: dict[str, Any]) -> None:
@@ -262,21 +348,12 @@ def save_dense(trainer: DynamicViTTrainer, folder: Path) -> None:
         cast(Any, trainer.processing_class).save_pretrained(folder)
 
 
-def report(results: dict[str, Any], folder: str) -> str:
-    lines = [f"top-1 {results['top1']:.2%} at {results['gmacs']:.3f} of {results['dense_gmacs']:.3f} G multiply-adds"]
-    if "ema_top1" in results:
-        lines.append(f"averaged weights: top-1 {results['ema_top1']:.2%}, in {folder}/ema")
-    if "teacher_top1" in results:
-        lines.append(f"teacher: top-1 {results['teacher_top1']:.2%}")
-    return "\n".join([*lines, f"{results['seconds']:.0f} s of training; the model is in {folder}"])
-
-
 def run_command(argv: Sequence[str], as_json: bool) -> None:
     """Train with the options `argv`, and say what came of it."""
-    with only_json(as_json):
+    with only_json(as_json), no_bars_of_weights():
         model_args, data_args, training = parse(argv)
-        results = train(model_args, data_args, training)
-    if training.should_log and as_json:
+        results = train(model_args, data_args, training, chosen_options(argv))
+    if training.process_index == 0 and as_json:
         print_json({name: value for name, value in results.items() if name != "log"})
-    elif training.should_log:
-        print(report(results, cast(str, training.output_dir)))
+    elif training.process_index == 0:
+        print(f"\n{report(results, cast(str, training.output_dir))}")

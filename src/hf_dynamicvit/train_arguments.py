@@ -26,6 +26,7 @@ from .train_options import (
     DataArguments,
     ModelArguments,
     canonical,
+    check_ranges,
     names_of,
 )
 from .training.arguments import DynamicViTTrainingArguments
@@ -70,23 +71,17 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     """Options as typed, else of the recipe, else what suits the method.
 
     Raises:
-        ValueError: there is no such recipe or method, or an option is out of range.
+        ValueError: an option is out of range, or would be ignored beside the others.
     """
-    argv = [canonical(word) for word in argv]
-    parser, unset = make_parser(), object()
-    watch = make_parser()
-    watch.set_defaults(**dict.fromkeys(names_of(*GROUPS), unset))
-    typed = {name: value for name, value in vars(watch.parse_args(argv)).items() if value is not unset}
+    argv, parser = [canonical(word) for word in argv], make_parser()
+    typed = typed_options(argv)
+    check_ranges(typed, {})
     recipe = typed.get("recipe")
-    if recipe is not None and recipe not in RECIPES:
-        raise ValueError(f"recipe is {recipe!r}; it must be one of {', '.join(RECIPES)}.")
     settings = {} if recipe is None else recipe_settings(recipe, typed)
     reducer = typed.get("reducer") or settings.get("reducer") or reducer_of(typed["model"])
-    if reducer not in (*REDUCERS, DENSE):
-        raise ValueError(f"reducer is {reducer!r}; it must be one of {', '.join(REDUCERS)} or {DENSE}.")
     if recipe is None:
         settings = settings_without_recipe(None if reducer == DENSE else method_of(reducer, typed.get("reducer_args")))
-    check_typed(reducer, typed)
+    check_typed(reducer, typed, settings)
     pins = torch.accelerator.is_available()  # without one torch warns at every loader that it cannot
     parser.set_defaults(**{"dataloader_pin_memory": pins, **settings, "reducer": reducer})
     groups: Any = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
@@ -94,9 +89,23 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     if recipe is not None:
         if "learning_rate" not in typed:
             training.learning_rate = learning_rate_for(RECIPES[recipe], images_in_step(training))
-        if training.should_log:
+        if training.process_index == 0:
             print_recipe(recipe, typed, training)
     return model, data, training
+
+
+def typed_options(argv: Sequence[str]) -> dict[str, Any]:
+    """Return the value of each option that is typed in `argv`, by name."""
+    parser, unset = make_parser(), object()
+    parser.set_defaults(**dict.fromkeys(names_of(*GROUPS), unset))
+    values = vars(parser.parse_args([canonical(word) for word in argv]))
+    return {name: value for name, value in values.items() if value is not unset and name != "json"}
+
+
+def chosen_options(argv: Sequence[str]) -> set[str]:
+    """Return the names of the options that `argv` sets, and of those that its recipe does."""
+    typed = typed_options(argv)
+    return {*typed} | ({*recipe_settings(typed["recipe"], typed)} if "recipe" in typed else set())
 
 
 def recipe_settings(name: str, typed: dict[str, Any]) -> dict[str, Any]:
@@ -113,8 +122,33 @@ def recipe_settings(name: str, typed: dict[str, Any]) -> dict[str, Any]:
     return {option: value for option, value in settings.items() if not replaced.get(option)}
 
 
-def check_typed(reducer: str, typed: dict[str, Any]) -> None:
-    """Refuse options that would be ignored."""
+# Options that are ignored, each unless the second, which is named as it can be typed, is there too.
+ONLY_WITH = {
+    "teacher_learning_rate": ("teacher_epochs", "--teacher_epochs 3"),
+    "hub_model_id": ("push_to_hub", "--push_to_hub"),
+}
+
+# Options of augmentation that are ignored at other levels.
+AT_LEVELS = {
+    "crop_scale": ("plain", "full", "auto"),
+    "randaugment_magnitude": ("full", "auto"),
+    "random_erasing": ("full", "auto"),
+    "color_jitter": ("full", "auto"),
+}
+
+
+def check_typed(reducer: str, typed: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Refuse options that would be ignored; `settings` are those that are not typed."""
+    for name, (needed, as_typed) in ONLY_WITH.items():
+        if name in typed and not typed.get(needed):
+            raise ValueError(f"--{name} is typed, but has no effect without {as_typed}.")
+    level = (settings | typed).get("augmentation", DataArguments.augmentation)
+    for name, levels in AT_LEVELS.items():
+        if name in typed and level not in levels:
+            raise ValueError(f"--{name} is typed, but has no effect with --augmentation {level}.")
+    taught = [name for name in ("teacher", "teacher_epochs") if typed.get(name)]
+    if reducer == DENSE and taught:
+        raise ValueError(f"--{taught[0]} is typed, but --reducer {DENSE} learns from no teacher.")
     kept = [name for name in ("keep_ratio", "budget") if name in typed]
     if reducer == DENSE and kept:
         raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")

@@ -1,11 +1,16 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The options of `hf-dynamicvit train` and what its help says of them, without importing torch."""
 
+import contextlib
 import dataclasses
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from .names import METHODS
+from .folders import check_folder
+from .names import AUGMENTATIONS, METHODS, UNCHECKED, UNREADABLE
 from .training.options import DynamicViTOptions
 from .training.recipes import RECIPES, told_default
 
@@ -21,13 +26,14 @@ class ModelArguments:
     model: str = field(metadata={"help": "ViT or DeiT classifier, dense or sparse: a folder or a name on the Hub."})
     recipe: str | None = field(
         default=None,
-        metadata={"help": f"Published settings; what is typed goes before them. One of {', '.join(RECIPES)}."},
+        metadata={"help": "Published settings; what is typed goes before them. One of", "choices": [*RECIPES]},
     )
     reducer: str | None = field(
         default=None,
         metadata={
-            "help": f"Method: {', '.join(METHODS)}; {DENSE} trains a dense model. Default: that of a sparse model, "
-            "dynamicvit for a dense one."
+            "help": f"Method; {DENSE} trains a dense model. Default: that of a sparse model, dynamicvit for a dense "
+            "one. One of",
+            "choices": [*METHODS, DENSE],
         },
     )
     keep_ratio: list[float] | None = field(
@@ -39,7 +45,7 @@ class ModelArguments:
     )
     budget: float | None = field(
         default=None,
-        metadata={"help": "Multiply-adds as a fraction of the dense model's, in place of keep_ratio."},
+        metadata={"help": "Multiply-adds as a fraction of the dense model's, 0 to 1, in place of keep_ratio."},
     )
     reducer_args: str | None = field(
         default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
@@ -94,14 +100,18 @@ class DataArguments:
         default="stop",
         metadata={
             "help": "What unreadable pictures do, for which all are read once before: stop, or skip (they are left "
-            "out); unchecked: none is read before, and the first of them stops the training."
+            "out); unchecked: none is read before, and the first of them stops the training.",
+            "choices": (*UNREADABLE, UNCHECKED),
         },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only so many, taken at random."})
     augmentation: str = field(
         default="plain",
-        metadata={"help": "none; plain: crop and flip; full: RandAugment and erasing too (torchvision); auto."},
+        metadata={
+            "help": "none; plain: crop and flip; full: RandAugment and erasing too (torchvision); auto.",
+            "choices": AUGMENTATIONS,
+        },
     )
     crop_scale: float = field(default=0.35, metadata={"help": "Least part of the area that a training crop keeps."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "0 to 10, with augmentation full."})
@@ -196,6 +206,96 @@ SET = {
     "remove_unused_columns": False,
 } | {name: option.default for name, option in TRAINER_OPTIONS.items() if option.default is not None}
 
+
+@dataclass(frozen=True)
+class Range:
+    """The numbers that an option takes: all from `least` to `most`.
+
+    Attributes:
+        above, below: `least`, `most` itself is not one of them.
+        besides: one more number, which has a meaning of its own.
+        meaning: what the number is, where that is often mistaken.
+    """
+
+    least: float = 0.0
+    most: float = math.inf
+    above: bool = False
+    below: bool = False
+    besides: float | None = None
+    meaning: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Return whether `value` is one of the numbers; infinity and NaN never are."""
+        high_enough = value > self.least if self.above else value >= self.least
+        low_enough = value < self.most if self.below else value <= self.most
+        return value == self.besides or (math.isfinite(value) and high_enough and low_enough)
+
+    def __str__(self) -> str:
+        said = [f"above {self.least:g}" if self.above else f"{self.least:.10g} or more"]
+        if self.most < math.inf:
+            said.append(f"below {self.most:g}" if self.below else f"at most {self.most:.10g}")
+        besides = "" if self.besides is None else f", or {self.besides:g}"
+        return " and ".join(said) + besides + self.meaning
+
+
+COUNT, FRACTION, NOT_NEGATIVE = Range(1), Range(0, 1), Range()
+SOME_FRACTION, BELOW_ONE = Range(0, 1, above=True), Range(0, 1, below=True)
+SEED = Range(0, 2**32 - 1)
+# of steps; a number below 1 is a fraction of all
+INTERVAL = Range(0, above=True)
+
+# What every option that takes numbers takes, by name: our own and those of TrainingArguments.
+RANGES = {
+    "keep_ratio": SOME_FRACTION,
+    "budget": Range(0, 1, above=True, meaning=", a fraction of the dense model's multiply-adds"),
+    "reducer_layers": Range(0, meaning=", as blocks are counted from 0"),
+    "drop_path_rate": BELOW_ONE,
+    "teacher_epochs": NOT_NEGATIVE,
+    "teacher_learning_rate": NOT_NEGATIVE,
+    "keep_ratio_warmup_epochs": NOT_NEGATIVE,
+    "layer_grouping_fraction": FRACTION,
+    "validation_fraction": Range(0, 1, above=True, below=True, meaning=", a fraction of each class"),
+    "max_train_samples": COUNT,
+    "max_eval_samples": COUNT,
+    "crop_scale": SOME_FRACTION,
+    "randaugment_magnitude": Range(0, 10),
+    "random_erasing": FRACTION,
+    "color_jitter": NOT_NEGATIVE,
+    "mixup": NOT_NEGATIVE,
+    "cutmix": NOT_NEGATIVE,
+    "backbone_lr_scale": NOT_NEGATIVE,
+    "freeze_backbone_epochs": NOT_NEGATIVE,
+    "layer_lr_decay": SOME_FRACTION,
+    "ema_decay": BELOW_ONE,
+    "num_train_epochs": Range(0, above=True),
+    "max_steps": Range(1, besides=-1, meaning=" for no limit"),
+    "per_device_train_batch_size": COUNT,
+    "per_device_eval_batch_size": COUNT,
+    "gradient_accumulation_steps": COUNT,
+    "eval_accumulation_steps": COUNT,
+    "learning_rate": NOT_NEGATIVE,
+    "warmup_steps": NOT_NEGATIVE,
+    "weight_decay": NOT_NEGATIVE,
+    "adam_beta1": BELOW_ONE,
+    "adam_beta2": BELOW_ONE,
+    "adam_epsilon": NOT_NEGATIVE,
+    "max_grad_norm": NOT_NEGATIVE,
+    "label_smoothing_factor": FRACTION,
+    "neftune_noise_alpha": NOT_NEGATIVE,
+    "torch_empty_cache_steps": COUNT,
+    "logging_steps": INTERVAL,
+    "eval_steps": INTERVAL,
+    "eval_delay": NOT_NEGATIVE,
+    "save_steps": INTERVAL,
+    "save_total_limit": COUNT,
+    "seed": SEED,
+    "data_seed": SEED,
+    "dataloader_num_workers": NOT_NEGATIVE,
+    "dataloader_prefetch_factor": COUNT,
+    "ddp_bucket_cap_mb": COUNT,
+    "ddp_timeout": COUNT,
+}
+
 # name that may be typed -> the name of the option
 ALIASES = {alias: f"--{name}" for name, option in TRAINER_OPTIONS.items() for alias in option.others}
 
@@ -204,6 +304,50 @@ def canonical(word: str) -> str:
     """`word` of a command line with the name of an option in place of another name for it."""
     name, equals, value = word.partition("=")
     return f"{ALIASES.get(name, name)}{equals}{value}"
+
+
+def numbers_in(value: Any) -> list[float]:
+    """Return the numbers of what was typed for one option; what is no number, the parser of all options refuses."""
+    numbers = []
+    for part in value if isinstance(value, list) else [value]:
+        with contextlib.suppress(TypeError, ValueError):
+            numbers.append(float(part))
+    return numbers
+
+
+def check_ranges(given: Mapping[str, Any], spelled: Mapping[str, str]) -> None:
+    """Refuse numbers that an option does not take, before anything is loaded for them.
+
+    Args:
+        given: name of an option -> its value, or the words of it.
+        spelled: name of an option -> as it was typed.
+
+    Raises:
+        ValueError: names the option, the number and those that it takes.
+    """
+    for name, value in given.items():
+        for number in numbers_in(value) if name in RANGES else []:
+            if not RANGES[name].holds(number):
+                raise ValueError(f"{spelled.get(name, f'--{name}')} is {number:g}; it must be {RANGES[name]}.")
+
+
+def check_output(folder: str | Path, resumes: bool, option: str | None = None) -> None:
+    """Refuse a folder that cannot be written, or that holds a file already; empty folders in it are no obstacle.
+
+    Args:
+        folder: for the model.
+        resumes: whether training goes on there.
+        option: what was typed to name it.
+
+    Raises:
+        ValueError: names the option and says why.
+    """
+    place = Path(folder).expanduser()
+    unused = place.is_dir() and all(path.is_dir() for path in place.rglob("*"))
+    try:
+        check_folder(place, resumes or unused, "or go on there with --resume_from_checkpoint last")
+    except ValueError as error:
+        raise ValueError(f"{option or '--output_dir'} {error}") from error
 
 
 def names_of(*groups: Any) -> list[str]:

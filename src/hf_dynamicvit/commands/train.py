@@ -3,7 +3,9 @@
 
 import argparse
 import dataclasses
+import os
 import re
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -23,6 +25,8 @@ from ..train_options import (
     ModelArguments,
     TrainerOption,
     canonical,
+    check_output,
+    check_ranges,
     names_of,
 )
 from ..training.options import DynamicViTOptions
@@ -46,16 +50,21 @@ OWN = (ModelArguments, DataArguments, DynamicViTOptions)
 
 
 class TrainParser(SectionedHelp, Parser):
-    """A parser of names, and of the values of our own options; `argv` of what it parsed is as `parse` takes it.
+    """A parser of names, and of the values of our own options.
 
-    What `TrainingArguments` alone knows, `train_arguments.parse` checks, which takes seconds to import.
+    What it parsed has `argv`, the words as `train_arguments.parse` takes them, and `spelled`, the names of options as
+    they were typed. What `TrainingArguments` alone knows, `parse` checks, which takes seconds to import.
     """
 
     sections = SECTIONS
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        parsed = super().parse_args(args, namespace)
-        parsed.argv = [canonical(word) for word in args or []]
+        words = self.with_model(sys.argv[1:] if args is None else args)
+        parsed = super().parse_args(words, namespace)
+        names = [word.partition("=")[0] for word in words]
+        options = self._option_string_actions
+        parsed.spelled = {options[name].dest: name for name in names if name in options}
+        parsed.argv = [canonical(word) for word in words]
         return parsed
 
 
@@ -104,6 +113,8 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: A
     listed = typing.get_origin(kinds[0]) is list
     value = typing.get_args(kinds[0])[0] if listed else kinds[-1]
     options: dict[str, Any] = {"nargs": "+"} if listed else {}
+    if "choices" in field.metadata:
+        options["choices"] = field.metadata["choices"]
     required = field.default is dataclasses.MISSING
     default = None if required else field.default
     parser.add_argument(*spellings(field.name), type=value, default=default, required=required, help=text, **options)
@@ -133,6 +144,9 @@ def trainer_option_names() -> list[str]:
 
 
 def main(args: argparse.Namespace) -> None:
+    check_ranges({name: vars(args)[name] for name in args.spelled}, args.spelled)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first one writes
+        check_output(args.output_dir, args.resume_from_checkpoint is not None, args.spelled.get("output_dir"))
     from ..train import run_command
 
     run_command(args.argv, args.json)

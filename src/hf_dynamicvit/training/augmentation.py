@@ -16,12 +16,12 @@ from torch import Tensor
 from transformers import default_data_collator
 from transformers.utils import is_torchvision_available, logging
 
+from ..names import AUGMENTATIONS
 from .drawn import DRAW, drawing
 
 
 logger = logging.get_logger("transformers.hf_dynamicvit")
 
-AUGMENTATIONS = ("none", "plain", "full", "auto")
 INSTALL = "pip install 'hf-dynamicvit[vision]'"
 FULL = "augmentation 'full'", "augmentation 'plain' works without."
 

@@ -60,8 +60,8 @@ class DynamicViTOptions:
     teacher_dtype: str | None = field(
         default=None,
         metadata={
-            "help": "Arithmetic of the teacher: float32, bfloat16 or float16. Default: that of the training, so half "
-            "precision with bf16 or fp16."
+            "help": "Arithmetic of the teacher. Default: that of the training, so half precision with bf16 or fp16.",
+            "choices": TEACHER_DTYPES,
         },
     )
     cache_teacher: bool = field(

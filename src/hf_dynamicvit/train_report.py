@@ -1,0 +1,317 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What `hf-dynamicvit train` says ahead of a training and after it, in plain text."""
+
+import math
+import shlex
+import textwrap
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import SchedulerType
+
+from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .train_arguments import images_in_step
+from .train_options import DENSE, DataArguments, ModelArguments
+from .training.arguments import DynamicViTTrainingArguments
+from .training.pictures import Pictures
+from .training.progress import MOST_STAGES, told_accuracy, told_fractions
+
+
+WIDTH = 100
+
+# So many names of classes are told.
+NAMED_CLASSES = 6
+
+
+def table(rows: dict[str, str]) -> str:
+    """Return a line for each row, its name in a column of its own; long ones go on below their beginning."""
+    width = max(map(len, rows)) + 2
+    lines = []
+    for name, text in rows.items():
+        room = math.inf if name == "next" else WIDTH - width - 2
+        for part in text.split("\n"):
+            wrapped = [part] if len(part) <= room else textwrap.wrap(part, int(room), break_on_hyphens=False)
+            lines += [f"  {name if not index else '':{width}}{line}" for index, line in enumerate(wrapped)]
+            name = ""
+    return "\n".join(lines)
+
+
+def told_gmacs(value: float) -> str:
+    return f"{value:#.4g} GMACs"
+
+
+def told_seconds(seconds: float) -> str:
+    """Return a duration in the two units that matter."""
+    minutes, hours = seconds / 60, seconds / 3600
+    if hours >= 1:
+        return f"{int(hours)} h {int(minutes) % 60} min"
+    return f"{int(minutes)} min {int(seconds) % 60} s" if minutes >= 2 else f"{seconds:.0f} s"
+
+
+def steps_of(training: DynamicViTTrainingArguments, images: int, epochs: float) -> tuple[int, int]:
+    """Return how many steps of the optimizer a training has, and how many an epoch of it has."""
+    batch = training.train_batch_size * training.world_size
+    batches = images // batch if training.dataloader_drop_last else math.ceil(images / batch)
+    in_epoch = max(1, math.ceil(batches / training.gradient_accumulation_steps))
+    return (training.max_steps if training.max_steps > 0 else math.ceil(epochs * in_epoch)), in_epoch
+
+
+# Ahead of a training
+
+
+def images_row(args: DataArguments, pictures: Pictures) -> str:
+    held_out = pictures.held_out
+    source = "a split of their own" if held_out is None else f"{held_out.fraction:.3g} of each class, held out"
+    counts = f"{len(pictures.train)} to train on, {len(pictures.validation)} for validation ({source})"
+    return f"{args.dataset}: {counts}"
+
+
+def classes_row(names: list[str], known: bool, args: ModelArguments) -> str:
+    some = ", ".join(names[:NAMED_CLASSES]) + (", ..." if len(names) > NAMED_CLASSES else "")
+    start = "the model knows them" if known else "new to the model: its classifier starts anew"
+    start = "as good as new, since all weights are random" if args.from_scratch else start
+    return f"{len(names)} ({some}); {start}"
+
+
+def method_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
+    """What is kept, where."""
+    config, reducer = planned.config, planned.encoder.reducer
+    if args.reducer == DENSE:
+        return "none: a dense model, which keeps every patch"
+    if reducer.adaptive:
+        return f"{args.reducer}: each picture decides how much it keeps"
+    counts, layers = planned.token_counts(), planned.decision_layers
+    if args.budget is not None:
+        said = f"budget {args.budget:g}"
+    elif config.keep_ratio is None:
+        said = ", ".join(f"{name} {value}" for name, value in config.reducer_args.items())
+    elif isinstance(config.keep_ratio, list):
+        said = f"keep ratios {told_fractions(config.keep_ratio)}"
+    else:
+        said = f"keep ratio {config.keep_ratio:.3g}"
+    if len(counts) > MOST_STAGES:
+        kept = f"{counts[0]} to {counts[-1]} of {config.num_patches} patches in blocks {layers[0]} to {layers[-1]}"
+    else:
+        where = ", ".join(map(str, layers))
+        kept = f"{', '.join(map(str, counts))} of {config.num_patches} patches from blocks {where} on"
+    return f"{args.reducer}, {said}: {kept}"
+
+
+def cost_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
+    dense = planned.dense_multiply_adds() / 1e9
+    reducer = planned.encoder.reducer
+    if args.reducer == DENSE:
+        return f"{told_gmacs(dense)} a picture"
+    if reducer.adaptive:
+        budget = reducer.budget if args.budget is None else args.budget
+        return f"about {budget:g} of the dense model's {told_gmacs(dense)} a picture"
+    sparse = planned.multiply_adds() / 1e9
+    return f"{sparse:#.4g} of the dense model's {told_gmacs(dense)} a picture ({sparse / dense:.2f})"
+
+
+def teacher_row(
+    args: ModelArguments, training: DynamicViTTrainingArguments, images: int, teaches: bool, done: bool
+) -> str:
+    """Who teaches, and how it comes about; `done` says that the dense model was fine-tuned before."""
+    tuned = ""
+    if args.teacher_epochs:
+        steps, _ = steps_of(training, images, args.teacher_epochs)
+        how = f"{args.teacher_epochs:g} epochs, {steps} steps at {args.teacher_learning_rate:g}"
+        tuned = "was fine-tuned before" if done else f"is fine-tuned first ({how})"
+    if not teaches:
+        return f"none; the dense start {tuned}" if tuned else "none"
+    if args.teacher is not None:
+        return args.teacher + (f"; the dense start {tuned}" if tuned else "")
+    return f"the dense model, which {tuned}" if tuned else f"a frozen dense copy of {args.model}"
+
+
+def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
+    steps, in_epoch = steps_of(training, images, training.num_train_epochs)
+    epochs = steps / in_epoch if training.max_steps > 0 else training.num_train_epochs
+    parts = {"a batch": training.train_batch_size, "batches": training.gradient_accumulation_steps}
+    parts["processes"] = training.world_size
+    several = [f"{count} {name}" for name, count in parts.items() if name == "a batch" or count > 1]
+    how = f" ({' x '.join(several)})" if len(several) > 1 else ""
+    return f"{epochs:.3g} epochs, {steps} steps of {images_in_step(training)} images{how}"
+
+
+def rates_row(
+    training: DynamicViTTrainingArguments, planned: DynamicViTForImageClassification, steps: int, in_epoch: int
+) -> str:
+    """The rates as the optimizer will have them."""
+    reducer = planned.encoder.reducer
+    scale = reducer.backbone_lr_scale if training.backbone_lr_scale is None else training.backbone_lr_scale
+    frozen = training.freeze_backbone_epochs
+    frozen = steps * reducer.frozen_fraction / in_epoch if frozen is None else frozen
+    said = [f"learning rate {training.learning_rate:.3g}"]
+    if [*reducer.parameters()] and (scale != 1 or frozen):
+        still = f", which stands still for {frozen:.2g} epochs" if frozen else ""
+        said[0] += f" (reducer) and {training.learning_rate * scale:.3g} (all else{still})"
+    if training.layer_lr_decay < 1:
+        said.append(f"{training.layer_lr_decay:g} of it from block to block")
+    said += [SchedulerType(training.lr_scheduler_type).value, f"warm-up {training.get_warmup_steps(steps)} steps"]
+    return ", ".join([*said, f"weight decay {training.weight_decay:g}"])
+
+
+def pictures_row(args: DataArguments) -> str:
+    level = args.augmentation
+    said = [level] if level == "none" else [f"{level}: flips, crops of {args.crop_scale:g} of the area or more"]
+    if level == "full":
+        said.append(f"RandAugment {args.randaugment_magnitude}, erasing {args.random_erasing:g}")
+    mixed = [f"{name} {value:g}" for name, value in (("mixup", args.mixup), ("cutmix", args.cutmix)) if value]
+    return ", ".join([*said, *mixed])
+
+
+def machine_row(training: DynamicViTTrainingArguments) -> str:
+    device = training.device
+    if device.type == "cuda":
+        name = f"{device.type} ({torch.cuda.get_device_name(device)})"
+    else:
+        name = device.type + (f", torch threads {torch.get_num_threads()}" if device.type == "cpu" else "")
+    precision = "bfloat16" if training.bf16 else "float16" if training.fp16 else "float32"
+    several = f", {training.world_size} processes" if training.world_size > 1 else ""
+    return f"{name}, {precision}{several}"
+
+
+def defaults_row(
+    args: ModelArguments,
+    data_args: DataArguments,
+    training: DynamicViTTrainingArguments,
+    planned: DynamicViTForImageClassification,
+    chosen: Collection[str],
+) -> str:
+    """The options that were not chosen and matter, as they could have been typed; empty where there are none."""
+    reducer, values = planned.encoder.reducer, {"reducer": args.reducer}
+    if args.reducer != DENSE and not reducer.adaptive and "budget" not in chosen and planned.config.keep_ratio:
+        ratio = planned.config.keep_ratio
+        values["keep_ratio"] = " ".join(map(str, ratio if isinstance(ratio, list) else [ratio]))
+    elif reducer.adaptive and "keep_ratio" not in chosen:
+        values["budget"] = f"{reducer.budget:g}"
+    if "max_steps" not in chosen:
+        values["epochs"] = f"{training.num_train_epochs:g}"
+    values |= {"lr": f"{training.learning_rate:.3g}", "batch-size": str(training.per_device_train_batch_size)}
+    values["augmentation"] = data_args.augmentation
+    called = {"epochs": "num_train_epochs", "lr": "learning_rate", "batch-size": "per_device_train_batch_size"}
+    words = [f"--{name} {value}" for name, value in values.items() if called.get(name, name) not in chosen]
+    return f"{' '.join(words)} (all others: --help)" if words else ""
+
+
+def summary(
+    args: ModelArguments,
+    data_args: DataArguments,
+    training: DynamicViTTrainingArguments,
+    pictures: Pictures,
+    planned: DynamicViTForImageClassification,
+    known: bool,
+    teaches: bool,
+    done: bool,
+    chosen: Collection[str],
+) -> str:
+    """Return what will be trained, on what and how, in a dozen lines.
+
+    Args:
+        args, data_args, training: all options.
+        pictures: what they are read to.
+        planned: the model as `start.plan` makes it.
+        known: whether the model was trained on these classes.
+        teaches: whether it is learned from a teacher.
+        done: whether the dense model was fine-tuned before.
+        chosen: names of the options that the user or a recipe set.
+    """
+    images = len(pictures.train)
+    steps, in_epoch = steps_of(training, images, training.num_train_epochs)
+    start = "shape of " if args.from_scratch else ""
+    rows = {
+        "model": f"{start}{args.model}, trained into {training.output_dir}",
+        "images": images_row(data_args, pictures),
+        "classes": classes_row(pictures.names, known, args),
+        "method": method_row(args, planned),
+        "cost": cost_row(args, planned),
+        "teacher": teacher_row(args, training, images, teaches, done),
+        "training": training_row(training, images),
+        "rates": rates_row(training, planned, steps, in_epoch),
+        "augmentation": pictures_row(data_args),
+        "machine": machine_row(training),
+        "by default": defaults_row(args, data_args, training, planned, chosen),
+    }
+    return f"{table({name: text for name, text in rows.items() if text})}\n"
+
+
+# After it
+
+
+def interval_of(fraction: float, count: int) -> tuple[float, float]:
+    """Return the 95 % interval of a fraction of `count` (Wilson, 1927)."""
+    square = 1.96**2 / count
+    centre = fraction + square / 2
+    spread = math.sqrt(square * fraction * (1 - fraction) + (square / 2) ** 2)
+    return max(0.0, (centre - spread) / (1 + square)), min(1.0, (centre + spread) / (1 + square))
+
+
+def accuracies(results: dict[str, Any], folder: str) -> list[list[str]]:
+    """Return a row for each model that was evaluated: what it is, accuracy, cost, where it comes from."""
+    sparse, dense = told_gmacs(results["gmacs"]), told_gmacs(results["dense_gmacs"])
+    name = "dense" if results["reducer"] == DENSE else results["reducer"]
+    rows = [(name, "top1", dense if results["reducer"] == DENSE else sparse, folder)]
+    if "ema_top1" in results:
+        rows.append(("averaged weights", "ema_top1", rows[0][2], f"{folder}/ema"))
+    if "teacher_top1" in results:
+        own = results["teacher_is_dense_copy"]
+        rows.append(("dense teacher" if own else "teacher", "teacher_top1", dense if own else "", results["teacher"]))
+    found = []
+    for name, key, cost, where in rows:
+        low, high = results[f"{key}_interval"]
+        interval = f"({100 * low:.1f} to {100 * high:.1f})"
+        found.append([name, f"top-1 {told_accuracy(results[key], results['images'])} {interval}", cost, where])
+    return found
+
+
+def report(results: dict[str, Any], folder: str) -> str:
+    """Return what came of a training: accuracies, what was kept, how long it took, what to type next."""
+    held_out = ", held out of the training" if "held_out" in results else ""
+    cells = accuracies(results, folder)
+    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    lines = [f"Results on {results['images']} validation images{held_out}, with 95 % intervals:"]
+    lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
+    rows = {}
+    if "kept" in results:
+        asked = f", asked for {told_fractions(results['kept_asked'])}" if "kept_asked" in results else ""
+        rows["kept"] = f"{told_fractions(results['kept'])} of the patches in training{asked}"
+    if results["reducer"] != DENSE:
+        rows["cost"] = f"{results['gmacs'] / results['dense_gmacs']:.2f} of the dense multiply-adds"
+    rows["time"] = ", ".join(f"{name} {told_seconds(seconds)}" for name, seconds in results["phases"].items())
+    rows["model"] = f"{folder} (results.json has these numbers and the whole log)"
+    rows["next"] = "\n".join(results["next"])
+    return "\n".join([*lines, table({name: text for name, text in rows.items() if text})])
+
+
+def next_commands(
+    args: ModelArguments, data_args: DataArguments, training: DynamicViTTrainingArguments, pictures: Pictures
+) -> list[str]:
+    """Return what to type next, on what was trained here."""
+    folder = cast(str, training.output_dir)
+    teacher = f"{folder}/teacher" if args.teacher_epochs else None
+    if args.reducer == DENSE:
+        return [command("train", model=folder, dataset=data_args.dataset, output=f"{folder}-sparse")]
+    columns = {name: vars(data_args)[name] for name in ("dataset_config", "dataset_revision")}
+    columns |= {name: vars(data_args)[name] for name in ("image_column", "label_column")}
+    split = data_args.validation_split if pictures.held_out is None else None  # `evaluate` finds what was held out
+    data = {"dataset": data_args.dataset, "split": split, **columns}
+    commands = [command("evaluate", model=folder, dense=teacher, **data, output=f"{folder}-report")]
+    file = pictures.validation[0][pictures.image_column]["path"]
+    if Path(data_args.dataset).is_dir() and file is not None and Path(file).is_file():
+        commands.append(
+            command("visualize", model=folder, images=data_args.dataset, limit=20, output=f"{folder}-seen")
+        )
+    if not training.push_to_hub:
+        commands.append(shlex.join(["hf-dynamicvit", "push", folder, f"USER/{Path(folder).name}"]))
+    return commands
+
+
+def command(name: str, **options: Any) -> str:
+    """Return a command line, without the options that are `None`."""
+    given = {option: value for option, value in options.items() if value is not None}
+    words = [word for option, value in given.items() for word in (f"--{option.replace('_', '-')}", str(value))]
+    return shlex.join(["hf-dynamicvit", name, *words])
