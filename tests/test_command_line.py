@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The commands as a user types them."""
 
+import dataclasses
 import json
 import shlex
 import subprocess
@@ -15,10 +16,12 @@ from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, __
 from hf_dynamicvit.cli import COMMANDS, command_parser, main
 from hf_dynamicvit.commands.train import trainer_option_names
 from hf_dynamicvit.train_arguments import parse
-from hf_dynamicvit.train_options import SECTIONS, names_of
+from hf_dynamicvit.train_options import RANGES, SECTIONS, DataArguments, ModelArguments, Range, names_of
 from hf_dynamicvit.training.arguments import DynamicViTTrainingArguments
 from hf_dynamicvit.training.recipes import ALWAYS
 
+
+MODEL = ["--model", "m"]
 
 every_command = pytest.mark.parametrize("name", COMMANDS)
 
@@ -170,7 +173,10 @@ def test_names_people_type_for_options_of_training(tmp_path):
         (["quickstart", "--otput", "x"], "there is no option --otput; did you mean --output?"),
         (["quickstart", "out"], "'out' is one argument too many; hf-dynamicvit quickstart --help"),
         (["quickstart", "--seed", "one"], "invalid int value: 'one'"),
-        (["export", "--model", "m"], "there is no --model; type the model itself"),
+        (["convert", "--source", "m"], "there is no --source; type the source itself"),
+        (["evaluate", "m", "--model", "n"], "'m' and --model both name a model; type one"),
+        (["evaluate", "m", "n", "--dataset", "d"], "'n' is one argument too many"),
+        (["export", "m", "--model", "n", "--format", "onnx", "--output", "o"], "'m' is one argument too many"),
         (["export", "m", "--fromat=onnx"], "there is no option --fromat; did you mean --format?"),
         (["export", "m", "--format", "onx", "--output", "m.onnx"], "there is no 'onx'; did you mean onnx?"),
         (["export", "m", "--format", "pdf", "--output", "m.pdf"], "there is no 'pdf'; there are onnx, torch-export"),
@@ -179,6 +185,12 @@ def test_names_people_type_for_options_of_training(tmp_path):
         (["train", "--modle", "m"], "there is no option --modle; did you mean --model?"),
         (["train", "--model", "m"], "the following arguments are required: --dataset"),
         (["train", "--model", "m", "--dataset", "d", "--optim", "adamw"], "'adamw'; did you mean adamw_torch?"),
+        (["train", "m", "--dataset", "d", "--reducer", "dynamcvit"], "'dynamcvit'; did you mean dynamicvit?"),
+        (["train", "m", "--dataset", "d", "--recipe", "dynamicvit"], "did you mean dynamicvit-deit-small?"),
+        (["train", "m", "--dataset", "d", "--unreadable", "ignore"], "there is no 'ignore'; there are stop, skip"),
+        (["train", "m", "--dataset", "d", "--augmentation", "heavy"], "there is no 'heavy'; there are none, plain,"),
+        (["train", "m", "--dataset", "d", "--teacher_dtype", "float"], "'float'; did you mean float32?"),
+        (["train", "m", "--dataset", "d", "--batchsize", "8"], "there is no option --batchsize; did you mean --batch"),
         (["completion", "fish"], "there is no 'fish'; there are bash, zsh, tcsh"),
     ],
 )
@@ -187,6 +199,116 @@ def test_what_is_mistyped_is_answered_with_what_to_type(arguments, message, caps
     assert status == 2 and not out
     usage, error = err.splitlines()
     assert usage.startswith("usage: hf-dynamicvit ") and error.startswith("hf-dynamicvit") and message in error
+
+
+@pytest.mark.parametrize(
+    "typed, meant",
+    [
+        (["evaluate", "m", "--dataset", "d"], ["evaluate", *MODEL, "--dataset", "d"]),
+        (
+            ["visualize", "m", "--images", "d", "--output", "o"],
+            ["visualize", "--images", "d", "--output", "o", *MODEL],
+        ),
+        (["demo", "m", "n", "--port", "1"], ["demo", "--model", "m", "n", "--port", "1"]),
+        (["train", "m", "--dataset", "d"], ["train", "--model", "m", "--dataset", "d"]),
+        (["benchmark", "--repeats", "2", *MODEL, "n", "--json"], ["benchmark", "m", "n", "--repeats", "2", "--json"]),
+        (["benchmark", "--model=m"], ["benchmark", "m"]),
+        (
+            ["export", "--format", "onnx", *MODEL, "--output", "o"],
+            ["export", "m", "--format", "onnx", "--output", "o"],
+        ),
+        (["push", "--model", "m", "me/m"], ["push", "m", "me/m"]),
+        (["push", "me/m", "--private", "--model", "m"], ["push", "m", "me/m", "--private"]),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_a_model_is_named_with_or_without_an_option(typed, meant):
+    one, other = (command_parser(words[0]).parse_args(words[1:]) for words in (typed, meant))
+    assert {**vars(one), "spelled": None} == {**vars(other), "spelled": None}
+
+
+def outside(numbers: Range) -> list[float]:
+    """Numbers that are none of them: too low, too high, none at all."""
+    found = [numbers.least if numbers.above else numbers.least - 0.5, float("nan"), float("inf")]
+    return found + ([] if numbers.most == float("inf") else [numbers.most if numbers.below else numbers.most + 1])
+
+
+def test_numbers_that_an_option_does_not_take_are_refused_at_once(capsys):
+    """In the option's own name, without importing torch: there is neither the model nor the pictures."""
+    options = command_parser("train")._option_string_actions
+    for name, numbers in RANGES.items():
+        for number in outside(numbers):
+            if options[f"--{name}"].type is int:
+                if number % 1 == 0.5:
+                    number -= 0.5
+                if number != int(number) if abs(number) < float("inf") else True:
+                    continue
+            text = f"{number:.12g}"
+            status, _, err = printed(["train", "no-model", "--dataset", "none", f"--{name}={text}"], capsys)
+            assert (status, err) == (1, f"hf-dynamicvit train: --{name} is {number:g}; it must be {numbers}.\n")
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--batch-size", "0"], "--batch-size is 0; it must be 1 or more."),
+        (["--epochs=-1"], "--epochs is -1; it must be above 0."),
+        (["--lr", "-1"], "--lr is -1; it must be 0 or more."),
+        (["--lr", "nan"], "--lr is nan; it must be 0 or more."),
+        (
+            ["--budget", "70"],
+            "--budget is 70; it must be above 0 and at most 1, a fraction of the dense model's ",
+        ),
+        (["--validation-fraction", "0"], "--validation-fraction is 0; it must be above 0 and below 1, a fraction of"),
+        (["--max_steps", "0"], "--max_steps is 0; it must be 1 or more, or -1 for no limit."),
+        (["--keep-ratio", "0.7", "0"], "--keep-ratio is 0; it must be above 0 and at most 1."),
+        (["--save-steps", "0"], "--save-steps is 0; it must be above 0."),
+    ],
+)
+def test_a_number_out_of_range_is_told_as_it_was_typed(words, message, capsys):
+    status, out, err = printed(["train", "no-model", "--dataset", "none", *words], capsys)
+    assert status == 1 and not out and err.startswith(f"hf-dynamicvit train: {message}") and err.count("\n") == 1
+
+
+def test_every_option_that_takes_numbers_has_a_range():
+    numbers = {"int", "float", "int | None", "float | None", "list[int] | None", "list[float] | None"}
+    for group in (ModelArguments, DataArguments, DynamicViTTrainingArguments):
+        for field in dataclasses.fields(group):
+            kind = field.type.__name__ if isinstance(field.type, type) else str(field.type)
+            assert not field.init or kind not in numbers or field.name in {*RANGES, "local_rank"}, field.name
+    parser = command_parser("train")
+    for action in parser._actions:
+        if isinstance(action.default, int | float) and not isinstance(action.default, bool):
+            assert RANGES[action.dest].holds(action.default), action.dest
+
+
+@pytest.mark.parametrize("option", ["--output", "--output_dir", "--output-dir"])
+def test_a_folder_that_cannot_be_written_is_refused_at_once(option, tmp_path, monkeypatch, capsys):
+    """In the option's own name; the model is not there."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afile").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "model.safetensors").write_text("mine")
+    for folder, message in [
+        ("afile", "afile exists already and is no folder"),
+        ("afile/new", "afile/new cannot be"),
+        ("/proc/nope", "/proc/nope cannot be written"),
+        ("full", "full exists already; name a new or an empty folder, or go on there with --resume_from_checkpoint"),
+    ]:
+        status, _, err = printed(["train", "no-model", "--dataset", "none", option, folder], capsys)
+        assert status == 1 and err.startswith(f"hf-dynamicvit train: {option} {message}"), err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["afile", "full"]
+
+
+def test_what_is_checked_at_once_needs_no_torch(tmp_path):
+    program = (
+        "import sys; from hf_dynamicvit.cli import main\n"
+        "for words in (['--lr', '-1'], ['--output', sys.executable]):\n"
+        "    assert main(['train', 'no-model', '--dataset', 'none', *words]) == 1\n"
+        "print({'torch', 'transformers', 'datasets', 'numpy'} & {*sys.modules})"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert run.stdout.splitlines()[-1] == "set()", run.stderr
 
 
 def test_interrupted(monkeypatch, capsys):

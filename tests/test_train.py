@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """`hf-dynamicvit train`: from a folder of pictures to a model, and what it refuses."""
 
+import io
 import json
 import re
 import shutil
@@ -21,6 +22,8 @@ from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.cli import main
 from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.train_arguments import parse
+from hf_dynamicvit.train_report import interval_of
+from hf_dynamicvit.training import progress
 from hf_dynamicvit.training.recipes import RECIPES
 
 
@@ -221,7 +224,8 @@ def test_it_goes_on_where_it_stopped(place, capsys):
     written = (place / "out" / "teacher" / "results.json").stat().st_mtime_ns
     again = ["--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1"]
     assert train(*again, model="other") == 1
-    assert "is not empty" in capsys.readouterr().err
+    message = "--output_dir out exists already; name a new or an empty folder, or go on there with "
+    assert f"{message}--resume_from_checkpoint last." in capsys.readouterr().err
     assert train(*again, "--resume_from_checkpoint", "last", model="other") == 0
     assert (place / "out" / "teacher" / "results.json").stat().st_mtime_ns == written  # not trained again
     weights = [DynamicViTForImageClassification.from_pretrained(name).state_dict() for name in ("out", "whole")]
@@ -231,8 +235,6 @@ def test_it_goes_on_where_it_stopped(place, capsys):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--reducer", "prune"], "reducer is 'prune'; it must be one of"),
-        (["--recipe", "mine"], "recipe is 'mine'; it must be one of"),
         (["--model", "other"], "cannot teach them. --teacher_epochs 3 fine-tunes it"),
         (["--from_scratch"], "random weights cannot teach itself"),
         (["--reducer_args", "{tau"], "which is no JSON"),
@@ -240,11 +242,15 @@ def test_it_goes_on_where_it_stopped(place, capsys):
         (["--keep_ratio", "1.5"], "keep_ratio is 1.5"),
         (["--dataset", "nowhere"], "nowhere"),
         (["--dataset", "pictures/train/red"], "pictures/train/red"),
-        (["--unreadable", "ignore"], "unreadable is 'ignore'"),
         (["--resume_from_checkpoint", "last"], "no checkpoint in out"),
-        (["--augmentation", "heavy"], "heavy"),
-        (["--teacher", "other"], "The teacher has 5 labels, the student 3"),
-        (["--recipe", "asvit", "--reducer", "prune"], "reducer is 'prune'"),
+        (["--teacher", "other"], "--teacher other has 5 classes, the pictures 3"),
+        (["--teacher", "knows", "--reducer", "topk"], "--teacher is knows, but --reducer topk learns from none"),
+        (["--teacher", "knows", "--reducer", "none"], "--teacher is typed, but --reducer none learns from no teacher"),
+        (["--teacher_epochs", "1", "--reducer", "none"], "--reducer none learns from no teacher"),
+        (["--teacher_learning_rate", "1e-4"], "has no effect without --teacher_epochs 3"),
+        (["--hub_model_id", "me/it"], "has no effect without --push_to_hub"),
+        (["--random_erasing", "0.1"], "has no effect with --augmentation plain"),
+        (["--crop_scale", "0.1", "--augmentation", "none"], "has no effect with --augmentation none"),
         (["--reducer", "asvit", "--keep_ratio", "0.5"], "each image decides; type --budget"),
         (["--reducer", "none", "--budget", "0.5"], "keeps everything"),
         (["--keep_ratio", "0.5", "--budget", "0.5"], "type one"),
@@ -396,3 +402,176 @@ def test_no_pinned_memory_without_an_accelerator(place, recwarn):
     assert not [str(warning.message) for warning in recwarn if "pin_memory" in str(warning.message)]
     given = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new"]
     assert parse(given)[2].dataloader_pin_memory == torch.accelerator.is_available()
+
+
+def rows_of(text: str) -> dict[str, str]:
+    """The summary, row by row."""
+    lines = [line for line in text.splitlines() if line.startswith("  ")]
+    rows = {}
+    for line in lines:
+        name = line[2:16].strip() or next(reversed(rows))
+        rows[name] = f"{rows.get(name, '')} {line[16:]}".strip()
+    return rows
+
+
+def test_it_begins_with_what_it_will_do(place, capsys):
+    """Numbers as the training then has them, ahead of it, and the options that were left as they are."""
+    options = ["--max_steps", "-1", "--epochs", "2", "--lr", "1e-3", "--teacher_epochs", "1", "--teacher", "knows"]
+    assert train(*options, "--validation_split", "train", "--gradient_accumulation_steps", "2", model="other") == 0
+    out = capsys.readouterr().out
+    summary, results = out.split("\nResults on ")[0], json.loads((place / "out" / "results.json").read_text())
+    assert 8 <= len(summary.splitlines()) <= 14 and all(len(line) <= 100 for line in summary.splitlines())
+    rows = rows_of(summary)
+    assert rows["model"] == "other, trained into out"
+    assert rows["images"] == "pictures: 15 to train on, 3 for validation (0.15 of each class, held out)"
+    assert (results["train_images"], results["images"]) == (15, 3)
+    assert rows["classes"] == "3 (red, green, blue); new to the model: its classifier starts anew"
+    assert results["classes"] == 3
+    assert rows["method"] == "dynamicvit, keep ratio 0.7: 44, 31, 21 of 64 patches from blocks 1, 2, 3 on"
+    assert results["patches"] == [44, 31, 21]
+    sparse, dense = results["gmacs"], results["dense_gmacs"]
+    assert rows["cost"] == f"{sparse:#.4g} of the dense model's {dense:#.4g} GMACs a picture ({sparse / dense:.2f})"
+    assert rows["teacher"] == "knows; the dense start is fine-tuned first (1 epoch, 2 steps at 0.0001)"
+    assert rows["training"] == "2 epochs, 4 steps of 12 images (6 a batch x 2 batches)" and results["steps"] == 4
+    assert rows["rates"] == (
+        "learning rate 0.001 (reducer) and 5e-05 (all else, which stands still for 0.333 epochs), cosine, warm-up 1 "
+        "step, weight decay 0.05"
+    )
+    assert rows["augmentation"] == "plain: flips, crops of 0.35 of the area or more"
+    assert rows["machine"].startswith("cpu, torch threads ") and rows["machine"].endswith(", float32")
+    assert rows["by default"] == "--reducer dynamicvit --keep_ratio 0.7 --augmentation plain (all others: --help)"
+
+
+@pytest.mark.parametrize(
+    "options, wanted",
+    [
+        (["--reducer", "none"], {"method": "none: a dense model", "cost": "0.003310 GMACs", "teacher": "none"}),
+        (["--budget", "0.8"], {"method": "dynamicvit, budget 0.8: 5", "teacher": "a frozen dense copy of knows"}),
+        (["--reducer", "asvit"], {"method": "asvit: each picture decides", "cost": "about 0.65 of", "by": "--budget"}),
+        (["--reducer", "asvit", "--budget", "0.7"], {"cost": "about 0.7 of the dense model's 0.003310 GMACs"}),
+        (["--reducer", "tome", "--reducer_args", '{"r": 4}'], {"method": "tome, r 4: 60, 56, 52, 48 of 64 patches"}),
+        (["--keep_ratio", "0.8", "0.6", "0.5"], {"method": "dynamicvit, keep ratios 0.80/0.60/0.50: 51, 38, 32 of"}),
+        (["--teacher_epochs", "1", "--reducer", "topk"], {"teacher": "none; the dense start is fine-tuned first"}),
+        (["--from_scratch", "--no_distill"], {"model": "shape of knows", "classes": "3 (red, green, blue); as good"}),
+        (["--recipe", "evit-finetune", "--augmentation", "none", "--mixup", "0", "--cutmix", "0"], {"rates": "learn"}),
+    ],
+)
+def test_what_it_begins_with_says_all_that_there_is(place, capsys, options, wanted):
+    assert train(*options, "--logging_steps", "1") == 0
+    out, err = capsys.readouterr()
+    results = json.loads((place / "out" / "results.json").read_text())
+    rows = rows_of(out[out.index("  model  ") :].split("\nResults on ")[0])
+    for name, text in wanted.items():
+        row = next(text for known, text in rows.items() if known.startswith(name))
+        assert text in row, row
+    if "method" in rows and " of 64 patches" in rows["method"]:
+        assert ", ".join(map(str, results["patches"])) in rows["method"]
+    dense = options == ["--reducer", "none"]
+    assert ("kept" in results) == (not dense) == ("  kept  " in out)
+    assert ("kept_asked" in results) == (not dense and "asvit" not in options and "tome" not in options)
+    assert ("  kept " in err) == (not dense)
+
+
+def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
+    assert train("--ema_decay", "0.5", "--evaluate_ema", "true", "--teacher_epochs", "1", "--logging_steps", "1") == 0
+    out = capsys.readouterr().out
+    results = json.loads((place / "out" / "results.json").read_text())
+    said = out[out.index("Results on ") :]
+    assert said.startswith("Results on 6 validation images, with 95 % intervals:\n")
+    for name, key in (("dynamicvit", "top1"), ("averaged weights", "ema_top1"), ("dense teacher", "teacher_top1")):
+        low, high = results[f"{key}_interval"]
+        assert [low, high] == [*interval_of(results[key], 6)] and low <= results[key] <= high
+        line = next(line for line in said.splitlines() if line.startswith(f"  {name} "))
+        assert f"top-1 {100 * results[key]:.1f} % ({100 * low:.1f} to {100 * high:.1f})" in line
+        assert f"{results['dense_gmacs' if 'teacher' in name else 'gmacs']:#.4g} GMACs" in line
+    assert results["teacher"] == "out/teacher" and results["teacher_is_dense_copy"]
+    assert results["kept_asked"] == pytest.approx([0.7, 0.49, 0.343]) and len(results["kept"]) == 3
+    assert "of the patches in training, asked for 0.70/0.49/0.34" in said
+    assert [*results["phases"]] == ["images", "teacher", "training", "evaluation"]
+    assert results["seconds"] == results["phases"]["training"]
+    assert all(f"{name} " in said[said.index("  time ") :].splitlines()[0] for name in results["phases"])
+    assert results["next"] == [
+        "hf-dynamicvit evaluate --model out --dense out/teacher --dataset pictures --output out-report",
+        "hf-dynamicvit visualize --model out --images pictures --limit 20 --output out-seen",
+        "hf-dynamicvit push out USER/out",
+    ]
+    assert all(command in said for command in results["next"])
+    assert main([*results["next"][0].split()[1:], "--no-keep-ratios", "--json"]) == 0
+
+
+def test_intervals():
+    """Against the table of Wilson's interval for 80.43 % of 46, and at the ends."""
+    assert interval_of(37 / 46, 46) == pytest.approx((0.6683, 0.8935), abs=1e-4)
+    assert interval_of(1.0, 9) == pytest.approx((0.7009, 1.0), abs=1e-4)
+    assert interval_of(0.0, 9) == pytest.approx((0.0, 0.2991), abs=1e-4)
+
+
+class Screen(io.StringIO):
+    """Standard error that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+TWO_EPOCHS = ["--max_steps", "-1", "--epochs", "2", "--teacher_epochs", "1", "--save_strategy", "no"]
+LINES = [
+    "1 of 2: training the dense model, which becomes the start and the teacher",
+    "  epoch 1/1  step 3/3  loss #  top-1 # % of 6",
+    "2 of 2: training dynamicvit",
+    "  epoch 1/2  step 3/6  loss #  top-1 # % of 6  kept #/#/#",
+    "  epoch 2/2  step 6/6  loss #  top-1 # % of 6  kept #/#/#",
+]
+
+
+def without_numbers(line: str) -> str:
+    return re.sub(r"(?<=loss )[\d.e-]+|(?<=top-1 )[\d.]+|(?<=[ /])\d\.\d\d", "#", line.rstrip())
+
+
+def test_while_it_runs_a_line_an_evaluation(place, capsys):
+    """Where no bar can be drawn; nothing else, but what is said of weights that are new."""
+    assert train(*TWO_EPOCHS, "--disable_tqdm", "false") == 0
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith(("  epoch", "1 of", "2 of"))]
+    assert [*map(without_numbers, lines)] == LINES
+    assert not {"\r", "{", "\x1b[A", "Writing", "it/s", "UserWarning"} & {*re.split(r"(?<=[^\w])|(?=[^\w])", error)}
+    assert "Writing" not in error and "{'" not in error and "%|" not in error
+
+
+def test_while_it_runs_one_bar_on_a_terminal(place, monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert train(*TWO_EPOCHS, "--disable_tqdm", "false") == 0
+    text = screen.getvalue()
+    assert "epoch 2.00/2: 100%|" in text and "6/6 [" in text and "loss " in text and "rate " in text
+    assert "\x1b[A" not in text and "Writing" not in text and "{'" not in text
+    shown = [line.split("\r")[-1] for line in text.split("\n")]
+    assert [without_numbers(line) for line in shown if line.startswith(("  epoch", "1 of", "2 of"))] == LINES
+    assert text.endswith("\r")  # the last bar is gone
+
+
+def test_no_bar_is_drawn_where_none_is_wanted(place, monkeypatch):
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    assert train("--disable_tqdm", "true") == 0
+    assert "%|" not in screen.getvalue() and "top-1" in screen.getvalue()
+
+
+def test_without_evaluations_there_is_a_line_now_and_then(place, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
+    assert train("--eval_strategy", "no", "--logging_steps", "1", "--lr", "0.001") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  epoch")]
+    assert len(lines) == 2 and re.fullmatch(r"  epoch 0.67/1  step 2/2  loss [\d.]+  rate [\d.e-]+", lines[1])
+
+
+def test_a_folder_with_nothing_in_it_is_no_obstacle(place, capsys):
+    """What a run leaves that stopped as its teacher began."""
+    (place / "out" / "teacher").mkdir(parents=True)
+    assert train() == 0
+    assert train() == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_nothing_is_written_before_all_is_known_to_fit(place):
+    for options in (["--budget", "0.01"], ["--teacher", "other"], ["--dataset", "nowhere"], ["--reducer_layers", "9"]):
+        assert train(*options) == 1
+        assert not (place / "out").exists(), options

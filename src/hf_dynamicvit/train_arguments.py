@@ -61,8 +61,6 @@ def make_parser() -> TrainParser:
         action.help = texts.get(action.dest, action.help)
         if "--distill" in action.option_strings:
             action.help = argparse.SUPPRESS
-        if action.dest in TRAINER_OPTIONS:
-            action.default = TRAINER_OPTIONS[action.dest].default
     parser.set_defaults(**SET)
     return parser
 

@@ -42,6 +42,10 @@ def told_gmacs(value: float) -> str:
     return f"{value:#.4g} GMACs"
 
 
+def counted(number: float, what: str) -> str:
+    return f"{number:.{3 if number % 1 else 12}g} {what}{'' if number == 1 else 's'}"
+
+
 def told_seconds(seconds: float) -> str:
     """Return a duration in the two units that matter."""
     minutes, hours = seconds / 60, seconds / 3600
@@ -118,7 +122,7 @@ def teacher_row(
     tuned = ""
     if args.teacher_epochs:
         steps, _ = steps_of(training, images, args.teacher_epochs)
-        how = f"{args.teacher_epochs:g} epochs, {steps} steps at {args.teacher_learning_rate:g}"
+        how = f"{counted(args.teacher_epochs, 'epoch')}, {counted(steps, 'step')} at {args.teacher_learning_rate:g}"
         tuned = "was fine-tuned before" if done else f"is fine-tuned first ({how})"
     if not teaches:
         return f"none; the dense start {tuned}" if tuned else "none"
@@ -134,7 +138,7 @@ def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
     parts["processes"] = training.world_size
     several = [f"{count} {name}" for name, count in parts.items() if name == "a batch" or count > 1]
     how = f" ({' x '.join(several)})" if len(several) > 1 else ""
-    return f"{epochs:.3g} epochs, {steps} steps of {images_in_step(training)} images{how}"
+    return f"{counted(epochs, 'epoch')}, {counted(steps, 'step')} of {images_in_step(training)} images{how}"
 
 
 def rates_row(
@@ -147,11 +151,14 @@ def rates_row(
     frozen = steps * reducer.frozen_fraction / in_epoch if frozen is None else frozen
     said = [f"learning rate {training.learning_rate:.3g}"]
     if [*reducer.parameters()] and (scale != 1 or frozen):
-        still = f", which stands still for {frozen:.2g} epochs" if frozen else ""
+        still = f", which stands still for {counted(frozen, 'epoch')}" if frozen else ""
         said[0] += f" (reducer) and {training.learning_rate * scale:.3g} (all else{still})"
     if training.layer_lr_decay < 1:
         said.append(f"{training.layer_lr_decay:g} of it from block to block")
-    said += [SchedulerType(training.lr_scheduler_type).value, f"warm-up {training.get_warmup_steps(steps)} steps"]
+    said += [
+        SchedulerType(training.lr_scheduler_type).value,
+        f"warm-up {counted(training.get_warmup_steps(steps), 'step')}",
+    ]
     return ", ".join([*said, f"weight decay {training.weight_decay:g}"])
 
 

@@ -104,7 +104,7 @@ class Progress(TrainerCallback):
         self.logged = logs
         text = f"{self.learned()}  rate {logs['learning_rate']:.3g}"
         if self.bar is not None:
-            self.bar.set_postfix_str(text.strip(), refresh=False)
+            self.bar.set_postfix_str(text.strip())
         elif time.monotonic() - self.last_line > QUIET_SECONDS:
             self.line(self.at(args, state) + text)
 
