@@ -187,7 +187,10 @@ def test_names_people_type_for_options_of_training(tmp_path):
         (["train", "--model", "m", "--dataset", "d", "--optim", "adamw"], "'adamw'; did you mean adamw_torch?"),
         (["train", "m", "--dataset", "d", "--reducer", "dynamcvit"], "'dynamcvit'; did you mean dynamicvit?"),
         (["train", "m", "--dataset", "d", "--recipe", "dynamicvit"], "did you mean dynamicvit-deit-small?"),
-        (["train", "m", "--dataset", "d", "--unreadable", "ignore"], "there is no 'ignore'; there are stop, skip"),
+        (
+            ["train", "m", "--dataset", "d", "--unreadable", "ignore"],
+            "there is no 'ignore'; there are stop, skip",
+        ),
         (["train", "m", "--dataset", "d", "--augmentation", "heavy"], "there is no 'heavy'; there are none, plain,"),
         (["train", "m", "--dataset", "d", "--teacher_dtype", "float"], "'float'; did you mean float32?"),
         (["train", "m", "--dataset", "d", "--batchsize", "8"], "there is no option --batchsize; did you mean --batch"),
@@ -227,24 +230,23 @@ def test_a_model_is_named_with_or_without_an_option(typed, meant):
     assert {**vars(one), "spelled": None} == {**vars(other), "spelled": None}
 
 
-def outside(numbers: Range) -> list[float]:
+def outside(numbers: Range, whole: bool) -> list[float]:
     """Numbers that are none of them: too low, too high, none at all."""
-    found = [numbers.least if numbers.above else numbers.least - 0.5, float("nan"), float("inf")]
-    return found + ([] if numbers.most == float("inf") else [numbers.most if numbers.below else numbers.most + 1])
+    step = 1 if whole else 0.25
+    found = [numbers.least if numbers.above else numbers.least - step]
+    if numbers.most < float("inf"):
+        found.append(numbers.most if numbers.below else numbers.most + step)
+    return found if whole else [*found, float("nan"), float("inf")]
 
 
 def test_numbers_that_an_option_does_not_take_are_refused_at_once(capsys):
-    """In the option's own name, without importing torch: there is neither the model nor the pictures."""
+    """In the option's own name; there are neither the model nor the pictures."""
     options = command_parser("train")._option_string_actions
     for name, numbers in RANGES.items():
-        for number in outside(numbers):
-            if options[f"--{name}"].type is int:
-                if number % 1 == 0.5:
-                    number -= 0.5
-                if number != int(number) if abs(number) < float("inf") else True:
-                    continue
-            text = f"{number:.12g}"
-            status, _, err = printed(["train", "no-model", "--dataset", "none", f"--{name}={text}"], capsys)
+        whole = options[f"--{name}"].type is int
+        for number in outside(numbers, whole):
+            word = f"--{name}={number:.12g}"
+            status, _, err = printed(["train", "no-model", "--dataset", "none", word], capsys)
             assert (status, err) == (1, f"hf-dynamicvit train: --{name} is {number:g}; it must be {numbers}.\n")
 
 

@@ -182,7 +182,7 @@ def run_command(words: list[str]) -> None:
         command_parser(command).parse_args(options)
         return
     if command == "train":  # the shelf has some of these already, and training refuses to write over anything
-        shutil.rmtree(options[options.index("--output_dir") + 1], ignore_errors=True)
+        shutil.rmtree(command_parser(command).parse_args(options).output_dir, ignore_errors=True)
     assert main([command, *options, *SHORTER.get(command, "").split()]) == 0, words
 
 

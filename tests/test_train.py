@@ -227,6 +227,10 @@ def test_it_goes_on_where_it_stopped(place, capsys):
     message = "--output_dir out exists already; name a new or an empty folder, or go on there with "
     assert f"{message}--resume_from_checkpoint last." in capsys.readouterr().err
     assert train(*again, "--resume_from_checkpoint", "last", model="other") == 0
+    out, error = capsys.readouterr()
+    assert "the dense model, which was fine-tuned before" in out and re.search(r"training \d+ s \(after step 1\)", out)
+    assert "2 of 2: training dynamicvit, going on after step 1" in error and "1 of 2" not in error
+    assert json.loads((place / "out" / "results.json").read_text())["resumed_after_step"] == 1
     assert (place / "out" / "teacher" / "results.json").stat().st_mtime_ns == written  # not trained again
     weights = [DynamicViTForImageClassification.from_pretrained(name).state_dict() for name in ("out", "whole")]
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
@@ -243,6 +247,7 @@ def test_it_goes_on_where_it_stopped(place, capsys):
         (["--dataset", "nowhere"], "nowhere"),
         (["--dataset", "pictures/train/red"], "pictures/train/red"),
         (["--resume_from_checkpoint", "last"], "no checkpoint in out"),
+        (["--resume_from_checkpoint", "pictures"], "pictures is no checkpoint that was written to its end"),
         (["--teacher", "other"], "--teacher other has 5 classes, the pictures 3"),
         (["--teacher", "knows", "--reducer", "topk"], "--teacher is knows, but --reducer topk learns from none"),
         (["--teacher", "knows", "--reducer", "none"], "--teacher is typed, but --reducer none learns from no teacher"),
@@ -575,3 +580,5 @@ def test_nothing_is_written_before_all_is_known_to_fit(place):
     for options in (["--budget", "0.01"], ["--teacher", "other"], ["--dataset", "nowhere"], ["--reducer_layers", "9"]):
         assert train(*options) == 1
         assert not (place / "out").exists(), options
+    assert train("--resume_from_checkpoint", "last") == 1
+    assert not (place / "out").exists()

@@ -39,7 +39,7 @@ from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
 from .training.callbacks import GroupingSwitch, KeepRatioWarmup
-from .training.checkpoints import last_complete_checkpoint
+from .training.checkpoints import check_complete, checkpoints_in, is_complete, last_complete_checkpoint
 from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
@@ -77,6 +77,7 @@ def train(
     folder = Path(cast(str, training.output_dir))
     if training.should_save:
         check_output(folder, resume is not None, "output_dir")
+    check_resumed(resume, folder, model_args.teacher_epochs > 0)
     set_seed(training.seed)
     config = config_of(model_args.model)
     planned = plan(model_args, label_names(config))
@@ -141,6 +142,17 @@ def resumed_checkpoint(training: DynamicViTTrainingArguments) -> str | bool | No
     """What `--resume_from_checkpoint` names: a folder, or `last` (or `True`) for the newest whole one."""
     named = training.resume_from_checkpoint
     return True if str(named).lower() in ("last", "true") else named
+
+
+def check_resumed(resume: str | bool | None, folder: Path, teacher_first: bool) -> None:
+    """Refuse to go on where there is nothing to go on from; a teacher may have been all that there was time for."""
+    if isinstance(resume, str):
+        check_complete(Path(resume))
+    if resume is True and not teacher_first and not any(map(is_complete, checkpoints_in(folder))):
+        raise ValueError(
+            f"--resume_from_checkpoint last: there is no checkpoint in {folder} that was written to its end; leave "
+            "the option out to begin anew."
+        )
 
 
 def in_order_of(names: list[str], pictures: Pictures) -> Pictures:
@@ -240,6 +252,8 @@ def run(
         progress.close()
     typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
     results = facts | results_of(args, trainer, metrics, teacher_top1, typical, facts)
+    if progress.first_step:
+        results["resumed_after_step"] = progress.first_step
     if pictures.held_out is not None:
         results["held_out"] = dataclasses.asdict(pictures.held_out)
     save(args, trainer, results)

@@ -288,7 +288,10 @@ def report(results: dict[str, Any], folder: str) -> str:
         rows["kept"] = f"{told_fractions(results['kept'])} of the patches in training{asked}"
     if results["reducer"] != DENSE:
         rows["cost"] = f"{results['gmacs'] / results['dense_gmacs']:.2f} of the dense multiply-adds"
-    rows["time"] = ", ".join(f"{name} {told_seconds(seconds)}" for name, seconds in results["phases"].items())
+    times = {name: told_seconds(seconds) for name, seconds in results["phases"].items()}
+    if "resumed_after_step" in results:
+        times["training"] += f" (after step {results['resumed_after_step']})"
+    rows["time"] = ", ".join(f"{name} {told}" for name, told in times.items())
     rows["model"] = f"{folder} (results.json has these numbers and the whole log)"
     rows["next"] = "\n".join(results["next"])
     return "\n".join([*lines, table({name: text for name, text in rows.items() if text})])

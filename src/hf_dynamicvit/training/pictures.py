@@ -245,7 +245,7 @@ def errors_of(data: Dataset, image_column: str, num_proc: int | None = None) -> 
     # Threads, as decoders let others run. Not `map`: from its cache the errors of repaired files would come back.
     columns = data.select_columns([image_column, SOURCE_COLUMN])
     found: list[str | None] = []
-    bar = tqdm(total=len(data), desc="Reading every picture", unit=" pictures", delay=2, leave=False)
+    bar = tqdm(total=len(data), desc="Reading every picture", unit=" pictures", delay=2, leave=False, disable=None)
     with ThreadPoolExecutor(num_proc or min(8, os.cpu_count() or 1)) as pool, bar:
         for batch in columns.iter(AT_A_TIME):
             found += pool.map(error_of, batch[image_column], batch[SOURCE_COLUMN])

@@ -59,6 +59,7 @@ class Progress(TrainerCallback):
         self.sparse = sparse
         self.bar: tqdm | None = None
         self.training = False
+        self.first_step = 0  # after which the training began
         self.logged: dict[str, Any] = {}
         self.last_line = 0.0
 
@@ -88,7 +89,7 @@ class Progress(TrainerCallback):
         return f"  loss {self.logged['loss']:.3g}" if self.logged else ""
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.training, self.logged = True, {}
+        self.training, self.logged, self.first_step = True, {}, state.global_step
         if state.is_world_process_zero:
             self.line(self.title + (f", going on after step {state.global_step}" if state.global_step else ""))
             self.open(args, state.max_steps, initial=state.global_step, unit="step")
