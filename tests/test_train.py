@@ -265,7 +265,7 @@ def test_it_goes_on_where_it_stopped(place, capsys):
         (["--same_classes", "--model", "other"], "other has 5 classes, the pictures 3"),
         (["--teacher_epochs", "1", "--keep_ratio", "1.5"], "keep_ratio is 1.5"),
         (["--budget", "0.01"], "the budget is"),
-        (["--budget", "70"], "--budget is 70; a budget is a fraction of the dense model's multiply-adds, above 0"),
+        (["--budget", "70"], "--budget is 70; it must be above 0 and at most 1, a fraction of the dense model's"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(place, capsys, options, message):

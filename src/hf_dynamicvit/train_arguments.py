@@ -10,7 +10,6 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from .command_line import Parser, SectionedHelp, add_json_option
-from .model.budget import check_fraction
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
@@ -150,8 +149,6 @@ def check_typed(reducer: str, typed: dict[str, Any], settings: dict[str, Any]) -
     kept = [name for name in ("keep_ratio", "budget") if name in typed]
     if reducer == DENSE and kept:
         raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")
-    if typed.get("budget") is not None:
-        check_fraction(typed["budget"], "--budget")
     if len(kept) == 2:
         raise ValueError("--keep_ratio and --budget both say how much is kept; type one.")
     if reducer != DENSE and REDUCERS[reducer].adaptive and "keep_ratio" in typed:
