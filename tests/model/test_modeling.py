@@ -1,9 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The model pair: what must hold for every method, image and output option."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 from toys import TOY, calibrated, reads_class_token, toy_config, toy_dense, toy_images, toy_model
 from transformers import ViTForImageClassification
 
@@ -283,18 +286,25 @@ def test_tuple_output():
     assert_close(outputs, (expected.loss, expected.logits, expected.kept, expected.owner))
 
 
+def gradients_of(reducer, enable=lambda model: None):
+    model = toy_model(reducer=reducer).train()
+    enable(model)
+    torch.manual_seed(3)
+    outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]))
+    (outputs.loss + sum(model.vit.reducer.losses(outputs.decisions).values())).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+CHECKPOINTING = [None, {}, {"preserve_rng_state": True}, {"use_reentrant": None}, {"use_reentrant": False}]
+
+
 def test_gradient_checkpointing_changes_nothing(reducer):
-    gradients = []
-    for checkpointing in (False, True):
-        model = toy_model(reducer=reducer).train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        torch.manual_seed(3)
-        outputs = model(toy_images(), labels=torch.tensor([0, 1, 2]))
-        (outputs.loss + sum(model.vit.reducer.losses(outputs.decisions).values())).backward()
-        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
-    for name in gradients[0]:
-        assert_close(gradients[1][name], gradients[0][name], msg=lambda text, name=name: f"{name}: {text}")
+    """Whatever options it is given: torch's own default, the reentrant form, gives other gradients."""
+    expected = gradients_of(reducer)
+    for options in CHECKPOINTING:
+        actual = gradients_of(reducer, lambda model, options=options: model.gradient_checkpointing_enable(options))
+        for name in expected:
+            assert_close(actual[name], expected[name], msg=lambda text, name=name: f"{options}, {name}: {text}")
 
 
 def test_a_frozen_predictor_is_no_mistake():
@@ -318,11 +328,31 @@ def test_predictor_scores_in_float32():
     assert_close(log_probs.exp().sum(-1), torch.ones(2, 5))  # not the sum of half-precision numbers
 
 
-def test_reentrant_checkpointing_is_refused(reducer):
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        ({"use_reentrant": True}, "use_reentrant=True cuts"),
+        ({"use_reentrant": 1, "preserve_rng_state": True}, "use_reentrant=1 cuts"),
+        ({"preserve_rng_state": False}, "preserve_rng_state=False samples other"),
+    ],
+)
+def test_checkpointing_that_gives_other_gradients_is_refused(reducer, options, named):
     model = toy_model(reducer=reducer).train()
-    model.gradient_checkpointing_enable({"use_reentrant": True})
-    with pytest.raises(ValueError, match="use_reentrant=False"):
-        model(toy_images().requires_grad_())
+    with pytest.raises(ValueError, match=named):
+        model.gradient_checkpointing_enable(options)
+    assert not model.vit.layers[0].gradient_checkpointing
+
+
+@pytest.mark.parametrize("function", [checkpoint, partial(checkpoint, preserve_rng_state=True)])
+def test_checkpointing_that_was_enabled_on_the_blocks_is_checked(function):
+    """As by a model that holds this one, or by a tool that sets torch's function; also behind the first block."""
+    for index in (0, 2):
+        model = toy_model().train()
+        model.vit.layers[index]._gradient_checkpointing_func = function
+        model.vit.layers[index].gradient_checkpointing = True
+        with pytest.raises(ValueError, match="does not say use_reentrant=False"):
+            model(toy_images())
+        model.eval()(toy_images())  # nothing is checkpointed there
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -687,3 +687,22 @@ def test_two_processes_log_the_mean_over_both(tmp_path):
     total = result["loss_classification"] + 2 * result["loss_ratio"]
     total += 0.5 * result["loss_class_distill"] + 0.5 * result["loss_token_distill"]
     assert result["loss"] == pytest.approx(total, rel=1e-5)
+
+
+def test_gradient_checkpointing_trains_as_without(tmp_path):
+    """Also with options that do not name `use_reentrant`, whose absence means the reentrant form to torch."""
+    weights = []
+    for options in ({}, {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"preserve_rng_state": True}}):
+        trainer = trainer_for(tmp_path / str(len(weights)), max_steps=2, save_strategy="no", **options)
+        trainer.train()
+        weights.append(weights_of(trainer.model))
+    for name, expected in weights[0].items():
+        assert_close(weights[1][name], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_reentrant_checkpointing_is_refused_before_the_first_step(tmp_path):
+    options = {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": True}}
+    trainer = trainer_for(tmp_path, **options)
+    with pytest.raises(ValueError, match="leave it out, or use use_reentrant=False"):
+        trainer.train()
+    assert trainer.state.global_step == 0 and not list(tmp_path.iterdir())

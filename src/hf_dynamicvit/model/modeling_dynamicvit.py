@@ -5,12 +5,15 @@ Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with o
 the dense class with only those left over.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.conversion_mapping import (
@@ -77,6 +80,30 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
             state_dict[prefix + name] = state_dict.pop(key)
 
 
+def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
+    """The checkpointing function with `use_reentrant=False` if it does not say, as in Transformers.
+
+    Torch's reentrant form knows tensors among the inputs and outputs only: what blocks hand on in `Tokens` would be
+    cut off, and the gradients ahead of it silently wrong. So would they be if a block sampled anew.
+
+    Raises:
+        ValueError: it asks for one of the two.
+    """
+    asked = getattr(checkpointing, "keywords", {})
+    reentrant = asked.get("use_reentrant")
+    if reentrant not in (None, False):
+        raise ValueError(
+            f"gradient checkpointing with use_reentrant={reentrant!r} cuts what blocks hand on beside their output off "
+            "from its gradient; leave it out, or use use_reentrant=False."
+        )
+    if not asked.get("preserve_rng_state", True):
+        raise ValueError(
+            f"gradient checkpointing with preserve_rng_state={asked['preserve_rng_state']!r} samples other decisions "
+            "when a block is computed again; leave it out, or use preserve_rng_state=True."
+        )
+    return checkpointing if reentrant is False else partial(checkpointing, use_reentrant=False)
+
+
 class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel):
     config: DynamicViTConfig
     config_class: type[DynamicViTConfig] = DynamicViTConfig
@@ -98,6 +125,14 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
             DynamicViTModel: "AutoModel",
             DynamicViTForImageClassification: "AutoModelForImageClassification",
         }
+
+    def _set_gradient_checkpointing(
+        self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs
+    ) -> None:
+        """Where everything that enables gradient checkpointing ends, the Trainer and PEFT too."""
+        if enable:
+            gradient_checkpointing_func = with_gradients(gradient_checkpointing_func)
+        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
     def save_pretrained(
         self, save_directory, is_main_process: bool = True, *args, with_remote_code: bool = False, **kwargs
@@ -193,7 +228,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         Raises:
             ValueError: `pixel_values` or `attention_mask` has the wrong shape.
         """
-        self._refuse_reentrant_checkpointing()
+        self._check_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
         # with gradients on, hooks for saliency maps see what they would see in ViT
         lean = not (self.training or torch.is_grad_enabled() or self._records(kwargs))
@@ -243,13 +278,13 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         asked = [kwargs.get(name, getattr(self.config, name, False)) for name in names]
         return any(answer is not None and answer is not False for answer in asked)
 
-    def _refuse_reentrant_checkpointing(self) -> None:
-        layer = self.layers[0]
-        checkpoint = getattr(layer, "_gradient_checkpointing_func", None)
-        if self.training and layer.gradient_checkpointing and getattr(checkpoint, "keywords", {}).get("use_reentrant"):
+    def _check_checkpointing(self) -> None:
+        """For what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
+        functions = [layer._gradient_checkpointing_func for layer in self.layers if layer.gradient_checkpointing]
+        if self.training and any(with_gradients(function) is not function for function in functions):
             raise ValueError(
-                "gradient checkpointing with use_reentrant=True cuts what blocks hand on beside their output off from "
-                "its gradient; use use_reentrant=False, the default of Transformers."
+                "gradient checkpointing that does not say use_reentrant=False cuts what blocks hand on beside their "
+                "output off from its gradient; enable it with use_reentrant=False."
             )
 
 
