@@ -2,9 +2,16 @@
 """Toy models and pictures that every test shares."""
 
 import torch
-from transformers import ViTConfig, ViTForImageClassification
+from transformers import DeiTConfig, ViTConfig, ViTForImageClassification
+from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
-from hf_dynamicvit import REDUCERS, DynamicViTConfig, DynamicViTForImageClassification
+from hf_dynamicvit import (
+    REDUCERS,
+    DynamicDeiTConfig,
+    DynamicDeiTForImageClassification,
+    DynamicViTConfig,
+    DynamicViTForImageClassification,
+)
 from hf_dynamicvit.model.cost import as_pair
 
 
@@ -50,6 +57,25 @@ def reads_class_token(reducer: str) -> dict:
 def toy_dense(seed: int = 0, **overrides) -> ViTForImageClassification:
     torch.manual_seed(seed)
     return ViTForImageClassification(ViTConfig(**(TOY | overrides))).eval()
+
+
+def toy_dense_deit(seed: int = 0, **overrides) -> DeiTForImageClassificationWithTeacher:
+    torch.manual_seed(seed)
+    return stirred(DeiTForImageClassificationWithTeacher(DeiTConfig(**(TOY | overrides))).eval())
+
+
+def toy_deit(seed: int = 0, keep_ratio: float = 0.6, **overrides) -> DynamicDeiTForImageClassification:
+    torch.manual_seed(seed)
+    model = DynamicDeiTForImageClassification(DynamicDeiTConfig(**(TOY | overrides))).eval()
+    return calibrated(stirred(model), keep_ratio)
+
+
+def stirred(model):
+    """DeiT starts its prefix tokens and positions at 0, where all patches look alike to the class token."""
+    embeddings = model.deit.embeddings
+    for parameter in (embeddings.cls_token, embeddings.distillation_token, embeddings.position_embeddings):
+        torch.nn.init.normal_(parameter, std=0.5)
+    return model
 
 
 def toy_images(batch: int = 3, height: int = 32, width: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:

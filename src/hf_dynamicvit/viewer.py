@@ -26,7 +26,7 @@ from .loading import check_same_input, load_dense, load_sparse
 from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import read_config
-from .start import label_names
+from .start import FAMILIES, label_names
 from .training.data import ImageTransform, channel_values, read_picture
 
 
@@ -94,7 +94,8 @@ class Viewer:
     Args:
         model: a `DynamicViTForImageClassification` or its like; put into eval mode.
         processor: its image processor.
-        dense: the model to compare with, or `None`. Its classes may be in another order.
+        dense: the model to compare with, or `None`. Its classes may be in another order. A ViT or DeiT whose grid is
+            not square is made to interpolate its positions as `model` does, without which other image sizes are wrong.
         untrained: the method's own parameters are new on these weights, so that its choice means nothing yet.
         same_classes: classes of `dense` with other names are the same in the same order.
 
@@ -121,6 +122,8 @@ class Viewer:
         if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
             raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
         self.model, self.processor, self.untrained = model.eval(), processor, untrained
+        if dense is not None and dense.config.model_type in FAMILIES:
+            dense = FAMILIES[dense.config.model_type].interpolate_any_grid(dense)
         self.dense = None if dense is None else dense.eval()
         self.labels = label_names(model.config)
         dense_labels = self.labels if dense is None else label_names(dense.config)

@@ -11,10 +11,9 @@ from safetensors.torch import save_file
 from test_trainer import trainer_for
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
-from toys import TOY, calibrated, reads_class_token, toy_images
-from transformers import AutoModelForImageClassification, DeiTConfig
+from toys import TOY, calibrated, reads_class_token, toy_deit, toy_dense_deit, toy_images
+from transformers import AutoModelForImageClassification
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
-from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
 from hf_dynamicvit import (
     DynamicDeiTConfig,
@@ -35,29 +34,9 @@ OLD_NAMES = [
 ]
 
 
-def native(seed=0) -> DeiTForImageClassificationWithTeacher:
-    torch.manual_seed(seed)
-    model = DeiTForImageClassificationWithTeacher(DeiTConfig(**TOY)).eval()
-    return stirred(model)
-
-
-def stirred(model):
-    """DeiT starts its prefix tokens and positions at 0, where all patches look alike to the class token."""
-    embeddings = model.deit.embeddings
-    for parameter in (embeddings.cls_token, embeddings.distillation_token, embeddings.position_embeddings):
-        torch.nn.init.normal_(parameter, std=0.5)
-    return model
-
-
-def sparse(seed=0, keep_ratio=0.6, **settings) -> DynamicDeiTForImageClassification:
-    torch.manual_seed(seed)
-    model = DynamicDeiTForImageClassification(DynamicDeiTConfig(**(TOY | settings))).eval()
-    return calibrated(stirred(model), keep_ratio)
-
-
 @pytest.mark.parametrize("layout", ["old", "new"])
 def test_everything_kept_is_the_native_model(tmp_path, reducer, layout):
-    dense = native()
+    dense = toy_dense_deit()
     dense.save_pretrained(tmp_path)
     tensors = {}
     for name, tensor in dense.state_dict().items():
@@ -83,7 +62,7 @@ def test_everything_kept_is_the_native_model(tmp_path, reducer, layout):
 
 
 def test_what_a_checkpoint_lacks_is_initialised(tmp_path):
-    dense = native()
+    dense = toy_dense_deit()
     dense.save_pretrained(tmp_path)
     lacking = ("cls_token", "distillation_token", "position_embeddings")
     tensors = {name: tensor for name, tensor in dense.state_dict().items() if not name.endswith(lacking)}
@@ -94,7 +73,7 @@ def test_what_a_checkpoint_lacks_is_initialised(tmp_path):
 
 
 def test_batches_counts_and_checkpoints(tmp_path, reducer):
-    model = sparse(reducer=reducer)
+    model = toy_deit(reducer=reducer)
     images = toy_images(4)
     together = model(images, output_hidden_states=True)
     assert together.hidden_states[0].shape == (4, 2 + 64, 32)
@@ -115,7 +94,7 @@ def test_batches_counts_and_checkpoints(tmp_path, reducer):
 
 def test_it_trains_with_the_published_recipe(tmp_path, reducer):
     wide = {"tau": 1e-2} if reducer == "asvit" else {}  # the scores of a toy are far apart
-    model = sparse(reducer=reducer, reducer_args=wide)
+    model = toy_deit(reducer=reducer, reducer_args=wide)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainer = trainer_for(tmp_path, model, learning_rate=1e-4)
     trainer.train()
@@ -128,7 +107,7 @@ def test_it_trains_with_the_published_recipe(tmp_path, reducer):
 
 
 def test_checkpoints_that_carry_their_code(tmp_path):
-    model = sparse(reducer="evit")
+    model = toy_deit(reducer="evit")
     model.save_pretrained(tmp_path / "deit", with_remote_code=True)
     assert (tmp_path / "deit" / "modeling_dynamicvit.py").is_file()
     torch.save(toy_images(), tmp_path / "images.pt")
@@ -161,10 +140,10 @@ def test_the_processor_of_a_dense_checkpoint_serves(tmp_path):
 
 
 def test_each_family_refuses_the_other(tmp_path):
-    native().save_pretrained(tmp_path / "deit")
+    toy_dense_deit().save_pretrained(tmp_path / "deit")
     with pytest.raises(ValueError, match=r"model type 'deit'.*'vit' and 'dynamicvit'"):
         DynamicViTConfig.from_pretrained(tmp_path / "deit")
-    sparse().save_pretrained(tmp_path / "sparse")
+    toy_deit().save_pretrained(tmp_path / "sparse")
     with pytest.raises(ValueError, match=r"model type 'dynamicdeit'"):
         DynamicViTConfig.from_pretrained(tmp_path / "sparse")
     with pytest.raises(ValueError, match="takes a DynamicDeiTConfig"):
@@ -172,7 +151,7 @@ def test_each_family_refuses_the_other(tmp_path):
 
 
 def test_attention_mask_has_two_prefix_columns():
-    model = sparse()
+    model = toy_deit()
     assert model(toy_images(), attention_mask=torch.ones(3, 66)).logits.isfinite().all()
     with pytest.raises(ValueError, match=r"\[batch, 2 \+ patches\], here \(3, 66\)"):
         model(toy_images(), attention_mask=torch.ones(3, 65))

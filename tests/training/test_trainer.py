@@ -692,7 +692,10 @@ def test_two_processes_log_the_mean_over_both(tmp_path):
 def test_gradient_checkpointing_trains_as_without(tmp_path):
     """Also with options that do not name `use_reentrant`, whose absence means the reentrant form to torch."""
     weights = []
-    for options in ({}, {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"preserve_rng_state": True}}):
+    for options in (
+        {},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"preserve_rng_state": True}},
+    ):
         trainer = trainer_for(tmp_path / str(len(weights)), max_steps=2, save_strategy="no", **options)
         trainer.train()
         weights.append(weights_of(trainer.model))

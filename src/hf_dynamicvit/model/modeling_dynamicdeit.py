@@ -42,6 +42,7 @@ class DynamicDeiTEmbeddings(DeiTEmbeddings):
 class DynamicDeiTPreTrainedModel(DynamicViTPreTrainedModel):
     config: DynamicDeiTConfig
     config_class = DynamicDeiTConfig
+    embeddings_class = DynamicDeiTEmbeddings
     base_model_prefix = "deit"
     _no_split_modules = ["DynamicDeiTEmbeddings", "DynamicViTLayer"]
 
@@ -65,8 +66,6 @@ class DynamicDeiTPreTrainedModel(DynamicViTPreTrainedModel):
 
 class DynamicDeiTModel(DynamicDeiTPreTrainedModel, DynamicViTModel):
     """DeiT whose tokens a reducer thins out between blocks; the first two tokens are never reduced."""
-
-    embeddings_class = DynamicDeiTEmbeddings
 
 
 class DynamicDeiTForImageClassification(DynamicDeiTPreTrainedModel, DynamicViTForImageClassification):

@@ -107,6 +107,7 @@ def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
 class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel):
     config: DynamicViTConfig
     config_class: type[DynamicViTConfig] = DynamicViTConfig
+    embeddings_class: type[Any] = DynamicViTEmbeddings
     base_model_prefix = "vit"
     _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer"]  # and the reducer's
     _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
@@ -125,6 +126,18 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
             DynamicViTModel: "AutoModel",
             DynamicViTForImageClassification: "AutoModelForImageClassification",
         }
+
+    @classmethod
+    def interpolate_any_grid(cls, dense: Any) -> Any:
+        """Let the positions of `dense`, a native model of this family, interpolate between any two grids; return it.
+
+        Natively they take the grid of the configuration for a square one and are silently wrong where it is not. Such
+        a model's embeddings change class in place; their parameters stay.
+        """
+        down, across = grid_size(dense.config)
+        if down != across or not isinstance(dense.config.patch_size, int):
+            dense.base_model.embeddings.__class__ = cls.embeddings_class
+        return dense
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs
@@ -186,7 +199,6 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
 
     reducer: TokenReducer
-    embeddings_class: type[Any] = DynamicViTEmbeddings
 
     def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
         DynamicViTPreTrainedModel.__init__(self, config)
@@ -378,11 +390,12 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
 
     def dense_like(self) -> PreTrainedModel:
-        """A dense model of the same sizes and labels, with random weights."""
+        """A dense model of the same sizes and labels, with random weights; for images of any size, as this one."""
         config = self.config.to_dict()
         own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
         own |= {"model_type", "architectures", "auto_map"}
-        return self._dense_model({name: config[name] for name in config if name not in own})
+        dense = self._dense_model({name: config[name] for name in config if name not in own})
+        return self.interpolate_any_grid(dense)
 
     def _dense_model(self, settings: dict[str, Any]) -> PreTrainedModel:
         return ViTForImageClassification(ViTConfig(**settings))
