@@ -4,9 +4,9 @@
 import json
 
 import pytest
-from toys import TOY, toy_config, toy_dense
+from toys import TOY, toy_config, toy_dense, toy_images, toy_model
 
-from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
+from hf_dynamicvit import REDUCERS, DynamicViTConfig, DynamicViTForImageClassification
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,10 @@ def test_keep_ratio_is_powers_or_fractions():
         ({"keep_ratio": float("nan")}, ["nan", "(0, 1]"]),
         ({"keep_ratio": [0.5, 0.6, 0.7]}, ["0.6", "not increase"]),
         ({"keep_ratio": [0.5, 0.4]}, ["2 values", "3 reducer_layers"]),
-        ({"keep_ratio": [0.5, 0.4, 0.001]}, ["0.001", "keeps none"]),
+        ({"keep_ratio": [0.5, 0.4, 0.001]}, ["0.001", "keeps none", "in the list is 0.01563"]),
+        ({"keep_ratio": 0.1}, ["keep_ratio is 0.1:", "0.001 of 64 patches", "least keep_ratio is 0.25"]),
+        ({"keep_ratio": 0.1, "reducer": "tps"}, ["keep_ratio is 0.1:", "least keep_ratio is 0.25"]),
+        ({"keep_ratio": 1e-200, "reducer": "evit"}, ["1e-200", "(0, 1]"]),
         ({"reducer_layers": [1, 1, 2]}, ["[1, 1, 2]", "strictly increasing"]),
         ({"reducer_layers": [2, 1]}, ["[2, 1]", "strictly increasing"]),
         ({"reducer_layers": [0, 4]}, ["[0, 4]", "0 to 3"]),
@@ -101,3 +104,33 @@ def test_a_later_mistake_is_found_on_save(tmp_path):
     with pytest.raises(Exception, match=r"keep_ratio is 2\.0"):
         config.save_pretrained(tmp_path)
     assert not (tmp_path / "config.json").exists()
+
+
+@pytest.mark.parametrize("patches", [2, 7, 9, 64, 196, 1023])
+def test_the_least_keep_ratio_that_is_named_is_taken(reducer, patches):
+    """Of methods that keep `int(patches * ratio)`; the others round up and have no least one."""
+    settings = {"reducer": reducer, "image_size": [4, 4 * patches], "num_hidden_layers": 12}
+    if REDUCERS[reducer].adaptive or REDUCERS[reducer].rounds_up:
+        return
+    ratio = 0.5 / patches
+    stages = len(toy_config(**settings, keep_ratio=1.0).stage_layers)
+    for keep_ratio in (ratio, [1.0] * (stages - 1) + [ratio]):
+        with pytest.raises(ValueError, match=r"keep_ratio is|cannot go") as error:
+            toy_config(**settings, keep_ratio=keep_ratio)
+        if "keeps none" in str(error.value):
+            least = float(str(error.value).removesuffix(".").split()[-1])
+            assert toy_config(**settings, keep_ratio=least if keep_ratio is ratio else [1.0] * (stages - 1) + [least])
+
+
+@pytest.mark.parametrize(
+    "method, args, counts",
+    [("evit", {}, [5, 2, 2]), ("topk", {}, [4, 1, 1]), ("tps", {"score": "evit"}, [4, 1, 1])],
+)
+def test_methods_that_round_up_take_any_keep_ratio(method, args, counts):
+    """Released EViT keeps `ceil(rate * current)`, and one fused: 36 patches at 0.1 in blocks 0, 5 and 11 of 12."""
+    settings = {"reducer": method, "reducer_args": args, "image_size": 24, "num_hidden_layers": 12}
+    model = toy_model(**settings, keep_ratio=0.1, reducer_layers=[0, 5, 11])
+    assert model.token_counts() == counts
+    states = model(toy_images(2, 24, 24), output_hidden_states=True).hidden_states
+    assert [states[layer + 1].shape[1] - 1 for layer in (0, 5, 11)] == counts
+    assert toy_model(**settings, keep_ratio=1e-9).token_counts()[-1] == counts[-1]

@@ -10,10 +10,19 @@ from PIL import Image as Picture
 from test_trainer import ToyData, arguments, trainer_for
 from torch.testing import assert_close
 from toys import toy_images, toy_model
-from transformers import AutoModelForImageClassification, pipeline
+from transformers import AutoModelForImageClassification, ViTForImageClassification, ViTModel, pipeline
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs
 
-from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer
+from hf_dynamicvit import (
+    DynamicDeiTForImageClassification,
+    DynamicViTForImageClassification,
+    DynamicViTModel,
+    DynamicViTTrainer,
+)
+from hf_dynamicvit.model.block import DynamicViTAttention, DynamicViTLayer
 from hf_dynamicvit.training.data import ImageTransform
 
 
@@ -130,6 +139,15 @@ def test_a_dataset_of_ones_own(tmp_path):
 def test_forward_signature(reducer):
     names = list(inspect.signature(type(toy_model(reducer=reducer)).forward).parameters)
     assert names[:5] == ["self", "pixel_values", "labels", "interpolate_pos_encoding", "attention_mask"]
+
+
+def test_forward_says_what_it_takes_besides():
+    """By the annotation of native forwards Transformers sees that `output_attentions` and the like are taken."""
+    native = (ViTForImageClassification, ViTModel, ViTLayer, ViTAttention)
+    ours = (DynamicViTForImageClassification, DynamicViTModel, DynamicViTLayer, DynamicViTAttention)
+    annotations = [inspect.signature(each.forward).parameters["kwargs"].annotation for each in native + ours]
+    deit = inspect.signature(DynamicDeiTForImageClassification.forward).parameters["kwargs"].annotation
+    assert {*annotations, deit} == {Unpack[TransformersKwargs]}
 
 
 def test_inference_repeats_to_the_bit_and_sdpa_equals_eager(reducer):

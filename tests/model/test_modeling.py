@@ -13,7 +13,7 @@ from transformers import ViTForImageClassification
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
 from hf_dynamicvit.model import reducer_dynamicvit, reducer_tps
 from hf_dynamicvit.model.reducer_tps import cosine_similarity
-from hf_dynamicvit.model.selection import bipartite_matching
+from hf_dynamicvit.model.selection import bipartite_matching, split_top_k, top_k
 from hf_dynamicvit.model.tokens import Tokens
 
 
@@ -112,6 +112,26 @@ def test_kept_tokens_come_from_their_patches():
     again = tokens.gather(torch.tensor([[2], [0]]))
     assert again.hidden[..., 0].tolist() == [[0, 1, 4], [7, 8, 10]]
     assert again.owner.tolist() == [[-1, -1, 0, -1, -1], [-1, 0, -1, -1, -1]]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_kept_tokens_stand_in_the_order_of_the_grid(reducer, training):
+    """Best first, two near-equal scores would swap rows from one kernel to another. ToMe alternates by its paper."""
+    model = toy_model(reducer=reducer, keep_ratio=0.6).train(training)
+    outputs = model(toy_images())
+    if reducer == "tome":
+        return
+    for kept, owner in zip(outputs.kept.flatten(0, 1), outputs.owner.flatten(0, 1), strict=True):
+        assert (owner[kept].diff() > 0).all()
+
+
+def test_positions_are_ascending():
+    scores = torch.tensor([[0.1, 0.9, 0.5, 0.5, 0.8]])
+    assert top_k(scores, 3).tolist() in ([[1, 2, 4]], [[1, 3, 4]])
+    kept, rest = split_top_k(scores, 2)
+    assert kept.tolist() == [[1, 4]] and rest.tolist() == [[0, 2, 3]]
+    attended = torch.tensor([[True, False, True, True, True]])
+    assert split_top_k(scores, 4, attended)[1].tolist() == [[1]]
 
 
 def test_batch_mates_change_nothing(reducer):

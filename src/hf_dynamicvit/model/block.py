@@ -12,6 +12,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, eager_attention_forward
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs
 
 from .masking import DecisionGradient, decision_bias
 from .ragged import Layout, attends_raggedly, ragged_attention
@@ -50,7 +52,7 @@ class DynamicViTAttention(Relaid, ViTAttention):
         tokens: Tokens,
         key_bias: Tensor | None = None,
         queried: Tensor | None = None,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Tensor | None, Trace]:
         """Attention over `tokens`, of which `hidden` are the normalised states.
 
@@ -189,7 +191,13 @@ class DynamicViTLayer(ViTLayer):
         self.drop_path = Dinov2DropPath(drop_path_rate)
 
     def forward(
-        self, hidden: Tensor, tokens: Tokens, reducer: TokenReducer, layer: int, only_prefix: bool = False, **kwargs
+        self,
+        hidden: Tensor,
+        tokens: Tokens,
+        reducer: TokenReducer,
+        layer: int,
+        only_prefix: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Tokens]:
         """`hidden` is `tokens.hidden`; it stands first, and first in the result, where Transformers records it.
 

@@ -33,7 +33,7 @@ def with_keep_ratio(config: DynamicViTConfig, keep_ratio: float | list[float]) -
         name: value for name, value in config.reducer_args.items() if name not in reducer.count_options
     }
     if reducer.adaptive:
-        changed.reducer, changed.reducer_layers, changed.reducer_args = "topk", config.stage_layers, {}
+        changed.reducer, changed.reducer_layers, changed.reducer_args = "random", config.stage_layers, {}
     changed.check_reduction()
     return changed
 

@@ -3,6 +3,7 @@
 
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import torch
@@ -200,7 +201,9 @@ class DynamicViTConfig(ViTConfig):
             )
         if not adaptive and not self.count_options:
             self._check_keep_ratio(layers)
-        self._check_reducer_args()
+        reducer = self._check_reducer_args()
+        if not adaptive and not self.count_options and not reducer.rounds_up:
+            self._check_keeps_some()
 
     def _check_sizes(self):
         """A file from anywhere must not ask for more than a model can be: refused before anything is built."""
@@ -234,14 +237,24 @@ class DynamicViTConfig(ViTConfig):
                 f"keep_ratio has {len(ratios)} values, {ratios}, for {len(layers)} reducer_layers, {layers}; "
                 "give one for each, or one number."
             )
-        falls = all(high >= low for high, low in itertools.pairwise(ratios))
+        falls = all(high >= low > 0 for high, low in itertools.pairwise(ratios))  # powers may become 0
         if not falls:
             raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
-        if int(self.num_patches * ratios[-1]) < 1:
-            raise ValueError(
-                f"keep_ratio is {self.keep_ratio}: its last stage, {ratios[-1]:.4g} of {self.num_patches} patches, "
-                f"keeps none; the least is {1 / max(1, self.num_patches):.4g}."
-            )
+
+    def _check_keeps_some(self):
+        last, count = self.stage_keep_ratios[-1], len(self.stage_layers)
+        if keeps_some(self.num_patches, last):
+            return
+        method, number = REDUCERS[self.reducer], not isinstance(self.keep_ratio, list | tuple)
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            ratio = method.stage_keep_ratios(middle, count)[-1] if number else middle
+            low, high = (low, middle) if keeps_some(self.num_patches, ratio) else (middle, high)
+        raise ValueError(
+            f"keep_ratio is {self.keep_ratio}: the last of {count} stages, {last:.4g} of {self.num_patches} patches, "
+            f"keeps none; the least {'keep_ratio' if number else 'in the list'} is {rounded_up(high):.4g}."
+        )
 
     def _check_reducer_args(self):
         allowed = REDUCERS[self.reducer].options()
@@ -251,9 +264,20 @@ class DynamicViTConfig(ViTConfig):
                 f"reducer_args has {', '.join(unknown)}, which reducer {self.reducer!r} does not take; "
                 f"it takes {', '.join(allowed) or 'none'}."
             )
-        self.reducer_without_memory()
+        return self.reducer_without_memory()
 
     def reducer_without_memory(self):
         """The method as configured, to ask what it is; its parameters have shapes only."""
         with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
             return REDUCERS[self.reducer](self, **self.reducer_args)
+
+
+def keeps_some(num_patches: int, keep_ratio: float) -> bool:
+    """Whether `int(num_patches * keep_ratio)` is a patch."""
+    return int(num_patches * keep_ratio) >= 1
+
+
+def rounded_up(value: float) -> float:
+    """A number above 0 to four digits, never below `value`."""
+    unit = 10.0 ** (3 - math.floor(math.log10(value)))
+    return math.ceil(value * unit) / unit

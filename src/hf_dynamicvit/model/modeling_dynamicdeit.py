@@ -13,7 +13,8 @@ from transformers.conversion_mapping import (
 )
 from transformers.models.deit.configuration_deit import DeiTConfig
 from transformers.models.deit.modeling_deit import DeiTEmbeddings, DeiTForImageClassificationWithTeacher
-from transformers.utils.generic import can_return_tuple
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
 from .configuration_dynamicdeit import DynamicDeiTConfig
 from .modeling_dynamicvit import (
@@ -94,10 +95,13 @@ class DynamicDeiTForImageClassification(DynamicDeiTPreTrainedModel, DynamicViTFo
         labels: Tensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: Tensor | None = None,
-        **kwargs,
+        output_scores: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> DynamicViTImageClassifierOutput:
         """As in `DynamicViTForImageClassification`; `attention_mask` is `[B, 2 + num_patches]`."""
-        return self._classify(pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs)
+        return self._classify(
+            pixel_values, labels, interpolate_pos_encoding, attention_mask, output_scores=output_scores, **kwargs
+        )
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         second = last_hidden_state[:, 1] if self.deit.reducer.reads_class_token else features

@@ -5,7 +5,7 @@ Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with o
 the dense class with only those left over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,8 @@ from transformers.models.vit.modeling_vit import (
     ViTPooler,
     ViTPreTrainedModel,
 )
-from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.processing_utils import Unpack
+from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .block import DynamicViTAttention, DynamicViTLayer
@@ -93,8 +94,8 @@ def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
     reentrant = asked.get("use_reentrant")
     if reentrant not in (None, False):
         raise ValueError(
-            f"gradient checkpointing with use_reentrant={reentrant!r} cuts what blocks hand on beside their output off "
-            "from its gradient; leave it out, or use use_reentrant=False."
+            f"gradient checkpointing with use_reentrant={reentrant!r} cuts what blocks hand on beside their output "
+            "off from its gradient; leave it out, or use use_reentrant=False."
         )
     if not asked.get("preserve_rng_state", True):
         raise ValueError(
@@ -222,7 +223,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         attention_mask: Tensor | None = None,
         only_prefix: bool = False,
         output_scores: bool = False,
-        **kwargs,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> DynamicViTModelOutput:
         """Embed, run the blocks, normalise.
 
@@ -284,7 +285,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
             attention_mask = attention_mask.to(hidden.device).bool()
         return Tokens.start(hidden, self.config.num_prefix, attention_mask)
 
-    def _records(self, kwargs: dict[str, Any]) -> bool:
+    def _records(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether Transformers records what the blocks hand on; asked as it asks."""
         names = ("output_hidden_states", "output_attentions")
         asked = [kwargs.get(name, getattr(self.config, name, False)) for name in names]
@@ -292,7 +293,8 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
 
     def _check_checkpointing(self) -> None:
         """For what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
-        functions = [layer._gradient_checkpointing_func for layer in self.layers if layer.gradient_checkpointing]
+        layers = cast(list[Any], self.layers)
+        functions = [layer._gradient_checkpointing_func for layer in layers if layer.gradient_checkpointing]
         if self.training and any(with_gradients(function) is not function for function in functions):
             raise ValueError(
                 "gradient checkpointing that does not say use_reentrant=False cuts what blocks hand on beside their "
@@ -325,14 +327,17 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         labels: Tensor | None = None,
         interpolate_pos_encoding: bool | None = None,
         attention_mask: Tensor | None = None,
-        **kwargs,
+        output_scores: bool = False,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> DynamicViTImageClassifierOutput:
         """Classify `pixel_values` `[B, channels, height, width]`; the other arguments as in `DynamicViTModel`.
 
         With `labels` (`[B]` classes, or `[B, num_labels]` for multi-label and regression) the output has a `loss`, by
         `config.problem_type` as in ViT; the losses of distillation and keep ratio are the Trainer's.
         """
-        return self._classify(pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs)
+        return self._classify(
+            pixel_values, labels, interpolate_pos_encoding, attention_mask, output_scores=output_scores, **kwargs
+        )
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         """Logits `[B, num_labels]` of what the reducer says the classifier reads `[B, D]`."""

@@ -36,6 +36,8 @@ class TokenReducer(nn.Module):
         adaptive: each image decides how many tokens it keeps; there is no `keep_ratio`, and cost depends on the image.
         returning: a patch that is out may come back.
         merging: what is not kept lives on in the token that owns it.
+        rounds_up: a stage keeps `ceil(rate * current)`, one token at least, whatever its ratio. Others keep
+            `int(num_patches * ratio)`; the configuration refuses a ratio that gives none.
         reads_class_token: the classifier reads the class token, as that of any dense checkpoint does.
         count_options: options that set how much is kept in place of `keep_ratio`.
         loss_weights: published weights of the loss terms, the method's own and those of the Trainer (`classification`,
@@ -48,6 +50,7 @@ class TokenReducer(nn.Module):
     adaptive: bool = False
     returning: bool = False
     merging: bool = False
+    rounds_up: bool = False
     reads_class_token: bool = True
     count_options: tuple[str, ...] = ()
     loss_weights: dict[str, float] = {"classification": 1.0}

@@ -17,6 +17,7 @@ class TopKReducer(TokenReducer):
     the rate of a stage is its fraction over the one before.
     """
 
+    rounds_up = True
     num_fused = 0
 
     def __init__(self, config: ViTConfig):

@@ -87,6 +87,7 @@ class TPSReducer(TokenReducer):
         )
         self.score, self.temperature, self.tau = score, temperature, tau
         self.width = config.hidden_size
+        self.rounds_up = score == "evit"
         if score == "dynamicvit":
             self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
             self._no_split_modules = ["TokenScorePredictor"]

@@ -12,14 +12,15 @@ def keep_count(num_patches: int, keep_ratio: float) -> int:
     return max(1, int(num_patches * keep_ratio))
 
 
-def top_k(scores: Tensor, count: int, attended: Tensor | None = None, ordered: bool = False) -> Tensor:
-    """`[B, count]` positions of the highest `scores` `[B, N]`, in any order, or best first if `ordered`.
+def top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> Tensor:
+    """`[B, count]` positions of the highest `scores` `[B, N]`, ascending.
 
-    Patches not `attended` come last.
+    Tokens keep the order of the grid: that of the scores would change with their rounding. Patches not `attended` are
+    taken last.
     """
     if attended is not None:
         scores = scores.masked_fill(~attended, -torch.inf)
-    return scores.topk(count, dim=1, sorted=ordered).indices
+    return scores.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
 
 
 def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 0) -> list[int]:
@@ -27,20 +28,22 @@ def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 
 
     The rate of a stage is its fraction of the original patches over that of the stage before; `extra` tokens (EViT's
     fused one) join after every stage that drops something and count at the next. Rates are decimal fractions that
-    binary ones only come close to, hence the rounding before `ceil`.
+    binary ones only come close to, hence the rounding before `ceil`; it leaves one token at least.
     """
     counts, current, previous = [], num_patches, 1.0
     for ratio in keep_ratios:
-        count = math.ceil(round(ratio / previous * current, 6))
+        count = max(1, math.ceil(round(ratio / previous * current, 6)))
         counts.append(count)
         current, previous = count + (extra if count < current else 0), ratio
     return counts
 
 
 def split_top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Positions `[B, count]` of the highest `scores` `[B, N]`, best first, and `[B, N - count]` of the rest."""
-    order = top_k(scores, scores.shape[1], attended, ordered=True)
-    return order[:, :count], order[:, count:]
+    """Positions `[B, count]` of the highest `scores` `[B, N]` and `[B, N - count]` of the rest, each ascending."""
+    if attended is not None:
+        scores = scores.masked_fill(~attended, -torch.inf)
+    order = scores.topk(scores.shape[1], dim=1).indices
+    return order[:, :count].sort(dim=1).values, order[:, count:].sort(dim=1).values
 
 
 def gumbel_keep(log_probs: Tensor, tau: float) -> Tensor:
