@@ -82,7 +82,7 @@ class DynamicViTAttention(Relaid, ViTAttention):
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
-        if decisions is not None:
+        if decisions is not None and decisions.requires_grad:
             context = DecisionGradient.apply(
                 context, decisions, query, key, value, tokens.attention_mask, self.scaling
             )

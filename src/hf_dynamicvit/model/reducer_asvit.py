@@ -81,6 +81,8 @@ class ASViTReducer(TokenReducer):
         if self.training:  # REST: masked
             soft = ((scores - threshold) / self.tau).sigmoid()
             return tokens.mask_out(keep.float() - soft.detach() + soft, layer, None, through_earlier=False)
+        if torch.jit.is_tracing():
+            return self.mask_in_trace(keep, tokens, layer)
         keep = keep if tokens.attended is None else keep & tokens.attended
         if self.batch_mode == "mean_topk":
             count = int(keep.sum()) // len(keep)
@@ -90,6 +92,19 @@ class ASViTReducer(TokenReducer):
         index = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the kept ones, as they stand
         valid = torch.arange(longest, device=index.device) < counts[:, None] if shortest < longest else None
         return tokens.drop(index, layer, None, scores, valid=valid)
+
+    def mask_in_trace(self, keep: Tensor, tokens: Tokens, layer: int) -> Tokens:
+        """REST masked at inference: `torch.jit.trace` would fix how many patches `keep` `[B, N]` has.
+
+        Raises:
+            ValueError: the number of an image depends on its batch.
+        """
+        if self.batch_mode != "exact":
+            raise ValueError(
+                f"batch_mode is {self.batch_mode!r}: what an image keeps depends on its batch, which no trace has; "
+                "load the model with reducer_args={'batch_mode': 'exact'}."
+            )
+        return tokens.mask_out(keep.float(), layer, None)
 
     def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
         if layer + 1 not in self.layers:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair, grid_size
 from .reducer import TokenReducer
-from .tokens import gather_tokens
+from .tokens import as_number, gather_tokens
 
 
 def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: int) -> Tensor:
@@ -17,7 +17,7 @@ def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: 
     patch_height, patch_width = as_pair(embeddings.patch_size)
     base_height, base_width = as_pair(embeddings.image_size)
     base = base_height // patch_height, base_width // patch_width
-    grid = height // patch_height, width // patch_width
+    grid = as_number(height) // patch_height, as_number(width) // patch_width
     positions = embeddings.position_embeddings
     if grid == base:
         return positions

@@ -129,12 +129,12 @@ class Tokens:
     def num_live(self) -> int:
         """N, the patch tokens there are now."""
         length = self.hidden.shape[1] if self.layout is None else self.layout.padded[1]
-        return length - self.num_prefix
+        return as_number(length) - self.num_prefix
 
     @property
     def num_patches(self) -> int:
         """Patches of the original grid, whatever is left of them."""
-        return self.owner.shape[1]
+        return as_number(self.owner.shape[1])
 
     @property
     def attended(self) -> Tensor | None:
@@ -304,7 +304,7 @@ class Tokens:
 
         The others wait. Records the decision.
         """
-        kept = torch.zeros_like(self.owner, dtype=torch.bool).scatter(1, index, True)
+        kept = torch.zeros_like(self.owner).scatter(1, index, 1).bool()
         kept = kept if self.attended is None else kept & self.attended
         of_patches = self.of_patches(scores)
         tokens = self.record(Decision(layer, keep_ratio, kept, self.owner, loss=loss, scores=of_patches))
@@ -344,6 +344,11 @@ class Tokens:
         mask = keep if previous is None else keep * (previous if through_earlier else previous.detach())
         kept = mask.detach().gather(1, self.owner) > 0.5
         return self.change(mask=mask).record(Decision(layer, keep_ratio, kept, self.owner, mask))
+
+
+def as_number(size: int) -> int:
+    """A size by which counts are computed; `torch.jit.trace` hands a tensor, which does not round. It fixes the size."""
+    return int(size) if torch.jit.is_tracing() else size
 
 
 def move(value: Any, device: torch.device | str | int, non_blocking: bool) -> Any:
