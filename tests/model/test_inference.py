@@ -5,7 +5,7 @@ import copy
 
 import pytest
 import torch
-from accelerate import cpu_offload
+from accelerate import cpu_offload, disk_offload
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
@@ -104,11 +104,26 @@ def test_layers_with_hooks_are_called(name):
         assert not torch.allclose(model(toy_images()).logits, toy_model()(toy_images()).logits, atol=1e-4)
 
 
-def test_offloaded_layers_are_called():
-    model = toy_model()
-    with torch.no_grad():
-        expected = model(toy_images())
-        assert_same(cpu_offload(model, "cpu")(toy_images()), expected)
+@pytest.mark.parametrize("offload", [cpu_offload, disk_offload])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_offloaded_layers_are_called(reducer, offload, gradients, tmp_path):
+    """Every parameter is read within the module that it belongs to."""
+    model = toy_model(reducer=reducer, keep_ratio=0.6)
+    with torch.set_grad_enabled(gradients):
+        expected = model(toy_images(), output_hidden_states=True)
+        where = (tmp_path, "cpu") if offload is disk_offload else ("cpu",)
+        offloaded = offload(model, *where)
+        assert {parameter.device.type for parameter in offloaded.parameters()} == {"meta"}
+        actual = offloaded(toy_images(), output_hidden_states=True)
+        assert_same(actual, expected)
+        assert_close(offloaded.scatter_to_grid(actual), toy_model(reducer=reducer).scatter_to_grid(expected))
+
+
+def test_offloaded_thresholds_cannot_be_set():
+    model = cpu_offload(toy_model(reducer="asvit"), "cpu")
+    for call in (model.set_keep_ratio, lambda *args: model.set_budget(fraction=args[0], pixel_values=args[1])):
+        with pytest.raises(ValueError, match="thresholds are offloaded"):
+            call(0.5, toy_images())
 
 
 def test_adapted_layers_are_called():

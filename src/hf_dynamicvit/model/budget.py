@@ -133,6 +133,8 @@ class BudgetMixin:
             raise ValueError(
                 f"reducer {self.config.reducer!r} decides by image; hand in pixel_values, a batch of typical images."
             )
+        if any(parameter.is_meta for parameter in encoder.reducer.parameters()):
+            raise ValueError("the thresholds are offloaded and cannot be set; set them first, then offload the model.")
         with in_eval_mode(self), restored_on_error(encoder.reducer):
             tokens = encoder.embed(pixel_values, interpolate_pos_encoding=True)
             for index, layer in enumerate(encoder.layers):

@@ -14,15 +14,20 @@ from .tokens import Decision, Tokens
 
 
 class Constants(nn.ParameterList):
-    """Learned numbers, one parameter `[1]` each, that start at given values.
+    """Learned numbers, one parameter `[1]` each, that start at given values. Called with an index it gives that one.
 
-    `from_pretrained` builds models without memory and afterwards initialises what a checkpoint lacks, module by
+    Only a module that is called has its parameters where the input is, if Accelerate offloads them. `from_pretrained` builds models without memory and afterwards initialises what a checkpoint lacks, module by
     module; it must find the values here.
     """
 
     def __init__(self, values: list[float]):
         super().__init__(nn.Parameter(torch.full((1,), value)) for value in values)
         self.start = values
+
+    __call__ = nn.Module.__call__  # which a list of parameters has not
+
+    def forward(self, index: int) -> Tensor:
+        return self[index]
 
 
 class TokenReducer(nn.Module):

@@ -67,7 +67,7 @@ class ASViTReducer(TokenReducer):
 
         The parameter is for images of the configuration's size; it gets its gradient also where it became negative.
         """
-        value = self.thresholds[stage].float()
+        value = self.thresholds(stage).float()
         positive = value.clamp(min=LEAST_THRESHOLD).detach() + (value - value.detach())
         return positive * (self.num_patches / num_patches)
 
