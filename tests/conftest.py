@@ -1,5 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Settings of the whole suite: no network, and a fixture that walks the table of methods."""
+"""Settings of the whole suite: no network, a fixture that walks the table of methods, and another rounding.
+
+`pytest --other-rounding` runs every test with loaded weights at addresses where matrix products round otherwise, as
+some kernels do for those in a mapped file. A test that compares outputs of two copies to the bit fails there.
+"""
 
 import os
 
@@ -10,9 +14,44 @@ os.environ.setdefault(
 )  # two processes of tests run beside each other; read as torch is imported
 
 import pytest
+import torch
+from toys import ALIGNMENT, unaligned
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from hf_dynamicvit import REDUCERS
+
+
+def pytest_addoption(parser):
+    parser.addoption("--other-rounding", action="store_true", help="loaded weights give outputs that round otherwise")
+
+
+@pytest.fixture(autouse=True)
+def rounds_as_asked(request):
+    """`other_rounding` for all tests, if asked for."""
+    if request.config.getoption("--other-rounding"):
+        request.getfixturevalue("other_rounding")
+
+
+@pytest.fixture
+def other_rounding(monkeypatch):
+    """Loaded weights are at other addresses than others, and products with those round otherwise."""
+    linear, load = torch.nn.functional.linear, PreTrainedModel.from_pretrained.__func__
+
+    def linear_by_address(hidden, weight, bias=None):
+        if type(weight) is not torch.nn.Parameter or weight.dtype != torch.float32 or weight.is_meta:
+            return linear(hidden, weight, bias)
+        if hidden.dtype != torch.float32 or weight.data_ptr() % ALIGNMENT == 0:
+            return linear(hidden, weight, bias)
+        return linear(hidden.double(), weight.double(), None if bias is None else bias.double()).float()
+
+    def load_elsewhere(cls, *args, **kwargs):
+        loaded = load(cls, *args, **kwargs)
+        unaligned(loaded[0] if isinstance(loaded, tuple) else loaded)
+        return loaded
+
+    monkeypatch.setattr(torch.nn.functional, "linear", linear_by_address)
+    monkeypatch.setattr(PreTrainedModel, "from_pretrained", classmethod(load_elsewhere))
 
 
 @pytest.fixture(params=sorted(REDUCERS))

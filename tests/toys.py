@@ -2,6 +2,7 @@
 """Toy models and pictures that every test shares."""
 
 import torch
+from torch.testing import assert_close
 from transformers import DeiTConfig, ViTConfig, ViTForImageClassification
 from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
@@ -80,3 +81,41 @@ def stirred(model):
 
 def toy_images(batch: int = 3, height: int = 32, width: int = 32, channels: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+# Bytes at which torch puts a tensor that it makes; one in a mapped file is anywhere.
+ALIGNMENT = 64
+
+
+def unaligned(model):
+    """`model` with every parameter, to the bit, where torch itself would not put it."""
+    for parameter in model.parameters():
+        if not parameter.is_meta:
+            storage = parameter.new_empty(parameter.numel() + ALIGNMENT)
+            first = 1 if storage.data_ptr() % ALIGNMENT == 0 else 0
+            place = storage[first : first + parameter.numel()].view(parameter.shape)
+            parameter.data = place.copy_(parameter.data)
+    return model
+
+
+def assert_same_weights(actual, expected):
+    """Two state dicts, or two models: the same names, and the same values to the bit."""
+    actual, expected = (each if isinstance(each, dict) else each.state_dict() for each in (actual, expected))
+    assert set(actual) == set(expected)
+    for name, tensor in expected.items():
+        assert torch.equal(actual[name], tensor), name
+
+
+def assert_same_outputs(actual, expected):
+    """Of copies of one model: decisions to the bit, logits to 1e-5, as kernels round by the weights' address."""
+    assert_close(actual.logits, expected.logits, atol=1e-5, rtol=1e-5)
+    if "kept" in expected:
+        assert torch.equal(actual.kept, expected.kept) and torch.equal(actual.owner, expected.owner)
+
+
+def assert_same_model(actual, expected, images=None):
+    """Copies of one model: weights to the bit, and outputs as in `assert_same_outputs`."""
+    assert_same_weights(actual, expected)
+    images = toy_images() if images is None else images
+    with torch.no_grad():
+        assert_same_outputs(actual(images), expected(images))

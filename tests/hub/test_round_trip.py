@@ -12,7 +12,8 @@ import torch
 from huggingface_hub import ModelCard
 from local_hub import TOKEN, USER, LocalHub
 from PIL import Image
-from toys import toy_images, toy_model
+from torch.testing import assert_close
+from toys import assert_same_weights, toy_images, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
@@ -59,7 +60,7 @@ trust = "absent" in sys.argv
 model = AutoModelForImageClassification.from_pretrained(sys.argv[1], trust_remote_code=trust).eval()
 processor = AutoImageProcessor.from_pretrained(sys.argv[1])
 assert processor.size["height"] == 32
-torch.save(model(torch.load("images.pt")).logits, "logits.pt")
+torch.save((model.state_dict(), model(torch.load("images.pt")).logits), "loaded.pt")
 """
 
 
@@ -73,6 +74,13 @@ def saved(tmp_path):
     (tmp_path / "saved" / "training_args.bin").write_bytes(b"a pickle")
     torch.save(toy_images(), tmp_path / "images.pt")
     return model
+
+
+def assert_loaded(folder, weights, logits):
+    """What `LOAD` found: these weights to the bit, these logits to 1e-5."""
+    found = torch.load(folder / "loaded.pt")
+    assert_same_weights(found[0], weights)
+    assert_close(found[1], logits, atol=1e-5, rtol=1e-5)
 
 
 def files_of(hub) -> dict[str, bytes]:
@@ -93,7 +101,7 @@ def test_push_and_load_with_and_without_the_package(hub, client, saved, tmp_path
     for arguments in ((f"{USER}/small",), (f"{USER}/small", "absent")):
         loaded = client(LOAD, *arguments)
         assert loaded.returncode == 0, loaded.stderr
-        assert torch.equal(torch.load(tmp_path / "logits.pt"), expected)
+        assert_loaded(tmp_path, saved, expected)
     check_card(files["README.md"].decode(), saved)
     whoami = hub.requests.index("GET /api/whoami-v2")
     assert hub.requests[whoami + 1] == "POST /api/repos/create"
@@ -161,7 +169,7 @@ def test_a_broken_download_goes_on_where_it_was(hub, client, saved, tmp_path):
     hub.break_downloads = 1
     result = client(LOAD, f"{USER}/small")
     assert result.returncode == 0, result.stderr
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), saved(toy_images()).logits)
+    assert_loaded(tmp_path, saved, saved(toy_images()).logits)
 
 
 def test_a_hub_that_is_not_there(client, hub, saved):
@@ -199,7 +207,7 @@ def test_model_push_to_hub_carries_the_code(hub, client, saved, tmp_path):
     assert "reducer_dynamicvit.py" in files_of(hub)
     assert "auto_map" in json.loads(files_of(hub)["config.json"])
     assert client(LOAD, f"{USER}/small", "absent").returncode == 0
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), saved(toy_images()).logits)
+    assert_loaded(tmp_path, saved, saved(toy_images()).logits)
 
 
 TRAINER_PUSH = """
@@ -224,7 +232,8 @@ trainer.train()
 accuracy = trainer.evaluate()["eval_accuracy"]
 trainer.push_to_hub(dataset_tags="me/noise", dataset="noise", tags="mine")
 trainer.model.eval()
-torch.save((trainer.model(torch.load("images.pt")).logits, accuracy), "trained.pt")
+logits = trainer.model(torch.load("images.pt")).logits
+torch.save((trainer.model.state_dict(), logits, accuracy), "trained.pt")
 """
 
 
@@ -233,9 +242,9 @@ def test_trainer_push_to_hub(hub, client, saved, tmp_path):
     result = client(TRAINER_PUSH, str(tests), str(tests / "training"))
     assert result.returncode == 0, result.stderr
     files = files_of(hub)
-    logits, accuracy = torch.load(tmp_path / "trained.pt")
+    weights, logits, accuracy = torch.load(tmp_path / "trained.pt")
     assert client(LOAD, f"{USER}/small", "absent").returncode == 0
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), logits)
+    assert_loaded(tmp_path, weights, logits)
     card = ModelCard(files["README.md"].decode())
     assert card.data.eval_results[0].metric_value == round(accuracy, 4)
     assert card.data.eval_results[0].dataset_type == "me/noise" and "mine" in card.data.tags
@@ -263,9 +272,9 @@ def test_the_training_command_pushes(hub, client, saved, tmp_path):
     card = ModelCard(files_of(hub)["README.md"].decode())
     assert f"{100 * accuracy:.2f} %" in card.content and "1 steps of 32 images" in card.content
     assert client(LOAD, f"{USER}/small", "absent").returncode == 0
-    pushed = torch.load(tmp_path / "logits.pt")
+    pushed = torch.load(tmp_path / "loaded.pt")
     assert client(LOAD, "out").returncode == 0
-    assert torch.equal(pushed, torch.load(tmp_path / "logits.pt"))
+    assert_loaded(tmp_path, *pushed)
     (tmp_path / "out" / "README.md").unlink()  # as without --push_to_hub
     result = client(PUSH, "out", f"{USER}/again")
     assert result.returncode == 0 and "The card has what training measured" in result.stderr

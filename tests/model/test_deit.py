@@ -11,7 +11,16 @@ from safetensors.torch import save_file
 from test_trainer import trainer_for
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
-from toys import TOY, calibrated, reads_class_token, toy_deit, toy_dense_deit, toy_images
+from toys import (
+    TOY,
+    assert_same_model,
+    assert_same_weights,
+    calibrated,
+    reads_class_token,
+    toy_deit,
+    toy_dense_deit,
+    toy_images,
+)
 from transformers import AutoModelForImageClassification
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 
@@ -58,7 +67,7 @@ def test_everything_kept_is_the_native_model(tmp_path, reducer, layout):
             assert_close(actual, expected, atol=1e-5, rtol=1e-5)
         else:
             assert model(images, interpolate_pos_encoding=True).logits.isfinite().all()
-    assert torch.equal(model.to_dense()(toy_images()).logits, dense(toy_images()).logits)
+    assert_same_model(model.to_dense(), dense)
 
 
 def test_what_a_checkpoint_lacks_is_initialised(tmp_path):
@@ -85,7 +94,7 @@ def test_batches_counts_and_checkpoints(tmp_path, reducer):
     model.save_pretrained(tmp_path)
     again = AutoModelForImageClassification.from_pretrained(tmp_path)
     assert type(again) is DynamicDeiTForImageClassification
-    assert torch.equal(again(images).logits, model(images).logits)
+    assert_same_model(again, model, images)
     model.set_attn_implementation("eager")
     with FlopCounterMode(display=False) as counter:
         model(images[:1])
@@ -121,14 +130,16 @@ sys.meta_path.insert(0, Absent())
 import torch
 from transformers import AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained("deit", trust_remote_code=True).eval()
-torch.save(model(torch.load("images.pt")).logits, "logits.pt")
+torch.save((model.state_dict(), model(torch.load("images.pt")).logits), "result.pt")
 """
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert result.returncode == 0, result.stderr
-    assert torch.equal(torch.load(tmp_path / "logits.pt"), model(toy_images()).logits)
+    weights, logits = torch.load(tmp_path / "result.pt")
+    assert_same_weights(weights, model)
+    assert_close(logits, model(toy_images()).logits, atol=1e-5, rtol=1e-5)
 
 
 def test_the_processor_of_a_dense_checkpoint_serves(tmp_path):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from test_trainer import assert_same_weights, trainer_for, weights_of
+from test_trainer import trainer_for, weights_of
 from torch.testing import assert_close
-from toys import toy_model
+from toys import assert_same_weights, toy_model
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 

@@ -4,9 +4,9 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import ToyData, arguments, assert_same_weights, trainer_for, weights_of
+from test_trainer import ToyData, arguments, trainer_for, weights_of
 from torch.testing import assert_close
-from toys import toy_config, toy_dense, toy_images, toy_model
+from toys import assert_same_model, assert_same_weights, toy_config, toy_dense, toy_images, toy_model
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.training.drawn import DrawnPictures
@@ -18,7 +18,7 @@ def test_stochastic_depth_is_of_training_and_grows_with_depth(reducer):
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
     dense = toy_model(reducer=reducer)
     dense.load_state_dict(model.state_dict())
-    assert torch.equal(model(toy_images()).logits, dense(toy_images()).logits)
+    assert_same_model(model, dense)
     torch.manual_seed(0)
     logits = model.train()(toy_images()).logits
     torch.manual_seed(1)

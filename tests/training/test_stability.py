@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import assert_same_weights, trainer_for, weights_of
-from toys import toy_images, toy_model
+from test_trainer import trainer_for, weights_of
+from toys import assert_same_weights, toy_images, toy_model
 
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.training.checkpoints import last_complete_checkpoint

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch.testing import assert_close
-from toys import toy_dense, toy_images, toy_model
+from toys import assert_same_weights, toy_dense, toy_images, toy_model
 from transformers import HfArgumentParser, ResNetConfig, ResNetForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
@@ -64,12 +64,6 @@ def trainer_for(folder, model=None, teacher=DENSE_COPY, options=None, **override
 
 def weights_of(model):
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
-
-
-def assert_same_weights(actual, expected):
-    assert set(actual) == set(expected)
-    for name, tensor in expected.items():
-        assert torch.equal(actual[name], tensor), name
 
 
 def test_loss_is_the_weighted_sum(tmp_path):
