@@ -39,9 +39,9 @@ def other_rounding(monkeypatch):
     linear, load = torch.nn.functional.linear, PreTrainedModel.from_pretrained.__func__
 
     def linear_by_address(hidden, weight, bias=None):
-        if type(weight) is not torch.nn.Parameter or weight.dtype != torch.float32 or weight.is_meta:
+        if torch.compiler.is_compiling() or type(weight) is not torch.nn.Parameter or weight.is_meta:
             return linear(hidden, weight, bias)
-        if hidden.dtype != torch.float32 or weight.data_ptr() % ALIGNMENT == 0:
+        if {hidden.dtype, weight.dtype} != {torch.float32} or weight.data_ptr() % ALIGNMENT == 0:
             return linear(hidden, weight, bias)
         return linear(hidden.double(), weight.double(), None if bias is None else bias.double()).float()
 

@@ -243,7 +243,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         """
         self._check_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
-        # with gradients on, hooks for saliency maps see what they would see in ViT; a trace is to be the same with them
+        # with gradients on, hooks for saliency maps see what they would see in ViT; a trace is the same with and without
         looked_at = torch.is_grad_enabled() or torch.jit.is_tracing() or self._records(kwargs)
         lean = not (self.training or looked_at)
         tokens = tokens.change(lean=lean, keeps_scores=output_scores and not self.training)

@@ -16,8 +16,9 @@ from .tokens import Decision, Tokens
 class Constants(nn.ParameterList):
     """Learned numbers, one parameter `[1]` each, that start at given values. Called with an index it gives that one.
 
-    Only a module that is called has its parameters where the input is, if Accelerate offloads them. `from_pretrained` builds models without memory and afterwards initialises what a checkpoint lacks, module by
-    module; it must find the values here.
+    Where Accelerate offloads parameters, only those of a module that is called are there. `from_pretrained` builds
+    models without memory and afterwards initialises what a checkpoint lacks, module by module; it must find the values
+    here.
     """
 
     def __init__(self, values: list[float]):

@@ -347,7 +347,7 @@ class Tokens:
 
 
 def as_number(size: int) -> int:
-    """A size by which counts are computed; `torch.jit.trace` hands a tensor, which does not round. It fixes the size."""
+    """A size that counts are computed from; in `torch.jit.trace`, where it is a tensor, the number that it is."""
     return int(size) if torch.jit.is_tracing() else size
 
 
