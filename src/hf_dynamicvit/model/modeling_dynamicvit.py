@@ -43,7 +43,7 @@ from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
 from .remote_code import code_stays, code_travels, copy_processor
 from .scoring import KeepLogits
-from .spatial import interpolate_positions, scatter_to_grid
+from .spatial import interpolate_positions, scatter_to_grid, tokens_to_grid
 from .tokens import Tokens
 
 
@@ -195,6 +195,27 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
         features = scatter_to_grid(self.config, self.encoder.reducer, outputs, image_size)
         return self.encoder.layernorm(features).transpose(1, 2).unflatten(2, grid_size(self.config, image_size))
 
+    def tokens_to_grid(
+        self, tokens: Tensor, outputs: Any, layer: int, image_size: int | tuple[int, int] | None = None
+    ) -> Tensor:
+        """Tokens of one block where their patches are: `[B, D, down, across]`, 0 where a patch has no token there.
+
+        For saliency maps such as Grad-CAM, whose `reshape_transform` it is:
+        `lambda tokens: model.tokens_to_grid(tokens, model(images), layer)`. Merged patches share their token; one that
+        was fused with others, or represents them, is nowhere.
+
+        Args:
+            tokens: `[B, P + N, D]`, as they enter, are in, or leave the block `layer`: the output of one of its norms,
+                or `hidden_states[layer + 1]`.
+            outputs: of this model in eval mode for the same images.
+            layer: index of the block, 0-based.
+            image_size: of the images, in pixels; `None` is the configuration's.
+
+        Raises:
+            ValueError: `tokens` and `outputs` are not of the same images, or `layer` has another number of tokens.
+        """
+        return tokens_to_grid(self.config, self.encoder.reducer, tokens, outputs, layer, image_size)
+
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
@@ -243,7 +264,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         """
         self._check_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
-        # with gradients on, hooks for saliency maps see what they would see in ViT; a trace is the same with and without
+        # with gradients on, hooks for saliency maps see what they would in ViT; a trace is the same with and without
         looked_at = torch.is_grad_enabled() or torch.jit.is_tracing() or self._records(kwargs)
         lean = not (self.training or looked_at)
         tokens = tokens.change(lean=lean, keeps_scores=output_scores and not self.training)

@@ -42,6 +42,7 @@ class TokenReducer(nn.Module):
         adaptive: each image decides how many tokens it keeps; there is no `keep_ratio`, and cost depends on the image.
         returning: a patch that is out may come back.
         merging: what is not kept lives on in the token that owns it.
+        num_representatives: tokens that go along, behind the others, for those that sit out.
         rounds_up: a stage keeps `ceil(rate * current)`, one token at least, whatever its ratio. Others keep
             `int(num_patches * ratio)`; the configuration refuses a ratio that gives none.
         reads_class_token: the classifier reads the class token, as that of any dense checkpoint does.
@@ -56,6 +57,7 @@ class TokenReducer(nn.Module):
     adaptive: bool = False
     returning: bool = False
     merging: bool = False
+    num_representatives: int = 0
     rounds_up: bool = False
     reads_class_token: bool = True
     count_options: tuple[str, ...] = ()

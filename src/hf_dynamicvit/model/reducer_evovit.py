@@ -57,6 +57,7 @@ class EvoViTReducer(TokenReducer):
             )
         self.grouping, self.pooling, self.alpha = grouping, pooling, alpha
         self.representative_token = representative_token
+        self.num_representatives = int(representative_token)
         self.depth, self.width = config.num_hidden_layers, config.hidden_size
         self.class_norm = self.class_head = None
         self.reads_class_token = pooling == "class"

@@ -46,15 +46,10 @@ def scatter_to_grid(
     Raises:
         ValueError: `outputs` lack the hidden states, or are of images with another number of patches.
     """
-    down, across = grid_size(config, image_size)
     states, start = outputs.hidden_states, config.num_prefix
     if states is None:
         raise ValueError("scatter_to_grid needs the outputs of a call with output_hidden_states=True.")
-    if outputs.kept.shape[-1] != down * across:
-        raise ValueError(
-            f"the outputs have {outputs.kept.shape[-1]} patches, an image of size {image_size or config.image_size} "
-            f"has {down} x {across}; give the image_size of the call."
-        )
+    down, across = grid_of(config, outputs, image_size)
     features = states[-1].new_zeros(states[-1].shape[0], down * across, states[-1].shape[-1])
     alive = torch.ones_like(outputs.kept[:, 0])
     owner = torch.arange(down * across, device=features.device).expand(features.shape[0], -1)
@@ -70,3 +65,83 @@ def scatter_to_grid(
     if final.shape[1]:
         features = torch.where(alive[..., None], gather_tokens(final, owner.clamp(min=0)), features)
     return features
+
+
+def grid_of(config: DynamicViTConfig, outputs: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
+    """Patches `(down, across)` of the images of `outputs`.
+
+    Raises:
+        ValueError: an image of `image_size` has another number of patches.
+    """
+    down, across = grid_size(config, image_size)
+    if outputs.kept.shape[-1] != down * across:
+        raise ValueError(
+            f"the outputs have {outputs.kept.shape[-1]} patches, an image of size {image_size or config.image_size} "
+            f"has {down} x {across}; give the image_size of the call."
+        )
+    return down, across
+
+
+def tokens_to_grid(
+    config: DynamicViTConfig,
+    reducer: TokenReducer,
+    tokens: Tensor,
+    outputs: Any,
+    layer: int,
+    image_size: int | tuple[int, int] | None = None,
+) -> Tensor:
+    """Tokens of one block where their patches are: `[B, D, down, across]`; 0 where a patch has no token there.
+
+    Args:
+        config, reducer: of the model that made them.
+        tokens: `[B, P + N, D]`, in, or as they leave, the block `layer`.
+        outputs: of the model for the same images, in eval mode.
+        layer: index of the block, 0-based.
+        image_size: of the images, in pixels; `None` is the configuration's.
+
+    Raises:
+        ValueError: `tokens` are of no call whose outputs these are, or where they stand cannot be told.
+    """
+    grid = grid_of(config, outputs, image_size)
+    if tokens.ndim != 3 or len(tokens) != len(outputs.kept) or tokens.shape[1] < config.num_prefix:
+        raise ValueError(
+            f"tokens have shape {tuple(tokens.shape)}; [{len(outputs.kept)}, {config.num_prefix} + N, D] are wanted, "
+            "as blocks hand them on with gradients or output_hidden_states=True."
+        )
+    patches = tokens[:, config.num_prefix :]
+    places = places_of(reducer, outputs, patches.shape[1], layer)  # [B, num_patches]
+    if not patches.shape[1]:
+        return patches.new_zeros(len(patches), patches.shape[2], *grid)
+    found = gather_tokens(patches, places.clamp(min=0)).masked_fill(places[..., None] < 0, 0)
+    return found.transpose(1, 2).unflatten(2, grid)
+
+
+def places_of(reducer: TokenReducer, outputs: Any, count: int, layer: int) -> Tensor:
+    """`[B, num_patches]` int64: which of the `count` patch tokens in block `layer` each patch has, -1 for none.
+
+    A decision of this very block is ahead of some of its modules and behind others; the number of tokens tells.
+
+    Raises:
+        ValueError: there are never so many, or both before and after that decision.
+    """
+    everywhere = torch.arange(outputs.kept.shape[2], device=outputs.kept.device).expand(len(outputs.kept), -1)
+    found = {"before": (everywhere.shape[1], everywhere)}
+    decisions = zip(reducer.decision_layers, outputs.kept.unbind(1), outputs.owner.unbind(1), strict=True)
+    for decided, kept, owner in decisions:
+        if decided > layer:
+            break
+        if reducer.returning:  # those that wait are put back behind the group of blocks
+            going = kept.sum(dim=1)
+            length = int(going.amax()) if going.amax() == going.amin() else -1  # a mask leaves some of those out
+            extra = reducer.num_representatives if length < everywhere.shape[1] else 0
+            found["after"] = length + extra, (kept.cumsum(dim=1) - 1).where(kept, -1)
+        else:
+            after = int(owner.amax()) + 1, owner if reducer.merging else owner.where(kept, -1)
+            found = {"before": found.popitem()[1], "after": after} if decided == layer else {"before": after}
+    fitting = [places for length, places in found.values() if length == count]
+    if not fitting or not torch.equal(fitting[0], fitting[-1]):
+        seen = " or ".join(str(length) for length, _ in found.values())
+        raise ValueError(
+            f"tokens have {count} patches; in block {layer} there are {seen}, and where each is must follow from that."
+        )
+    return fitting[0]
