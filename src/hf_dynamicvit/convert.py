@@ -4,6 +4,8 @@
 import argparse
 import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,12 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from .command_line import only_json, print_json
 from .folders import check_folder, whole_folder
+from .model.configuration_dynamicdeit import DynamicDeiTConfig
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.cost import as_pair
+from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .timm_checkpoint import find_weights, image_size_of, read_timm_config, timm_processor
 
 
 # Families whose files are recognised by a key of theirs and refused by name.
@@ -26,7 +31,6 @@ REFUSED = {
     "LV-ViT": r"^(aux_head\.|patch_embed\.conv1\.)",
     "Swin": r"(relative_position_bias_table$|^layers\.\d+\.blocks\.)",
     "ConvNeXt": r"^(downsample_layers\.|stages\.\d+\.\d+\.dwconv\.)",
-    "DeiT with distillation token": r"^(dist_token|head_dist\.)",
 }
 
 # Key of a method -> the reducers that it is for. Evo-ViT's classifier reads the mean of the patches.
@@ -39,6 +43,7 @@ MADE_FOR = {
 # (pattern of the published key, our key), first match wins; fused projections are split beforehand.
 RENAMINGS = [
     (r"^cls_token$", "vit.embeddings.cls_token"),
+    (r"^dist_token$", "vit.embeddings.distillation_token"),
     (r"^pos_embed$", "vit.embeddings.position_embeddings"),
     (r"^patch_embed\.proj\.", "vit.embeddings.patch_embeddings.projection."),
     (r"^blocks\.(\d+)\.norm1\.", r"vit.layers.\1.layernorm_before."),
@@ -55,30 +60,88 @@ RENAMINGS = [
     (r"^head_cls\.", "vit.reducer.class_head."),
     (r"^norm\.", "vit.layernorm."),
     (r"^head\.", "classifier."),
+    (r"^head_dist\.", "distillation_classifier."),
     (r"^score_predictor\.(\d+)\.in_conv\.0\.", r"vit.reducer.predictors.\1.norm."),
     (r"^score_predictor\.(\d+)\.in_conv\.1\.", r"vit.reducer.predictors.\1.project."),
     (r"^score_predictor\.(\d+)\.out_conv\.(0|2|4)\.", r"vit.reducer.predictors.\1.score.\2."),
     (r"^score_predictor\.(\d+)\.keep_threshold$", r"vit.reducer.thresholds.\1"),
 ]
 
+# a DeiT with distillation token: (pattern of the key that `RENAMINGS` gives, key of DynamicDeiT)
+DISTILLED = [(r"^vit\.", "deit."), (r"^classifier\.", "cls_classifier.")]
+
+# Where training scripts put the weights in their files, and the average of them; the first is taken that is there.
+PLACES = ("model", "state_dict", "model_ema", "state_dict_ema")
+
+# Heads of published ViTs that are not 64 wide (So400m, H, g, G), by the width of the model.
+HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+
+# What wrappers put in front of every key.
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
 # fused projection in the published key -> its parts, in the order of the rows
 FUSED = {".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v."), ".qk.": (".q.", ".k.")}
 
 
-def read_state_dict(source: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors`, `.pth`, `.pt` or `.tar` file, plain or under `model`.
+@dataclass(frozen=True)
+class Published:
+    """What was read of a published checkpoint.
+
+    Attributes:
+        file: the weights.
+        place: key of the file under which they are, `None` for a plain state dict.
+        others: keys under which it has more of the same model.
+        tensors: by published key.
+        config: of timm, if there is one beside the file.
+    """
+
+    file: Path
+    place: str | None
+    others: list[str]
+    tensors: dict[str, Tensor]
+    config: dict[str, Any] | None
+
+
+def read_published(source: str | Path, place: str | None = None) -> Published:
+    """The weights in the file `source`, or of the folder `source`, and timm's `config.json` beside them.
+
+    Args:
+        source: `.safetensors`, `.bin`, `.pth`, `.pt` or `.tar` file with timm-style keys, or a folder with one.
+        place: key of the file under which they are; `None` for a plain state dict, else the first of `PLACES`.
+
+    Raises:
+        ValueError: as `read_content`, or the file has no tensors there.
+    """
+    file = find_weights(source)
+    config = read_timm_config(file)
+    content = read_content(file)
+    holding = [key for key, value in content.items() if is_state_dict(value)]
+    if place is None and not is_state_dict(content):
+        place = next((key for key in PLACES if key in holding), None)
+    if not is_state_dict(content if place is None else content.get(place)):
+        where = f"neither plain nor under {', '.join(map(repr, PLACES))}" if place is None else f"under {place!r}"
+        named = f"; it has tensors under {', '.join(map(repr, holding))}: type --weights {holding[0]}"
+        raise ValueError(f"{file} holds no state dict, {where}{named if holding else ''}.")
+    tensors = without_prefixes(content if place is None else content[place])
+    unusable = [name for name, v in tensors.items() if not v.is_floating_point() or not v.isfinite().all()]
+    if unusable:
+        raise ValueError(f"{file} has tensors that are not finite floating-point numbers: {', '.join(unusable)}.")
+    return Published(file, place, [key for key in holding if key != place], tensors, config)
+
+
+def read_state_dict(source: str | Path, place: str | None = None) -> dict[str, Tensor]:
+    """The tensors that `read_published` reads."""
+    return read_published(source, place).tensors
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """What a file of weights holds.
 
     Only tensors, plain containers and `argparse.Namespace` (which the published files hold) are unpickled.
 
     Raises:
-        ValueError: the file is missing, of another kind, holds anything else, or has no tensors.
+        ValueError: it is damaged, of another kind, or holds anything else.
     """
-    path = Path(source)
-    if not path.is_file():
-        raise ValueError(
-            f"{path} is not a file. convert reads one .safetensors or .pth file; a Hugging Face ViT checkpoint needs "
-            "no conversion: DynamicViTForImageClassification.from_pretrained(...) reads it."
-        )
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
@@ -94,14 +157,19 @@ def read_state_dict(source: str | Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path} is not read: {reason}. Only tensors, plain containers and argparse.Namespace are unpickled."
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
-    if not isinstance(content, dict) or not content or not all(isinstance(v, Tensor) for v in content.values()):
-        raise ValueError(f"{path} holds no state dict, neither plain nor under 'model'.")
-    unusable = [name for name, v in content.items() if not v.is_floating_point() or not v.isfinite().all()]
-    if unusable:
-        raise ValueError(f"{path} has tensors that are not finite floating-point numbers: {', '.join(unusable)}.")
-    return content
+    return content if isinstance(content, dict) else {}
+
+
+def is_state_dict(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(v, Tensor) for v in content.values())
+
+
+def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` without what wrappers (data parallel, compiled, averaged, a trainer's) put in front of all names."""
+    tensors = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}  # of torch's AveragedModel
+    while prefix := next((each for each in PREFIXES if tensors and all(n.startswith(each) for n in tensors)), None):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -114,14 +182,22 @@ def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             split |= {name.replace(fused, part): rows.clone() for part, rows in zip(FUSED[fused], parts, strict=True)}
         else:
             split[name] = tensor.reshape(1) if name.endswith(".keep_threshold") and tensor.ndim == 0 else tensor
-    return {rename_key(name): tensor for name, tensor in split.items()}
+    renamed = {rename_key(name, RENAMINGS): tensor for name, tensor in split.items()}
+    if is_distilled(state_dict):
+        return {rename_key(name, DISTILLED): tensor for name, tensor in renamed.items()}
+    return renamed
 
 
-def rename_key(name: str) -> str:
-    for pattern, replacement in RENAMINGS:
+def rename_key(name: str, renamings: list[tuple[str, str]]) -> str:
+    for pattern, replacement in renamings:
         if re.match(pattern, name):
             return re.sub(pattern, replacement, name)
     return name
+
+
+def is_distilled(state_dict: dict[str, Tensor]) -> bool:
+    """Whether these are tensors, under published keys, of a DeiT with distillation token."""
+    return "dist_token" in state_dict
 
 
 def check_kind(state_dict: dict[str, Tensor], reducer: str) -> None:
@@ -154,9 +230,11 @@ def infer_config(
 ) -> DynamicViTConfig:
     """The configuration whose sizes the published tensors have; `layer_norm_eps` is 1e-6, as they were trained with.
 
+    That of DynamicDeiT where there is a distillation token. Without a classifier in the file it has no classes.
+
     Args:
         state_dict: tensors under published keys.
-        num_attention_heads: `None` means heads 64 wide.
+        num_attention_heads: `None` means those usual for the width, in most 64 wide.
         image_size: pixels; `None` means square.
         label_names: names of the classes, in order.
         overrides: fields of `DynamicViTConfig`, such as `reducer`.
@@ -165,7 +243,9 @@ def infer_config(
         ValueError: a family that is not supported, tensors missing, or sizes that do not fit.
     """
     check_kind(state_dict, overrides.get("reducer", "dynamicvit"))
-    needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2, "head.weight": 2}
+    needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}
+    if any(name.startswith("head.") for name in state_dict):
+        needed["head.weight"] = 2
     wrong = [name for name, ndim in needed.items() if name not in state_dict or state_dict[name].ndim != ndim]
     blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state_dict if name.startswith("blocks.")]
     if wrong or not all(blocks):
@@ -173,21 +253,22 @@ def infer_config(
             f"Not a timm-style ViT checkpoint: {', '.join(wrong) or 'a block without a number'} missing or mis-shaped."
         )
     width, channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
-    num_patches = state_dict["pos_embed"].shape[1] - 1
+    distilled = is_distilled(state_dict)
+    num_patches = state_dict["pos_embed"].shape[1] - (2 if distilled else 1)
     if image_size is None:
         side = round(num_patches**0.5)
         if side * side != num_patches:
             raise ValueError(f"{num_patches} positions are not a square grid; give the image size, height and width.")
         image_size = (side * patch_height, side * patch_width)
     if num_attention_heads is None:
-        num_attention_heads = max(1, width // 64)
+        num_attention_heads = HEADS.get(width, max(1, width // 64))
     if num_attention_heads < 1 or width % num_attention_heads:
         raise ValueError(f"{num_attention_heads} attention heads do not divide the width {width}; give their number.")
-    num_labels = state_dict["head.weight"].shape[0]
+    num_labels = state_dict["head.weight"].shape[0] if "head.weight" in state_dict else 0
     if label_names is not None and len(label_names) != num_labels:
         raise ValueError(f"{len(label_names)} label names for {num_labels} classes.")
     names = label_names or [f"LABEL_{index}" for index in range(num_labels)]
-    config = DynamicViTConfig(
+    config = (DynamicDeiTConfig if distilled else DynamicViTConfig)(
         hidden_size=width,
         num_hidden_layers=1 + max(int(block[1]) for block in blocks if block),
         num_attention_heads=num_attention_heads,
@@ -215,10 +296,11 @@ def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) 
         ValueError: lists the tensors that are missing, left over or mis-shaped.
     """
     tensors = rename_keys(state_dict)
-    model = DynamicViTForImageClassification(config).eval()
+    distilled = isinstance(config, DynamicDeiTConfig)
+    model = (DynamicDeiTForImageClassification if distilled else DynamicViTForImageClassification)(config).eval()
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    dense = not any(name.startswith("vit.reducer.") for name in tensors)
-    missing = [name for name in expected if name not in tensors and not (dense and name.startswith("vit.reducer."))]
+    dense = not any(".reducer." in name for name in tensors)
+    missing = [name for name in expected if name not in tensors and not (dense and ".reducer." in name)]
     left_over = [name for name in tensors if name not in expected]
     mis_shaped = [
         f"{name} is {list(tensor.shape)}, expected {list(expected[name])}"
@@ -263,8 +345,13 @@ def read_label_names(path: str | Path) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def published_processor(height: int, width: int) -> DeiTImageProcessorPil:
-    """The published evaluation: resize to 8/7, crop the centre; from 384 pixels on straight to size. ImageNet mean."""
+def published_processor(
+    height: int,
+    width: int,
+    mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
+    std: Sequence[float] = IMAGENET_DEFAULT_STD,
+) -> DeiTImageProcessorPil:
+    """The published evaluation: resize to 8/7, crop the centre; from 384 pixels on straight to size."""
     straight = min(height, width) >= 384
     larger = {"height": round(height * 8 / 7), "width": round(width * 8 / 7)}
     size = {"shortest_edge": larger["height"]} if height == width else larger
@@ -272,40 +359,186 @@ def published_processor(height: int, width: int) -> DeiTImageProcessorPil:
         size={"height": height, "width": width} if straight else size,
         do_center_crop=not straight,
         crop_size={"height": height, "width": width},
-        image_mean=IMAGENET_DEFAULT_MEAN,
-        image_std=IMAGENET_DEFAULT_STD,
+        image_mean=list(mean),
+        image_std=list(std),
     )
+
+
+def choose_processor(
+    config: DynamicViTConfig,
+    published: Published,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> tuple[DeiTImageProcessorPil, str]:
+    """The image processor of the model, and one line on where its numbers are from.
+
+    Args:
+        config: of the model.
+        published: what was read; timm's `config.json` says how images are prepared.
+        mean, std: one number or one a channel, in place of what that says, or of ImageNet's.
+
+    Raises:
+        ValueError: one of `mean` and `std` alone, numbers that do not fit the channels, or nothing is known of them.
+    """
+    height, width = as_pair(config.image_size)
+    if (mean is None) != (std is None):
+        raise ValueError("--image-mean and --image-std go together; give both.")
+    if published.config is None:
+        processor = published_processor(height, width)
+    else:
+        processor = timm_processor(published.config, height, width)
+    if mean is not None and std is not None:
+        each = config.num_channels if len(mean) == len(std) == 1 else 1
+        processor.image_mean, processor.image_std = list(mean) * each, list(std) * each
+        if not all(value > 0 for value in processor.image_std):
+            raise ValueError(f"--image-std is {' '.join(map(str, std))}; each is above 0.")
+    counts = {len(processor.image_mean), len(processor.image_std)}
+    if counts != {config.num_channels}:
+        raise ValueError(
+            f"The model takes images of {config.num_channels} channels: give --image-mean and --image-std, each one "
+            f"number or {config.num_channels}."
+        )
+    return processor, f"Images are normalised with {normalisation(processor)}{origin(published, mean is not None)}"
+
+
+def normalisation(processor: Any) -> str:
+    mean, std = (", ".join(f"{v:.4g}" for v in each) for each in (processor.image_mean, processor.image_std))
+    return f"mean {mean} and std {std}"
+
+
+def origin(published: Published, given: bool) -> str:
+    """The end of a sentence: where mean and std are from."""
+    if given:
+        return ", as given."
+    if published.config is not None:
+        return f", as {published.file.with_name('config.json')} says."
+    return (
+        " of ImageNet: assumed, as there is no config.json of timm beside the file. Many ViTs of timm (AugReg) take "
+        "--image-mean 0.5 --image-std 0.5."
+    )
+
+
+def image_size_beside(published: Published) -> tuple[int, int] | None:
+    """Height and width by timm's `config.json`, where the tensors are of a model of that size."""
+    patches, positions = (published.tensors.get(name) for name in ("patch_embed.proj.weight", "pos_embed"))
+    if published.config is None or patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
+        return None
+    height, width = image_size_of(published.config)
+    num_patches = (height // patches.shape[2]) * (width // patches.shape[3])
+    return (height, width) if 1 <= positions.shape[1] - num_patches <= 2 else None
+
+
+def label_names_beside(published: Published) -> list[str] | None:
+    """Names of the classes in timm's `config.json`, where it has one for each."""
+    names, head = (published.config or {}).get("label_names"), published.tensors.get("head.weight")
+    if not isinstance(names, list) or head is None or len(names) != len(head):
+        return None
+    return [str(name) for name in names]
+
+
+def check_head(config: dict[str, Any] | None) -> None:
+    """Refuse a timm model whose classifier reads another thing than the class token.
+
+    Raises:
+        ValueError: it does.
+    """
+    pool = (config or {}).get("global_pool", "token")
+    if pool not in ("token", "", None):
+        raise ValueError(f"config.json has global_pool {pool!r}; convert takes models that classify the class token.")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What `convert` wrote.
+
+    Attributes:
+        model: in eval mode.
+        published: what was read.
+        processor: the image processor.
+        preparation: one line on where its numbers are from.
+    """
+
+    model: DynamicViTForImageClassification
+    published: Published
+    processor: Any
+    preparation: str
+
+
+def convert(
+    source: str | Path,
+    output: Path,
+    *,
+    overwrite: bool = False,
+    place: str | None = None,
+    num_attention_heads: int | None = None,
+    image_size: tuple[int, int] | None = None,
+    label_names: list[str] | None = None,
+    image_mean: Sequence[float] | None = None,
+    image_std: Sequence[float] | None = None,
+    **overrides: Any,
+) -> Converted:
+    """Write the published checkpoint `source`, a file or a folder, as a model and processor to the folder `output`.
+
+    Args:
+        source, place: as for `read_published`.
+        output, overwrite: as for `folders.check_folder`.
+        num_attention_heads: `None` means those usual for the width.
+        image_size: height and width in pixels; `None` means as timm's `config.json` says, or square.
+        label_names: names of the classes, in order; `None` means as timm's `config.json` says, if it does.
+        image_mean, image_std: as for `choose_processor`.
+        overrides: fields of `DynamicViTConfig`, such as `reducer`.
+
+    Raises:
+        ValueError: what is wrong with any of them; nothing is written.
+    """
+    check_folder(output, overwrite)
+    published = read_published(source, place)
+    tensors = published.tensors
+    check_head(published.config)
+    config = infer_config(
+        tensors,
+        num_attention_heads=num_attention_heads,
+        image_size=image_size or image_size_beside(published),
+        label_names=label_names or label_names_beside(published),
+        **overrides,
+    )
+    processor, preparation = choose_processor(config, published, image_mean, image_std)
+    model = convert_state_dict(tensors, config)
+    save_whole(model, processor, output, overwrite)
+    return Converted(model, published, processor, preparation)
 
 
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json):
-        check_folder(args.output, args.overwrite)
-        state_dict = read_state_dict(args.source)
-        config = infer_config(
-            state_dict,
+        done = convert(
+            args.source,
+            args.output,
+            overwrite=args.overwrite,
+            place=args.weights,
             num_attention_heads=args.num_attention_heads,
             image_size=tuple(args.image_size) if args.image_size else None,
             label_names=read_label_names(args.label_names) if args.label_names else None,
+            image_mean=args.image_mean,
+            image_std=args.image_std,
             reducer=args.reducer,
             reducer_layers=args.reducer_layers,
             reducer_args=args.reducer_args,
             keep_ratio=args.keep_ratio[0] if args.keep_ratio and len(args.keep_ratio) == 1 else args.keep_ratio,
         )
-        model = convert_state_dict(state_dict, config)
-        save_whole(model, published_processor(*as_pair(config.image_size)), args.output, args.overwrite)
-    written, notes = what_was_done(model), notes_on(model, state_dict)
+    model, config = done.model, done.model.config
+    written, notes = what_was_done(model), notes_on(model, done.published)
     if args.json:
         assumed = args.num_attention_heads is None
-        print_json({"output": str(args.output)} | written | {"heads_assumed": assumed, "notes": notes})
+        numbers = {"image_mean": done.processor.image_mean, "image_std": done.processor.image_std}
+        said = {"heads_assumed": assumed, "preparation": done.preparation, "notes": notes}
+        print_json({"output": str(args.output)} | written | numbers | said)
         return
-    heads = (
-        "given" if args.num_attention_heads else "assumed: 64 wide, or 1; set --num-attention-heads if they are not"
-    )
+    heads = "given" if args.num_attention_heads else "assumed: as usual for the width; else set --num-attention-heads"
     kept = "what each image needs" if written["patches"] is None else f"{written['patches']} patches"
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
     print(f"reducer {config.reducer} at blocks {model.decision_layers} keeping {kept}.")
-    for note in notes:
+    for note in [done.preparation, *notes]:
         print(note)
 
 
@@ -323,13 +556,18 @@ def what_was_done(model: DynamicViTForImageClassification) -> dict[str, Any]:
     }
 
 
-def notes_on(model: DynamicViTForImageClassification, state_dict: dict[str, Tensor]) -> list[str]:
+def notes_on(model: DynamicViTForImageClassification, published: Published) -> list[str]:
     """What to know before it is used."""
-    notes, config = [], model.config
+    notes, config, state_dict = [], model.config, published.tensors
+    if published.others:
+        took = f"The weights are those under {published.place!r}"
+        notes.append(f"{took}; the file also has {', '.join(map(repr, published.others))}, which --weights takes.")
     if not config.reads_class_token and not any(name.startswith("qks.") for name in state_dict):
         notes.append("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
-    learned = any(name.startswith("vit.reducer.") for name in rename_keys(state_dict))
+    learned = any(".reducer." in name for name in rename_keys(state_dict))
     if not learned and any(True for _ in model.encoder.reducer.parameters()):
         why = "it serves in training only" if config.reducer == "evovit" else "they need training"
         notes.append(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")
+    if not config.num_labels:
+        notes.append("The file has no classifier: fine-tune the model, `hf-dynamicvit train --model FOLDER`.")
     return notes

@@ -28,14 +28,14 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from .folders import check_file
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, grid_size, vit_multiply_adds
 from .model.reducers import REDUCERS
-from .model_source import read_config
+from .model_source import find_processor, read_config
 from .start import FAMILIES
 from .training.data import MODES, ImageTransform, read_all
 from .training.picture_sources import files_of
@@ -374,14 +374,17 @@ def multiply_adds(model: Any, image_size: tuple[int, int] | None = None) -> int:
 
 
 def processor_of(name: str, config: Any) -> tuple[Any, str]:
-    """The image processor of the checkpoint `name`, or one that only scales, and what to call it."""
-    try:
-        return AutoImageProcessor.from_pretrained(name), "its image processor"
-    except OSError:
-        height, width = as_pair(config.image_size)
-        half = [0.5] * config.num_channels
-        processor = ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
-        return processor, f"scaling to {height} x {width}, as it has no image processor"
+    """The image processor of the checkpoint `name`, or one that only scales, and what to call it.
+
+    For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
+    """
+    processor = find_processor(name)
+    if processor is not None:
+        return processor, "its image processor"
+    height, width = as_pair(config.image_size)
+    half = [0.5] * config.num_channels
+    processor = ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
+    return processor, f"scaling to {height} x {width}, as it has no image processor"
 
 
 def sample_crops() -> list[Image.Image]:

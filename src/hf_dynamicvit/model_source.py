@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoImageProcessor
+from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
+from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from .command_line import nearest
+from .timm_checkpoint import is_timm
 
 
 # What can be a name on the Hub: `name` or `user/name`.
@@ -21,7 +23,7 @@ def read_config(source: str | Path) -> Any:
     """The configuration of the checkpoint in the folder or Hub repository `source`, or in that file, if a `.json`.
 
     Raises:
-        ValueError: there is none, or its weights are damaged, in one line that says what to type.
+        ValueError: there is none, it is of timm, or its weights are damaged, in one line that says what to type.
     """
     path = Path(source)
     if path.is_dir() and not (path / "config.json").is_file():
@@ -33,6 +35,7 @@ def read_config(source: str | Path) -> Any:
     if not path.exists() and not HUB_NAME.fullmatch(str(source)):
         raise ValueError(f"there is no folder {source}{beside(path, f'; {WANTED}.')}")
     try:
+        check_library(str(source), PreTrainedConfig.get_config_dict(source)[0])
         config = AutoConfig.from_pretrained(source)
     except OSError as error:
         reason = str(error).splitlines()[0].removesuffix(".")
@@ -42,6 +45,22 @@ def read_config(source: str | Path) -> Any:
     for file in path.glob("*.safetensors"):
         check_whole(file)
     return config
+
+
+def check_library(source: str, config: dict[str, Any]) -> None:
+    """Raises:
+    ValueError: the checkpoint `source`, which has that `config.json`, is one of timm.
+    """
+    if not is_timm(config):
+        return
+    path = Path(source)
+    folder = path.parent if path.is_file() else path
+    if path.exists():
+        raise ValueError(f"{source} is a checkpoint of timm; convert it: hf-dynamicvit convert {folder} --output NEW.")
+    raise ValueError(
+        f"{source} is a checkpoint of timm; download and convert it: hf download {source} --local-dir FOLDER; "
+        "hf-dynamicvit convert FOLDER --output NEW."
+    )
 
 
 def check_whole(file: Path) -> None:
@@ -67,16 +86,32 @@ def beside(path: Path, otherwise: str = ".") -> str:
     return nearest(str(path), [str(found) for found in path.parent.iterdir() if found.is_dir()], otherwise)
 
 
-def read_processor(source: str | Path) -> Any:
-    """The image processor of the checkpoint `source`.
+def find_processor(source: str | Path) -> Any | None:
+    """The image processor of the checkpoint `source`; `None` where it has none.
 
     Raises:
-        ValueError: it has none.
+        ValueError: its file cannot be read.
     """
     try:
         return AutoImageProcessor.from_pretrained(source)
     except OSError as error:
+        if Path(source, IMAGE_PROCESSOR_NAME).is_file():
+            reason = str(error).splitlines()[0].removesuffix(".")
+            raise ValueError(f"the image processor of {source} cannot be read: {reason}.") from error
+        return None
+
+
+def read_processor(source: str | Path) -> Any:
+    """The image processor of the checkpoint `source`.
+
+    Raises:
+        ValueError: it has none; pictures prepared by a guess would give wrong numbers.
+    """
+    processor = find_processor(source)
+    if processor is None:
         raise ValueError(
-            f"{source} has no image processor, such as preprocessor_config.json; save the one of the dense checkpoint "
-            "there: AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
-        ) from error
+            f"{source} has no image processor, such as {IMAGE_PROCESSOR_NAME}, so that nobody knows how it takes "
+            "pictures; save the one of the dense checkpoint there: "
+            "AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
+        )
+    return processor

@@ -21,11 +21,10 @@ from transformers import PreTrainedModel
 
 from .classes import order_of
 from .devices import check_device
-from .export import processor_of
 from .loading import check_same_input, load_dense, load_sparse
 from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .model_source import read_config
+from .model_source import read_config, read_processor
 from .start import FAMILIES, label_names
 from .training.data import ImageTransform, channel_values, read_picture
 
@@ -143,11 +142,11 @@ class Viewer:
             same_classes: as in `Viewer`.
 
         Raises:
-            ValueError: there is no such method, no such checkpoint, or it is of another family or lacks weights;
-                `dense` has other classes, or an image processor that prepares pictures otherwise.
+            ValueError: there is no such method, no such checkpoint, or it is of another family, lacks weights or an
+                image processor; `dense` has other classes, or an image processor that prepares pictures otherwise.
         """
         model, untrained = load_sparse(source, reducer)
-        processor, _ = processor_of(source, model.config)
+        processor = read_processor(source)
         compared = None
         if dense is not None:
             check_same_input(source, processor, dense)

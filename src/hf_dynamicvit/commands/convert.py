@@ -15,6 +15,8 @@ EXAMPLES = """
 hf-dynamicvit convert dynamic-vit_384_r0.7.pth --output deit-small-dynamicvit --keep-ratio 0.7
 # a dense timm model, to use without training
 hf-dynamicvit convert deit_tiny_patch16_224.pth --output deit-tiny-tome --reducer tome --reducer-args '{"r": 8}'
+# a folder that was downloaded: hf download timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k --local-dir vit-tiny
+hf-dynamicvit convert vit-tiny --output vit-tiny-dynamicvit
 """
 
 
@@ -34,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Turn a published checkpoint with timm-style keys (DynamicViT, EViT, Evo-ViT, AS-ViT, IdleViT, or a dense ViT "
         "or DeiT) into a folder with a model and its image processor. Sizes are read off the tensors."
     )
-    parser.add_argument("source", help="a .pth or .safetensors file with timm-style keys, plain or under 'model'")
+    parser.add_argument("source", help="a .pth, .bin or .safetensors file with timm-style keys, or its folder")
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="must be new or empty")
     add_overwrite_option(parser)
     method = parser.add_argument_group("method")
@@ -47,9 +49,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     method.add_argument("--reducer-layers", type=int, nargs="+", help="blocks, counted from 0 (default: by depth)")
     model = parser.add_argument_group("what the tensors do not tell")
-    model.add_argument("--num-attention-heads", type=int, help="of each block (default: heads 64 wide)")
-    model.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: square)")
+    model.add_argument("--num-attention-heads", type=int, help="of each block (default: usual for its width)")
+    model.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: found)")
     model.add_argument("--label-names", metavar="FILE", help="names of the classes: a JSON list or one name a line")
+    model.add_argument("--image-mean", type=float, nargs="+", help="of the normalisation: one number, or one a channel")
+    model.add_argument(
+        "--image-std",
+        type=float,
+        nargs="+",
+        help="the same (default of both: as config.json of timm beside the file says, else ImageNet's)",
+    )
+    model.add_argument("--weights", metavar="KEY", help="of a file with several state dicts (default: model, ...)")
     add_json_option(parser)
 
 

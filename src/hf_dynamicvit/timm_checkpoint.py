@@ -1,0 +1,108 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The folder of a timm checkpoint: its weights, and how its `config.json` says that images are prepared."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Resampling
+from transformers import DeiTImageProcessorPil
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+
+# What timm and the Hub call a file of weights, the first that is there; else the only file with such an ending.
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+ENDINGS = (".safetensors", ".bin", ".pth", ".pt", ".tar")
+
+CROP_MODES = ("center", "squash")
+
+
+def is_timm(config: dict[str, Any]) -> bool:
+    """Whether `config`, the content of a `config.json`, is of timm, in its present or its older layout."""
+    named = config.get("model_type", "timm_wrapper") == "timm_wrapper"  # as Transformers fills it in
+    return named and ("pretrained_cfg" in config or "architecture" in config)
+
+
+def find_weights(source: str | Path) -> Path:
+    """The file of weights that `source` is, or that is in the folder `source`.
+
+    Raises:
+        ValueError: there is none, or one cannot tell which.
+    """
+    path = Path(source)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise ValueError(f"{path} is not there. convert reads a file of timm-style weights, or a folder with one.")
+    found = [path / name for name in WEIGHTS if (path / name).is_file()]
+    if not found:
+        found = sorted(file for file in path.iterdir() if file.suffix in ENDINGS)
+        if len(found) != 1:
+            listed = f"several files of weights: {', '.join(file.name for file in found)}; name one" if found else ""
+            raise ValueError(f"{path} has {listed or f'no file of weights, such as {WEIGHTS[0]}'}.")
+    return found[0]
+
+
+def read_timm_config(weights: Path) -> dict[str, Any] | None:
+    """The `config.json` beside the file `weights`; `None` where there is none, or it is of another library.
+
+    Raises:
+        ValueError: it cannot be read, or is that of a checkpoint of Transformers.
+    """
+    file = weights.with_name("config.json")
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        return None
+    if is_timm(config):
+        return config
+    if "model_type" in config and weights.name in WEIGHTS:
+        raise ValueError(
+            f"{weights.parent} is a checkpoint of Transformers, which needs no conversion: type its folder where a "
+            "model is wanted."
+        )
+    return None
+
+
+def image_size_of(config: dict[str, Any]) -> tuple[int, int]:
+    """Height and width in pixels that the checkpoint was evaluated at."""
+    _, height, width = preparation_of(config).get("input_size", (3, 224, 224))
+    return height, width
+
+
+def preparation_of(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a timm `config.json` that says how images are prepared; in the older layout, all of it."""
+    return config.get("pretrained_cfg", config)
+
+
+def timm_processor(config: dict[str, Any], height: int, width: int) -> DeiTImageProcessorPil:
+    """The image processor that does what timm's evaluation of that checkpoint does, at this size of the model.
+
+    Where `config` leaves something out it is timm's default.
+
+    Raises:
+        ValueError: an interpolation or a kind of crop that there is not here.
+    """
+    said = preparation_of(config)
+    interpolation, crop_mode = said.get("interpolation", "bicubic"), said.get("crop_mode", "center")
+    filters = {name.lower(): value for name, value in Resampling.__members__.items()}
+    for name, value, known in (("interpolation", interpolation, filters), ("crop_mode", crop_mode, CROP_MODES)):
+        if value not in known:
+            raise ValueError(f"config.json has {name} {value!r}; it can be {', '.join(known)}.")
+    crop = said.get("crop_pct", 0.875)
+    if not isinstance(crop, int | float) or not 0 < crop <= 1:
+        raise ValueError(f"config.json has crop_pct {crop!r}; it is above 0 and at most 1.")
+    down, across = math.floor(height / crop), math.floor(width / crop)
+    size = {"shortest_edge": down} if crop_mode == "center" and height == width else {"height": down, "width": across}
+    return DeiTImageProcessorPil(
+        size=size,
+        resample=filters[interpolation],
+        crop_size={"height": height, "width": width},
+        image_mean=list(said.get("mean", IMAGENET_DEFAULT_MEAN)),
+        image_std=list(said.get("std", IMAGENET_DEFAULT_STD)),
+    )
