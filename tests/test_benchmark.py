@@ -225,11 +225,13 @@ def test_a_configuration_without_weights(tmp_path, capsys):
     assert [row["keep_ratio"] for row in found if row["kind"] == "sparse"] == [0.5, 0.7]
 
 
-def test_pictures_of_a_folder(tmp_path, monkeypatch):
+def test_pictures_of_a_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     toy_model(reducer="asvit", keep_ratio=0.5).save_pretrained("saved")
     Image.new("RGB", (40, 30), (200, 30, 90)).save("red.png")
     assert run("saved", "--pictures", "red.png", "--batch-sizes", "2") == 0
+    said = "Measured on 1 pictures, through scaling to 32 x 32, as it has no image processor."
+    assert said in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

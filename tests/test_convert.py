@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from toys import assert_same_model, toy_images, toy_model
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from toys import TOY, assert_same_model, toy_images, toy_model
+from transformers import AutoImageProcessor, AutoModelForImageClassification, DeiTConfig
+from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
+from hf_dynamicvit import DynamicDeiTForImageClassification
 from hf_dynamicvit.cli import main
 from hf_dynamicvit.convert import (
     convert_state_dict,
@@ -207,7 +209,7 @@ def broken(change):
         (broken(lambda t: t.update({"aux_head.weight": torch.zeros(1)})), "LV-ViT"),
         (broken(lambda t: t.update({"layers.0.attn.relative_position_bias_table": torch.zeros(1)})), "Swin"),
         (broken(lambda t: t.update({"stages.2.0.dwconv.weight": torch.zeros(1)})), "ConvNeXt"),
-        (broken(lambda t: t.update(dist_token=torch.zeros(1))), "distillation token"),
+        (broken(lambda t: t.update(dist_token=torch.zeros(1, 1, WIDTH))), "63 positions are not a square grid"),
         (broken(lambda t: t.update(pos_embed=torch.zeros(1, 61, WIDTH))), "not a square grid"),
         (broken(lambda t: t.update({"layers.0.blocks.0.attn.qkv.weight": torch.zeros(3, 1)})), "Swin"),
         (
@@ -325,9 +327,187 @@ def test_processor_is_the_published_evaluation(size, expected):
     assert pixels.shape == (1, 3, *size) and pixels.abs().max() < 0.02  # ImageNet's mean colour
 
 
-def test_a_missing_source_points_to_from_pretrained(tmp_path, capsys):
-    assert convert(tmp_path, tmp_path / "out") == 1
-    assert "from_pretrained" in capsys.readouterr().err
+# As on the Hub: `input_size` is of the model of `published`.
+ABOUT = {
+    "architecture": "vit_tiny_patch4_32",
+    "num_classes": LABELS,
+    "global_pool": "token",
+    "pretrained_cfg": {
+        "input_size": [3, 32, 32],
+        "interpolation": "bicubic",
+        "crop_pct": 0.9,
+        "crop_mode": "center",
+        "mean": [0.5, 0.5, 0.5],
+        "std": [0.5, 0.5, 0.5],
+    },
+}
+
+
+def timm_folder(folder, name="model.safetensors", tensors=None, **changes):
+    """A folder as timm writes it; `changes` are of `pretrained_cfg`, or of the rest of `config.json`."""
+    folder.mkdir()
+    write(folder, published(predictors=0) if tensors is None else tensors, name)
+    said = ABOUT["pretrained_cfg"]
+    said = said | {key: value for key, value in changes.items() if key in said}
+    others = {key: value for key, value in changes.items() if key not in said}
+    (folder / "config.json").write_text(json.dumps(ABOUT | {"pretrained_cfg": said} | others))
+    return folder
+
+
+def pixel_of(folder, colour=(255, 51, 0)) -> list[float]:
+    """What the saved image processor makes of a plain colour."""
+    processor = AutoImageProcessor.from_pretrained(folder)
+    pixels = processor(Image.new("RGB", (50, 40), colour), return_tensors="pt")["pixel_values"]
+    assert pixels.shape == (1, 3, 32, 32) and torch.equal(pixels.amin((0, 2, 3)), pixels.amax((0, 2, 3)))
+    return pixels[0, :, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "any.pth"])
+def test_images_are_prepared_as_the_config_of_timm_says(tmp_path, name, capsys):
+    folder = timm_folder(tmp_path / "timm", name)
+    assert convert(folder, tmp_path / "out") == 0
+    assert f"mean 0.5, 0.5, 0.5 and std 0.5, 0.5, 0.5, as {folder}/config.json says" in capsys.readouterr().out
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "out")
+    assert (dict(processor.size), processor.resample) == ({"shortest_edge": 35}, Image.Resampling.BICUBIC)
+    assert pixel_of(tmp_path / "out") == pytest.approx([1, -0.6, -1])
+    assert convert(folder / name, tmp_path / "of-the-file") == 0  # the same from the file in it
+    assert AutoImageProcessor.from_pretrained(tmp_path / "of-the-file").to_dict() == processor.to_dict()
+
+
+def test_an_older_config_of_timm_and_other_crops(tmp_path):
+    folder = timm_folder(tmp_path / "timm", crop_mode="squash", crop_pct=1.0, interpolation="bilinear")
+    about = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(about.pop("pretrained_cfg") | about))
+    assert convert(folder, tmp_path / "out") == 0
+    processor = AutoImageProcessor.from_pretrained(tmp_path / "out")
+    assert (dict(processor.size), processor.resample) == ({"height": 32, "width": 32}, Image.Resampling.BILINEAR)
+    assert pixel_of(tmp_path / "out") == pytest.approx([1, -0.6, -1])
+
+
+def test_what_is_assumed_of_images_is_said_and_can_be_typed(tmp_path, capsys):
+    source = write(tmp_path, published(predictors=0))
+    assert convert(source, tmp_path / "out") == 0
+    assert "of ImageNet: assumed, as there is no config.json of timm" in capsys.readouterr().out
+    assert pixel_of(tmp_path / "out", (124, 116, 104)) == pytest.approx([0, 0, 0], abs=0.01)
+    half = ["--image-mean", "0.5", "--image-std", "0.5"]
+    assert convert(source, tmp_path / "half", *half, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["image_mean"] == [0.5] * 3 and found["preparation"].endswith("as given.")
+    assert pixel_of(tmp_path / "half") == pytest.approx([1, -0.6, -1])
+    for options, message in (
+        (half[:2], "go together"),
+        ([*half[:3], "0"], "--image-std is 0.0; each is above 0"),
+        (["--image-mean", "0.5", "0.5", *half[2:]], "images of 3 channels: give --image-mean"),
+    ):
+        assert convert(source, tmp_path / "other", *options) == 1
+        assert message in capsys.readouterr().err and not (tmp_path / "other").exists()
+
+
+def test_other_channels_have_no_usual_mean(tmp_path, capsys):
+    tensors = published(predictors=0)
+    tensors["patch_embed.proj.weight"] = tensors["patch_embed.proj.weight"][:, :1].clone()
+    source = write(tmp_path, tensors)
+    assert convert(source, tmp_path / "out") == 1
+    assert "images of 1 channels: give --image-mean and --image-std" in capsys.readouterr().err
+    assert convert(source, tmp_path / "out", "--image-mean", "0.2", "--image-std", "0.3") == 0
+    assert AutoImageProcessor.from_pretrained(tmp_path / "out").image_mean == (0.2,)
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"crop_mode": "border"}, "config.json has crop_mode 'border'; it can be center, squash"),
+        ({"interpolation": "random"}, "config.json has interpolation 'random'; it can be nearest"),
+        ({"crop_pct": 0}, "config.json has crop_pct 0"),
+        ({"global_pool": "avg"}, "config.json has global_pool 'avg'"),
+    ],
+)
+def test_what_timm_does_and_is_not_done_here_is_refused(tmp_path, changes, message, capsys):
+    assert convert(timm_folder(tmp_path / "timm", **changes), tmp_path / "out") == 1
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_size_and_names_of_classes_are_in_the_config_of_timm(tmp_path):
+    names = ["daisy", "dandelion", "rose", "sunflower", "tulip"]
+    tensors = published(predictors=0)
+    tensors["pos_embed"] = tensors["pos_embed"][:, : 1 + 4 * 8].clone()
+    folder = timm_folder(tmp_path / "timm", tensors=tensors, input_size=[3, 16, 32], label_names=names)
+    assert convert(folder, tmp_path / "out") == 0
+    config = AutoModelForImageClassification.from_pretrained(tmp_path / "out").config
+    assert tuple(config.image_size) == (16, 32) and list(config.id2label.values()) == names
+
+
+@pytest.mark.parametrize("place", [None, "model", "state_dict", "model_ema", "state_dict_ema", "other"])
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod.", "model.module."])
+def test_wrapped_weights_are_read(tmp_path, place, prefix):
+    tensors = published()
+    wrapped = {prefix + name: tensor for name, tensor in tensors.items()}
+    content = wrapped if place is None else {place: wrapped, "epoch": 3}
+    found = read_state_dict(write(tmp_path, content), "other" if place == "other" else None)
+    assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+def test_weights_and_their_average_in_one_file(tmp_path, capsys):
+    last, mean = published(), {name: tensor + 1 for name, tensor in published().items()}
+    source = write(tmp_path, {"state_dict": last, "state_dict_ema": mean, "step": 7})
+    for options, expected in (([], last), (["--weights", "state_dict_ema"], mean)):
+        assert convert(source, tmp_path / f"out{len(options)}", *options) == 0
+        model = AutoModelForImageClassification.from_pretrained(tmp_path / f"out{len(options)}")
+        assert torch.equal(model.classifier.weight, expected["head.weight"])
+        assert "The weights are those under 'state_dict" in (text := capsys.readouterr().out) and "--weights" in text
+    assert convert(source, tmp_path / "other", "--weights", "step") == 1
+    assert "no state dict, under 'step'; it has tensors under 'state_dict': type --weights state_dict." in capsys.readouterr().err
+
+
+def test_a_model_without_classifier(tmp_path, capsys):
+    tensors = {name: tensor for name, tensor in published(predictors=0).items() if not name.startswith("head.")}
+    assert convert(write(tmp_path, tensors), tmp_path / "out", "--num-attention-heads", "4") == 0
+    assert "The file has no classifier: fine-tune" in capsys.readouterr().out
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    assert model.config.num_labels == 0 and model(toy_images()).logits.shape == (3, WIDTH)
+
+
+def test_a_distilled_deit_computes_what_the_dense_one_does(tmp_path):
+    torch.manual_seed(0)
+    dense = DeiTForImageClassificationWithTeacher(DeiTConfig(**TOY)).eval()
+    torch.nn.init.normal_(dense.deit.embeddings.distillation_token)
+    torch.nn.init.normal_(dense.deit.embeddings.position_embeddings)
+    own, tensors = dense.state_dict(), {}
+    first = {"cls_token": "cls_token", "dist_token": "distillation_token", "pos_embed": "position_embeddings"}
+    tensors |= {name: own[f"deit.embeddings.{ours}"] for name, ours in first.items()}
+    parts = {"patch_embed.proj": "deit.embeddings.patch_embeddings.projection", "norm": "deit.layernorm"}
+    parts |= {"head": "cls_classifier", "head_dist": "distillation_classifier"}
+    for index in range(TOY["num_hidden_layers"]):
+        block, ours = f"blocks.{index}", f"deit.layers.{index}"
+        parts |= {f"{block}.norm1": f"{ours}.layernorm_before", f"{block}.norm2": f"{ours}.layernorm_after"}
+        parts |= {f"{block}.mlp.{layer}": f"{ours}.mlp.{layer}" for layer in ("fc1", "fc2")}
+        parts[f"{block}.attn.proj"] = f"{ours}.attention.o_proj"
+        for kind in ("weight", "bias"):
+            each = [own[f"{ours}.attention.{letter}_proj.{kind}"] for letter in "qkv"]
+            tensors[f"{block}.attn.qkv.{kind}"] = torch.cat(each)
+    tensors |= {f"{name}.{kind}": own[f"{ours}.{kind}"] for name, ours in parts.items() for kind in ("weight", "bias")}
+    options = ["--num-attention-heads", "4", "--reducer", "topk", "--keep-ratio", "1"]
+    assert convert(write(tmp_path, tensors), tmp_path / "out", *options) == 0
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    assert type(model) is DynamicDeiTForImageClassification
+    with torch.no_grad():
+        torch.testing.assert_close(model(toy_images()).logits, dense(toy_images()).logits, atol=1e-5, rtol=1e-4)
+
+
+def test_folders_without_weights_of_timm(tmp_path, capsys):
+    toy_model().save_pretrained(tmp_path / "saved")
+    (tmp_path / "two").mkdir()
+    for name in ("a.pth", "b.pth"):
+        write(tmp_path / "two", published(), name)
+    (tmp_path / "empty").mkdir()
+    for name, message in (
+        ("saved", "is a checkpoint of Transformers, which needs no conversion: type its folder"),
+        ("two", "has several files of weights: a.pth, b.pth; name one"),
+        ("empty", "has no file of weights, such as model.safetensors"),
+        ("absent", "absent is not there. convert reads a file of timm-style weights"),
+    ):
+        assert convert(tmp_path / name, tmp_path / "out") == 1
+        assert message in capsys.readouterr().err
 
 
 def test_failed_write_leaves_nothing(tmp_path, monkeypatch, capsys):

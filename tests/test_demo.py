@@ -119,6 +119,7 @@ def test_sources(sparse, dense, tmp_path):
     same_name = save(toy_dense(num_labels=10, id2label=dict(enumerate("0123456789"))), tmp_path / "x" / "sparse")
     assert [source.name for source in read_sources([sparse, same_name])][1] == "x/sparse"
     assert read_sources([same_name])[0].shows_digits
+    shutil.copy(Path(sparse, "preprocessor_config.json"), tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
     with pytest.raises(ValueError, match="of model type 'bert'; the demo shows vit, "):
         read_sources([str(tmp_path)])

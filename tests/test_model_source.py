@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Whatever is wrong with a model that is typed: one line that says so and what to type, whichever the command."""
 
+import json
 import re
 
 import pytest
@@ -9,8 +10,10 @@ from toys import toy_dense, toy_model
 from transformers import ResNetConfig, ResNetForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.cli import main
-from hf_dynamicvit.model_source import read_config, read_processor
+from hf_dynamicvit.demo.models import read_sources
+from hf_dynamicvit.model_source import find_processor, read_config, read_processor
 
 
 COMMANDS = {
@@ -32,6 +35,7 @@ WRONG = {
     "saved/no-json": "is not a valid JSON file.",
     "saved/no-type": "model_type",
     "saved/resnet": "resnet",
+    "saved/timm": "saved/timm is a checkpoint of timm; convert it: hf-dynamicvit convert saved/timm --output NEW.",
 }
 
 
@@ -49,6 +53,9 @@ def place(tmp_path_factory):
     for name, text in (("no-json", "{"), ("no-type", "{}")):
         (saved / name).mkdir()
         (saved / name / "config.json").write_text(text)
+    (saved / "timm").mkdir()
+    about = {"architecture": "vit_tiny_patch16_224", "num_classes": 10, "pretrained_cfg": {"mean": [0.5, 0.5, 0.5]}}
+    (saved / "timm" / "config.json").write_text(json.dumps(about))
     resnet = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], num_labels=2)
     ResNetForImageClassification(resnet).save_pretrained(saved / "resnet")
     for name in ("empty", "pictures"):
@@ -78,6 +85,7 @@ def test_files_and_names(place, monkeypatch):
         "weights.pth": r"weights\.pth is a file; .*`hf-dynamicvit convert` reads",
         "nobody/nothing": "there is no folder nobody/nothing, and on the Hub: ",
         "a name": "there is no folder a name; a model is ",
+        "saved/timm/config.json": "saved/timm/config.json is a checkpoint of timm; convert it: .*convert saved/timm ",
     }
     for source, message in wrong.items():
         with pytest.raises(ValueError, match=message):
@@ -89,3 +97,31 @@ def test_an_image_processor_is_missing(place, monkeypatch):
     assert read_processor("saved/sparse").size["height"] == 32
     with pytest.raises(ValueError, match="saved/dense has no image processor"):
         read_processor("saved/dense")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "visualize", "train"])
+def test_no_image_processor_is_made_up_where_numbers_depend_on_it(name, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    assert main(["saved/dense" if word == "MODEL" else word for word in COMMANDS[name]]) == 1
+    assert "saved/dense has no image processor, such as preprocessor_config.json" in capsys.readouterr().err
+
+
+def test_a_damaged_image_processor_is_not_a_missing_one(place, monkeypatch, tmp_path):
+    monkeypatch.chdir(place)
+    (tmp_path / "preprocessor_config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"the image processor of .* cannot be read: .*JSON"):
+        find_processor(tmp_path)
+
+
+def test_the_page_offers_no_model_that_it_cannot_show_rightly(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    wrong = {"saved/timm": "convert it: hf-dynamicvit convert saved/timm", "saved/dense": "has no image processor"}
+    for source, message in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            read_sources([source])
+
+
+def test_from_pretrained_names_convert_for_a_checkpoint_of_timm(place, monkeypatch):
+    monkeypatch.chdir(place)
+    with pytest.raises(ValueError, match=r"saved/timm is a checkpoint of timm; .*-dynamicvit convert saved/timm"):
+        DynamicViTForImageClassification.from_pretrained("saved/timm")

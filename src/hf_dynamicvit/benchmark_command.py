@@ -159,13 +159,14 @@ def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
         ValueError: another image size is asked for than that of a checkpoint, whose image processor makes its own.
     """
     source = args.model[0]
-    if source in SHAPES:
-        return read_pictures(source, shape_config(source, image_size), args.pictures)[0]
-    if image_size is not None:
+    if source not in SHAPES and image_size is not None:
         raise ValueError(
             f"--pictures go through the image processor of {source}, which has its own size; give no --image-size."
         )
-    return read_pictures(source, read_config(source), args.pictures)[0]
+    config = shape_config(source, image_size) if source in SHAPES else read_config(source)
+    pictures, how = read_pictures(source, config, args.pictures)
+    print(f"Measured on {how.removesuffix(',')}.")
+    return pictures
 
 
 def measure(args: argparse.Namespace) -> list[Measurement]:

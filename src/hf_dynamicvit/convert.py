@@ -120,8 +120,8 @@ def read_published(source: str | Path, place: str | None = None) -> Published:
         place = next((key for key in PLACES if key in holding), None)
     if not is_state_dict(content if place is None else content.get(place)):
         where = f"neither plain nor under {', '.join(map(repr, PLACES))}" if place is None else f"under {place!r}"
-        named = f"; it has tensors under {', '.join(map(repr, holding))}: type --weights {holding[0]}"
-        raise ValueError(f"{file} holds no state dict, {where}{named if holding else ''}.")
+        named = [f"; it has tensors under {key!r}: type --weights {key}" for key in holding[:1]]
+        raise ValueError(f"{file} holds no state dict, {where}{''.join(named)}.")
     tensors = without_prefixes(content if place is None else content[place])
     unusable = [name for name, v in tensors.items() if not v.is_floating_point() or not v.isfinite().all()]
     if unusable:
@@ -425,7 +425,8 @@ def image_size_beside(published: Published) -> tuple[int, int] | None:
         return None
     height, width = image_size_of(published.config)
     num_patches = (height // patches.shape[2]) * (width // patches.shape[3])
-    return (height, width) if 1 <= positions.shape[1] - num_patches <= 2 else None
+    num_prefix = 2 if is_distilled(published.tensors) else 1
+    return (height, width) if positions.shape[1] == num_prefix + num_patches else None
 
 
 def label_names_beside(published: Published) -> list[str] | None:

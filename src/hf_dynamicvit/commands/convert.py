@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     model.add_argument("--num-attention-heads", type=int, help="of each block (default: usual for its width)")
     model.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: found)")
     model.add_argument("--label-names", metavar="FILE", help="names of the classes: a JSON list or one name a line")
-    model.add_argument("--image-mean", type=float, nargs="+", help="of the normalisation: one number, or one a channel")
+    model.add_argument(
+        "--image-mean", type=float, nargs="+", help="of the normalisation: one number, or one a channel"
+    )
     model.add_argument(
         "--image-std",
         type=float,

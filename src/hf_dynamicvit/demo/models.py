@@ -16,6 +16,9 @@ from ..names import METHODS, MODEL_TYPES
 # The method of the checkpoint itself, as the page names it.
 OWN = "as trained"
 
+# Files that hold an image processor.
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
 # The ends of the keep-ratio slider, and its step.
 KEEP_RATIOS = (0.3, 1.0, 0.05)
 
@@ -82,10 +85,23 @@ def read_sources(places: Sequence[str]) -> list[Source]:
             raise ValueError(
                 f"{place} is of model type {config['model_type']!r}; the demo shows {', '.join(MODEL_TYPES)}."
             )
+        check_processor(place)
         labels = config.get("id2label")
         shows_digits = isinstance(labels, dict) and {str(index): name for index, name in labels.items()} == DIGITS
         sources.append(Source(name, place, config.get("reducer"), on_slider(config.get("keep_ratio")), shows_digits))
     return sources
+
+
+def check_processor(place: str) -> None:
+    """Refuse a folder without image processor before the page is there; of a name on the Hub the answer tells.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if Path(place).is_dir() and not any(Path(place, name).is_file() for name in PROCESSOR_FILES):
+        from ..model_source import read_processor  # which has words for it
+
+        read_processor(place)
 
 
 def read_configuration(place: str) -> dict[str, Any]:

@@ -79,6 +79,11 @@ class DynamicViTConfig(ViTConfig):
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
         model_type = config_dict.get("model_type", cls.model_type)
+        if model_type == "timm_wrapper":  # as Transformers reads the configuration of a checkpoint of timm
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of timm; convert it: hf-dynamicvit convert "
+                f"{pretrained_model_name_or_path} --output NEW."
+            )
         if model_type not in (cls.dense_model_type, cls.model_type):
             raise ValueError(
                 f"{pretrained_model_name_or_path} is a checkpoint of model type {model_type!r}; "
