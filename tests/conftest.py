@@ -62,5 +62,6 @@ def reducer(request) -> str:
 @pytest.fixture
 def warnings_text(caplog, monkeypatch):
     """What Transformers and this package have logged so far, by a call; their loggers need not propagate."""
-    monkeypatch.setattr(logging.get_logger("transformers"), "propagate", True)
+    for name in ("transformers", "transformers.hf_dynamicvit"):
+        monkeypatch.setattr(logging.get_logger(name), "propagate", True)
     return lambda: caplog.text

@@ -9,7 +9,7 @@ import torch
 from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from toys import TOY, toy_dense, toy_model
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -27,6 +27,15 @@ def save_dense(folder: Path, depth: int) -> None:
 
 def save_processor(folder: Path) -> None:
     ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(folder)
+
+
+def save_timm(folder: Path, published: dict[str, torch.Tensor]) -> None:
+    folder.mkdir()
+    dense = {name: tensor for name, tensor in published.items() if not name.startswith("score_predictor.")}
+    save_file(dense, folder / "model.safetensors")
+    prepared = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 0.9, "interpolation": "bicubic"}
+    about = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": prepared}
+    (folder / "config.json").write_text(json.dumps(about))
 
 
 def noise(seed: int) -> Image.Image:
@@ -74,5 +83,6 @@ def fill_shelf(folder: Path) -> None:
         (folder / name / "results.json").write_text(json.dumps({"log": log}))
     published = load_file(ROOT / "tests" / "fixtures" / "dynamicvit_eval" / "weights.safetensors")
     torch.save({"model": published}, folder / "dynamic-vit_384_r0.7.pth")
+    save_timm(folder / "vit-tiny", published)
     for name in ("examples", "src"):
         (folder / name).symlink_to(ROOT / name)

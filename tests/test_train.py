@@ -13,20 +13,31 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from toys import toy_dense, toy_model
-from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTForImageClassification, pipeline
+from safetensors.torch import load_file, save_file
+from toys import toy_dense, toy_images, toy_model
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    DeiTImageProcessorPil,
+    ViTForImageClassification,
+    pipeline,
+)
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.utils import is_torchvision_available
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.cli import main
 from hf_dynamicvit.evaluate import evaluate
+from hf_dynamicvit.start import at_size
 from hf_dynamicvit.train_arguments import parse
 from hf_dynamicvit.train_report import interval_of
 from hf_dynamicvit.training import progress
+from hf_dynamicvit.training.data import target_size
 from hf_dynamicvit.training.recipes import RECIPES
+from hf_dynamicvit.training.trainer import DynamicViTTrainer
 
 
+HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
 COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
 
 
@@ -274,6 +285,130 @@ def test_what_does_not_fit_is_said_in_one_line(place, capsys, options, message):
     line = [line for line in error.splitlines() if line.startswith("hf-dynamicvit train: ")][-1]
     assert message in line, error
     assert not (place / "out" / "model.safetensors").exists() and not (place / "out" / "teacher").exists()
+
+
+def test_half_precision_checkpoints_are_trained_in_float32(place, monkeypatch):
+    """Transformers loads the type of the file, in which most small steps would round to none."""
+    for name in ("knows", "taught"):
+        model = ViTForImageClassification.from_pretrained("knows", dtype=torch.bfloat16)
+        model.save_pretrained(name if name == "taught" else "half")
+        save_processor(name if name == "taught" else "half")
+    seen = []
+    of_the_trainer = DynamicViTTrainer.__init__
+
+    def watching(self, model, *args, **kwargs):
+        of_the_trainer(self, model, *args, **kwargs)
+        taught = [] if self.teacher is None else [self.teacher]
+        seen.extend({parameter.dtype for parameter in each.parameters()} for each in [model, *taught])
+
+    monkeypatch.setattr(DynamicViTTrainer, "__init__", watching)
+    assert train("--teacher", "taught", model="half") == 0
+    assert train("--teacher_epochs", "1", model="half", output="both") == 0
+    assert seen == [{torch.float32}] * 5  # student, teacher; the dense model; student, its copy
+    for folder in ("out", "both", "both/teacher"):
+        weights = load_file(place / folder / "model.safetensors")
+        assert {weight.dtype for weight in weights.values()} == {torch.float32}
+        assert json.loads((place / folder / "config.json").read_text())["dtype"] == "float32"
+
+
+def test_a_teacher_of_other_pictures_is_refused(place, capsys):
+    """Where it was normalised otherwise, or is of another size; what is cut off at the edges differs in training."""
+    for folder, options in (
+        ("mean", {"image_mean": [0.1, 0.2, 0.3]}),
+        ("large", {"size": {"height": 64, "width": 64}}),
+        ("cropped", {"size": {"shortest_edge": 40}, "do_center_crop": True, "crop_size": 32}),
+    ):
+        shutil.copytree("knows", folder)
+        DeiTImageProcessorPil(
+            **({"size": {"height": 32, "width": 32}, "do_center_crop": False} | HALF | options)
+        ).save_pretrained(folder)
+    assert train("--teacher", "mean") == 1
+    assert "mean takes pictures prepared otherwise than knows: image_mean is [0.1, 0.2" in capsys.readouterr().err
+    assert train("--teacher", "large") == 1
+    assert "large takes pictures prepared otherwise than knows: size is (64, 64) and" in capsys.readouterr().err
+    assert not (place / "out").exists() and train("--teacher", "cropped") == 0
+
+
+@pytest.mark.parametrize("how", ["typed", "processor", "teacher"])
+def test_another_image_size_than_the_models(place, how, warnings_text):
+    """Positions are interpolated, and what is saved fits together, whichever way the size came."""
+    options = ["--learning_rate", "0", "--reducer", "evit"]
+    if how == "processor":
+        save_processor("knows", 48)
+    else:
+        options += ["--image-size", "48"]
+    options += ["--teacher_epochs", "1", "--teacher_learning_rate", "0"] if how == "teacher" else []
+    before = ViTForImageClassification.from_pretrained("knows").eval()
+    assert train(*options) == 0
+    assert warnings_text().count("trained on images of 32 x 32 pixels; here they are 48 x 48") == 1
+    model = AutoModelForImageClassification.from_pretrained("out", keep_ratio=1.0).eval()
+    assert model.config.image_size == 48 and AutoImageProcessor.from_pretrained("out").size["height"] == 48
+    images = toy_images(2, 48, 48)
+    with torch.no_grad():
+        expected = before(images, interpolate_pos_encoding=True).logits
+        torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
+    assert json.loads((place / "out" / "results.json").read_text())["patches"][0] < 144
+    assert pipeline("image-classification", model="out")(str(place / "pictures" / "test" / "red" / "0.png"))
+
+
+@pytest.mark.parametrize(
+    ("options", "size", "expected"),
+    [
+        ({"size": {"height": 32, "width": 32}}, (48, 64), ({"height": 48, "width": 64}, None)),
+        ({"size": {"shortest_edge": 32}}, (48, 48), ({"height": 48, "width": 48}, None)),
+        ({"size": {"shortest_edge": 40}, "crop_size": 32}, (48, 48), ({"shortest_edge": 60}, 48)),
+        ({"size": {"height": 40, "width": 40}, "crop_size": 32}, (64, 64), ({"height": 80, "width": 80}, 64)),
+        ({"do_resize": False}, (48, 48), ({"height": 48, "width": 48}, None)),
+    ],
+)
+def test_an_image_processor_of_another_size_crops_as_large_a_part(options, size, expected):
+    processor = at_size(DeiTImageProcessorPil(**({"do_center_crop": "crop_size" in options} | options)), size)
+    assert {name: value for name, value in dict(processor.size).items() if value} == expected[0]
+    assert target_size(processor) == size and processor.do_resize
+    assert expected[1] is None or dict(processor.crop_size) == {"height": expected[1], "width": expected[1]}
+    pixels = processor(Image.new("RGB", (100, 90)), return_tensors="pt")["pixel_values"]
+    assert tuple(pixels.shape[2:]) == size
+
+
+def test_an_image_size_that_is_none(place, capsys):
+    for typed, message in (
+        (["0"], "--image_size is 0"),
+        (["32", "32", "32"], "--image_size is 32 32 32"),
+        (["3"], "0 patches"),
+    ):
+        assert train("--image-size", *typed) == 1
+        assert message in capsys.readouterr().err and not (place / "out").exists()
+
+
+def test_as_many_classes_of_other_names_may_be_the_same(place, capsys, warnings_text):
+    toy_dense(num_labels=3).save_pretrained("three")
+    save_processor("three")
+    same = (
+        "If its classes are these in this order, 'blue', 'green', 'red', only called otherwise, type --same_classes."
+    )
+    assert train(model="three") == 1
+    assert same in capsys.readouterr().err
+    assert train("--reducer", "topk", model="three") == 0
+    assert same in warnings_text() and "LOAD REPORT" not in warnings_text()
+    capsys.readouterr()
+    assert train(model="other", output="none") == 1
+    assert "--same_classes" not in capsys.readouterr().err
+
+
+def test_a_model_without_classifier_gets_one(place, warnings_text):
+    toy_dense(num_labels=0).save_pretrained("headless")
+    save_processor("headless")
+    assert train("--no_distill", model="headless") == 0
+    assert "LOAD REPORT" not in warnings_text()
+    assert DynamicViTForImageClassification.from_pretrained("out").classifier.weight.shape == (3, 32)
+
+
+def test_weights_that_are_missing_are_named(place, capsys):
+    weights = load_file("knows/model.safetensors")
+    del weights[next(name for name in weights if name.endswith("layernorm.bias"))]
+    save_file(weights, "knows/model.safetensors", {"format": "pt"})
+    assert train() == 1
+    assert "knows lacks weights, which would be random: vit.layernorm.bias." in capsys.readouterr().err
 
 
 def test_an_unreadable_picture_is_named_or_left_out(place, capsys):

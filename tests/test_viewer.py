@@ -67,7 +67,7 @@ def test_a_dense_checkpoint_with_any_method(reducer, tmp_path, warnings_text):
     dense.save_pretrained(tmp_path)
     processor_of().save_pretrained(tmp_path)
     viewer = Viewer.load(str(tmp_path), reducer)
-    assert "LOAD REPORT" not in warnings_text()
+    assert "LOAD REPORT" not in warnings_text() and "not sharded" not in warnings_text()
     assert viewer.model.config.reducer == reducer
     assert viewer.untrained == any("reducer." in name for name in viewer.model.state_dict())
     (picture,) = pictures((32, 32))
@@ -80,16 +80,18 @@ def test_a_dense_checkpoint_with_any_method(reducer, tmp_path, warnings_text):
     assert viewer.model.multiply_adds(viewer.pixel_values([picture])) <= 0.8 * viewer.model.dense_multiply_adds()
 
 
-def test_another_dense_model_and_none(tmp_path):
+def test_another_dense_model_and_none(tmp_path, warnings_text):
     toy_model().save_pretrained(tmp_path / "sparse")
     processor_of().save_pretrained(tmp_path / "sparse")
     toy_dense(seed=5).save_pretrained(tmp_path / "dense")
     viewer = Viewer.load(str(tmp_path / "sparse"), dense=str(tmp_path / "dense"))
+    assert "dense has no image processor: it is shown pictures as" in warnings_text()
     (picture,) = pictures((32, 32))
     with torch.inference_mode():
         expected = toy_dense(seed=5)(viewer.pixel_values([picture])).logits.softmax(-1)[0]
     torch.testing.assert_close(viewer.look([picture])[0].dense_probabilities, expected)
     toy_model(reducer="evovit").save_pretrained(tmp_path / "evovit")
+    processor_of().save_pretrained(tmp_path / "evovit")
     alone = Viewer.load(str(tmp_path / "evovit"))
     assert alone.dense is None and alone.look([picture])[0].dense_probabilities is None
 
@@ -157,6 +159,9 @@ def test_refusals(tmp_path):
         Viewer.load(str(tmp_path), "magic")
     with pytest.raises(ValueError, match="holds a sparse model; name a dense one"):
         Viewer.load(str(tmp_path), dense=str(tmp_path))
+    (tmp_path / "preprocessor_config.json").unlink()
+    with pytest.raises(ValueError, match=r"has no image processor, such as preprocessor_config\.json"):
+        Viewer.load(str(tmp_path))
 
 
 def test_asvit_counts_differ_between_pictures(tmp_path):

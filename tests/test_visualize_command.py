@@ -108,7 +108,10 @@ def test_asvit_sets_its_thresholds_on_the_pictures(folder, capsys):
         (["--images", "images", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
         (["--images", "images", "--dense", "model"], "model holds a sparse model"),
         (["--images", "images", "--dense", "large"], "large takes pictures prepared otherwise than model: size is"),
-        (["--images", "images", "--dense", "others"], "The dense model has other classes: ant, bee, cat, dog, eel"),
+        (
+            ["--images", "images", "--dense", "others"],
+            "The dense model has other classes: 'ant', 'bee', 'cat'",
+        ),
     ],
 )
 def test_refusals_come_before_anything_is_written(folder, capsys, given, message):

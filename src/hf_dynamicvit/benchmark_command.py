@@ -19,6 +19,7 @@ from .command_line import only_json, print_json
 from .devices import check_device
 from .export import read_pictures
 from .folders import check_folder
+from .load_report import REDUCER, without_report_of
 from .model.budget import check_fraction
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -55,7 +56,8 @@ def build(source: str, reducer: str | None, keep_ratio: float | None, image_size
     family: Any = FAMILIES[model_type]
     if source.endswith(".json"):
         return family(family.config_class.from_pretrained(source, **reduction)).eval()
-    return family.from_pretrained(source, **reduction).eval()
+    with without_report_of(REDUCER):
+        return family.from_pretrained(source, **reduction).eval()
 
 
 def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor | None) -> dict[str, Any]:

@@ -15,8 +15,8 @@ def is_known(names: Sequence[str], labels: Sequence[str]) -> bool:
 
 
 def few(names: Sequence[str], count: int = 5) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
+    """The first names, in quotes since names have commas, and how many more there are."""
+    return ", ".join(map(repr, names[:count])) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
 def order_of(labels: Sequence[str], other: Sequence[str], same_classes: bool = False) -> Tensor | None:

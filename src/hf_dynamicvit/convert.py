@@ -297,7 +297,8 @@ def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) 
     """
     tensors = rename_keys(state_dict)
     distilled = isinstance(config, DynamicDeiTConfig)
-    model = (DynamicDeiTForImageClassification if distilled else DynamicViTForImageClassification)(config).eval()
+    family: Any = DynamicDeiTForImageClassification if distilled else DynamicViTForImageClassification
+    model = family(config).eval()
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
     dense = not any(".reducer." in name for name in tensors)
     missing = [name for name in expected if name not in tensors and not (dense and ".reducer." in name)]

@@ -108,18 +108,22 @@ def for_export(model: PreTrainedModel) -> Logits:
     return Logits(copied).eval()
 
 
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether what torch says of the operators that it registers is not that torchvision's are left out."""
+    return "torchvision is not installed" not in record.getMessage()
+
+
 @contextmanager
 def quiet() -> Generator[None]:
     """Without what torch says of exports that are as they should be."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")  # operators of torchvision
-    level = registration.level
-    registration.setLevel(logging.ERROR)
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration.addFilter(is_news)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # within torch
         try:
             yield
         finally:
-            registration.setLevel(level)
+            registration.removeFilter(is_news)
 
 
 def dynamic_shapes() -> dict[str, Any]:

@@ -1,44 +1,50 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The models that are compared: a sparse one, of any method on the same weights, and a dense one of the same input."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers import AutoImageProcessor, PreTrainedModel
-from transformers.utils import logging
+from transformers import PreTrainedModel
 
 from .export import load
+from .load_report import REDUCER, check_weights, without_report_of
+from .model.logger import logger
 from .model.reducers import REDUCERS
-from .model_source import read_config
+from .model_source import find_processor, read_config
 from .start import FAMILIES
-from .training.data import channel_values
+from .training.data import channel_values, target_size
 
 
-def check_same_input(source: str, processor: Any, dense: str) -> None:
-    """Refuse a dense model that is used to pictures prepared otherwise: it would see what it was not trained on.
+def check_same_input(source: str, processor: Any, other: str, cropped: bool = True) -> None:
+    """Refuse a model that is used to pictures prepared otherwise: it would see what it was not trained on.
+
+    Args:
+        source: the model whose image processor, `processor`, prepares the pictures.
+        other: a checkpoint that sees the same. One without image processor is taken at its word, which is said.
+        cropped: what is cut off at the edges must agree too; else, as in training, the size that is left.
 
     Raises:
-        ValueError: its image processor, if it has one, differs in what it does to a picture.
+        ValueError: its image processor differs in what it does to a picture.
     """
-    try:
-        other = AutoImageProcessor.from_pretrained(dense)
-    except OSError:  # it has none
+    another = find_processor(other)
+    if another is None:
+        logger.warning(f"{other} has no image processor: it is shown pictures as {source} takes them.")
         return
-    ours, theirs = (preparation(each) for each in (processor, other))
+    ours, theirs = (preparation(each, cropped) for each in (processor, another))
     differing = [name for name in ours if ours[name] != theirs[name]]
     if differing:
         listed = "; ".join(f"{name} is {theirs[name]} and not {ours[name]}" for name in differing)
-        raise ValueError(f"{dense} takes pictures prepared otherwise than {source}: {listed}.")
+        raise ValueError(f"{other} takes pictures prepared otherwise than {source}: {listed}.")
 
 
-def preparation(processor: Any) -> dict[str, Any]:
+def preparation(processor: Any, cropped: bool = True) -> dict[str, Any]:
     """What an image processor does to a picture."""
     steps: dict[str, Any] = {"size": None, "crop_size": None, "image_mean": None, "image_std": None}
-    if processor.do_resize:
+    if not cropped:
+        steps["size"] = target_size(processor)
+    elif processor.do_resize:
         steps["size"] = {name: value for name, value in dict(processor.size).items() if value}
-    if processor.do_center_crop:
+    if cropped and processor.do_center_crop:
         steps["crop_size"] = {name: value for name, value in dict(processor.crop_size).items() if value}
     if processor.do_normalize:
         steps["image_mean"], steps["image_std"] = one_or_all(processor.image_mean), one_or_all(processor.image_std)
@@ -71,24 +77,10 @@ def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
         if reducer == "evovit":  # the classifier was trained on the class token
             changes["reducer_args"] = {"pooling": "class"}
     family: Any = FAMILIES[config.model_type]
-    with without_load_report():
+    with without_report_of(REDUCER):
         model, found = family.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **changes)
-    missing = [key for key in found["missing_keys"] if ".reducer." not in key]
-    if missing:
-        raise ValueError(f"{source} lacks weights, which would be random: {', '.join(sorted(missing))}.")
+    check_weights(source, found, [REDUCER])
     return model.eval(), bool(found["missing_keys"])
-
-
-@contextmanager
-def without_load_report() -> Generator[None]:
-    """Within it Transformers does not list keys: of another method they are left over or new, which is as it is."""
-    reports = logging.get_logger("transformers.modeling_utils")
-    level = reports.level
-    reports.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        reports.setLevel(level)
 
 
 def load_dense(source: str) -> PreTrainedModel:

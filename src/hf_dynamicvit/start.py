@@ -1,18 +1,26 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """What `hf-dynamicvit train` starts from: the model, its method, its classes, and who can teach them."""
 
+import copy
+import re
 from typing import Any, cast
 
 import torch
 from torch import nn
 
+from .classes import few
+from .load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
+from .model.cost import as_pair
+from .model.logger import logger
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
+from .model.spatial import interpolate_positions
 from .model_source import read_config
 from .train_arguments import json_of, method_of, reducer_of
 from .train_options import DENSE, ModelArguments
 from .training.arguments import DynamicViTTrainingArguments
+from .training.data import target_size
 from .training.teacher import DISTILLATION
 
 
@@ -22,9 +30,6 @@ FAMILIES = {
     "deit": DynamicDeiTForImageClassification,
     "dynamicdeit": DynamicDeiTForImageClassification,
 }
-
-# Names of classifiers, of all families and methods.
-CLASSIFIERS = ("classifier", "cls_classifier", "distillation_classifier")
 
 # Pictures on which cost is measured and thresholds are set, where those depend on the picture.
 COSTED = 64
@@ -55,6 +60,30 @@ def same_classes(args: ModelArguments, config: Any, names: list[str]) -> bool:
     return args.same_classes or knows(config, names)
 
 
+def other_names(config: Any, names: list[str]) -> str:
+    """A sentence for a model that has as many classes as there are `names`, of other names: they may be the same."""
+    if config.num_labels != len(names):
+        return ""
+    return f" If its classes are these in this order, {few(names)}, only called otherwise, type --same_classes."
+
+
+def tell_of_other_names(args: ModelArguments, config: Any, names: list[str]) -> None:
+    """Say that a classifier of as many classes is thrown away, which may be meant otherwise."""
+    hint = other_names(config, names)
+    if hint and not args.from_scratch:
+        logger.warning(f"{args.model} was trained on classes of other names: its classifier starts anew.{hint}")
+
+
+def tell_of_size(args: ModelArguments, config: Any, size: tuple[int, int]) -> None:
+    """Say that the position embeddings are interpolated, where they are."""
+    if size != as_pair(config.image_size) and not args.from_scratch:
+        told = [f"{height} x {width}" for height, width in (as_pair(config.image_size), size)]
+        logger.warning(
+            f"{args.model} was trained on images of {told[0]} pixels; here they are {told[1]}: its position "
+            "embeddings are interpolated."
+        )
+
+
 def check_teacher_classes(teacher: str, config: Any, names: list[str]) -> None:
     """Refuse a teacher of more or fewer classes."""
     if config.num_labels != len(names):
@@ -73,7 +102,9 @@ def distils(args: ModelArguments, training: DynamicViTTrainingArguments) -> bool
     return any(weights.get(name) for name in DISTILLATION)
 
 
-def check_distillation(args: ModelArguments, training: DynamicViTTrainingArguments, known: bool) -> None:
+def check_distillation(
+    args: ModelArguments, training: DynamicViTTrainingArguments, known: bool, names: list[str]
+) -> None:
     """Refuse to take for a teacher what knows nothing of the classes, and a teacher that nothing is learned from."""
     if not distils(args, training):
         if args.teacher is None:
@@ -88,8 +119,51 @@ def check_distillation(args: ModelArguments, training: DynamicViTTrainingArgumen
         raise ValueError(
             f"{args.model} was trained on other classes than those of the pictures, so that it cannot teach them. "
             "--teacher_epochs 3 fine-tunes it on them first, --teacher names a model that knows them, --no_distill "
-            "goes without."
+            f"goes without.{other_names(config_of(args.model), names)}"
         )
+
+
+def choose_size(args: ModelArguments, config: Any, processor: Any) -> tuple[int, int]:
+    """Height and width in pixels to train at: as typed, else as the image processor prepares pictures.
+
+    Raises:
+        ValueError: `--image_size` is no size.
+    """
+    typed = args.image_size
+    if typed is not None and (len(typed) > 2 or min(typed) < 1):
+        raise ValueError(f"--image_size is {' '.join(map(str, typed))}; one number of pixels, or height and width.")
+    if typed is not None:
+        return typed[0], typed[-1]
+    return target_size(processor) or as_pair(config.image_size)
+
+
+def at_size(processor: Any, size: tuple[int, int]) -> Any:
+    """`processor` for pictures of `size`, height and width, of which as large a part is cropped as before."""
+    before, (height, width) = target_size(processor), size
+    if before == size:
+        return processor
+    changes: dict[str, Any] = {"do_resize": True, "size": {"height": height, "width": width}}
+    if processor.do_center_crop:
+        changes["crop_size"] = {"height": height, "width": width}
+    if processor.do_center_crop and processor.do_resize and before is not None:
+        edges = processor.size["height"], processor.size["width"]
+        edges = edges if edges[0] else (processor.size["shortest_edge"],) * 2
+        down, across = (round(new * edge / old) for new, edge, old in zip(size, edges, before, strict=True))
+        by_edge = processor.size["shortest_edge"] and down == across
+        changes["size"] = {"shortest_edge": down} if by_edge else {"height": down, "width": across}
+    return type(processor).from_dict(processor.to_dict() | changes)
+
+
+def model_at_size(model: DynamicViTForImageClassification, size: tuple[int, int]) -> DynamicViTForImageClassification:
+    """`model` for images of `size`, height and width: its position embeddings are interpolated."""
+    config = copy.deepcopy(model.config)
+    config.image_size = size[0] if size[0] == size[1] else list(size)
+    resized = type(model)(config)
+    embeddings = cast(Any, model.base_model).embeddings
+    positions = f"{model.base_model_prefix}.embeddings.position_embeddings"
+    weights = model.state_dict() | {positions: interpolate_positions(embeddings, config.num_prefix, *size)}
+    resized.load_state_dict(weights)
+    return resized
 
 
 def config_settings(args: ModelArguments, names: list[str]) -> dict[str, Any]:
@@ -97,6 +171,8 @@ def config_settings(args: ModelArguments, names: list[str]) -> dict[str, Any]:
     settings = dense_settings() if args.reducer == DENSE else sparse_settings(args)
     if args.drop_path_rate is not None:
         settings["drop_path_rate"] = args.drop_path_rate
+    if args.image_size is not None:
+        settings["image_size"] = args.image_size[0] if len(set(args.image_size)) == 1 else args.image_size
     settings["problem_type"] = "single_label_classification"  # also where labels are mixed
     settings["id2label"] = dict(enumerate(names))
     settings["label2id"] = {name: index for index, name in enumerate(names)}
@@ -129,14 +205,28 @@ def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicVi
     settings = config_settings(args, names)
     if args.from_scratch:
         return family(family.config_class.from_pretrained(args.model, **settings))
-    model = family.from_pretrained(args.model, ignore_mismatched_sizes=not known, **settings)
+    settings.pop("image_size", None)  # its weights are of its own
+    new = [REDUCER] if known else [REDUCER, CLASSIFIER]
+    with without_report_of(*new):
+        model, found = family.from_pretrained(
+            args.model, ignore_mismatched_sizes=True, output_loading_info=True, dtype=torch.float32, **settings
+        )
+    check_weights(args.model, found, new, [] if known else new)
     if not known:
         # as many other classes would keep the classifier, and its meaning
-        for name, module in model.named_modules():
-            if name.split(".")[-1] in CLASSIFIERS:
-                nn.init.trunc_normal_(module.weight, std=model.config.initializer_range)
-                nn.init.zeros_(module.bias)
-    return model
+        for name, parameter in model.named_parameters():
+            if re.search(CLASSIFIER, name):
+                start_anew(parameter, model.config.initializer_range)
+    size = as_pair(model.config.image_size) if args.image_size is None else (args.image_size[0], args.image_size[-1])
+    return model if as_pair(model.config.image_size) == size else model_at_size(model, size)
+
+
+def start_anew(parameter: nn.Parameter, deviation: float) -> None:
+    """Initialise the weight or bias of a classifier as a new model's."""
+    if parameter.ndim > 1:
+        nn.init.trunc_normal_(parameter, std=deviation)
+    else:
+        nn.init.zeros_(parameter)
 
 
 def dense_settings() -> dict[str, Any]:

@@ -16,13 +16,17 @@ from torch import nn
 from transformers import set_seed
 
 from .command_line import only_json, print_json
+from .loading import check_same_input
+from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import read_config, read_processor
 from .names import UNCHECKED
 from .start import (
     COSTED,
+    at_size,
     check_distillation,
     check_teacher_classes,
+    choose_size,
     config_of,
     distils,
     knows,
@@ -31,6 +35,8 @@ from .start import (
     plan,
     same_classes,
     set_how_much_is_kept,
+    tell_of_other_names,
+    tell_of_size,
 )
 from .train_arguments import chosen_options, parse
 from .train_options import DENSE, DataArguments, ModelArguments, check_output, names_of
@@ -80,9 +86,16 @@ def train(
     check_resumed(resume, folder, model_args.teacher_epochs > 0)
     set_seed(training.seed)
     config = config_of(model_args.model)
-    planned = plan(model_args, label_names(config))
     processor = read_processor(model_args.model)
+    size = choose_size(model_args, config, processor)
+    if model_args.image_size is not None:
+        processor = at_size(processor, size)
+    if size != as_pair(config.image_size):
+        model_args = dataclasses.replace(model_args, image_size=list(size))
+    planned = plan(model_args, label_names(config))
     taught = None if model_args.teacher is None else read_config(model_args.teacher)
+    if model_args.teacher is not None:
+        check_same_input(model_args.model, processor, model_args.teacher, cropped=False)
     phases: dict[str, float] = {}
     with timed(phases, "images"), training.main_process_first(desc="reading the data set"):
         pictures = read_pictures(data_args, training)
@@ -93,7 +106,10 @@ def train(
         pictures = in_order_of(label_names(taught), pictures)
     if taught is not None:
         check_teacher_classes(cast(str, model_args.teacher), taught, pictures.names)
-    check_distillation(model_args, training, known)
+    check_distillation(model_args, training, known, pictures.names)
+    if not known:
+        tell_of_other_names(model_args, config, pictures.names)
+    tell_of_size(model_args, config, size)
     teaches = distils(model_args, training)
     planned.config.id2label = dict(enumerate(pictures.names))
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
@@ -194,7 +210,7 @@ def fine_tune_teacher(
         own.learning_rate, own.loss_weights, own.frozen = args.teacher_learning_rate, None, None
         own.metric_for_best_model, own.backbone_lr_scale, own.freeze_backbone_epochs = "accuracy", None, None
         own.ema_decay, own.evaluate_ema, own.cache_teacher, own.push_to_hub = None, False, False, False
-        dense = ModelArguments(args.model, reducer=DENSE, distill=False)
+        dense = ModelArguments(args.model, reducer=DENSE, distill=False, image_size=args.image_size)
         resume = last_complete_checkpoint(folder)
         title = f"1 of 2: training the dense model, which becomes the start{' and the teacher' * teaches}"
         facts = task.facts(args.model) | {"phases": {}, "next": []}

@@ -51,6 +51,13 @@ class ModelArguments:
         default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
     )
     reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
+    image_size: list[int] | None = field(
+        default=None,
+        metadata={
+            "help": "Pixels to train at, one number, or height and width; a model of another size has its position "
+            "embeddings interpolated. Default: what its image processor makes."
+        },
+    )
     drop_path_rate: float | None = field(default=None, metadata={"help": "Stochastic depth, 0 to 1."})
     same_classes: bool = field(
         default=False,

@@ -212,6 +212,24 @@ def test_the_processor_comes_along(tmp_path):
     assert not (tmp_path / "other_process" / "preprocessor_config.json").exists()
 
 
+def test_the_processor_comes_along_from_a_subfolder_a_revision_and_another_cache(tmp_path):
+    processor = ViTImageProcessorPil(size={"height": 32, "width": 32}, image_mean=(0.1, 0.2, 0.3))
+    cached = tmp_path / "cache" / "models--me--model"  # as the Hub's client lays it out
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "v2").write_text("0" * 40)
+    for folder in (tmp_path / "saved", cached / "snapshots" / ("0" * 40)):
+        toy_model().save_pretrained(folder / "m")
+        processor.save_pretrained(folder / "m")
+    places = {str(tmp_path / "saved"): {}, "me/model": {"revision": "v2", "cache_dir": tmp_path / "cache"}}
+    for source, place in places.items():
+        for family in (DynamicViTForImageClassification, AutoModelForImageClassification):
+            model = family.from_pretrained(source, subfolder="m", **place)
+            model.save_pretrained(tmp_path / "again")
+            copied = tmp_path / "again" / "preprocessor_config.json"
+            assert json.loads(copied.read_text())["image_mean"] == [0.1, 0.2, 0.3]
+            copied.unlink()
+
+
 def test_code_travels_only_when_asked(tmp_path):
     model = toy_model()
     model.save_pretrained(tmp_path / "code", with_remote_code=True)

@@ -205,8 +205,8 @@ def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
     if unknown:
         raise ValueError(
             f"The model has other classes than the pictures: {len(unknown)} of {len(names)} are not the model's "
-            f"({few(unknown)}); the model's are {few(labels)}. If they are the same under other names, --same-classes "
-            "takes them by their order."
+            f"({few(unknown)}); the model's are {few(labels)}. hf-dynamicvit train fine-tunes it on them; if they are "
+            "the same under other names, --same-classes takes them by their order."
         )
     twice = [name for name in names if counts[name] > 1]
     if twice:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from huggingface_hub.dataclasses import strict
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.utils import logging
 
 from .cost import as_pair, grid_size
+from .logger import logger
 from .reducers import REDUCERS
 
 
@@ -27,8 +27,6 @@ LARGEST = {
 }
 MOST_LABELS = 1 << 20
 MOST_PATCHES = 1 << 20
-
-logger = logging.get_logger(f"transformers.{__name__}")
 
 
 @strict

@@ -41,7 +41,7 @@ from .inference import InferenceMixin
 from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput, stacked_scores
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
-from .remote_code import code_stays, code_travels, copy_processor
+from .remote_code import PLACE, code_stays, code_travels, copy_processor
 from .scoring import KeepLogits
 from .spatial import interpolate_positions, scatter_to_grid, tokens_to_grid
 from .tokens import Tokens
@@ -118,6 +118,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
         if config.model_type != takes.model_type:
             raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a {takes.__name__}.")
         ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
+        self.processor_place: dict[str, str] = {}
 
     @classmethod
     def auto_classes(cls) -> dict[type, str]:
@@ -148,6 +149,14 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
             gradient_checkpointing_func = with_gradients(gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
+        """As in `PreTrainedModel`; the model also knows where in the repository its image processor is."""
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.processor_place = {name: kwargs[name] for name in PLACE if kwargs.get(name)}
+        return loaded
+
     def save_pretrained(
         self, save_directory, is_main_process: bool = True, *args, with_remote_code: bool = False, **kwargs
     ):
@@ -156,7 +165,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
         `with_remote_code` adds the code that `trust_remote_code=True` runs.
         """
         if is_main_process:
-            copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory))
+            copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory), self.processor_place)
         code: AbstractContextManager[None] = nullcontext()  # as the class has it: pushed, or itself remote code
         if with_remote_code:
             code = code_travels(self.config, self.auto_classes())

@@ -9,6 +9,10 @@ from typing import Any, cast
 from transformers.utils import IMAGE_PROCESSOR_NAME, cached_file
 
 
+# Arguments of `from_pretrained` that say where in a repository, or on the disk, the files of a checkpoint are.
+PLACE = ("subfolder", "revision", "cache_dir")
+
+
 @contextmanager
 def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[None]:
     """Within it, saving a model also writes this folder's files, and where Auto classes find them.
@@ -47,10 +51,15 @@ def code_stays(config: Any) -> Generator[None]:
             config.auto_map = auto_map
 
 
-def copy_processor(source: str, folder: Path) -> None:
+def copy_processor(source: str, folder: Path, place: Mapping[str, str]) -> None:
     """Copy the image processor's file of `source`, a folder or a repository in the cache, into `folder`.
 
     One that is there stays, and without `source` or its file nothing happens; the network is not asked.
+
+    Args:
+        source: what the model was loaded from.
+        folder: where it is saved.
+        place: the arguments `PLACE` that it was loaded with.
     """
     target = folder / IMAGE_PROCESSOR_NAME
     if not source or target.exists() or folder.is_file():
@@ -60,6 +69,7 @@ def copy_processor(source: str, folder: Path) -> None:
             source,
             IMAGE_PROCESSOR_NAME,
             local_files_only=True,
+            **place,
             _raise_exceptions_for_gated_repo=False,
             _raise_exceptions_for_missing_entries=False,
             _raise_exceptions_for_connection_errors=False,

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from transformers import TrainingArguments
-from transformers.utils import is_torch_xla_available, logging
+from transformers.utils import is_torch_xla_available
 
+from ..model.logger import logger
 from .options import TEACHER_DTYPES, DynamicViTOptions
-
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 @dataclass

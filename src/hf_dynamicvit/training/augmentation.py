@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import default_data_collator
-from transformers.utils import is_torchvision_available, logging
+from transformers.utils import is_torchvision_available
 
+from ..model.logger import logger
 from ..names import AUGMENTATIONS
 from .drawn import DRAW, drawing
 
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 INSTALL = "pip install 'hf-dynamicvit[vision]'"
 FULL = "augmentation 'full'", "augmentation 'plain' works without."

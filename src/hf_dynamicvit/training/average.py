@@ -13,16 +13,14 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
-from transformers.utils import logging
 
+from ..model.logger import logger
 from ..model.modeling_dynamicvit import rename_legacy_keys
 from .adapters import is_adapted, load_adapters
 
 
 # The folder beside a checkpoint's own files that holds the averaged model.
 FOLDER = "ema"
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class WeightAverage(TrainerCallback):

@@ -8,13 +8,10 @@ from typing import cast
 
 from torch import Tensor
 from transformers import TrainerCallback
-from transformers.utils import logging
 
+from ..model.logger import logger
 from ..model.reducer_evovit import EvoViTReducer
 from .adapters import acting_reducer
-
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class FreezeBackbone(TrainerCallback):

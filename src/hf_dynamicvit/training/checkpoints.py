@@ -9,10 +9,8 @@ from pathlib import Path
 
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import logging
 
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
+from ..model.logger import logger
 
 
 def is_complete(checkpoint: Path) -> bool:

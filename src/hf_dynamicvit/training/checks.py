@@ -5,14 +5,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers.utils import logging
 
+from ..model.logger import logger
 from .adapters import acting_reducer, inner_model, is_adapted, learns
 from .arguments import DynamicViTTrainingArguments
 from .teacher import DENSE_COPY
-
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 def check_options(args: DynamicViTTrainingArguments, teacher: Any, **kwargs: Any) -> None:

@@ -10,12 +10,10 @@ from typing import Any
 
 from datasets import Image as ImageFeature
 from PIL import Image, ImageOps, UnidentifiedImageError
-from transformers.utils import logging
 
+from ..model.logger import logger
 from .augmentation import build_augmentation, build_erasing, resolve_augmentation
 
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # PIL cuts these off at 255 where it converts them: a picture would turn white, or black

@@ -22,12 +22,10 @@ from datasets import Image as ImageFeature
 from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HFValidationError
 from PIL import Image
-from transformers.utils import logging
 
+from ..model.logger import logger
 from .picture_columns import label_columns
 
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 # The words by which a split is known in the name of a folder or file, as `load_dataset("imagefolder")` knows it, in
 # small or capital letters, and with "set" behind. Of several splits the one of an earlier word is taken.

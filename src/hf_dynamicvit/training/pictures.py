@@ -13,8 +13,8 @@ import pyarrow.compute
 from datasets import ClassLabel, Dataset
 from datasets import Image as ImageFeature
 from tqdm import tqdm
-from transformers.utils import logging
 
+from ..model.logger import logger
 from ..names import UNCHECKED, UNREADABLE
 from .data import SOURCE_COLUMN, error_of
 from .picture_columns import (
@@ -28,8 +28,6 @@ from .picture_columns import (
 )
 from .picture_sources import find_split, load_splits
 
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 # Pictures that are handed to the threads at a time; errors that are told.
 AT_A_TIME, TOLD = 256, 3

@@ -10,15 +10,12 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import HubStrategy
-from transformers.utils import logging
 
+from ..model.logger import logger
 from ..model.remote_code import code_travels
 from .adapters import acting_reducer, inner_model, is_adapted
 from .card import UPLOADED, Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
 from .teacher import teacher_name
-
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class PublishingTrainer(Trainer):

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from transformers.utils import logging
 
+from ..model.logger import logger
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
 from .adapters import acting_reducer, inner_model, is_adapted
@@ -42,9 +43,6 @@ from .teacher import (
 )
 from .teacher_cache import TaughtDataset
 from .teaching import TeachingTrainer
-
-
-logger = logging.get_logger("transformers.hf_dynamicvit")
 
 
 class DynamicViTTrainer(TeachingTrainer):
