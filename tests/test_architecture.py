@@ -57,6 +57,7 @@ def test_model_folder_is_flat_and_imports_only_siblings():
                     "collections",
                     "contextlib",
                     "copy",
+                    "functools",
                     "dataclasses",
                     "inspect",
                     "itertools",
