@@ -7,7 +7,9 @@ from torch.testing import assert_close
 from toys import toy_deit, toy_dense, toy_images, toy_model
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
 
 
 def assert_traced(model, tmp_path, gradients):
