@@ -9,6 +9,7 @@ import argparse
 import math
 import os
 import platform
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,13 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from .benchmark import images_per_second
 from .command_line import only_json, print_json
 from .folders import check_folder
+from .load_report import REDUCER, without_report_of
 from .model.cost import grid_size, vit_multiply_adds
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .training.arguments import DynamicViTTrainingArguments
 from .training.data import ImageTransform
 from .training.metrics import compute_accuracy
+from .training.progress import Progress, no_bars_of_weights, show
 from .training.trainer import DynamicViTTrainer
 from .visualize import contact_sheet, stages_row
 
@@ -128,6 +131,7 @@ def train_dense(train: Dataset, processor: Any, output: Path, seed: int) -> ViTF
         **training_arguments(output, seed), num_train_epochs=DENSE_EPOCHS, learning_rate=1e-3
     )
     trainer = Trainer(model, arguments, train_dataset=train, processing_class=processor)
+    show(trainer, Progress(f"1/4 training a dense ViT on {len(train)} handwritten digits", 0, sparse=False))
     trainer.train()
     trainer.save_model()
     return model.eval()
@@ -136,7 +140,8 @@ def train_dense(train: Dataset, processor: Any, output: Path, seed: int) -> ViTF
 def train_sparse(
     train: Dataset, dense: Path, processor: Any, output: Path, seed: int
 ) -> DynamicViTForImageClassification:
-    model = DynamicViTForImageClassification.from_pretrained(dense, keep_ratio=KEEP_RATIO)
+    with without_report_of(REDUCER):
+        model = DynamicViTForImageClassification.from_pretrained(dense, keep_ratio=KEEP_RATIO)
     arguments = DynamicViTTrainingArguments(
         **training_arguments(output, seed),
         num_train_epochs=SPARSE_EPOCHS,
@@ -145,6 +150,8 @@ def train_sparse(
         backbone_lr_scale=0.2,
     )
     trainer = DynamicViTTrainer(model, arguments, train_dataset=train, processing_class=processor)
+    title = f"2/4 fine-tuning it as DynamicViT, keep ratio {KEEP_RATIO}, the dense model as teacher"
+    show(trainer, Progress(title, 0, sparse=True))
     trainer.train()
     trainer.save_model()
     return model.eval()
@@ -153,6 +160,7 @@ def train_sparse(
 def measure_accuracy(model: PreTrainedModel, test: Dataset, output: Path) -> float:
     arguments = TrainingArguments(**training_arguments(output, seed=0))
     trainer = Trainer(model, arguments, eval_dataset=test, compute_metrics=compute_accuracy)
+    show(trainer, Progress("", len(test), sparse=False))
     return trainer.evaluate()["eval_accuracy"]
 
 
@@ -252,7 +260,7 @@ def report(results: dict[str, Result], seconds: float, seed: int) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         results = run(args.output, args.seed, args.overwrite)
     if args.json:
         print_json({"output": str(args.output), "seed": args.seed} | {name: vars(of) for name, of in results.items()})
@@ -271,13 +279,11 @@ def run(output: Path, seed: int, overwrite: bool = False) -> dict[str, Result]:
     test = data["test"].with_transform(ImageTransform(processor))
 
     dense_folder, sparse_folder = output / "dense", output / "sparse"
-    print(f"1/4 training a dense ViT on {len(train)} handwritten digits")
     dense = train_dense(train, processor, dense_folder, seed)
-    print(f"2/4 fine-tuning it as DynamicViT, keep ratio {KEEP_RATIO}, the dense model as teacher")
     sparse = train_sparse(train, dense_folder, processor, sparse_folder, seed)
-    print(f"3/4 evaluating both on {len(test)} pictures, tokens really dropped")
+    print(f"3/4 evaluating both on {len(test)} pictures, tokens really dropped", file=sys.stderr)
     results = measure(dense, sparse, test, sparse_folder)
-    print("4/4 drawing what it keeps and reading the checkpoint back")
+    print("4/4 drawing what it keeps and reading the checkpoint back", file=sys.stderr)
     table = report(results, time.perf_counter() - start, seed)
     text = f"# DynamicViT on handwritten digits\n\n{table}\n![patches kept after each stage](kept.png)\n"
     (output / "report.md").write_text(text, encoding="utf-8")
