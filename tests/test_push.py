@@ -119,6 +119,8 @@ def test_the_card_has_what_training_measured(place, capsys):
 
 def test_a_wilson_interval():
     assert wilson_interval(37 / 46, 46) == pytest.approx((0.6681, 0.8936), abs=5e-4)  # statsmodels: proportion_confint
+    assert wilson_interval(1.0, 9) == pytest.approx((0.7009, 1.0), abs=1e-4)
+    assert wilson_interval(0.0, 9) == pytest.approx((0.0, 0.2991), abs=1e-4)
     assert wilson_interval(1.0, 10)[1] == 1.0 and wilson_interval(0.0, 10)[0] == 0.0
 
 

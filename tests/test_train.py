@@ -30,10 +30,10 @@ from hf_dynamicvit.cli import main
 from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.start import at_size
 from hf_dynamicvit.train_arguments import parse
-from hf_dynamicvit.train_report import interval_of
 from hf_dynamicvit.training import progress
 from hf_dynamicvit.training.data import target_size
 from hf_dynamicvit.training.recipes import RECIPES
+from hf_dynamicvit.training.results import wilson_interval
 from hf_dynamicvit.training.trainer import DynamicViTTrainer
 
 
@@ -620,7 +620,7 @@ def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
     assert said.startswith("Results on 6 validation images, with 95 % intervals:\n")
     for name, key in (("dynamicvit", "top1"), ("averaged weights", "ema_top1"), ("dense teacher", "teacher_top1")):
         low, high = results[f"{key}_interval"]
-        assert [low, high] == [*interval_of(results[key], 6)] and low <= results[key] <= high
+        assert [low, high] == [*wilson_interval(results[key], 6)] and low <= results[key] <= high
         line = next(line for line in said.splitlines() if line.startswith(f"  {name} "))
         assert f"top-1 {100 * results[key]:.1f} % ({100 * low:.1f} to {100 * high:.1f})" in line
         assert f"{results['dense_gmacs' if 'teacher' in name else 'gmacs']:#.4g} GMACs" in line
@@ -637,13 +637,6 @@ def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
     ]
     assert all(command in said for command in results["next"])
     assert main([*results["next"][0].split()[1:], "--no-keep-ratios", "--json"]) == 0
-
-
-def test_intervals():
-    """Against the table of Wilson's interval for 80.43 % of 46, and at the ends."""
-    assert interval_of(37 / 46, 46) == pytest.approx((0.6683, 0.8935), abs=1e-4)
-    assert interval_of(1.0, 9) == pytest.approx((0.7009, 1.0), abs=1e-4)
-    assert interval_of(0.0, 9) == pytest.approx((0.0, 0.2991), abs=1e-4)
 
 
 class Screen(io.StringIO):

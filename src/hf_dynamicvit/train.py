@@ -40,7 +40,7 @@ from .start import (
 )
 from .train_arguments import chosen_options, parse
 from .train_options import DENSE, DataArguments, ModelArguments, check_output, names_of
-from .train_report import interval_of, next_commands, report, steps_of, summary
+from .train_report import next_commands, report, steps_of, summary
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
@@ -51,7 +51,7 @@ from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.pictures import Pictures, load_pictures, with_classes_of
 from .training.progress import Progress, kept_fractions, no_bars_of_weights, show
-from .training.results import RESULTS, weights_fingerprint
+from .training.results import RESULTS, weights_fingerprint, wilson_interval
 from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
 
@@ -337,7 +337,7 @@ def results_of(
         results["teacher"] = args.teacher or args.model
         results["teacher_is_dense_copy"] = args.teacher is None
     for name in [name for name in results if name.endswith("top1")]:
-        results[f"{name}_interval"] = interval_of(results[name], facts["images"])
+        results[f"{name}_interval"] = wilson_interval(results[name], facts["images"])
     if args.reducer != DENSE:
         results |= kept_of(model, trainer.state.log_history)
     return results | {"log": trainer.state.log_history}

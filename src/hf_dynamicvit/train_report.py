@@ -249,14 +249,6 @@ def summary(
 # After it
 
 
-def interval_of(fraction: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of a fraction of `count` (Wilson, 1927)."""
-    square = 1.96**2 / count
-    centre = fraction + square / 2
-    spread = math.sqrt(square * fraction * (1 - fraction) + (square / 2) ** 2)
-    return max(0.0, (centre - spread) / (1 + square)), min(1.0, (centre + spread) / (1 + square))
-
-
 def accuracies(results: dict[str, Any], folder: str) -> list[list[str]]:
     """Return a row for each model that was evaluated: what it is, accuracy, cost, where it comes from."""
     sparse, dense = told_gmacs(results["gmacs"]), told_gmacs(results["dense_gmacs"])
