@@ -1,7 +1,10 @@
-.PHONY: test test-oldest lint types docs check
+.PHONY: test test-fast test-oldest lint types docs check
 
 test:
 	pytest
+
+test-fast:
+	pytest -m "not slow"
 
 lint:
 	ruff check .

@@ -14,6 +14,9 @@ from packaging.version import Version
 from test_train import place  # noqa: F401 (a fixture)
 
 
+pytestmark = pytest.mark.slow
+
+
 FILES = sorted((Path(__file__).parents[1] / "examples" / "accelerate").glob("*.yaml"))
 
 # What the launcher makes of a file, and Accelerate of what it sets; in a process of its own, which that changes.

@@ -200,6 +200,7 @@ def test_what_was_measured_is_not_lost(tmp_path, monkeypatch, capsys):
     assert len(json.loads((tmp_path / "benchmark.json").read_text())["measurements"]) == 3
 
 
+@pytest.mark.slow
 def test_shapes_methods_and_sizes(tmp_path, capsys):
     methods = ["--reducer", "evit", "asvit", "--budget", "0.6", "--image-size", "64", "96"]
     assert run("deit-tiny", *methods, "--batch-sizes", "2", "--output", str(tmp_path), "--optimize") == 0

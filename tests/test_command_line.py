@@ -326,6 +326,7 @@ def test_installed_script():
     assert run.stdout.split() == ["hf-dynamicvit", __version__]
 
 
+@pytest.mark.slow
 def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     """Every step of the main job, with fewer epochs."""
     monkeypatch.setattr(quickstart, "DENSE_EPOCHS", 1)

@@ -191,6 +191,7 @@ print(["patches and says" in answer for answer in answers])
 """
 
 
+@pytest.mark.slow
 def test_events_import_nothing_while_another_does(sparse, tmp_path):
     """Two threads that import modules which need each other stop each other."""
     command = [sys.executable, "-c", LATE, sparse, str(tmp_path.resolve())]

@@ -134,7 +134,7 @@ def torchao() -> dict[str, ModuleType]:
 
 
 @pytest.fixture
-def workshop(request, shelf, tmp_path, monkeypatch) -> Path:
+def workshop(shelf, tmp_path, monkeypatch) -> Path:
     """A copy of the shelf as the working folder; pushes go nowhere, known shapes and the quickstart are tiny."""
     folder = shutil.copytree(shelf, tmp_path / "workshop", symlinks=True)
     monkeypatch.chdir(folder)
@@ -152,10 +152,6 @@ def workshop(request, shelf, tmp_path, monkeypatch) -> Path:
     monkeypatch.setattr("hf_dynamicvit.quickstart.load_digits_dataset", few_digits)
     for name, value in {"DENSE_EPOCHS": 1, "SPARSE_EPOCHS": 1, "BATCH_SIZES": (1, 2)}.items():
         monkeypatch.setattr(f"hf_dynamicvit.quickstart.{name}", value)
-    page = request.node.callspec.params["page"]
-    if "torchao" in page.read_text(encoding="utf-8") and find_spec("torchao") is None:  # PEFT would take it for real
-        for name, module in torchao().items():
-            monkeypatch.setitem(sys.modules, name, module)
     torch.compiler.reset()
     return folder
 
@@ -261,8 +257,12 @@ AFTER = {"README.md": check_readme, "deploy.md": check_deploy, "hub.md": check_h
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
-def test_every_block_runs(page, request, capsys):
+@pytest.mark.slow
+def test_every_block_runs(page, request, monkeypatch, capsys):
     text = page.read_text(encoding="utf-8")
+    if "torchao" in text and find_spec("torchao") is None:  # on no other page: PEFT would take it for real
+        for name, module in torchao().items():
+            monkeypatch.setitem(sys.modules, name, module)
     blocks, run = blocks_of(text), 0
     folder = request.getfixturevalue("workshop") if blocks else ROOT
     namespace: dict = {"__name__": "page"}
@@ -300,6 +300,7 @@ def docstring_blocks() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "code"), docstring_blocks())
+@pytest.mark.slow
 def test_code_in_docstrings_runs(name, code, workshop):
     namespace = {public: getattr(hf_dynamicvit, public) for public in hf_dynamicvit.__all__}
     exec(compile(code, name, "exec"), namespace)
@@ -348,6 +349,7 @@ def test_the_site_has_all_pages():
     assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES[1:])
 
 
+@pytest.mark.slow
 def test_the_site_builds_and_fetches_nothing(tmp_path):
     pytest.importorskip("mkdocs", reason="the site needs the extra [docs]")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]

@@ -20,6 +20,9 @@ from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.export import export
 
 
+pytestmark = pytest.mark.slow
+
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 

@@ -33,6 +33,9 @@ from hf_dynamicvit.export import (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 FIXED = sorted(name for name, reducer in REDUCERS.items() if not reducer.adaptive)
 # those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back; the test
 # of the command line has dynamicvit

@@ -12,6 +12,9 @@ from toys import toy_dense, toy_model
 from hf_dynamicvit.quickstart import IMAGE_SIZE, ViTImageProcessorPil
 
 
+pytestmark = pytest.mark.slow
+
+
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 
 

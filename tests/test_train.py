@@ -162,12 +162,14 @@ def test_a_cached_teacher_leaves_evaluation_alone(place):
     assert results["top1"] * 3 == pytest.approx(round(results["top1"] * 3))
 
 
+@pytest.mark.slow
 def test_a_dense_model_with_an_average(place):
     assert train("--reducer", "none", "--ema_decay", "0.5", "--evaluate_ema", "true") == 0
     last, mean = (ViTForImageClassification.from_pretrained(name).classifier.weight for name in ("out", "out/ema"))
     assert not torch.equal(last, mean)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_in_its_teacher_goes_on(place):
     assert train("--teacher_epochs", "1", model="other") == 0
     for path in (place / "out").iterdir():
@@ -226,6 +228,7 @@ def test_evovit_switches_its_grouping(place):
     assert counts[0] > counts[1]
 
 
+@pytest.mark.slow
 def test_it_goes_on_where_it_stopped(place, capsys):
     assert train("--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1", model="other") == 0
     shutil.copytree("out", "whole")
@@ -500,6 +503,7 @@ def test_mixed_pictures_train_and_are_evaluated(place):
     assert train("--augmentation", "full", "--mixup", "0.8", "--cutmix", "1.0", "--label_smoothing_factor", "0.1") == 0
 
 
+@pytest.mark.slow
 def test_the_example_is_the_command(place):
     script = Path(__file__).parents[1] / "examples" / "train_image_classification.py"
     command = [sys.executable, str(script), "--model", "knows", "--dataset", "pictures", "--output_dir", "out", *QUICK]

@@ -182,13 +182,14 @@ def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
             split |= {name.replace(fused, part): rows.clone() for part, rows in zip(FUSED[fused], parts, strict=True)}
         else:
             split[name] = tensor.reshape(1) if name.endswith(".keep_threshold") and tensor.ndim == 0 else tensor
-    renamed = {rename_key(name, RENAMINGS): tensor for name, tensor in split.items()}
+    renamed = {rename_key(name): tensor for name, tensor in split.items()}
     if is_distilled(state_dict):
         return {rename_key(name, DISTILLED): tensor for name, tensor in renamed.items()}
     return renamed
 
 
-def rename_key(name: str, renamings: list[tuple[str, str]]) -> str:
+def rename_key(name: str, renamings: list[tuple[str, str]] = RENAMINGS) -> str:
+    """Return our key of the published key `name`."""
     for pattern, replacement in renamings:
         if re.match(pattern, name):
             return re.sub(pattern, replacement, name)

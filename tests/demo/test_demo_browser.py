@@ -10,6 +10,9 @@ from hf_dynamicvit.demo.input import FOLDER
 from hf_dynamicvit.demo.limits import RateLimit
 
 
+pytestmark = pytest.mark.slow
+
+
 DAISY = Image.open(FOLDER / "daisy.jpg").convert("RGB")
 
 

@@ -21,6 +21,9 @@ from hf_dynamicvit.demo.limits import RateLimit
 from hf_dynamicvit.demo.uploads import STALE
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def client(served):
     with httpx.Client(base_url=served.address, timeout=60, trust_env=False) as client:

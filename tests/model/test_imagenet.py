@@ -17,6 +17,7 @@ PICTURES = SHARED / "data" / "imagenet1k_sample224" / "test.parquet"
 
 
 @pytest.mark.skipif(not WEIGHTS.is_dir() or not PICTURES.is_file(), reason=f"needs {WEIGHTS} and {PICTURES}")
+@pytest.mark.slow
 def test_dense_accuracy_is_the_native_models():
     data = load_dataset("parquet", data_files=str(PICTURES), split="train").shuffle(seed=0).select(range(96))
     processor = AutoImageProcessor.from_pretrained(WEIGHTS, size={"height": 224, "width": 224}, do_center_crop=False)

@@ -242,6 +242,7 @@ def graphs_for(model, batches: tuple[int, ...], mark: bool = False) -> int:
     return len(graphs)
 
 
+@pytest.mark.slow
 def test_one_graph(reducer):
     """The second batch size makes a graph for all others."""
     model = toy_model(reducer=reducer, num_hidden_layers=3)
@@ -254,6 +255,7 @@ def test_one_graph_where_the_batch_is_marked_as_dynamic():
     assert graphs_for(toy_model(), (3, 2, 5), mark=True) == 1
 
 
+@pytest.mark.slow
 def test_images_that_decide_compile_in_pieces():
     """The graph breaks where their counts are read; the packed batches between are compiled."""
     model, images = toy_model(reducer="asvit", keep_ratio=0.5), toy_images(6)

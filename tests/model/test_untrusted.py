@@ -58,6 +58,7 @@ FIELDS = [
     changes=st.dictionaries(st.sampled_from(FIELDS), ANYTHING, min_size=1, max_size=3),
     family=st.sampled_from([DynamicViTConfig, DynamicDeiTConfig]),
 )
+@pytest.mark.slow
 def test_a_mutated_configuration_is_refused_or_right(reducer, changes, family):
     good = toy_config(reducer=reducer).to_dict()
     try:

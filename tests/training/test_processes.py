@@ -16,6 +16,9 @@ from toys import assert_same_weights, toy_model
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 
 
+pytestmark = pytest.mark.slow
+
+
 HERE = Path(__file__).parent
 
 

@@ -246,6 +246,7 @@ def test_augmented_pictures_are_not_cached(tmp_path):
 
 
 @pytest.mark.parametrize("method", sorted(REDUCERS))
+@pytest.mark.slow
 def test_training_compiles(tmp_path, method):
     """Under `torch_compile` both models are wrapped; losses and weights are those of the plain training."""
     torch._dynamo.reset()

@@ -18,6 +18,9 @@ from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.training.checkpoints import last_complete_checkpoint
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.parametrize("keep_ratio, seed", [(0.1, 0)])
 def test_low_keep_ratios_train_for_300_steps(tmp_path, keep_ratio, seed):
     """From the released initialisation, in which half of the tokens go at each stage, with the published weights."""

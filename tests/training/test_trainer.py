@@ -657,6 +657,7 @@ trainer.accelerator.end_training()
 """
 
 
+@pytest.mark.slow
 def test_two_processes_log_the_mean_over_both(tmp_path):
     program, here = tmp_path / "program.py", Path(__file__).parent
     program.write_text(TWO_PROCESSES)
