@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.cli import main
 from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.start import at_size
+from hf_dynamicvit.train import check_processes
 from hf_dynamicvit.train_arguments import parse
 from hf_dynamicvit.training import progress
 from hf_dynamicvit.training.data import target_size
@@ -250,6 +252,41 @@ def test_it_goes_on_where_it_stopped(place, capsys):
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
 
+def test_a_run_that_has_all_its_steps_takes_none_more(place):
+    options = ["--reducer", "evit", "--lr_scheduler_type", "constant", "--save_strategy", "steps", "--save_steps", "1"]
+    assert train(*options) == 0
+    before = DynamicViTForImageClassification.from_pretrained("out").state_dict()
+    assert train(*options, "--resume_from_checkpoint", "last") == 0
+    assert json.loads((place / "out" / "results.json").read_text())["steps"] == 2
+    after = DynamicViTForImageClassification.from_pretrained("out").state_dict()
+    assert all(torch.equal(before[name], value) for name, value in after.items())
+
+
+def test_what_is_cheap_to_check_is_checked_before_any_image_is_read(place, monkeypatch, capsys):
+    """Classes, batches, processes and the Hub."""
+    monkeypatch.setattr("hf_dynamicvit.train.readable", lambda *given: pytest.fail("every image is read"))
+
+    def unreachable(api):
+        raise ConnectionError("no route to the Hub")
+
+    monkeypatch.setattr("hf_dynamicvit.train.HfApi.whoami", unreachable)
+    for options, message in (
+        (["--model", "other"], "cannot teach them"),
+        (["--dataloader_drop_last", "true", "--batch-size", "400"], "18 pictures are none of 400"),
+        (["--push_to_hub", "--hub_model_id", "me/model"], "no route to the Hub"),
+        (["--image-size", "30"], "--image_size is 30; patches are 4 x 4 pixels"),
+    ):
+        assert train(*options) == 1
+        assert message in capsys.readouterr().err and not (place / "out").exists()
+
+
+def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="2 processes were started, but this one would train alone"):
+        check_processes(SimpleNamespace(world_size=1))
+    check_processes(SimpleNamespace(world_size=2))
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -377,7 +414,7 @@ def test_an_image_size_that_is_none(place, capsys):
     for typed, message in (
         (["0"], "--image_size is 0"),
         (["32", "32", "32"], "--image_size is 32 32 32"),
-        (["3"], "0 patches"),
+        (["3"], "patches are 4 x 4 pixels"),
     ):
         assert train("--image-size", *typed) == 1
         assert message in capsys.readouterr().err and not (place / "out").exists()
@@ -697,7 +734,7 @@ def test_without_evaluations_there_is_a_line_now_and_then(place, capsys, monkeyp
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
     assert train("--eval_strategy", "no", "--logging_steps", "1", "--lr", "0.001") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  epoch")]
-    assert len(lines) == 2 and re.fullmatch(r"  epoch 0.67/1  step 2/2  loss [\d.]+  rate [\d.e-]+", lines[1])
+    assert len(lines) == 2 and re.fullmatch(r"  epoch 0.67/0.67  step 2/2  loss [\d.]+  rate [\d.e-]+", lines[1])
 
 
 def test_a_folder_with_nothing_in_it_is_no_obstacle(place, capsys):

@@ -27,6 +27,7 @@ from .model.reducers import REDUCERS
 from .model_source import read_config
 from .names import SHAPES
 from .start import FAMILIES
+from .training.progress import no_bars_of_weights
 
 
 def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
@@ -200,7 +201,7 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
 
 
 def main(args: argparse.Namespace) -> None:
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         rows = measure(args)
     if args.json:
         print_json({"machine": machine(), "measurements": [row.as_dict() for row in rows]})

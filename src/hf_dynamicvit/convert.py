@@ -24,6 +24,7 @@ from .model.cost import as_pair
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .timm_checkpoint import find_weights, image_size_of, read_timm_config, timm_processor
+from .training.progress import no_bars_of_weights
 
 
 # Families whose files are recognised by a key of theirs and refused by name.
@@ -512,7 +513,7 @@ def convert(
 
 
 def main(args: argparse.Namespace) -> None:
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         done = convert(
             args.source,
             args.output,

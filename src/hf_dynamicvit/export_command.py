@@ -5,10 +5,11 @@ import argparse
 
 from .command_line import only_json, print_json
 from .export import check_output, export, load, multiply_adds, read_pictures
+from .training.progress import no_bars_of_weights
 
 
 def main(args: argparse.Namespace) -> None:
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         check_output(args.output, args.format, args.overwrite, args.opset)
         model = load(args.model)
         pixel_values, pictures = read_pictures(args.model, model.config, args.pictures)

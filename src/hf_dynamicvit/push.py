@@ -6,8 +6,7 @@ import platform
 import shutil
 import sys
 import tempfile
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HTTPError
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -29,6 +27,8 @@ from .model_source import beside, read_config
 from .training.card import UPLOADED, Measurements, inherited_license, model_card
 from .training.data import MODES, read_all
 from .training.picture_sources import files_of
+from .training.progress import no_bars_of_weights
+from .training.publishing import hub_errors_in_words
 from .training.results import RESULTS, change_since, read_results
 from .viewer import Viewer
 from .visualize import contact_sheet, stage_pictures
@@ -298,19 +298,6 @@ def dry_run(
         return (out / CARD).read_text(encoding="utf-8"), goes_up
 
 
-@contextmanager
-def hub_errors_in_words(repo_id: str) -> Generator[None]:
-    """Within it, that the Hub cannot be reached or lost what was sent is an `OSError` in words, as its answers are."""
-    try:
-        yield
-    except OSError:  # what the Hub answered
-        raise
-    except HTTPError as error:
-        raise OSError(f"the Hub cannot be reached ({error}); nothing was committed to {repo_id}.") from error
-    except RuntimeError as error:  # how the client says that a large file did not get through
-        raise OSError(f"{error} {error.__cause__ or ''} Nothing was committed to {repo_id}.") from error
-
-
 def upload(folder: Path, repo_id: str, api: HfApi) -> str:
     """Commit `folder` to `repo_id`; returns the address of the commit.
 
@@ -340,7 +327,7 @@ def main(args: argparse.Namespace) -> None:
     given, code = content_of(args), not args.without_code
     if not args.dry_run and (args.output is not None or args.overwrite):
         raise ValueError(f"{'--overwrite' if args.output is None else '--output'} is for --dry-run; type that too.")
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         if args.dry_run:
             options = {"output": args.output, "overwrite": args.overwrite, "code": code}
             card, files = dry_run(args.folder, args.repo_id, given, **options)

@@ -133,7 +133,13 @@ def choose_size(args: ModelArguments, config: Any, processor: Any) -> tuple[int,
     if typed is not None and (len(typed) > 2 or min(typed) < 1):
         raise ValueError(f"--image_size is {' '.join(map(str, typed))}; one number of pixels, or height and width.")
     if typed is not None:
-        return typed[0], typed[-1]
+        size, patch = (typed[0], typed[-1]), as_pair(config.patch_size)
+        if any(pixels % side for pixels, side in zip(size, patch, strict=True)):
+            raise ValueError(
+                f"--image_size is {' '.join(map(str, typed))}; patches are {patch[0]} x {patch[1]} pixels, and what "
+                "is left over would not be seen: take multiples of that."
+            )
+        return size
     return target_size(processor) or as_pair(config.image_size)
 
 

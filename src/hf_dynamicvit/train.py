@@ -4,6 +4,7 @@
 import copy
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from huggingface_hub import HfApi
 from torch import nn
 from transformers import set_seed
 
@@ -49,8 +51,9 @@ from .training.checkpoints import check_complete, checkpoints_in, is_complete, l
 from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
-from .training.pictures import Pictures, load_pictures, with_classes_of
+from .training.pictures import Pictures, load_pictures, readable, with_classes_of
 from .training.progress import Progress, kept_fractions, no_bars_of_weights, show
+from .training.publishing import hub_errors_in_words
 from .training.results import RESULTS, weights_fingerprint, wilson_interval
 from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
@@ -97,7 +100,7 @@ def train(
     if model_args.teacher is not None:
         check_same_input(model_args.model, processor, model_args.teacher, cropped=False)
     phases: dict[str, float] = {}
-    with timed(phases, "images"), training.main_process_first(desc="reading the data set"):
+    with training.main_process_first(desc="reading the data set"):
         pictures = read_pictures(data_args, training)
     known = same_classes(model_args, config, pictures.names)
     if knows(config, pictures.names):  # its own order of them
@@ -107,13 +110,21 @@ def train(
     if taught is not None:
         check_teacher_classes(cast(str, model_args.teacher), taught, pictures.names)
     check_distillation(model_args, training, known, pictures.names)
+    check_processes(training)
+    check_batch(training, len(pictures.train))
+    if training.push_to_hub and training.process_index == 0:
+        check_hub(training)
+    with timed(phases, "images"), training.main_process_first(desc="reading every image"):
+        pictures = checked(pictures, data_args, training)
     if not known:
         tell_of_other_names(model_args, config, pictures.names)
     tell_of_size(model_args, config, size)
     teaches = distils(model_args, training)
     planned.config.id2label = dict(enumerate(pictures.names))
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
-        training.logging_steps = min(training.logging_steps, *steps_of(training, len(pictures.train), 1))
+        training.logging_steps = min(
+            training.logging_steps, *steps_of(training, len(pictures.train), 1, training.max_steps)
+        )
     if training.process_index == 0:
         done = (folder / TEACHER / RESULTS).is_file()
         every = names_of(ModelArguments, DataArguments, DynamicViTTrainingArguments) if chosen is None else chosen
@@ -190,13 +201,49 @@ def read_pictures(args: DataArguments, training: DynamicViTTrainingArguments) ->
         args.label_column,
         args.validation_fraction,
         training.seed if training.data_seed is None else training.data_seed,
-        # the first process of a machine has read them all before the others come here
-        UNCHECKED if args.unreadable == "stop" and training.local_process_index else args.unreadable,
+        UNCHECKED,  # until all that is cheap to check is
         args.max_train_samples,
         args.max_eval_samples,
         revision=args.dataset_revision,
         token=training.hub_token,
     )
+
+
+def checked(pictures: Pictures, args: DataArguments, training: DynamicViTTrainingArguments) -> Pictures:
+    """Read every picture once, as `--unreadable` says."""
+    # the first process of a machine has read them all before the others come here
+    done = args.unreadable == "stop" and training.local_process_index > 0
+    return pictures if done or args.unreadable == UNCHECKED else readable(pictures, args.unreadable)
+
+
+def check_processes(training: DynamicViTTrainingArguments) -> None:
+    """Refuse to train in several processes that know nothing of each other: all would write the same folder."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started > training.world_size:
+        raise ValueError(
+            f"{started} processes were started, but this one would train alone; on CPUs type --use_cpu and "
+            "--ddp_backend gloo."
+        )
+
+
+def check_batch(training: DynamicViTTrainingArguments, images: int) -> None:
+    """Refuse batches that no picture would be in."""
+    batch = training.train_batch_size * training.world_size
+    if training.dataloader_drop_last and images < batch:
+        raise ValueError(
+            f"--dataloader_drop_last leaves out batches that are not whole, and {images} pictures are none of "
+            f"{batch}; take a smaller --batch-size, or leave the option out."
+        )
+
+
+def check_hub(training: DynamicViTTrainingArguments) -> None:
+    """Ask the Hub who the user is, before anything is trained for it.
+
+    Raises:
+        OSError: it cannot be reached, or knows no such user.
+    """
+    with hub_errors_in_words(training.hub_model_id or Path(cast(str, training.output_dir)).name):
+        HfApi(token=training.hub_token).whoami()
 
 
 def fine_tune_teacher(
@@ -262,7 +309,7 @@ def run(
         with timed(phases, "training"):
             trainer.train(resume_from_checkpoint=resume)
         with timed(phases, "evaluation"):
-            metrics = trainer.evaluate()
+            metrics = trainer.final_metrics()
             teacher_top1 = None if trainer.teacher is None else trainer.teacher_accuracy()
     finally:
         progress.close()

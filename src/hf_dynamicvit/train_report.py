@@ -54,12 +54,14 @@ def told_seconds(seconds: float) -> str:
     return f"{int(minutes)} min {int(seconds) % 60} s" if minutes >= 2 else f"{seconds:.0f} s"
 
 
-def steps_of(training: DynamicViTTrainingArguments, images: int, epochs: float) -> tuple[int, int]:
-    """Return how many steps of the optimizer a training has, and how many an epoch of it has."""
+def steps_of(
+    training: DynamicViTTrainingArguments, images: int, epochs: float, max_steps: int = -1
+) -> tuple[int, int]:
+    """Return how many steps of the optimizer a training has, `max_steps` if above 0, and how many an epoch has."""
     batch = training.train_batch_size * training.world_size
     batches = images // batch if training.dataloader_drop_last else math.ceil(images / batch)
     in_epoch = max(1, math.ceil(batches / training.gradient_accumulation_steps))
-    return (training.max_steps if training.max_steps > 0 else math.ceil(epochs * in_epoch)), in_epoch
+    return (max_steps if max_steps > 0 else math.ceil(epochs * in_epoch)), in_epoch
 
 
 # Ahead of a training
@@ -132,7 +134,7 @@ def teacher_row(
 
 
 def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
-    steps, in_epoch = steps_of(training, images, training.num_train_epochs)
+    steps, in_epoch = steps_of(training, images, training.num_train_epochs, training.max_steps)
     epochs = steps / in_epoch if training.max_steps > 0 else training.num_train_epochs
     parts = {"a batch": training.train_batch_size, "batches": training.gradient_accumulation_steps}
     parts["processes"] = training.world_size
@@ -228,7 +230,7 @@ def summary(
         chosen: names of the options that the user or a recipe set.
     """
     images = len(pictures.train)
-    steps, in_epoch = steps_of(training, images, training.num_train_epochs)
+    steps, in_epoch = steps_of(training, images, training.num_train_epochs, training.max_steps)
     start = "shape of " if args.from_scratch else ""
     rows = {
         "model": f"{start}{args.model}, trained into {training.output_dir}",

@@ -21,6 +21,7 @@ from .model.budget import check_fraction
 from .start import COSTED
 from .training.data import MODES, read_files
 from .training.picture_sources import files_of
+from .training.progress import no_bars_of_weights
 from .viewer import View, Viewer
 from .visualize import card, check_seconds, overview, save_gif, stage_frames, top_classes
 
@@ -227,7 +228,7 @@ def check(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> None:
     check(args)
     files = some_of(list(dict.fromkeys(files_of(args.images))), args.limit)
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         result = draw(prepare(args, files), args, files)
     if args.json:
         print_json(result)

@@ -14,6 +14,7 @@ from PIL import Image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit.training.data import SOURCE_COLUMN, ImageTransform, error_of, read_picture
+from hf_dynamicvit.training.picture_columns import with_labels
 from hf_dynamicvit.training.picture_sources import load_splits, split_of
 from hf_dynamicvit.training.pictures import load_pictures
 
@@ -645,3 +646,10 @@ def test_archives_work_or_are_to_be_unpacked(tmp_path):
         assert "Unpack train.zip, val.zip, each into a folder of its name." in str(error) and "\n" not in str(error)
     else:
         assert {name: len(data) for name, data in found.items()} == {"train": 12, "validation": 6}
+
+
+def test_no_bar_of_datasets_for_classes_in_another_order(capsys):
+    data = Dataset.from_dict({"image": ["a", "b", "c"], "label": ["x", "y", "x"]}).shuffle(seed=0)
+    labelled = with_labels(data, "label", ["y", "x"], data["label"])
+    assert [labelled.features["label"].int2str(label) for label in labelled["label"]] == data["label"][:]
+    assert capsys.readouterr().err == "" and not datasets.are_progress_bars_disabled()

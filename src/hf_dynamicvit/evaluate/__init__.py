@@ -26,6 +26,7 @@ from ..model.cost import as_pair, grid_size
 from ..names import KEEP_RATIOS, UNREADABLE
 from ..start import COSTED
 from ..training.data import MODES
+from ..training.progress import no_bars_of_weights
 from ..viewer import Viewer
 from .data import LabelledPictures, held_out_of, load_labelled, printable
 from .report import summary, write_report
@@ -255,7 +256,7 @@ def run(args: argparse.Namespace, command: str) -> Evaluation:
 
 def main(args: argparse.Namespace, command: str) -> None:
     """Evaluate what was typed as `command`."""
-    with only_json(args.json):
+    with only_json(args.json), no_bars_of_weights():
         if args.output is not None:
             check_folder(args.output, args.overwrite)
             check_matplotlib()

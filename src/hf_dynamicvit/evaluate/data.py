@@ -13,7 +13,14 @@ from PIL import Image
 
 from ..classes import few, is_known
 from ..training.data import SOURCE_COLUMN, read_picture
-from ..training.picture_columns import choose_column, class_names, image_columns, label_columns, with_labels
+from ..training.picture_columns import (
+    choose_column,
+    class_names,
+    image_columns,
+    label_columns,
+    with_column,
+    with_labels,
+)
 from ..training.picture_sources import find_split, load_splits
 from ..training.pictures import HeldOut, bare, check_split, fingerprint, some_of, split_off
 from ..training.results import RESULTS
@@ -118,7 +125,7 @@ def load_labelled(
         apart = held_out_part(data, split, image_column, label_column, held_out)
     data = data if apart is None else apart
     truth = true_classes(data, label_column, split, labels, same_classes)
-    data = data.remove_columns(label_column).add_column(TRUE_CLASS, truth, feature=Value("int64"))
+    data = with_column(data.remove_columns(label_column), TRUE_CLASS, truth, Value("int64"))
     chosen = some_of(data, max_samples, seed, "max_samples")
     return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
 

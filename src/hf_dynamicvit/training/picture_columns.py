@@ -1,7 +1,17 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Which column holds the pictures, which the labels, and what the classes are called."""
 
-from datasets import ClassLabel, Dataset, Features, Value
+from typing import Any
+
+from datasets import (
+    ClassLabel,
+    Dataset,
+    Features,
+    Value,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
 from datasets import Image as ImageFeature
 
 
@@ -106,7 +116,18 @@ def with_labels(data: Dataset, column: str, names: list[str], labels: list[str])
     """`data` with the class of each row, by name, as `ClassLabel`; nothing else is copied."""
     index = {name: position for position, name in enumerate(names)}
     feature = ClassLabel(names=names)
-    return data.remove_columns(column).add_column(column, [index[name] for name in labels], feature=feature)
+    return with_column(data.remove_columns(column), column, [index[name] for name in labels], feature)
+
+
+def with_column(data: Dataset, column: str, values: list[Any], feature: Any = None) -> Dataset:
+    """`data` with one column more, without the bar that `datasets` shows of rows it puts in order for that."""
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        return data.add_column(column, values, feature=feature)
+    finally:
+        if shown:
+            enable_progress_bars()
 
 
 def check_same_classes(train: list[str], validation: list[str], declared: bool) -> None:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow.compute
@@ -24,6 +24,7 @@ from .picture_columns import (
     holds_pictures,
     image_columns,
     label_columns,
+    with_column,
     with_labels,
 )
 from .picture_sources import find_split, load_splits
@@ -132,12 +133,22 @@ def load_pictures(
         validation = with_classes_of(names, validation, label_column, validation_split)
     train = some_of(train, max_train_samples, seed, "max_train_samples")
     validation = some_of(validation, max_eval_samples, seed, "max_eval_samples")
-    if unreadable != UNCHECKED:
-        errors = [errors_of(data, image_column, num_proc) for data in (train, validation)]
-        if unreadable == "stop":
-            check_errors([error for found in errors for error in found.values()], len(train) + len(validation))
-        train, validation = map(without, (train, validation), errors)
-    return Pictures(train, validation, names, image_column, label_column, held_out)
+    pictures = Pictures(train, validation, names, image_column, label_column, held_out)
+    return pictures if unreadable == UNCHECKED else readable(pictures, unreadable, num_proc)
+
+
+def readable(pictures: Pictures, unreadable: str, num_proc: int | None = None) -> Pictures:
+    """Read every picture once; refuse those that cannot be (`"stop"`), or leave them out (`"skip"`), by name.
+
+    Raises:
+        ValueError: some cannot be read, or none can.
+    """
+    parts = pictures.train, pictures.validation
+    errors = [errors_of(data, pictures.image_column, num_proc) for data in parts]
+    if unreadable == "stop":
+        check_errors([error for found in errors for error in found.values()], sum(map(len, parts)))
+    train, validation = map(without, parts, errors)
+    return replace(pictures, train=train, validation=validation)
 
 
 def choose_train_split(splits: list[str], given: str | None) -> str:
@@ -175,7 +186,7 @@ def bare(data: Dataset, split: str, image_column: str, label_column: str) -> Dat
         raise ValueError(f"image_column {image_column!r} holds no pictures; the columns are {columns}.")
     data = data.select_columns([image_column, label_column])
     data = data.cast_column(image_column, ImageFeature(decode=False))
-    return data.add_column(SOURCE_COLUMN, [f"row {row} of split {split!r}" for row in range(len(data))])
+    return with_column(data, SOURCE_COLUMN, [f"row {row} of split {split!r}" for row in range(len(data))])
 
 
 def with_classes_of(names: list[str], validation: Dataset, label_column: str, split: str) -> Dataset:

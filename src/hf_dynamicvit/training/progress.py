@@ -81,8 +81,8 @@ class Progress(TrainerCallback):
 
     def at(self, args, state) -> str:
         """Return where the training is."""
-        total = state.num_train_epochs if args.max_steps > 0 else args.num_train_epochs
-        return f"  epoch {round(state.epoch, 2):g}/{total:g}  step {state.global_step}/{state.max_steps}"
+        total = state.epoch * state.max_steps / max(1, state.global_step)
+        return f"  epoch {round(state.epoch, 2):g}/{round(total, 2):g}  step {state.global_step}/{state.max_steps}"
 
     def learned(self) -> str:
         """Return what the last log says of the loss."""

@@ -224,6 +224,13 @@ class DynamicViTTrainer(TeachingTrainer):
                 if isinstance(callback, WithinSteps):
                     callback.end(self.accelerator.unwrap_model(self.model))
 
+    def _run_epoch(self, *args, **kwargs):
+        """As in `Trainer`, which would take one step more where a resumed training has all its `max_steps`."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return None
+        return cast(Any, super())._run_epoch(*args, **kwargs)
+
     def _checkpoint_bytes(self) -> int:
         """Weights, two moments of Adam, and an average where there is one; of adapters what learns only."""
         model = cast(PreTrainedModel, self.model)
