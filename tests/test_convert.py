@@ -420,11 +420,35 @@ def test_other_channels_have_no_usual_mean(tmp_path, capsys):
         ({"interpolation": "random"}, "config.json has interpolation 'random'; it can be nearest"),
         ({"crop_pct": 0}, "config.json has crop_pct 0"),
         ({"global_pool": "avg"}, "config.json has global_pool 'avg'"),
+        ({"model_args": {"global_pool": "avg"}}, "config.json has global_pool 'avg'"),
+        (
+            {"model_args": {"act_layer": "quick_gelu", "rope": True}},
+            "model_args act_layer 'quick_gelu', rope True, which",
+        ),
+        ({"model_args": {"num_heads": "4"}}, "config.json has num_heads '4'"),
+        ({"model_args": {"num_heads": 5}}, "5 attention heads do not divide the width 32"),
+        ({"model_args": {"img_size": [32]}}, "config.json has img_size [32]"),
+        ({"model_args": {"img_size": 64}}, "img_size 64 x 64 in its model_args, of 256 patches, but the file has 64"),
+        ({"model_args": ["num_heads"]}, "config.json has model_args ['num_heads']"),
     ],
 )
 def test_what_timm_does_and_is_not_done_here_is_refused(tmp_path, changes, message, capsys):
     assert convert(timm_folder(tmp_path / "timm", **changes), tmp_path / "out") == 1
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_what_timm_was_told_of_the_architecture_is_read(tmp_path, capsys):
+    tensors = published(predictors=0)
+    tensors["pos_embed"] = tensors["pos_embed"][:, : 1 + 4 * 8].clone()
+    said = {"num_heads": 4, "img_size": [16, 32], "drop_path_rate": 0.1, "act_layer": "gelu", "norm_layer": None}
+    folder = timm_folder(tmp_path / "timm", tensors=tensors, model_args=said)
+    assert convert(folder, tmp_path / "out") == 0
+    assert "4 attention heads (as config.json says" in capsys.readouterr().out
+    config = AutoModelForImageClassification.from_pretrained(tmp_path / "out").config
+    assert config.num_attention_heads == 4 and tuple(config.image_size) == (16, 32)
+    assert convert(folder, tmp_path / "typed", "--num-attention-heads", "2", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["attention_heads"] == 2 and not found["heads_assumed"]
 
 
 def test_size_and_names_of_classes_are_in_the_config_of_timm(tmp_path):
@@ -447,6 +471,26 @@ def test_wrapped_weights_are_read(tmp_path, place, prefix):
     assert found.keys() == tensors.keys() and all(torch.equal(found[name], tensors[name]) for name in tensors)
 
 
+@pytest.mark.parametrize("prefix", ["model.", "model._orig_mod."])
+def test_a_lightning_file_in_a_folder(tmp_path, capsys, prefix):
+    """Its state dict has what else the module held, beside the model."""
+    tensors = published()
+    content = {prefix + name: tensor for name, tensor in tensors.items()}
+    content |= {"criterion.weight": torch.ones(LABELS), "metric.total": torch.tensor(3)}
+    (tmp_path / "run").mkdir()
+    write(tmp_path / "run", {"state_dict": content, "epoch": 3, "hyper_parameters": {"lr": 1e-3}}, "x.ckpt")
+    assert convert(tmp_path / "run", tmp_path / "out", "--num-attention-heads", "4") == 0
+    assert "outside of the model: 'criterion.weight', 'metric.total'." in capsys.readouterr().out
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
+    assert_same_model(model, convert_state_dict(tensors, infer_config(tensors, num_attention_heads=4)))
+
+
+def test_a_model_partly_outside_its_wrapper_is_refused(tmp_path):
+    content = {"model." + name: tensor for name, tensor in published().items()} | {"head.weight": torch.ones(3, WIDTH)}
+    with pytest.raises(ValueError, match=r"under 'model\.' in the file, but outside of it there is 'head\.weight'"):
+        read_state_dict(write(tmp_path, content))
+
+
 def test_weights_and_their_average_in_one_file(tmp_path, capsys):
     last, mean = published(), {name: tensor + 1 for name, tensor in published().items()}
     source = write(tmp_path, {"state_dict": last, "state_dict_ema": mean, "step": 7})
@@ -462,7 +506,9 @@ def test_weights_and_their_average_in_one_file(tmp_path, capsys):
 def test_a_model_without_classifier(tmp_path, capsys):
     tensors = {name: tensor for name, tensor in published(predictors=0).items() if not name.startswith("head.")}
     assert convert(write(tmp_path, tensors), tmp_path / "out", "--num-attention-heads", "4") == 0
-    assert "The file has no classifier: fine-tune" in capsys.readouterr().out
+    assert "no classifier: fine-tune the model, first `hf-dynamicvit train --model FOLDER --reducer none`" in (
+        capsys.readouterr().out
+    )
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
     assert model.config.num_labels == 0 and model(toy_images()).logits.shape == (3, WIDTH)
 

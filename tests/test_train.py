@@ -156,6 +156,29 @@ def test_options_of_a_sparse_model_are_added_to(place):
     assert train("--teacher_epochs", "1", model="sparse", output="again") == 1
 
 
+@pytest.mark.parametrize("labels", [5, 0])
+def test_a_sparse_model_of_other_classes_names_a_way_that_works(place, capsys, labels):
+    toy_model(num_labels=labels).save_pretrained("sparse")
+    save_processor("sparse")
+    for options in ([], ["--teacher_epochs", "1"], ["--teacher", "other"]):
+        assert train(*options, model="sparse") == 1
+        error = capsys.readouterr().err
+        assert "--teacher_epochs 3" not in error and "`--model sparse --reducer none --output FOLDER`" in error
+        assert "`--model FOLDER --reducer dynamicvit`" in error
+    assert train("--reducer", "none", model="sparse", output="dense") == 0
+    assert train("--reducer", "dynamicvit", model="dense") == 0
+    config = DynamicViTForImageClassification.from_pretrained("out").config
+    assert sorted(config.id2label.values()) == sorted(COLOURS) and config.keep_ratio == toy_model().config.keep_ratio
+    assert train("--no_distill", model="sparse", output="without") == 0
+
+
+def test_a_model_without_classifier_says_how_to_give_it_one(place, capsys):
+    toy_model(num_labels=0).save_pretrained("bare")
+    save_processor("bare")
+    assert main(["evaluate", "--model", "bare", "--dataset", "pictures"]) == 1
+    assert "no classifier" in (error := capsys.readouterr().err) and "train --model FOLDER --reducer none" in error
+
+
 def test_a_cached_teacher_leaves_evaluation_alone(place):
     options = ["--cache_teacher", "true", "--augmentation", "none", "--dataloader_num_workers", "1"]
     options += ["--dataloader_persistent_workers", "true", "--max_eval_samples", "3"]

@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import DeiTImageProcessorPil
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
+from .classes import few
 from .command_line import only_json, print_json
 from .folders import check_folder, whole_folder
 from .model.configuration_dynamicdeit import DynamicDeiTConfig
@@ -23,7 +24,7 @@ from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.cost import as_pair
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .timm_checkpoint import find_weights, image_size_of, read_timm_config, timm_processor
+from .timm_checkpoint import find_weights, image_size_of, model_args_of, read_timm_config, timm_processor
 from .training.progress import no_bars_of_weights
 
 
@@ -79,6 +80,7 @@ HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 
 # What wrappers put in front of every key.
 PREFIXES = ("module.", "_orig_mod.", "model.")
+WRAPPED = re.compile(rf"^((?:{'|'.join(map(re.escape, PREFIXES))})+)pos_embed$")
 
 # fused projection in the published key -> its parts, in the order of the rows
 FUSED = {".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v."), ".qk.": (".q.", ".k.")}
@@ -94,6 +96,7 @@ class Published:
         others: keys under which it has more of the same model.
         tensors: by published key.
         config: of timm, if there is one beside the file.
+        left_out: names of tensors that are outside the wrapper of the model, such as weights of a loss.
     """
 
     file: Path
@@ -101,17 +104,18 @@ class Published:
     others: list[str]
     tensors: dict[str, Tensor]
     config: dict[str, Any] | None
+    left_out: list[str]
 
 
 def read_published(source: str | Path, place: str | None = None) -> Published:
     """The weights in the file `source`, or of the folder `source`, and timm's `config.json` beside them.
 
     Args:
-        source: `.safetensors`, `.bin`, `.pth`, `.pt` or `.tar` file with timm-style keys, or a folder with one.
+        source: file with timm-style keys, of one of `timm_checkpoint.ENDINGS`, or a folder with one.
         place: key of the file under which they are; `None` for a plain state dict, else the first of `PLACES`.
 
     Raises:
-        ValueError: as `read_content`, or the file has no tensors there.
+        ValueError: as `read_content` and `without_prefixes`, or the file has no tensors there.
     """
     file = find_weights(source)
     config = read_timm_config(file)
@@ -123,11 +127,11 @@ def read_published(source: str | Path, place: str | None = None) -> Published:
         where = f"neither plain nor under {', '.join(map(repr, PLACES))}" if place is None else f"under {place!r}"
         named = [f"; it has tensors under {key!r}: type --weights {key}" for key in holding[:1]]
         raise ValueError(f"{file} holds no state dict, {where}{''.join(named)}.")
-    tensors = without_prefixes(content if place is None else content[place])
+    tensors, left_out = without_prefixes(content if place is None else content[place])
     unusable = [name for name, v in tensors.items() if not v.is_floating_point() or not v.isfinite().all()]
     if unusable:
         raise ValueError(f"{file} has tensors that are not finite floating-point numbers: {', '.join(unusable)}.")
-    return Published(file, place, [key for key in holding if key != place], tensors, config)
+    return Published(file, place, [key for key in holding if key != place], tensors, config, left_out)
 
 
 def read_state_dict(source: str | Path, place: str | None = None) -> dict[str, Tensor]:
@@ -165,12 +169,31 @@ def is_state_dict(content: Any) -> bool:
     return isinstance(content, dict) and bool(content) and all(isinstance(v, Tensor) for v in content.values())
 
 
-def without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` without what wrappers (data parallel, compiled, averaged, a trainer's) put in front of all names."""
+def without_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """`tensors` without what wrappers (data parallel, compiled, averaged, a trainer's) put in front of their names.
+
+    Returns:
+        them, and the names of those outside the wrapper, which are no part of the model.
+
+    Raises:
+        ValueError: parts of a model are within the wrapper and outside.
+    """
     tensors = {name: tensor for name, tensor in tensors.items() if name != "n_averaged"}  # of torch's AveragedModel
     while prefix := next((each for each in PREFIXES if tensors and all(n.startswith(each) for n in tensors)), None):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    return tensors
+    wrapped = [found[1] for name in tensors if (found := WRAPPED.match(name))]
+    if "pos_embed" in tensors or len(wrapped) != 1:
+        return tensors, []
+    others = [name for name in tensors if not name.startswith(wrapped[0])]
+    if parts := [name for name in others if is_published(name)]:
+        raise ValueError(f"The model is under {wrapped[0]!r} in the file, but outside of it there is {few(parts)}.")
+    within = {name.removeprefix(wrapped[0]): tensor for name, tensor in tensors.items() if name not in others}
+    return within, others
+
+
+def is_published(name: str) -> bool:
+    """Whether a tensor of a published model is called so."""
+    return name.startswith(("blocks.", "qks.")) or rename_key(name) != name
 
 
 def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -422,14 +445,30 @@ def origin(published: Published, given: bool) -> str:
 
 
 def image_size_beside(published: Published) -> tuple[int, int] | None:
-    """Height and width by timm's `config.json`, where the tensors are of a model of that size."""
+    """Height and width by timm's `config.json`, where the tensors are of a model of that size.
+
+    Raises:
+        ValueError: they are not, and its `model_args` say so.
+    """
     patches, positions = (published.tensors.get(name) for name in ("patch_embed.proj.weight", "pos_embed"))
     if published.config is None or patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
         return None
     height, width = image_size_of(published.config)
     num_patches = (height // patches.shape[2]) * (width // patches.shape[3])
     num_prefix = 2 if is_distilled(published.tensors) else 1
-    return (height, width) if positions.shape[1] == num_prefix + num_patches else None
+    if positions.shape[1] == num_prefix + num_patches:
+        return height, width
+    if "img_size" in model_args_of(published.config):
+        raise ValueError(
+            f"config.json has img_size {height} x {width} in its model_args, of {num_patches} patches, but the file "
+            f"has {positions.shape[1] - num_prefix}: type --image-size, height and width."
+        )
+    return None
+
+
+def heads_beside(published: Published) -> int | None:
+    """The number of attention heads in timm's `config.json`, which has it where it is not the architecture's."""
+    return model_args_of(published.config or {}).get("num_heads")
 
 
 def label_names_beside(published: Published) -> list[str] | None:
@@ -444,9 +483,10 @@ def check_head(config: dict[str, Any] | None) -> None:
     """Refuse a timm model whose classifier reads another thing than the class token.
 
     Raises:
-        ValueError: it does.
+        ValueError: it does, or as `model_args_of`.
     """
-    pool = (config or {}).get("global_pool", "token")
+    config = config or {}
+    pool = model_args_of(config).get("global_pool", config.get("global_pool", "token"))
     if pool not in ("token", "", None):
         raise ValueError(f"config.json has global_pool {pool!r}; convert takes models that classify the class token.")
 
@@ -486,7 +526,7 @@ def convert(
     Args:
         source, place: as for `read_published`.
         output, overwrite: as for `folders.check_folder`.
-        num_attention_heads: `None` means those usual for the width.
+        num_attention_heads: `None` means as timm's `config.json` says, or those usual for the width.
         image_size: height and width in pixels; `None` means as timm's `config.json` says, or square.
         label_names: names of the classes, in order; `None` means as timm's `config.json` says, if it does.
         image_mean, image_std: as for `choose_processor`.
@@ -501,7 +541,7 @@ def convert(
     check_head(published.config)
     config = infer_config(
         tensors,
-        num_attention_heads=num_attention_heads,
+        num_attention_heads=heads_beside(published) if num_attention_heads is None else num_attention_heads,
         image_size=image_size or image_size_beside(published),
         label_names=label_names or label_names_beside(published),
         **overrides,
@@ -532,12 +572,13 @@ def main(args: argparse.Namespace) -> None:
     model, config = done.model, done.model.config
     written, notes = what_was_done(model), notes_on(model, done.published)
     if args.json:
-        assumed = args.num_attention_heads is None
+        assumed = args.num_attention_heads is None and heads_beside(done.published) is None
         numbers = {"image_mean": done.processor.image_mean, "image_std": done.processor.image_std}
         said = {"heads_assumed": assumed, "preparation": done.preparation, "notes": notes}
         print_json({"output": str(args.output)} | written | numbers | said)
         return
-    heads = "given" if args.num_attention_heads else "assumed: as usual for the width; else set --num-attention-heads"
+    heads = "as config.json says" if heads_beside(done.published) else "assumed: as usual for the width"
+    heads = "given" if args.num_attention_heads else f"{heads}; else set --num-attention-heads"
     kept = "what each image needs" if written["patches"] is None else f"{written['patches']} patches"
     print(f"Wrote {args.output}: {config.num_hidden_layers} blocks of width {config.hidden_size},")
     print(f"{config.num_attention_heads} attention heads ({heads}), {config.num_labels} classes,")
@@ -566,6 +607,8 @@ def notes_on(model: DynamicViTForImageClassification, published: Published) -> l
     if published.others:
         took = f"The weights are those under {published.place!r}"
         notes.append(f"{took}; the file also has {', '.join(map(repr, published.others))}, which --weights takes.")
+    if published.left_out:
+        notes.append(f"Left out, as it is outside of the model: {few(published.left_out)}.")
     if not config.reads_class_token and not any(name.startswith("qks.") for name in state_dict):
         notes.append("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
     learned = any(".reducer." in name for name in rename_keys(state_dict))
@@ -573,5 +616,8 @@ def notes_on(model: DynamicViTForImageClassification, published: Published) -> l
         why = "it serves in training only" if config.reducer == "evovit" else "they need training"
         notes.append(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")
     if not config.num_labels:
-        notes.append("The file has no classifier: fine-tune the model, `hf-dynamicvit train --model FOLDER`.")
+        notes.append(
+            "The file has no classifier: fine-tune the model, first `hf-dynamicvit train --model FOLDER --reducer "
+            "none`."
+        )
     return notes

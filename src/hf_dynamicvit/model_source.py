@@ -29,7 +29,7 @@ def read_config(source: str | Path) -> Any:
     if path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"the folder {path} is no checkpoint, as it has no config.json{those_within(path)}")
     if path.is_file() and path.suffix != ".json":
-        weights = path.suffix in (".pth", ".pt", ".tar", ".safetensors")
+        weights = path.suffix in (".ckpt", ".pth", ".pt", ".tar", ".safetensors")
         other = "; `hf-dynamicvit convert` reads a file of timm-style weights" if weights else ""
         raise ValueError(f"{source} is a file; {WANTED}{other}.")
     if not path.exists() and not HUB_NAME.fullmatch(str(source)):

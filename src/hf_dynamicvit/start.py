@@ -84,13 +84,29 @@ def tell_of_size(args: ModelArguments, config: Any, size: tuple[int, int]) -> No
         )
 
 
-def check_teacher_classes(teacher: str, config: Any, names: list[str]) -> None:
-    """Refuse a teacher of more or fewer classes."""
-    if config.num_labels != len(names):
-        raise ValueError(
-            f"--teacher {teacher} has {config.num_labels} classes, the pictures {len(names)}; name one that was "
-            "trained on them, or type --teacher_epochs 3 in its place."
-        )
+def is_sparse(config: Any) -> bool:
+    """Whether a checkpoint of this configuration has a method already."""
+    return hasattr(config, "reducer")
+
+
+def dense_first(args: ModelArguments) -> str:
+    """What to type, where `--teacher_epochs` does not serve, as the model is sparse already."""
+    return (
+        f"`--model {args.model} --reducer {DENSE} --output FOLDER` fine-tunes its weights without a method, and then "
+        f"`--model FOLDER --reducer {args.reducer}` (and how much it keeps) starts from what that wrote"
+    )
+
+
+def check_teacher_classes(args: ModelArguments, config: Any, names: list[str]) -> None:
+    """Refuse a teacher, of configuration `config`, of more or fewer classes."""
+    if config.num_labels == len(names):
+        return
+    sparse = is_sparse(config_of(args.model))
+    other = f"go without one: {dense_first(args)}" if sparse else "type --teacher_epochs 3 in its place"
+    raise ValueError(
+        f"--teacher {args.teacher} has {config.num_labels} classes, the pictures {len(names)}; name one that was "
+        f"trained on them, or {other}."
+    )
 
 
 def distils(args: ModelArguments, training: DynamicViTTrainingArguments) -> bool:
@@ -116,10 +132,12 @@ def check_distillation(
     if args.teacher is None and args.from_scratch:
         raise ValueError("A model from random weights cannot teach itself: name --teacher, or type --no_distill.")
     if args.teacher is None and not known and not args.teacher_epochs:
+        config = config_of(args.model)
+        first = dense_first(args) if is_sparse(config) else "--teacher_epochs 3 fine-tunes it on them first"
         raise ValueError(
             f"{args.model} was trained on other classes than those of the pictures, so that it cannot teach them. "
-            "--teacher_epochs 3 fine-tunes it on them first, --teacher names a model that knows them, --no_distill "
-            f"goes without.{other_names(config_of(args.model), names)}"
+            f"{first}, --teacher names a model that knows them, --no_distill goes without."
+            f"{other_names(config, names)}"
         )
 
 
@@ -193,10 +211,10 @@ def plan(args: ModelArguments, names: list[str]) -> DynamicViTForImageClassifica
     """
     config = config_of(args.model)
     family: Any = FAMILIES[config.model_type]
-    if args.teacher_epochs and hasattr(config, "reducer"):
+    if args.teacher_epochs and is_sparse(config):
         raise ValueError(
-            f"{args.model} is sparse already, and --teacher_epochs fine-tunes a dense model first; name a --teacher, "
-            "or start from the dense model."
+            f"{args.model} is sparse already, and --teacher_epochs fine-tunes a dense model first. In its place, "
+            f"{dense_first(args)}, --teacher names a model that knows the classes, --no_distill goes without."
         )
     with torch.device("meta"):
         model = family(family.config_class.from_pretrained(args.model, **config_settings(args, names)))

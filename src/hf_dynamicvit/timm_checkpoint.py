@@ -13,9 +13,16 @@ from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 # What timm and the Hub call a file of weights, the first that is there; else the only file with such an ending.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-ENDINGS = (".safetensors", ".bin", ".pth", ".pt", ".tar")
+ENDINGS = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".tar")
 
 CROP_MODES = ("center", "squash")
+
+# Of `model_args`: what the tensors tell, what serves in training only, and what is read here.
+IN_TENSORS = ("patch_size", "in_chans", "num_classes", "embed_dim", "depth", "mlp_ratio", "qkv_bias", "qk_norm")
+IN_TENSORS += ("init_values", "class_token", "reg_tokens", "no_embed_class", "pre_norm", "fc_norm", "final_norm")
+IN_TRAINING = ("drop_rate", "pos_drop_rate", "patch_drop_rate", "proj_drop_rate", "attn_drop_rate", "drop_path_rate")
+IN_TRAINING += ("weight_init", "fix_init", "dynamic_img_size", "dynamic_img_pad", "strict_img_size")
+READ = ("num_heads", "img_size", "global_pool")
 
 
 def is_timm(config: dict[str, Any]) -> bool:
@@ -69,8 +76,39 @@ def read_timm_config(weights: Path) -> dict[str, Any] | None:
     return None
 
 
+def model_args_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What `config` changes of the architecture that it names; `null` there means timm's default.
+
+    Raises:
+        ValueError: something that changes what is computed, and is not known here.
+    """
+    found = config.get("model_args") or {}
+    if not isinstance(found, dict):
+        raise ValueError(f"config.json has model_args {found!r}; it is an object of names and values.")
+    said = {name: value for name, value in found.items() if value is not None}
+    known = (*IN_TENSORS, *IN_TRAINING, *READ)
+    others = [name for name, value in said.items() if name not in known and (name, value) != ("act_layer", "gelu")]
+    if others:
+        named = ", ".join(f"{name} {said[name]!r}" for name in others)
+        raise ValueError(f"config.json has in its model_args {named}, which convert does not know.")
+    heads, size = said.get("num_heads", 1), said.get("img_size", 1)
+    if type(heads) is not int or heads < 1:
+        raise ValueError(f"config.json has num_heads {heads!r}; it is 1 or more.")
+    if not all(type(edge) is int and edge > 0 for edge in edges_of(size)) or len(edges_of(size)) != 2:
+        raise ValueError(f"config.json has img_size {size!r}; it is a number of pixels, or height and width.")
+    return said
+
+
+def edges_of(size: Any) -> list[Any]:
+    """Height and width of timm's `img_size`."""
+    return size if isinstance(size, list) else [size, size]
+
+
 def image_size_of(config: dict[str, Any]) -> tuple[int, int]:
-    """Height and width in pixels that the checkpoint was evaluated at."""
+    """Height and width in pixels of the model, else those that the checkpoint was evaluated at."""
+    if (size := model_args_of(config).get("img_size")) is not None:
+        height, width = edges_of(size)
+        return height, width
     _, height, width = preparation_of(config).get("input_size", (3, 224, 224))
     return height, width
 

@@ -108,7 +108,7 @@ def train(
     elif taught is not None and knows(taught, pictures.names):
         pictures = in_order_of(label_names(taught), pictures)
     if taught is not None:
-        check_teacher_classes(cast(str, model_args.teacher), taught, pictures.names)
+        check_teacher_classes(model_args, taught, pictures.names)
     check_distillation(model_args, training, known, pictures.names)
     check_processes(training)
     check_batch(training, len(pictures.train))

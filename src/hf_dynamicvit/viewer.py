@@ -118,6 +118,11 @@ class Viewer:
             raise ValueError(f"model is a {type(model).__name__}; a sparse model is wanted, as Viewer.load makes one.")
         if model.config.problem_type == "regression":
             raise ValueError("config.problem_type is 'regression'; pictures are shown with probabilities of classes.")
+        if not model.config.num_labels:
+            raise ValueError(
+                "The model has no classifier (config.num_labels is 0). `hf-dynamicvit train --model FOLDER --reducer "
+                "none --dataset PICTURES` fine-tunes it with one."
+            )
         if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
             raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
         self.model, self.processor, self.untrained = model.eval(), processor, untrained

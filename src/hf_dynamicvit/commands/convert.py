@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Turn a published checkpoint with timm-style keys (DynamicViT, EViT, Evo-ViT, AS-ViT, IdleViT, or a dense ViT "
         "or DeiT) into a folder with a model and its image processor. Sizes are read off the tensors."
     )
-    parser.add_argument("source", help="a .pth, .bin or .safetensors file with timm-style keys, or its folder")
+    parser.add_argument("source", help="a .pth, .ckpt, .bin or .safetensors file with timm-style keys, or its folder")
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="must be new or empty")
     add_overwrite_option(parser)
     method = parser.add_argument_group("method")
@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     method.add_argument("--reducer-layers", type=int, nargs="+", help="blocks, counted from 0 (default: by depth)")
     model = parser.add_argument_group("what the tensors do not tell")
-    model.add_argument("--num-attention-heads", type=int, help="of each block (default: usual for its width)")
+    model.add_argument(
+        "--num-attention-heads", type=int, help="of each block (default: as timm's config.json says, or usual)"
+    )
     model.add_argument("--image-size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (default: found)")
     model.add_argument("--label-names", metavar="FILE", help="names of the classes: a JSON list or one name a line")
     model.add_argument(
