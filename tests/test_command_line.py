@@ -264,12 +264,36 @@ def test_numbers_that_an_option_does_not_take_are_refused_at_once(capsys):
         (["--validation-fraction", "0"], "--validation-fraction is 0; it must be above 0 and below 1, a fraction of"),
         (["--max_steps", "0"], "--max_steps is 0; it must be 1 or more, or -1 for no limit."),
         (["--keep-ratio", "0.7", "0"], "--keep-ratio is 0; it must be above 0 and at most 1."),
+        (["--keep-ratio", "0.5", "0.6"], "--keep-ratio is 0.5 0.6; it must not increase."),
         (["--save-steps", "0"], "--save-steps is 0; it must be above 0."),
     ],
 )
 def test_a_number_out_of_range_is_told_as_it_was_typed(words, message, capsys):
     status, out, err = printed(["train", "no-model", "--dataset", "none", *words], capsys)
     assert status == 1 and not out and err.startswith(f"hf-dynamicvit train: {message}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command", [["evaluate", "--dataset", "none"], ["visualize", "--images", "none"]], ids=" ".join
+)
+def test_evaluate_and_visualize_refuse_numbers_as_train_does(command, capsys):
+    """In the option's own name; there are neither the model nor the pictures."""
+    refused = {
+        "--keep-ratio 1.5": "--keep-ratio is 1.5; it must be above 0 and at most 1.",
+        "--keep-ratio 0.5 0.6": "--keep-ratio is 0.5 0.6; it must not increase.",
+        "--batch-size 0": "--batch-size is 0; it must be 1 or more.",
+    }
+    if command[0] == "evaluate":
+        refused |= {
+            "--keep-ratios 0.5 nan": "--keep-ratios is nan; it must be above 0 and at most 1.",
+            "--max-samples 0": "--max-samples is 0; it must be 1 or more.",
+            "--max-changed -1": "--max-changed is -1; it must be 0 or more.",
+        }
+    else:
+        refused["--limit 0"] = "--limit is 0; it must be 1 or more."
+    for words, message in refused.items():
+        status, _, err = printed([*command, "--model", "no-model", "--output", "out", *words.split()], capsys)
+        assert (status, err) == (1, f"hf-dynamicvit {command[0]}: {message}\n")
 
 
 def test_every_option_that_takes_numbers_has_a_range():

@@ -109,6 +109,8 @@ def test_the_card_has_what_training_measured(place, capsys):
     assert f"| top-1 on my\\|pictures, 46 pictures | 84.78 % (its teacher) | 80.43 % {interval} |" in card
     assert f"| multiply-adds of one image | {results['dense_gmacs']:.3f} G | {results['gmacs']:.3f} G |" in card
     assert "By `hf-dynamicvit train` with `dynamicvit`: 45 steps, 5 epochs, seed 0, 365 s." in card
+    write(place / "saved", results | {"resumed_after_step": 30})  # the seconds are of the last process alone
+    assert "with `dynamicvit`: 45 steps, 5 epochs, seed 0." in dry_run(capsys)[0]
     assert "5 classes: a, b, c, d, e." in card and "Not measured: speed." in card and "/home/me" not in card
     assert "The card has what training measured, from saved/results.json: top-1 80.43 % of 46 pictures." in said
     write(place / "saved", results | {"teacher_is_dense_copy": True})

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """`hf-dynamicvit train`: from a folder of pictures to a model, and what it refuses."""
 
+import dataclasses
 import io
 import json
 import re
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -27,13 +29,16 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils import is_torchvision_available
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.cli import command_parser, main
 from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.start import at_size
 from hf_dynamicvit.train import check_processes
 from hf_dynamicvit.train_arguments import parse
+from hf_dynamicvit.train_options import DataArguments, ModelArguments
+from hf_dynamicvit.train_report import next_commands
 from hf_dynamicvit.training import progress
 from hf_dynamicvit.training.data import target_size
+from hf_dynamicvit.training.pictures import HeldOut, Pictures
 from hf_dynamicvit.training.recipes import RECIPES
 from hf_dynamicvit.training.results import wilson_interval
 from hf_dynamicvit.training.trainer import DynamicViTTrainer
@@ -338,7 +343,7 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
         (["--cache_teacher", "true"], "type --augmentation none"),
         (["--same_classes", "--model", "other"], "other has 5 classes, the pictures 3"),
         (["--teacher_epochs", "1", "--keep_ratio", "1.5"], "keep_ratio is 1.5"),
-        (["--budget", "0.01"], "the budget is"),
+        (["--budget", "0.01"], "the budget is 0.01 of the dense model's multiply-adds; dynamicvit here takes from 0."),
         (["--budget", "70"], "--budget is 70; it must be above 0 and at most 1, a fraction of the dense model's"),
     ],
 )
@@ -701,6 +706,33 @@ def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
     ]
     assert all(command in said for command in results["next"])
     assert main([*results["next"][0].split()[1:], "--no-keep-ratios", "--json"]) == 0
+
+
+def test_what_to_type_next_has_what_the_pictures_are_read_with():
+    """As it was typed for a dense model, and so that the same pictures are for validation."""
+    options = DataArguments(
+        "me/pets", "big", "v2", "a", "b", image_column="img", label_column="kind", unreadable="skip"
+    )
+    columns = "--dataset-config big --dataset-revision v2 --image-column img --label-column kind"
+    training = SimpleNamespace(output_dir="out", push_to_hub=True)
+    pictures = Pictures(cast(Any, None), cast(Any, [{"img": {"path": None}}]), [], "img", "kind")
+    apart = dataclasses.replace(pictures, held_out=HeldOut(0.3, 7, 90, ""))
+
+    def told(reducer, data, found):
+        return next_commands(ModelArguments("m", reducer=reducer), data, cast(Any, training), found)
+
+    train, evaluate = "hf-dynamicvit train --model out --dataset me/pets", "hf-dynamicvit evaluate --model out"
+    splits = "--train-split a --validation-split b"
+    assert told("none", options, pictures) == [f"{train} {columns} {splits} --unreadable skip --output out-sparse"]
+    words = f"--dataset me/pets --split b {columns} --unreadable skip --output out-report"
+    assert told("tome", options, pictures) == [f"{evaluate} {words}"]
+    held = DataArguments("me/pets", validation_fraction=0.3, unreadable="unchecked")
+    words = "--validation-fraction 0.3 --data-seed 7 --unreadable unchecked --output out-sparse"
+    assert told("none", held, apart) == [f"{train} {words}"]
+    assert told("tome", held, apart) == [f"{evaluate} --dataset me/pets --output out-report"]
+    for reducer, data, found in (("none", options, pictures), ("none", held, apart), ("tome", options, pictures)):
+        command, *typed = told(reducer, data, found)[0].split()[1:]
+        assert command_parser(command).parse_args(typed).unreadable == data.unreadable
 
 
 class Screen(io.StringIO):

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The models that are compared: a sparse one, of any method on the same weights, and a dense one of the same input."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from transformers import PreTrainedModel
 
 from .export import load
 from .load_report import REDUCER, check_weights, without_report_of
+from .model.budget import with_keep_ratio
 from .model.logger import logger
 from .model.reducers import REDUCERS
 from .model_source import find_processor, read_config
@@ -57,8 +59,12 @@ def one_or_all(values: Any) -> float | list[float]:
     return values[0] if len(set(values)) == 1 else values
 
 
-def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
-    """A sparse model of the weights in `source`, in eval mode, and whether its method's parameters are new."""
+def family_of(source: str, reducer: str | None) -> tuple[Any, dict[str, Any]]:
+    """Return the class of a sparse model of the weights in `source`, and what `reducer` changes in its configuration.
+
+    Raises:
+        ValueError: there is no such method, or it does not fit the model.
+    """
     if reducer is not None and reducer not in REDUCERS:
         raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
     config = read_config(source)
@@ -76,7 +82,26 @@ def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
         changes = {"reducer": reducer, "reducer_args": {}, "reducer_layers": None, "keep_ratio": None}
         if reducer == "evovit":  # the classifier was trained on the class token
             changes["reducer_args"] = {"pooling": "class"}
-    family: Any = FAMILIES[config.model_type]
+    return FAMILIES[config.model_type], changes
+
+
+def check_keep_ratio(source: str, reducer: str | None, keep_ratio: Sequence[float]) -> None:
+    """Refuse what was typed as `--keep-ratio` where the model cannot keep that, before its weights are read.
+
+    Raises:
+        ValueError: as `model.set_keep_ratio`.
+    """
+    family, changes = family_of(source, reducer)
+    config = family.config_class.from_pretrained(source, **changes)
+    try:
+        with_keep_ratio(config, keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio])
+    except ValueError as error:
+        raise ValueError(f"--keep-ratio {' '.join(map(str, keep_ratio))}: {error}") from error
+
+
+def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
+    """A sparse model of the weights in `source`, in eval mode, and whether its method's parameters are new."""
+    family, changes = family_of(source, reducer)
     with without_report_of(REDUCER):
         model, found = family.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **changes)
     check_weights(source, found, [REDUCER])

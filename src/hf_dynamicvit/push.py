@@ -153,6 +153,8 @@ def measured_by_training(folder: Path, model: DynamicViTForImageClassification) 
 def recipe_from(results: dict[str, Any]) -> str:
     """How it was trained, in a sentence, as far as `results` know."""
     facts = {"steps": "{:d} steps", "epochs": "{:g} epochs", "seed": "seed {:d}", "seconds": "{:.0f} s"}
+    if "resumed_after_step" in results:  # the seconds are of the last process alone, the steps of all
+        del facts["seconds"]
     known = [text.format(results[name]) for name, text in facts.items() if results.get(name) is not None]
     return f"By `hf-dynamicvit train` with `{results['reducer']}`: {', '.join(known)}."
 

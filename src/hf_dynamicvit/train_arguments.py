@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 
-from .command_line import Parser, SectionedHelp, add_json_option
+from .command_line import Parser, SectionedHelp, add_json_option, check_ranges
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
@@ -17,6 +17,7 @@ from .model_source import read_config
 from .train_options import (
     DENSE,
     DESCRIPTION,
+    RANGES,
     REWORDED,
     SECTIONS,
     SET,
@@ -25,7 +26,6 @@ from .train_options import (
     DataArguments,
     ModelArguments,
     canonical,
-    check_ranges,
     names_of,
 )
 from .training.arguments import DynamicViTTrainingArguments
@@ -72,7 +72,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     """
     argv, parser = [canonical(word) for word in argv], make_parser()
     typed = typed_options(argv)
-    check_ranges(typed, {})
+    check_ranges(typed, RANGES, {})
     recipe = typed.get("recipe")
     settings = {} if recipe is None else recipe_settings(recipe, typed)
     reducer = typed.get("reducer") or settings.get("reducer") or reducer_of(typed["model"])

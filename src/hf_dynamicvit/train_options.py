@@ -1,14 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The options of `hf-dynamicvit train` and what its help says of them, without importing torch."""
 
-import contextlib
 import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .command_line import BELOW_ONE, COUNT, FRACTION, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, Range
 from .folders import check_folder
 from .names import AUGMENTATIONS, METHODS, UNCHECKED, UNREADABLE
 from .training.options import DynamicViTOptions
@@ -214,46 +212,13 @@ SET = {
 } | {name: option.default for name, option in TRAINER_OPTIONS.items() if option.default is not None}
 
 
-@dataclass(frozen=True)
-class Range:
-    """The numbers that an option takes: all from `least` to `most`.
-
-    Attributes:
-        above, below: `least`, `most` itself is not one of them.
-        besides: one more number, which has a meaning of its own.
-        meaning: what the number is, where that is often mistaken.
-    """
-
-    least: float = 0.0
-    most: float = math.inf
-    above: bool = False
-    below: bool = False
-    besides: float | None = None
-    meaning: str = ""
-
-    def holds(self, value: float) -> bool:
-        """Return whether `value` is one of the numbers; infinity and NaN never are."""
-        high_enough = value > self.least if self.above else value >= self.least
-        low_enough = value < self.most if self.below else value <= self.most
-        return value == self.besides or (math.isfinite(value) and high_enough and low_enough)
-
-    def __str__(self) -> str:
-        said = [f"above {self.least:g}" if self.above else f"{self.least:.10g} or more"]
-        if self.most < math.inf:
-            said.append(f"below {self.most:g}" if self.below else f"at most {self.most:.10g}")
-        besides = "" if self.besides is None else f", or {self.besides:g}"
-        return " and ".join(said) + besides + self.meaning
-
-
-COUNT, FRACTION, NOT_NEGATIVE = Range(1), Range(0, 1), Range()
-SOME_FRACTION, BELOW_ONE = Range(0, 1, above=True), Range(0, 1, below=True)
 SEED = Range(0, 2**32 - 1)
 # of steps; a number below 1 is a fraction of all
 INTERVAL = Range(0, above=True)
 
 # What every option that takes numbers takes, by name: our own and those of TrainingArguments.
 RANGES = {
-    "keep_ratio": SOME_FRACTION,
+    "keep_ratio": KEEP_RATIO,
     "budget": Range(0, 1, above=True, meaning=", a fraction of the dense model's multiply-adds"),
     "reducer_layers": Range(0, meaning=", as blocks are counted from 0"),
     "drop_path_rate": BELOW_ONE,
@@ -311,31 +276,6 @@ def canonical(word: str) -> str:
     """`word` of a command line with the name of an option in place of another name for it."""
     name, equals, value = word.partition("=")
     return f"{ALIASES.get(name, name)}{equals}{value}"
-
-
-def numbers_in(value: Any) -> list[float]:
-    """Return the numbers of what was typed for one option; what is no number, the parser of all options refuses."""
-    numbers = []
-    for part in value if isinstance(value, list) else [value]:
-        with contextlib.suppress(TypeError, ValueError):
-            numbers.append(float(part))
-    return numbers
-
-
-def check_ranges(given: Mapping[str, Any], spelled: Mapping[str, str]) -> None:
-    """Refuse numbers that an option does not take, before anything is loaded for them.
-
-    Args:
-        given: name of an option -> its value, or the words of it.
-        spelled: name of an option -> as it was typed.
-
-    Raises:
-        ValueError: names the option, the number and those that it takes.
-    """
-    for name, value in given.items():
-        for number in numbers_in(value) if name in RANGES else []:
-            if not RANGES[name].holds(number):
-                raise ValueError(f"{spelled.get(name, f'--{name}')} is {number:g}; it must be {RANGES[name]}.")
 
 
 def check_output(folder: str | Path, resumes: bool, option: str | None = None) -> None:

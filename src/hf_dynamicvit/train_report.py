@@ -12,8 +12,9 @@ import torch
 from transformers import SchedulerType
 
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .names import UNREADABLE
 from .train_arguments import images_in_step
-from .train_options import DENSE, DataArguments, ModelArguments
+from .train_options import DENSE, TRAINER_OPTIONS, DataArguments, ModelArguments
 from .training.arguments import DynamicViTTrainingArguments
 from .training.pictures import Pictures
 from .training.progress import MOST_STAGES, told_accuracy, told_fractions
@@ -297,10 +298,13 @@ def next_commands(
     """Return what to type next, on what was trained here."""
     folder = cast(str, training.output_dir)
     teacher = f"{folder}/teacher" if args.teacher_epochs else None
-    if args.reducer == DENSE:
-        return [command("train", model=folder, dataset=data_args.dataset, output=f"{folder}-sparse")]
     columns = {name: vars(data_args)[name] for name in ("dataset_config", "dataset_revision")}
     columns |= {name: vars(data_args)[name] for name in ("image_column", "label_column")}
+    unreadable = data_args.unreadable if data_args.unreadable != DataArguments.unreadable else None
+    if args.reducer == DENSE:
+        columns |= splits_of(data_args, pictures) | {"unreadable": unreadable}
+        return [command("train", model=folder, dataset=data_args.dataset, **columns, output=f"{folder}-sparse")]
+    columns["unreadable"] = unreadable if unreadable in UNREADABLE else None
     split = data_args.validation_split if pictures.held_out is None else None  # `evaluate` finds what was held out
     data = {"dataset": data_args.dataset, "split": split, **columns}
     commands = [command("evaluate", model=folder, dense=teacher, **data, output=f"{folder}-report")]
@@ -312,6 +316,16 @@ def next_commands(
     if not training.push_to_hub:
         commands.append(shlex.join(["hf-dynamicvit", "push", folder, f"USER/{Path(folder).name}"]))
     return commands
+
+
+def splits_of(args: DataArguments, pictures: Pictures) -> dict[str, Any]:
+    """Return the options, `None` where not needed, by which another training has the same pictures for validation."""
+    splits: dict[str, Any] = {"train_split": args.train_split, "validation_split": args.validation_split}
+    if (apart := pictures.held_out) is not None:
+        usual = args.validation_fraction == DataArguments.validation_fraction
+        splits["validation_fraction"] = None if usual else args.validation_fraction
+        splits["data_seed"] = None if apart.seed == TRAINER_OPTIONS["seed"].default else apart.seed
+    return splits
 
 
 def command(name: str, **options: Any) -> str:

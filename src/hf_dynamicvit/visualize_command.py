@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 from .command_line import only_json, print_json
 from .devices import chosen_device
 from .folders import check_folder
+from .loading import check_keep_ratio
 from .model.budget import check_fraction
 from .start import COSTED
 from .training.data import MODES, read_files
@@ -90,6 +91,8 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     Raises:
         ValueError: an option is out of range.
     """
+    if args.keep_ratio is not None:
+        check_keep_ratio(args.model, args.reducer, args.keep_ratio)
     viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
     first: list[Image.Image] = []
     if viewer.model.encoder.reducer.adaptive:
@@ -213,10 +216,6 @@ def check(args: argparse.Namespace) -> None:
     check_folder(args.output, args.overwrite)
     if args.budget is not None:
         check_fraction(args.budget, "--budget")
-    for option, least in (("batch_size", 1), ("limit", 1)):
-        value = getattr(args, option)
-        if value is not None and value < least:
-            raise ValueError(f"--{option.replace('_', '-')} is {value}; at least {least}.")
     check_seconds(args.seconds)
     if args.image_size is not None and (len(args.image_size) > 2 or min(args.image_size) < 1):
         raise ValueError(f"--image-size is {' '.join(map(str, args.image_size))}; one number of pixels, or two.")

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """How much is kept, changed at run time: ratios and budgets, for every method."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -38,7 +39,13 @@ def test_a_larger_budget_keeps_more(reducer):
 def test_a_budget_out_of_reach_is_named_and_changes_nothing(reducer):
     model = toy_model(reducer=reducer)
     before, config = model(toy_images()).logits, model.config.to_dict()
-    for budget in ({"fraction": 0.01}, {"gmacs": 70.0}, {"gmacs": 1e-6}, {"gmacs": float("nan")}):
+    with pytest.raises(
+        ValueError, match=rf"budget is 0\.01 of the dense model's .*; {reducer} here takes from"
+    ) as told:
+        model.set_budget(fraction=0.01, pixel_values=images_for(model))
+    least, most = (float(number) for number in re.findall(r"from (\S+) to (\S+)\.", str(told.value))[0])
+    assert 0.01 < least < most <= 1 and "GMACs" not in str(told.value)
+    for budget in ({"gmacs": 70.0}, {"gmacs": 1e-6}, {"gmacs": float("nan")}):
         with pytest.raises(ValueError, match=rf"budget is .* GMACs; {reducer} here takes from"):
             model.set_budget(**budget, pixel_values=images_for(model))
     for fraction in (0.0, -0.5, 1.5, 70, float("nan")):
@@ -48,6 +55,7 @@ def test_a_budget_out_of_reach_is_named_and_changes_nothing(reducer):
         with pytest.raises(ValueError, match="give one of them"):
             model.set_budget(**budget)
     assert torch.equal(model(toy_images()).logits, before) and model.config.to_dict() == config
+    assert model.set_budget(fraction=least, pixel_values=images_for(model)) <= least * model.dense_multiply_adds()
 
 
 def test_a_budget_travels_with_the_checkpoint(reducer, tmp_path):

@@ -290,6 +290,21 @@ def test_problem_types_as_in_vit(problem, labels):
     assert_close(model(toy_images(), labels=labels).loss, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool])
+@pytest.mark.parametrize("reducer", ["dynamicvit", "evovit"])
+def test_whole_numbers_as_labels(reducer, dtype):
+    """Of multi-label classification and regression, as data sets hold them."""
+    labels = torch.tensor([[0, 1, 1, 0, 0]] * 3)
+    for problem in ("multi_label_classification", "regression"):
+        model = toy_model(reducer=reducer, problem_type=problem).eval()
+        loss = model(toy_images(), labels=labels.to(dtype)).loss
+        assert torch.equal(loss, model(toy_images(), labels=labels.float()).loss)
+        loss.backward()
+    one = toy_model(reducer=reducer, num_labels=1).eval()
+    one(toy_images(), labels=labels[:, 1].to(dtype)).loss.backward()
+    assert one.config.problem_type == "regression"
+
+
 def test_tuples_by_configuration():
     """`return_dict=False` in the file of a checkpoint."""
     model = toy_model()

@@ -5,7 +5,15 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ..command_line import add_json_option, add_overwrite_option
+from ..command_line import (
+    COUNT,
+    KEEP_RATIO,
+    NOT_NEGATIVE,
+    SOME_FRACTION,
+    add_json_option,
+    add_overwrite_option,
+    check_typed,
+)
 from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
 
 
@@ -17,6 +25,14 @@ hf-dynamicvit evaluate --model my-dense-vit --reducer tome --dataset ethz/food10
 # beside the dense model that it was made from, at its own keep ratio only, for a script
 hf-dynamicvit evaluate --model my-dynamicvit --dense my-dense-vit --dataset my_pictures --no-keep-ratios --json
 """
+
+RANGES = {
+    "keep_ratio": KEEP_RATIO,
+    "keep_ratios": SOME_FRACTION,
+    "max_samples": COUNT,
+    "batch_size": COUNT,
+    "max_changed": NOT_NEGATIVE,
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +119,7 @@ def command_of(args: argparse.Namespace) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
+    check_typed(args, RANGES)
     from ..evaluate import main
 
     main(args, command_of(args))

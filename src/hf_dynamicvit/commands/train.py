@@ -13,10 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..command_line import Parser, SectionedHelp, add_json_option, examples_text
+from ..command_line import Parser, SectionedHelp, add_json_option, check_ranges, examples_text
 from ..train_options import (
     ALIASES,
     DESCRIPTION,
+    RANGES,
     REWORDED,
     SECTIONS,
     TRAINER_OPTIONS,
@@ -26,7 +27,6 @@ from ..train_options import (
     TrainerOption,
     canonical,
     check_output,
-    check_ranges,
     names_of,
 )
 from ..training.options import DynamicViTOptions
@@ -144,7 +144,7 @@ def trainer_option_names() -> list[str]:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_ranges({name: vars(args)[name] for name in args.spelled}, args.spelled)
+    check_ranges({name: vars(args)[name] for name in args.spelled}, RANGES, args.spelled)
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one writes
         check_output(args.output_dir, args.resume_from_checkpoint is not None, args.spelled.get("output_dir"))
     from ..train import run_command

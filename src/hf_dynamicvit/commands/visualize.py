@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option, add_overwrite_option
+from ..command_line import COUNT, KEEP_RATIO, add_json_option, add_overwrite_option, check_typed
 from ..names import METHODS
 
 
@@ -17,6 +17,8 @@ hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome -
 # only the overview and the numbers, of 50 pictures
 hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --only-overview --output seen
 """
+
+RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
+    check_typed(args, RANGES)
     from ..visualize_command import main
 
     main(args)

@@ -21,6 +21,7 @@ from ..benchmark_report import check_matplotlib
 from ..command_line import only_json, print_json
 from ..devices import chosen_device
 from ..folders import check_folder
+from ..loading import check_keep_ratio
 from ..model.budget import check_fraction
 from ..model.cost import as_pair, grid_size
 from ..names import KEEP_RATIOS, UNREADABLE
@@ -223,6 +224,8 @@ def run(args: argparse.Namespace, command: str) -> Evaluation:
     if args.budget is not None:
         check_fraction(args.budget, "--budget")
     device = chosen_device(args.device)
+    if args.keep_ratio is not None:
+        check_keep_ratio(args.model, args.reducer, args.keep_ratio)
     viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes)
     check_classifier(viewer.model.config)
     for model in (viewer.model, viewer.dense):

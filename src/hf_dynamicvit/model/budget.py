@@ -2,6 +2,7 @@
 """How much a model keeps, what that costs, and how to change it at run time."""
 
 import copy
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -185,9 +186,16 @@ class BudgetMixin:
         with restored_on_error(reducer):
             least, most = cost(low), cost(high)
             if not least <= target <= max(dense, most):
+                method = self.config.reducer
+                if fraction is not None:
+                    lowest = math.ceil(10_000 * least / dense) / 10_000  # rounded up, so that it can be met
+                    raise ValueError(
+                        f"the budget is {fraction:g} of the dense model's multiply-adds; {method} here takes from "
+                        f"{lowest:g} to {min(1, most / dense):.4g}."
+                    )
                 raise ValueError(
-                    f"the budget is {target / 1e9:.4g} GMACs; {self.config.reducer} here takes from {least / 1e9:.4g} "
-                    f"to {most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
+                    f"the budget is {target / 1e9:.4g} GMACs; {method} here takes from {least / 1e9:.4g} to "
+                    f"{most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
                 )
             if most <= target:
                 low = high

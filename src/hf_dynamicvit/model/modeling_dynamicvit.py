@@ -389,6 +389,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         logits, auxiliary = self.classify_features(features, states), outputs.auxiliary_logits
         loss = None
         if labels is not None:
+            labels = self._targets(labels, logits)
             loss = self.loss_function(labels, logits, self.config, **kwargs)
             if auxiliary is not None:  # the published weights, one half each
                 loss = (loss + self.loss_function(labels, auxiliary, self.config, **kwargs)) / 2
@@ -404,6 +405,14 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
             last_hidden_state=outputs.last_hidden_state if self.training else None,
             auxiliary_logits=auxiliary,
         )
+
+    def _targets(self, labels: Tensor, logits: Tensor) -> Tensor:
+        """`labels`, where the loss wants numbers in place of classes in the dtype of `logits` if they are whole."""
+        problem = self.config.problem_type
+        numbers = problem in ("multi_label_classification", "regression") or (
+            problem is None and self.config.num_labels == 1
+        )
+        return labels.to(logits.dtype) if numbers and not labels.is_floating_point() else labels
 
     def to_dense(self, weights: dict[str, Tensor] | None = None) -> PreTrainedModel:
         """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.

@@ -33,6 +33,8 @@ LABEL_NAMES = (
 )
 # what a data set writes where a row has no label
 MISSING = (None, -1, "")
+# by which splits are named
+SPLIT_OPTIONS = "--train_split and --validation_split of train, or --split of evaluate"
 
 
 def image_columns(features: Features) -> list[str]:
@@ -105,7 +107,7 @@ def class_names(data: Dataset, column: str, split: str) -> tuple[list[str], list
     if missing:
         raise ValueError(
             f"{missing} of {len(values)} pictures of split {split!r} have no label in column {column!r} (-1, None or "
-            "empty). Remove them, or name other splits with train_split and validation_split."
+            f"empty). Remove them, or name other splits with {SPLIT_OPTIONS}."
         )
     if isinstance(feature, ClassLabel):
         return feature.names, [feature.names[value] for value in values]

@@ -24,7 +24,7 @@ from huggingface_hub.errors import HFValidationError
 from PIL import Image
 
 from ..model.logger import logger
-from .picture_columns import label_columns
+from .picture_columns import SPLIT_OPTIONS, label_columns
 
 
 # The words by which a split is known in the name of a folder or file, as `load_dataset("imagefolder")` knows it, in
@@ -327,7 +327,7 @@ def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folde
     if splits and unclear:
         raise ValueError(
             f"In {found.path}, {', '.join(splits)} are named like splits, {', '.join(unclear)} not; {NAMED_LIKE}. "
-            "Rename them, or name those to use with train_split and validation_split."
+            f"Rename them, or name those to use with {SPLIT_OPTIONS}."
         )
     if rest and not any(split_of(name) == "train" for name in splits):
         return {}
@@ -371,7 +371,7 @@ def check_classes(found: Folder) -> None:
     if len(shared) > 1:
         raise ValueError(
             f"{some(list(above))} in {found.path} hold folders of the same names ({some(shared)}), so that it is not "
-            f"clear which of them are the classes; {NAMED_LIKE}, or are named with train_split and validation_split. "
+            f"clear which of them are the classes; {NAMED_LIKE}, or are named with {SPLIT_OPTIONS}. "
             "In class folders the pictures lie directly; a metadata.csv with a label column names any classes."
         )
     if several := [name for name, folder in above.items() if len(folder.folders) > 1]:
