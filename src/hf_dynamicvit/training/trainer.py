@@ -19,7 +19,7 @@ from transformers.utils import logging
 from ..model.logger import logger
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
-from .adapters import acting_reducer, inner_model, is_adapted
+from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
 from .average import FOLDER, WeightAverage
 from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
@@ -223,6 +223,14 @@ class DynamicViTTrainer(TeachingTrainer):
             for callback in self.callback_handler.callbacks:
                 if isinstance(callback, WithinSteps):
                     callback.end(self.accelerator.unwrap_model(self.model))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """As in `Trainer`, which up to 5.20 at least takes the adapters of the average in `ema/` for those to load."""
+        student = self.model if model is None else model
+        if is_adapted(student) and not self.is_fsdp_enabled:
+            load_adapters(student, Path(resume_from_checkpoint))
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _run_epoch(self, *args, **kwargs):
         """As in `Trainer`, which would take one step more where a resumed training has all its `max_steps`."""
