@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from toys import toy_dense, toy_model
-from transformers import AutoImageProcessor
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit.model_source import read_processor
 
 
 # Milliseconds that a browser waits for anything; machines that run tests are busy.
@@ -33,7 +33,7 @@ class Served:
     def expected(self, picture: Image.Image, keep_ratio: float | None = None, **changes) -> str:
         """What the page must say in its summary, by the model called directly."""
         model = DynamicViTForImageClassification.from_pretrained(self.checkpoint, **changes).eval()
-        processor = AutoImageProcessor.from_pretrained(self.checkpoint, backend="pil")
+        processor = read_processor(self.checkpoint)  # with torchvision, where it is installed, as the page
         pixels = processor(picture, return_tensors="pt")["pixel_values"]
         if keep_ratio is not None:
             model.set_keep_ratio(keep_ratio, pixels)
