@@ -196,7 +196,7 @@ def placed(model: Any, setting: Setting) -> Any:
 
 @contextlib.contextmanager
 def with_threads(threads: int | None) -> Generator[None]:
-    """Within it torch uses so many on the CPU; `None` leaves it."""
+    """Let torch use `threads` threads on the CPU within the block; `None` changes nothing."""
     before = torch.get_num_threads()
     try:
         if threads is not None:
@@ -244,7 +244,7 @@ def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
 
 
 def prepared(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor], Any]:
-    """What is called with the images: the module, or what torch.compile makes of it."""
+    """Return what is called with the images: the module, or what `torch.compile` makes of it."""
     call: Callable[..., Any] = entry.module
     if setting.compiled != "eager":
         torch.compiler.reset()
@@ -268,7 +268,7 @@ def take_turns(
 
 
 def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
-    """How long one call takes; by CUDA events on a GPU."""
+    """Time one call; by CUDA events on a GPU."""
     if images.device.type != "cuda":
         start = waited_for(images.device)
         call(images)
@@ -300,7 +300,7 @@ def peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:
 
 
 def multiply_adds_of(entry: Entry, images: Tensor) -> int:
-    """Of one image, as counted: whole blocks, and of the ideal no scoring."""
+    """Count the multiply-adds of one image: whole blocks, and of the ideal no scoring."""
     model: Any = entry.source
     if entry.kind == "dense":
         return model.dense_multiply_adds(images)

@@ -122,7 +122,7 @@ def settings_of(args: argparse.Namespace) -> list[Setting]:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers depend on beside the models."""
+    """Describe the machine and the versions that the numbers depend on."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
         "cpu": cpu_name(),
@@ -173,7 +173,7 @@ def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
 
 
 def measure(args: argparse.Namespace) -> list[Measurement]:
-    """What was asked for; each line is printed as it is measured."""
+    """Measure what was asked for, and print each line as it is measured."""
     settings = settings_of(args)
     rows: list[Measurement] = []
     accuracies: dict[str, float] = {}

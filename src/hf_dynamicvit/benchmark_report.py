@@ -19,7 +19,7 @@ def label(row: Measurement) -> str:
 
 
 def without_ratio(row: Measurement) -> str:
-    """What models that differ in their keep ratio alone have in common."""
+    """Return the name that models which differ in their keep ratio alone have in common."""
     return row.model.removesuffix(f" {row.keep_ratio}")
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def is_known(names: Sequence[str], labels: Sequence[str]) -> bool:
-    """Whether each of `names` is one of `labels`, and only one."""
+    """Return whether each of `names` is one of `labels`, and only one."""
     counts = Counter(labels)
     return all(counts[name] == 1 for name in names)
 
 
 def few(names: Sequence[str], count: int = 5) -> str:
-    """The first names, in quotes since names have commas, and how many more there are."""
+    """List the first names, in quotes since names have commas, and say how many more there are."""
     return ", ".join(map(repr, names[:count])) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 

@@ -38,7 +38,7 @@ hf-dynamicvit train --help
 
 
 def module_of(name: str) -> Any:
-    """The options of a command and its `main`, which imports what it runs."""
+    """Import the module of a command: its options, and its `main`, which imports what it runs."""
     return importlib.import_module(f".commands.{name}", __package__)
 
 
@@ -70,7 +70,7 @@ def make_parser() -> Parser:
 
 
 def whole_parser() -> Parser:
-    """The same with all options of all commands."""
+    """Return the parser of `make_parser` with all options of all commands."""
     parser = make_parser()
     commands: Any = parser.add_subparsers(metavar="COMMAND")
     for name, line in COMMANDS.items():

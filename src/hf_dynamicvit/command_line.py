@@ -55,7 +55,7 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 def add_overwrite_option(parser: Any) -> None:
-    """For commands that write a folder."""
+    """Add `--overwrite`, for commands that write a folder."""
     parser.add_argument(
         "--overwrite",
         action="store_true",
@@ -135,7 +135,7 @@ def check_ranges(given: Mapping[str, Any], ranges: Mapping[str, Range], spelled:
 
 
 def check_typed(args: argparse.Namespace, ranges: Mapping[str, Range]) -> None:
-    """As `check_ranges`, for what a parser whose options are spelled with hyphens made of a command line."""
+    """Check the ranges of what was parsed, as `check_ranges`, with options spelled with hyphens."""
     check_ranges(vars(args), ranges, {name: f"--{name.replace('_', '-')}" for name in ranges})
 
 
@@ -149,7 +149,7 @@ class HelpFormatter(argparse.HelpFormatter):
         super().add_usage(usage or " ".join(["%(prog)s", *words, "[options]"]), actions, groups, prefix)
 
     def _values(self, action: argparse.Action) -> str:
-        """What is typed for `action`, after its name."""
+        """Return what is to be typed for `action`, after its name."""
         choices = [*map(str, action.choices or [])]
         called = action.metavar or METAVARS.get(action.type, action.dest.upper())
         if 0 < len(choices) <= MOST_CHOICES:
@@ -161,7 +161,7 @@ class HelpFormatter(argparse.HelpFormatter):
         return f"{called} ..." if action.nargs in ("+", "*") else called
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        """Of names that differ in `_` and `-` alone, the first."""
+        """Return the names of `action`, of those that differ in `_` and `-` alone the first."""
         names = {name.replace("-", "_"): name for name in reversed(action.option_strings)}
         return " ".join([", ".join(reversed(names.values())), self._values(action)]).strip()
 
@@ -227,7 +227,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"there is no {value!r}{instead(str(value), action.choices)}")
 
     def _unknown(self, word: str) -> str:
-        """What is wrong with `word`, which no action takes."""
+        """Say what is wrong with `word`, which no action takes."""
         if not word.startswith("-"):
             return f"{word!r} is one argument too many; {self.prog} --help lists what there is"
         positional = {action.dest: action for action in self._actions if not action.option_strings}

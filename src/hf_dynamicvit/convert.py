@@ -108,7 +108,7 @@ class Published:
 
 
 def read_published(source: str | Path, place: str | None = None) -> Published:
-    """The weights in the file `source`, or of the folder `source`, and timm's `config.json` beside them.
+    """Read the weights in the file `source`, or of the folder `source`, and timm's `config.json` beside them.
 
     Args:
         source: file with timm-style keys, of one of `timm_checkpoint.ENDINGS`, or a folder with one.
@@ -135,12 +135,12 @@ def read_published(source: str | Path, place: str | None = None) -> Published:
 
 
 def read_state_dict(source: str | Path, place: str | None = None) -> dict[str, Tensor]:
-    """The tensors that `read_published` reads."""
+    """Return the tensors that `read_published` reads."""
     return read_published(source, place).tensors
 
 
 def read_content(path: Path) -> dict[str, Any]:
-    """What a file of weights holds.
+    """Load the dictionary in a file of weights; an empty one where it holds something else.
 
     Only tensors, plain containers and `argparse.Namespace` (which the published files hold) are unpickled.
 
@@ -170,7 +170,7 @@ def is_state_dict(content: Any) -> bool:
 
 
 def without_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """`tensors` without what wrappers (data parallel, compiled, averaged, a trainer's) put in front of their names.
+    """Remove what wrappers (data parallel, compiled, averaged, a trainer's) put in front of all names.
 
     Returns:
         them, and the names of those outside the wrapper, which are no part of the model.
@@ -192,7 +192,7 @@ def without_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], lis
 
 
 def is_published(name: str) -> bool:
-    """Whether a tensor of a published model is called so."""
+    """Return whether a tensor of a published model has the name `name`."""
     return name.startswith(("blocks.", "qks.")) or rename_key(name) != name
 
 
@@ -221,7 +221,7 @@ def rename_key(name: str, renamings: list[tuple[str, str]] = RENAMINGS) -> str:
 
 
 def is_distilled(state_dict: dict[str, Tensor]) -> bool:
-    """Whether these are tensors, under published keys, of a DeiT with distillation token."""
+    """Return whether these are tensors, under published keys, of a DeiT with distillation token."""
     return "dist_token" in state_dict
 
 
@@ -377,7 +377,7 @@ def published_processor(
     mean: Sequence[float] = IMAGENET_DEFAULT_MEAN,
     std: Sequence[float] = IMAGENET_DEFAULT_STD,
 ) -> DeiTImageProcessorPil:
-    """The published evaluation: resize to 8/7, crop the centre; from 384 pixels on straight to size."""
+    """Prepare images as in the published evaluation: resize to 8/7 and crop, or from 384 pixels on resize alone."""
     straight = min(height, width) >= 384
     larger = {"height": round(height * 8 / 7), "width": round(width * 8 / 7)}
     size = {"shortest_edge": larger["height"]} if height == width else larger
@@ -396,7 +396,7 @@ def choose_processor(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> tuple[DeiTImageProcessorPil, str]:
-    """The image processor of the model, and one line on where its numbers are from.
+    """Choose the image processor of the model, and say in one line where its numbers are from.
 
     Args:
         config: of the model.
@@ -433,7 +433,7 @@ def normalisation(processor: Any) -> str:
 
 
 def origin(published: Published, given: bool) -> str:
-    """The end of a sentence: where mean and std are from."""
+    """Return the end of a sentence: where mean and std are from."""
     if given:
         return ", as given."
     if published.config is not None:
@@ -445,7 +445,7 @@ def origin(published: Published, given: bool) -> str:
 
 
 def image_size_beside(published: Published) -> tuple[int, int] | None:
-    """Height and width by timm's `config.json`, where the tensors are of a model of that size.
+    """Return height and width by timm's `config.json`, if the tensors are of a model of that size.
 
     Raises:
         ValueError: they are not, and its `model_args` say so.
@@ -467,7 +467,7 @@ def image_size_beside(published: Published) -> tuple[int, int] | None:
 
 
 def heads_beside(published: Published) -> int | None:
-    """The number of attention heads in timm's `config.json`, which has it where it is not the architecture's."""
+    """Return the number of attention heads in timm's `config.json`, if it changes the architecture's."""
     return model_args_of(published.config or {}).get("num_heads")
 
 

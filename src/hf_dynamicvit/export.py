@@ -109,7 +109,7 @@ def for_export(model: PreTrainedModel) -> Logits:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether what torch says of the operators that it registers is not that torchvision's are left out."""
+    """Return whether torch says something else than that operators of torchvision are left out."""
     return "torchvision is not installed" not in record.getMessage()
 
 
@@ -155,7 +155,7 @@ def stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: boo
 
 @quiet()
 def write_onnx(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> None:
-    """The weights are in the file; beyond 2 GB, which is all that fits, in one beside it.
+    """Write the program with its weights to `file`; weights beyond ONNX's limit of 2 GB go to `<file>.data`.
 
     Raises:
         ValueError: this version of torch writes another `opset` in place of that one.
@@ -180,7 +180,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path, opset: int | N
 
 
 def run_onnx(file: Path, batches: list[Tensor]) -> list[Tensor]:
-    """In ONNX Runtime, on the CPU.
+    """Run the file in ONNX Runtime, on the CPU.
 
     Raises:
         ValueError: it cannot.
@@ -264,7 +264,7 @@ def batches_of(pixel_values: Tensor) -> list[Tensor]:
 
 
 def largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[], Tensor]) -> float:
-    """Of `[N, K]` from those of the model; `undecided` says of which pictures the model itself is, `[N]` bool.
+    """Return how far `logits` `[N, K]` are from `expected`, those of the model; `undecided` finds ties, `[N]` bool.
 
     Raises:
         ValueError: one is further off than `TOLERANCE`, or a picture has another top-1.
@@ -288,7 +288,7 @@ def largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[],
 
 
 def undecided(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
-    """`[N]` bool: with which pictures the lowest score kept and the highest dropped are equal to `ROUNDING`.
+    """Find the images, `[N]` bool, whose lowest score kept and highest dropped are equal to `ROUNDING`.
 
     Of a dense model, and a method that scores no patches, none.
     """
@@ -378,7 +378,7 @@ def multiply_adds(model: Any, image_size: tuple[int, int] | None = None) -> int:
 
 
 def processor_of(name: str, config: Any) -> tuple[Any, str]:
-    """The image processor of the checkpoint `name`, or one that only scales, and what to call it.
+    """Return the image processor of the checkpoint `name`, or one that only scales, and what to call it.
 
     For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
     """

@@ -77,7 +77,7 @@ def check_writable(folder: Path, named: str | Path) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What the system says of a path, without the path."""
+    """Return what the system says of a path, without the path."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 

@@ -100,7 +100,7 @@ def check_keep_ratio(source: str, reducer: str | None, keep_ratio: Sequence[floa
 
 
 def load_sparse(source: str, reducer: str | None = None) -> tuple[Any, bool]:
-    """A sparse model of the weights in `source`, in eval mode, and whether its method's parameters are new."""
+    """Load the weights in `source` as a sparse model in eval mode; return whether its method's parameters are new."""
     family, changes = family_of(source, reducer)
     with without_report_of(REDUCER):
         model, found = family.from_pretrained(source, dtype=torch.float32, output_loading_info=True, **changes)

@@ -87,7 +87,7 @@ def beside(path: Path, otherwise: str = ".") -> str:
 
 
 def find_processor(source: str | Path) -> Any | None:
-    """The image processor of the checkpoint `source`; `None` where it has none.
+    """Load the image processor of the checkpoint `source`; return `None` where it has none.
 
     Raises:
         ValueError: its file cannot be read.
@@ -102,7 +102,7 @@ def find_processor(source: str | Path) -> Any | None:
 
 
 def read_processor(source: str | Path) -> Any:
-    """The image processor of the checkpoint `source`.
+    """Load the image processor of the checkpoint `source`.
 
     Raises:
         ValueError: it has none; pictures prepared by a guess would give wrong numbers.

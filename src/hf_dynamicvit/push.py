@@ -60,12 +60,12 @@ class CardContent:
 
 
 def say(text: str) -> None:
-    """A line for people, apart from what the command prints."""
+    """Print a line for people, apart from what the command prints."""
     print(text, file=sys.stderr)
 
 
 def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
-    """What the model sees of each picture, then what it keeps after each decision, a row each.
+    """Draw what the model sees of each picture, then what it keeps after each decision, a row each.
 
     A warning names files that cannot be read.
 
@@ -122,7 +122,7 @@ def check_upload(folder: Path, repo_id: str, given: CardContent) -> None:
 
 
 def measured_by_training(folder: Path, model: DynamicViTForImageClassification) -> Measurements:
-    """What `hf-dynamicvit train` measured of `model`; nothing, and a line why, where the model is another now."""
+    """Read what `train` measured of `model`; say why, and return nothing, where the model has changed since."""
     results = read_results(folder)
     if results is None:
         return Measurements()
@@ -151,7 +151,7 @@ def measured_by_training(folder: Path, model: DynamicViTForImageClassification) 
 
 
 def recipe_from(results: dict[str, Any]) -> str:
-    """How it was trained, in a sentence, as far as `results` know."""
+    """Tell in a sentence how it was trained, as far as `results` know."""
     facts = {"steps": "{:d} steps", "epochs": "{:g} epochs", "seed": "seed {:d}", "seconds": "{:.0f} s"}
     if "resumed_after_step" in results:  # the seconds are of the last process alone, the steps of all
         del facts["seconds"]
@@ -160,7 +160,7 @@ def recipe_from(results: dict[str, Any]) -> str:
 
 
 def combined(typed: Measurements, trained: Measurements) -> Measurements:
-    """What the user typed, and of the rest what training measured; a line where the two do not agree.
+    """Add to what the user typed what training measured; say where the two do not agree.
 
     Raises:
         ValueError: something is typed that only an accuracy could stand beside, and there is none.
@@ -185,7 +185,7 @@ def combined(typed: Measurements, trained: Measurements) -> Measurements:
 
 
 def facts_of(folder: Path, model: DynamicViTForImageClassification, given: CardContent) -> Measurements:
-    """What the card says but for the figure and the speed; nothing where it is there already."""
+    """Collect what the card says but for figure and speed; nothing where the folder has a card."""
     if (folder / CARD).is_file():
         return Measurements()
     return combined(given.measured, measured_by_training(folder, model))
@@ -274,7 +274,7 @@ def dry_run(
     overwrite: bool = False,
     code: bool = True,
 ) -> tuple[str, list[str]]:
-    """The card that `push` would upload, and the names of all its files; nothing is asked of the Hub but a licence.
+    """Make the card that `push` would upload and list the files, asking the Hub for nothing but a licence.
 
     The card and its figure are written to the folder `output`, if given.
 
@@ -314,7 +314,7 @@ def upload(folder: Path, repo_id: str, api: HfApi) -> str:
 
 
 def content_of(args: argparse.Namespace) -> CardContent:
-    """What was typed for the card."""
+    """Return what was typed for the card."""
     measured = Measurements(
         top1=args.top1,
         dense_top1=args.dense_top1,

@@ -61,7 +61,7 @@ def same_classes(args: ModelArguments, config: Any, names: list[str]) -> bool:
 
 
 def other_names(config: Any, names: list[str]) -> str:
-    """A sentence for a model that has as many classes as there are `names`, of other names: they may be the same."""
+    """Return a hint to `--same_classes` for a model of as many classes of other names; empty for others."""
     if config.num_labels != len(names):
         return ""
     return f" If its classes are these in this order, {few(names)}, only called otherwise, type --same_classes."
@@ -85,12 +85,12 @@ def tell_of_size(args: ModelArguments, config: Any, size: tuple[int, int]) -> No
 
 
 def is_sparse(config: Any) -> bool:
-    """Whether a checkpoint of this configuration has a method already."""
+    """Return whether a checkpoint of this configuration has a method already."""
     return hasattr(config, "reducer")
 
 
 def dense_first(args: ModelArguments) -> str:
-    """What to type, where `--teacher_epochs` does not serve, as the model is sparse already."""
+    """Say what to type in place of `--teacher_epochs` where the model is sparse already."""
     return (
         f"`--model {args.model} --reducer {DENSE} --output FOLDER` fine-tunes its weights without a method, and then "
         f"`--model FOLDER --reducer {args.reducer}` (and how much it keeps) starts from what that wrote"
@@ -142,7 +142,7 @@ def check_distillation(
 
 
 def choose_size(args: ModelArguments, config: Any, processor: Any) -> tuple[int, int]:
-    """Height and width in pixels to train at: as typed, else as the image processor prepares pictures.
+    """Choose height and width in pixels to train at: as typed, else as the image processor prepares images.
 
     Raises:
         ValueError: `--image_size` is no size.
@@ -162,7 +162,7 @@ def choose_size(args: ModelArguments, config: Any, processor: Any) -> tuple[int,
 
 
 def at_size(processor: Any, size: tuple[int, int]) -> Any:
-    """`processor` for pictures of `size`, height and width, of which as large a part is cropped as before."""
+    """Return `processor` for images of `size`, height and width, with as large a part cropped as before."""
     before, (height, width) = target_size(processor), size
     if before == size:
         return processor
@@ -179,7 +179,7 @@ def at_size(processor: Any, size: tuple[int, int]) -> Any:
 
 
 def model_at_size(model: DynamicViTForImageClassification, size: tuple[int, int]) -> DynamicViTForImageClassification:
-    """`model` for images of `size`, height and width: its position embeddings are interpolated."""
+    """Copy `model` for images of `size`, height and width, with interpolated position embeddings."""
     config = copy.deepcopy(model.config)
     config.image_size = size[0] if size[0] == size[1] else list(size)
     resized = type(model)(config)

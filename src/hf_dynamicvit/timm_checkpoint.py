@@ -26,13 +26,13 @@ READ = ("num_heads", "img_size", "global_pool")
 
 
 def is_timm(config: dict[str, Any]) -> bool:
-    """Whether `config`, the content of a `config.json`, is of timm, in its present or its older layout."""
+    """Return whether `config`, the content of a `config.json`, is of timm, in its present or older layout."""
     named = config.get("model_type", "timm_wrapper") == "timm_wrapper"  # as Transformers fills it in
     return named and ("pretrained_cfg" in config or "architecture" in config)
 
 
 def find_weights(source: str | Path) -> Path:
-    """The file of weights that `source` is, or that is in the folder `source`.
+    """Find the file of weights that `source` is, or that is in the folder `source`.
 
     Raises:
         ValueError: there is none, or one cannot tell which.
@@ -52,7 +52,7 @@ def find_weights(source: str | Path) -> Path:
 
 
 def read_timm_config(weights: Path) -> dict[str, Any] | None:
-    """The `config.json` beside the file `weights`; `None` where there is none, or it is of another library.
+    """Read the `config.json` beside the file `weights`; `None` where there is none of timm.
 
     Raises:
         ValueError: it cannot be read, or is that of a checkpoint of Transformers.
@@ -77,7 +77,7 @@ def read_timm_config(weights: Path) -> dict[str, Any] | None:
 
 
 def model_args_of(config: dict[str, Any]) -> dict[str, Any]:
-    """What `config` changes of the architecture that it names; `null` there means timm's default.
+    """Return what `config` changes of the architecture that it names; `null` there means timm's default.
 
     Raises:
         ValueError: something that changes what is computed, and is not known here.
@@ -100,12 +100,12 @@ def model_args_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def edges_of(size: Any) -> list[Any]:
-    """Height and width of timm's `img_size`."""
+    """Return height and width of timm's `img_size`."""
     return size if isinstance(size, list) else [size, size]
 
 
 def image_size_of(config: dict[str, Any]) -> tuple[int, int]:
-    """Height and width in pixels of the model, else those that the checkpoint was evaluated at."""
+    """Return height and width in pixels of the model, else of the evaluation of the checkpoint."""
     if (size := model_args_of(config).get("img_size")) is not None:
         height, width = edges_of(size)
         return height, width
@@ -114,12 +114,12 @@ def image_size_of(config: dict[str, Any]) -> tuple[int, int]:
 
 
 def preparation_of(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of a timm `config.json` that says how images are prepared; in the older layout, all of it."""
+    """Return the part of a timm `config.json` on how images are prepared; in the older layout, all of it."""
     return config.get("pretrained_cfg", config)
 
 
 def timm_processor(config: dict[str, Any], height: int, width: int) -> DeiTImageProcessorPil:
-    """The image processor that does what timm's evaluation of that checkpoint does, at this size of the model.
+    """Build the image processor of timm's evaluation of that checkpoint, at this size of the model.
 
     Where `config` leaves something out it is timm's default.
 

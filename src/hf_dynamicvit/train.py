@@ -152,7 +152,7 @@ class Task:
     processor: Any
 
     def facts(self, model: str) -> dict[str, Any]:
-        """What `results.json` says of a training from `model` before it begins."""
+        """Return what `results.json` says of a training from `model` before it begins."""
         counts = {"train_images": len(self.pictures.train), "images": len(self.pictures.validation)}
         return {"model": model, "dataset": self.args.dataset, "classes": len(self.pictures.names), **counts}
 
@@ -275,7 +275,7 @@ def run(
     title: str,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """One training, its evaluation and what it leaves behind; `facts` are for its results, and get the seconds."""
+    """Train once, evaluate and save; `facts` are for the results, and get the seconds."""
     pictures, data_args = task.pictures, task.args
     columns: dict[str, Any] = {
         "image_column": pictures.image_column,
@@ -358,7 +358,7 @@ def results_of(
     typical: Any,
     facts: dict[str, Any],
 ) -> dict[str, Any]:
-    """Accuracy, cost and how it came about.
+    """Collect accuracy, cost and how it came about.
 
     Args:
         typical: some pictures, `[channels, height, width]` each, on which cost is measured.
@@ -391,7 +391,7 @@ def results_of(
 
 
 def kept_of(model: DynamicViTForImageClassification, log: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """The fraction kept at each stage in the last steps of the training, and what was asked for where images do not
+    """Return the fraction kept at each stage at the end of the training, and what was asked for where images do not
     decide."""
     found = [kept for entry in log if (kept := kept_fractions(entry))]
     if not found:

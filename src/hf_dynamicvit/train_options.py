@@ -273,7 +273,7 @@ ALIASES = {alias: f"--{name}" for name, option in TRAINER_OPTIONS.items() for al
 
 
 def canonical(word: str) -> str:
-    """`word` of a command line with the name of an option in place of another name for it."""
+    """Replace another name of an option by its own in `word` of a command line."""
     name, equals, value = word.partition("=")
     return f"{ALIASES.get(name, name)}{equals}{value}"
 

@@ -83,7 +83,7 @@ def classes_row(names: list[str], known: bool, args: ModelArguments) -> str:
 
 
 def method_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
-    """What is kept, where."""
+    """Tell what is kept, where."""
     config, reducer = planned.config, planned.encoder.reducer
     if args.reducer == DENSE:
         return "none: a dense model, which keeps every patch"
@@ -147,7 +147,7 @@ def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
 def rates_row(
     training: DynamicViTTrainingArguments, planned: DynamicViTForImageClassification, steps: int, in_epoch: int
 ) -> str:
-    """The rates as the optimizer will have them."""
+    """Tell the rates as the optimizer will have them."""
     reducer = planned.encoder.reducer
     scale = reducer.backbone_lr_scale if training.backbone_lr_scale is None else training.backbone_lr_scale
     frozen = training.freeze_backbone_epochs
@@ -192,7 +192,7 @@ def defaults_row(
     planned: DynamicViTForImageClassification,
     chosen: Collection[str],
 ) -> str:
-    """The options that were not chosen and matter, as they could have been typed; empty where there are none."""
+    """List the options that were not chosen and matter, as they could have been typed."""
     reducer, values = planned.encoder.reducer, {"reducer": args.reducer}
     if args.reducer != DENSE and not reducer.adaptive and "budget" not in chosen and planned.config.keep_ratio:
         ratio = planned.config.keep_ratio

@@ -101,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command_of(args: argparse.Namespace) -> str:
-    """The command line that gives `args`, without what is the default."""
+    """Return the command line that gives `args`, without what is the default."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
     words = ["hf-dynamicvit", "evaluate"]

@@ -276,11 +276,11 @@ class DynamicViTConfig(ViTConfig):
 
 
 def keeps_some(num_patches: int, keep_ratio: float) -> bool:
-    """Whether `int(num_patches * keep_ratio)` is a patch."""
+    """Return whether `int(num_patches * keep_ratio)` is a patch."""
     return int(num_patches * keep_ratio) >= 1
 
 
 def rounded_up(value: float) -> float:
-    """A number above 0 to four digits, never below `value`."""
+    """Round `value`, above 0, up to four digits."""
     unit = 10.0 ** (3 - math.floor(math.log10(value)))
     return math.ceil(value * unit) / unit

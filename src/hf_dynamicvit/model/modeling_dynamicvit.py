@@ -82,7 +82,7 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
 
 
 def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
-    """The checkpointing function with `use_reentrant=False` if it does not say, as in Transformers.
+    """Return the checkpointing function with `use_reentrant=False` if it does not say, as in Transformers.
 
     Torch's reentrant form knows tensors among the inputs and outputs only: what blocks hand on in `Tokens` would be
     cut off, and the gradients ahead of it silently wrong. So would they be if a block sampled anew.
@@ -144,14 +144,14 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs
     ) -> None:
-        """Where everything that enables gradient checkpointing ends, the Trainer and PEFT too."""
+        """Check the function first: everything that enables checkpointing ends here, the Trainer and PEFT too."""
         if enable:
             gradient_checkpointing_func = with_gradients(gradient_checkpointing_func)
         super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """As in `PreTrainedModel`; the model also knows where in the repository its image processor is."""
+        """Load as in `PreTrainedModel`, and remember where in the repository the image processor is."""
         loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.processor_place = {name: kwargs[name] for name in PLACE if kwargs.get(name)}
@@ -207,7 +207,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
     def tokens_to_grid(
         self, tokens: Tensor, outputs: Any, layer: int, image_size: int | tuple[int, int] | None = None
     ) -> Tensor:
-        """Tokens of one block where their patches are: `[B, D, down, across]`, 0 where a patch has no token there.
+        """Place the tokens of one block where their patches are: `[B, D, down, across]`, 0 for patches without one.
 
         For saliency maps such as Grad-CAM, whose `reshape_transform` it is:
         `lambda tokens: model.tokens_to_grid(tokens, model(images), layer)`. Merged patches share their token; one that
@@ -323,7 +323,7 @@ class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
         return any(answer is not None and answer is not False for answer in asked)
 
     def _check_checkpointing(self) -> None:
-        """For what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
+        """Refuse what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
         layers = cast(list[Any], self.layers)
         functions = [layer._gradient_checkpointing_func for layer in layers if layer.gradient_checkpointing]
         if self.training and any(with_gradients(function) is not function for function in functions):
@@ -407,7 +407,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         )
 
     def _targets(self, labels: Tensor, logits: Tensor) -> Tensor:
-        """`labels`, where the loss wants numbers in place of classes in the dtype of `logits` if they are whole."""
+        """Cast whole-numbered `labels` to the dtype of `logits` where the loss takes numbers, not classes."""
         problem = self.config.problem_type
         numbers = problem in ("multi_label_classification", "regression") or (
             problem is None and self.config.num_labels == 1
@@ -435,7 +435,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
 
     def dense_like(self) -> PreTrainedModel:
-        """A dense model of the same sizes and labels, with random weights; for images of any size, as this one."""
+        """Build a dense model of the same sizes and labels, with random weights, for images of any size."""
         config = self.config.to_dict()
         own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
         own |= {"model_type", "architectures", "auto_map"}

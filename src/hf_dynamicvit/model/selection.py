@@ -13,7 +13,7 @@ def keep_count(num_patches: int, keep_ratio: float) -> int:
 
 
 def top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> Tensor:
-    """`[B, count]` positions of the highest `scores` `[B, N]`, ascending.
+    """Return the positions `[B, count]` of the highest `scores` `[B, N]`, ascending.
 
     Tokens keep the order of the grid: that of the scores would change with their rounding. Patches not `attended` are
     taken last.

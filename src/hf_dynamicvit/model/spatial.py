@@ -90,7 +90,7 @@ def tokens_to_grid(
     layer: int,
     image_size: int | tuple[int, int] | None = None,
 ) -> Tensor:
-    """Tokens of one block where their patches are: `[B, D, down, across]`; 0 where a patch has no token there.
+    """Place the tokens of one block where their patches are: `[B, D, down, across]`; 0 for patches without one.
 
     Args:
         config, reducer: of the model that made them.
@@ -117,7 +117,7 @@ def tokens_to_grid(
 
 
 def places_of(reducer: TokenReducer, outputs: Any, count: int, layer: int) -> Tensor:
-    """`[B, num_patches]` int64: which of the `count` patch tokens in block `layer` each patch has, -1 for none.
+    """Find which of the `count` patch tokens in block `layer` each patch has: `[B, num_patches]` int64, -1 for none.
 
     A decision of this very block is ahead of some of its modules and behind others; the number of tokens tells.
 

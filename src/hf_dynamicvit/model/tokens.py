@@ -347,7 +347,7 @@ class Tokens:
 
 
 def as_number(size: int) -> int:
-    """A size that counts are computed from; in `torch.jit.trace`, where it is a tensor, the number that it is."""
+    """Return a size as a number to compute counts from; in `torch.jit.trace` it is a tensor."""
     return int(size) if torch.jit.is_tracing() else size
 
 

@@ -12,7 +12,7 @@ from ..model.reducer import TokenReducer
 
 
 def is_adapted(model: Any) -> bool:
-    """Whether PEFT has wrapped `model`."""
+    """Return whether PEFT has wrapped `model`."""
     if not is_peft_available():
         return False
     from peft import PeftModel
@@ -21,17 +21,17 @@ def is_adapted(model: Any) -> bool:
 
 
 def inner_model(model: Any) -> Any:
-    """The model that PEFT has wrapped, or `model` itself."""
+    """Return the model that PEFT has wrapped, or `model` itself."""
     return model.get_base_model() if is_adapted(model) else model
 
 
 def merged_model(model: Any) -> Any:
-    """A copy of `model` with its adapters merged into its weights, or `model` itself where there are none."""
+    """Copy `model` with its adapters merged into its weights; return `model` itself where there are none."""
     return copy.deepcopy(model).merge_and_unload() if is_adapted(model) else model
 
 
 def acting_reducer(model: Any) -> TokenReducer:
-    """The reducer of `model`; the copy that learns where PEFT has one (`modules_to_save=["reducer"]`)."""
+    """Return the reducer of `model`; PEFT's copy that learns where there is one (`modules_to_save`)."""
     reducer: Any = inner_model(model).encoder.reducer
     return reducer if isinstance(reducer, TokenReducer) else reducer.modules_to_save[reducer.active_adapter]
 
@@ -44,5 +44,5 @@ def load_adapters(model: Any, folder: Path) -> None:
 
 
 def learns(module: nn.Module) -> bool:
-    """Whether a parameter of `module` learns."""
+    """Return whether a parameter of `module` learns."""
     return any(parameter.requires_grad for parameter in module.parameters())

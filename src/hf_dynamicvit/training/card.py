@@ -160,7 +160,7 @@ def summary_of(model: DynamicViTForImageClassification) -> str:
 
 
 def classes_of(config: Any) -> str:
-    """How many there are, and the first of their names."""
+    """Tell how many classes there are, and the first of their names."""
     names = [config.id2label[index] for index in range(config.num_labels)]
     if names == [f"LABEL_{index}" for index in range(len(names))]:
         return f"{len(names)} classes, whose names config.json does not have."
@@ -169,12 +169,12 @@ def classes_of(config: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` in one line of Markdown or a cell of a table, as it is."""
+    """Escape `text` for one line of Markdown or a cell of a table."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
 
 def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
-    """Where it was measured, the dense model's or the teacher's, this model's with its interval."""
+    """Return a row of the table: where it was measured, the other model's accuracy, this one's with its interval."""
     dense = "not measured"
     if measured.dense_top1 is not None:
         dense = f"{100 * measured.dense_top1:.2f} %"

@@ -26,7 +26,7 @@ class Accuracy(evaluate.Metric):
 
 
 def concatenated(values: Any) -> np.ndarray:
-    """One array of what the Trainer hands to a metric: an array, a tuple that begins with it, or a list of batches."""
+    """Make one array of what the Trainer hands on: an array, a tuple that begins with it, or a list of batches."""
     if isinstance(values, tuple):
         return concatenated(values[0])
     if isinstance(values, list) and isinstance(values[0], tuple | np.ndarray):  # eval_do_concat_batches=False
@@ -47,7 +47,7 @@ def classes_of(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:
-    """`compute_metrics` for the Trainer: top-1 accuracy.
+    """Compute top-1 accuracy, as `compute_metrics` of the Trainer.
 
     Args:
         prediction: its predictions are logits `[N, K]`, the first entry where there are several, or classes `[N]`, as

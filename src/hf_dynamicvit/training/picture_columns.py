@@ -122,7 +122,7 @@ def with_labels(data: Dataset, column: str, names: list[str], labels: list[str])
 
 
 def with_column(data: Dataset, column: str, values: list[Any], feature: Any = None) -> Dataset:
-    """`data` with one column more, without the bar that `datasets` shows of rows it puts in order for that."""
+    """Add a column to `data` without the bar that `datasets` shows as it puts rows in order."""
     shown = not are_progress_bars_disabled()
     disable_progress_bars()
     try:

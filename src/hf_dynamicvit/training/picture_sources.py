@@ -284,7 +284,7 @@ def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
 
 
 def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict[str, Dataset]:
-    """The splits of `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg`; none where there are no pictures.
+    """Read `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg` by split; nothing where there are no pictures.
 
     Splits are known by the words that `load_dataset("imagefolder")` knows, or named in `folders`, if there are class
     folders in them. It would also take a class "train" or "test-tube" for a split, and give no labels at all where

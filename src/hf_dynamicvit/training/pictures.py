@@ -152,7 +152,7 @@ def readable(pictures: Pictures, unreadable: str, num_proc: int | None = None) -
 
 
 def choose_train_split(splits: list[str], given: str | None) -> str:
-    """The split that is `given`, else that of a usual name, else the only one if it is not called otherwise."""
+    """Choose the split that is `given`, else of a usual name, else the only one if it is called nothing else."""
     check_split(splits, given, "train_split")
     chosen = given or find_split(splits, ["train"], "train_split")
     if chosen is None and (len(splits) > 1 or find_split(splits, ["validation", "test"], "train_split")):

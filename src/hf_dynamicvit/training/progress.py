@@ -144,7 +144,7 @@ def show(trainer: Trainer, progress: Progress) -> None:
 
 @contextmanager
 def no_bars_of_weights() -> Generator[None]:
-    """Within it, Transformers shows no bar for reading and writing weights; the Hub does for downloads, as before."""
+    """Keep Transformers from showing bars for weights; those of the Hub's downloads stay as they are."""
     shown, hub_shown = logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
     logging.disable_progress_bar()
     if hub_shown:

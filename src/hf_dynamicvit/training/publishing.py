@@ -22,7 +22,7 @@ from .teacher import teacher_name
 
 @contextmanager
 def hub_errors_in_words(repo_id: str) -> Generator[None]:
-    """Within it, that the Hub cannot be reached or lost what was sent is an `OSError` in words, as its answers are."""
+    """Raise an `OSError` in words where the Hub cannot be reached, or lost what was sent."""
     try:
         yield
     except OSError:  # what the Hub answered

@@ -17,7 +17,7 @@ SECONDS_OF_COPYING = 60
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """SHA-256 of the `*.safetensors` in `folder`, by name."""
+    """Compute the SHA-256 of the `*.safetensors` in `folder`, by name."""
     digest = hashlib.sha256()
     for file in sorted(folder.glob("*.safetensors")):
         with file.open("rb") as content:
@@ -26,7 +26,7 @@ def weights_fingerprint(folder: Path) -> str:
 
 
 def read_results(folder: Path) -> dict[str, Any] | None:
-    """What training measured of the model in `folder`; `None` where nothing is, or another program wrote it."""
+    """Read what training measured of the model in `folder`; `None` where nothing is, or of another program."""
     try:
         found = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -37,7 +37,7 @@ def read_results(folder: Path) -> dict[str, Any] | None:
 
 
 def change_since(results: dict[str, Any], folder: Path, model: DynamicViTForImageClassification) -> str | None:
-    """What of `model`, read from `folder`, is not as it was when `results` were written; `None`: nothing is known."""
+    """Say what of `model`, read from `folder`, has changed since `results` were written; `None`: nothing known."""
     if results["reducer"] != model.config.reducer:
         return f"the method was {results['reducer']} and is {model.config.reducer}"
     if not model.encoder.reducer.adaptive:
@@ -54,7 +54,7 @@ def change_since(results: dict[str, Any], folder: Path, model: DynamicViTForImag
 
 
 def wilson_interval(fraction: float, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson, JASA 1927), of `count` pictures of which `fraction` are right."""
+    """Compute the 95 % interval of a proportion (Wilson, JASA 1927): `fraction` of `count` images are right."""
     centre = fraction + z**2 / (2 * count)
     margin = z * math.sqrt(fraction * (1 - fraction) / count + z**2 / (4 * count**2))
     scale = 1 + z**2 / count

@@ -45,7 +45,7 @@ def teacher_name(teacher: PreTrainedModel | None) -> str | None:
 
 
 def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
-    """The teacher of `model`, which PEFT may have wrapped; a dense copy has the adapters merged in."""
+    """Load the teacher of `model`; a dense copy has the adapters of PEFT merged in."""
     student = inner_model(model)
     if teacher is model or teacher is student:
         raise ValueError("The teacher is the student itself; the default is a frozen dense copy of it.")

@@ -225,7 +225,7 @@ class DynamicViTTrainer(TeachingTrainer):
                     callback.end(self.accelerator.unwrap_model(self.model))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        """As in `Trainer`, which up to 5.20 at least takes the adapters of the average in `ema/` for those to load."""
+        """Load adapters by themselves: `Trainer` up to 5.20 at least takes those of the average in `ema/`."""
         student = self.model if model is None else model
         if is_adapted(student) and not self.is_fsdp_enabled:
             load_adapters(student, Path(resume_from_checkpoint))
@@ -233,7 +233,7 @@ class DynamicViTTrainer(TeachingTrainer):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _run_epoch(self, *args, **kwargs):
-        """As in `Trainer`, which would take one step more where a resumed training has all its `max_steps`."""
+        """Stop where a resumed training has all its `max_steps`; `Trainer` would take one step more."""
         if self.state.global_step >= self.state.max_steps:
             self.control.should_training_stop = True
             return None
@@ -365,7 +365,7 @@ class DynamicViTTrainer(TeachingTrainer):
         return metrics
 
     def final_metrics(self) -> dict[str, float]:
-        """What `evaluate` says of the model that `train` has left; not run again where its last evaluation did."""
+        """Evaluate the model that `train` has left, unless its last evaluation was of these weights."""
         step, metrics = self._last_evaluation
         best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
         of_these_weights = best is None or Path(best).name == f"{PREFIX_CHECKPOINT_DIR}-{step}"
