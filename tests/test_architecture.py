@@ -13,7 +13,7 @@ MODEL = ROOT / "model"
 # inside model/: a file imports only files of a lower rank
 RANKS = [
     {"ragged", "relaid", "logger"},
-    {"tokens", "masking", "cost", "remote_code"},
+    {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs"},
     {"reducer"},
     {"reducer_*"},

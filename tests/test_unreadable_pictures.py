@@ -11,7 +11,7 @@ from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.evaluate.data import load_labelled
 from hf_dynamicvit.export import read_pictures
 from hf_dynamicvit.push import kept_figure
-from hf_dynamicvit.training.picture_sources import files_of
+from hf_dynamicvit.training.class_folders import files_of
 
 
 VIEWER = viewer_of()

@@ -37,8 +37,8 @@ from .model.cost import as_pair, grid_size, vit_multiply_adds
 from .model.reducers import REDUCERS
 from .model_source import find_processor, read_config
 from .start import FAMILIES
+from .training.class_folders import files_of
 from .training.data import MODES, ImageTransform, read_all
-from .training.picture_sources import files_of
 
 
 # How far a logit may be from the model's: 1e-4, and as much again of what it is.

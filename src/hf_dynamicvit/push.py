@@ -25,8 +25,8 @@ from .model.cost import as_pair
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model_source import beside, read_config
 from .training.card import UPLOADED, Measurements, inherited_license, model_card
+from .training.class_folders import files_of
 from .training.data import MODES, read_all
-from .training.picture_sources import files_of
 from .training.progress import no_bars_of_weights
 from .training.publishing import hub_errors_in_words
 from .training.results import RESULTS, change_since, read_results

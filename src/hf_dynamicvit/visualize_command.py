@@ -20,8 +20,8 @@ from .folders import check_folder
 from .loading import check_keep_ratio
 from .model.budget import check_fraction
 from .start import COSTED
+from .training.class_folders import files_of
 from .training.data import MODES, read_files
-from .training.picture_sources import files_of
 from .training.progress import no_bars_of_weights
 from .viewer import View, Viewer
 from .visualize import card, check_seconds, overview, save_gif, stage_frames, top_classes

@@ -13,9 +13,10 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
+from hf_dynamicvit.training.class_folders import split_of
 from hf_dynamicvit.training.data import SOURCE_COLUMN, ImageTransform, error_of, read_picture
 from hf_dynamicvit.training.picture_columns import with_labels
-from hf_dynamicvit.training.picture_sources import load_splits, split_of
+from hf_dynamicvit.training.picture_sources import load_splits
 from hf_dynamicvit.training.pictures import load_pictures
 
 

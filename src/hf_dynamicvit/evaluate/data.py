@@ -12,6 +12,7 @@ from datasets import ClassLabel, Dataset, Value
 from PIL import Image
 
 from ..classes import few, is_known
+from ..training.class_folders import find_split
 from ..training.data import SOURCE_COLUMN, read_picture
 from ..training.picture_columns import (
     choose_column,
@@ -21,7 +22,7 @@ from ..training.picture_columns import (
     with_column,
     with_labels,
 )
-from ..training.picture_sources import find_split, load_splits
+from ..training.picture_sources import load_splits
 from ..training.pictures import HeldOut, bare, check_split, fingerprint, some_of, split_off
 from ..training.results import RESULTS
 

@@ -7,7 +7,6 @@ the dense class with only those left over.
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,6 +34,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .block import DynamicViTAttention, DynamicViTLayer
 from .budget import BudgetMixin
+from .checkpointing import with_gradients
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import grid_size
 from .inference import InferenceMixin
@@ -79,30 +79,6 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
             name, _ = renaming.rename_source_key(name)
         if name in own and prefix + name not in state_dict:
             state_dict[prefix + name] = state_dict.pop(key)
-
-
-def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the checkpointing function with `use_reentrant=False` if it does not say, as in Transformers.
-
-    Torch's reentrant form knows tensors among the inputs and outputs only: what blocks hand on in `Tokens` would be
-    cut off, and the gradients ahead of it silently wrong. So would they be if a block sampled anew.
-
-    Raises:
-        ValueError: it asks for one of the two.
-    """
-    asked = getattr(checkpointing, "keywords", {})
-    reentrant = asked.get("use_reentrant")
-    if reentrant not in (None, False):
-        raise ValueError(
-            f"gradient checkpointing with use_reentrant={reentrant!r} cuts what blocks hand on beside their output "
-            "off from its gradient; leave it out, or use use_reentrant=False."
-        )
-    if not asked.get("preserve_rng_state", True):
-        raise ValueError(
-            f"gradient checkpointing with preserve_rng_state={asked['preserve_rng_state']!r} samples other decisions "
-            "when a block is computed again; leave it out, or use preserve_rng_state=True."
-        )
-    return checkpointing if reentrant is False else partial(checkpointing, use_reentrant=False)
 
 
 class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel):

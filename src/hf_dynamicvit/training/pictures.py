@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ..model.logger import logger
 from ..names import UNCHECKED, UNREADABLE
+from .class_folders import find_split
 from .data import SOURCE_COLUMN, error_of
 from .picture_columns import (
     check_same_classes,
@@ -27,7 +28,7 @@ from .picture_columns import (
     with_column,
     with_labels,
 )
-from .picture_sources import find_split, load_splits
+from .picture_sources import load_splits
 
 
 # Pictures that are handed to the threads at a time; errors that are told.

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from transformers.utils import logging
 
 from ..model.logger import logger
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -32,6 +31,7 @@ from .losses import (
     token_distillation_loss,
 )
 from .optimizer import check_schedule, freeze, parameter_groups
+from .progress import no_bars_of_weights
 from .publishing import refuse_adapters
 from .teacher import (
     DENSE_COPY,
@@ -380,11 +380,11 @@ class DynamicViTTrainer(TeachingTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer`, with the averaged weights, if any, as a model of its own in the folder `ema`."""
-        with without_bars():
+        with no_bars_of_weights():
             super().save_model(output_dir, _internal_call)
         if self._average is not None and self._average.average:
             folder = Path(cast(str, output_dir or self.args.output_dir)) / FOLDER
-            with self.averaged(), without_bars():
+            with self.averaged(), no_bars_of_weights():
                 super().save_model(str(folder), _internal_call=True)
 
     def _classification(self, outputs, labels: Tensor) -> Tensor:
@@ -428,18 +428,6 @@ class DynamicViTTrainer(TeachingTrainer):
             logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
             self._begin_log()
         super().log(logs, start_time)
-
-
-@contextmanager
-def without_bars() -> Generator[None]:
-    """Within it Transformers draws no bar for files, which would break into that of the training."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def given_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
