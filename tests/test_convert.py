@@ -16,13 +16,8 @@ from transformers.models.deit.modeling_deit import DeiTForImageClassificationWit
 
 from hf_dynamicvit import DynamicDeiTForImageClassification
 from hf_dynamicvit.cli import main
-from hf_dynamicvit.convert import (
-    convert_state_dict,
-    infer_config,
-    published_processor,
-    read_label_names,
-    read_state_dict,
-)
+from hf_dynamicvit.convert import convert_state_dict, infer_config, published_processor, read_label_names
+from hf_dynamicvit.published import read_state_dict
 
 
 WIDTH, DEPTH, LABELS, PATCHES = 32, 4, 5, 64

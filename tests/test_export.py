@@ -25,12 +25,12 @@ from hf_dynamicvit.export import (
     for_export,
     multiply_adds,
     run_onnx,
-    sample_crops,
     trace,
     undecided,
     write_onnx,
     write_torch_export,
 )
+from hf_dynamicvit.samples import sample_crops
 
 
 pytestmark = pytest.mark.slow

@@ -9,8 +9,8 @@ from class_folders import NAMES, picture, viewer_of, write_classes
 from hf_dynamicvit import benchmark_command
 from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.evaluate.data import load_labelled
-from hf_dynamicvit.export import read_pictures
 from hf_dynamicvit.push import kept_figure
+from hf_dynamicvit.samples import read_samples
 from hf_dynamicvit.training.class_folders import files_of
 
 
@@ -18,7 +18,7 @@ VIEWER = viewer_of()
 
 
 def exported(folder, paths):
-    return len(read_pictures(str(folder / "model"), VIEWER.model.config, paths)[0])
+    return len(read_samples(str(folder / "model"), VIEWER.model.config, paths)[0])
 
 
 def benchmarked(folder, paths):

@@ -17,7 +17,6 @@ from .benchmark import Measurement, Setting, benchmark, break_even
 from .benchmark_report import check_accuracies, check_matplotlib, markdown, one_line, plots
 from .command_line import only_json, print_json
 from .devices import check_device
-from .export import read_pictures
 from .folders import check_folder
 from .load_report import REDUCER, without_report_of
 from .model.budget import check_fraction
@@ -26,6 +25,7 @@ from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import REDUCERS
 from .model_source import read_config
 from .names import SHAPES
+from .samples import read_samples
 from .start import FAMILIES
 from .training.progress import no_bars_of_weights
 
@@ -167,7 +167,7 @@ def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
             f"--pictures go through the image processor of {source}, which has its own size; give no --image-size."
         )
     config = shape_config(source, image_size) if source in SHAPES else read_config(source)
-    pictures, how = read_pictures(source, config, args.pictures)
+    pictures, how = read_samples(source, config, args.pictures)
     print(f"Measured on {how.removesuffix(',')}.")
     return pictures
 

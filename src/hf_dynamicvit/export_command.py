@@ -4,7 +4,8 @@
 import argparse
 
 from .command_line import only_json, print_json
-from .export import check_output, export, load, multiply_adds, read_pictures
+from .export import check_output, export, load, multiply_adds
+from .samples import read_samples
 from .training.progress import no_bars_of_weights
 
 
@@ -12,7 +13,7 @@ def main(args: argparse.Namespace) -> None:
     with only_json(args.json), no_bars_of_weights():
         check_output(args.output, args.format, args.overwrite, args.opset)
         model = load(args.model)
-        pixel_values, pictures = read_pictures(args.model, model.config, args.pictures)
+        pixel_values, pictures = read_samples(args.model, model.config, args.pictures)
         options = {"overwrite": args.overwrite, "opset": args.opset}
         check = export(model, args.format, args.output, pixel_values, **options)
     if args.json:
