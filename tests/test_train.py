@@ -32,8 +32,8 @@ from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.cli import command_parser, main
 from hf_dynamicvit.evaluate import evaluate
 from hf_dynamicvit.start import at_size
-from hf_dynamicvit.train import check_processes
 from hf_dynamicvit.train_arguments import parse
+from hf_dynamicvit.train_checks import check_processes
 from hf_dynamicvit.train_options import DataArguments, ModelArguments
 from hf_dynamicvit.train_report import next_commands
 from hf_dynamicvit.training import progress
@@ -297,11 +297,12 @@ def test_what_is_cheap_to_check_is_checked_before_any_image_is_read(place, monke
     def unreachable(api):
         raise ConnectionError("no route to the Hub")
 
-    monkeypatch.setattr("hf_dynamicvit.train.HfApi.whoami", unreachable)
+    monkeypatch.setattr("hf_dynamicvit.train_checks.HfApi.whoami", unreachable)
     for options, message in (
         (["--model", "other"], "cannot teach them"),
         (["--dataloader_drop_last", "true", "--batch-size", "400"], "18 pictures are none of 400"),
         (["--push_to_hub", "--hub_model_id", "me/model"], "no route to the Hub"),
+        (["--report_to", "neptune"], "--report_to is neptune, which is not installed; installed: "),
         (["--image-size", "30"], "--image_size is 30; patches are 4 x 4 pixels"),
     ):
         assert train(*options) == 1

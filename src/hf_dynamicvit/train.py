@@ -4,7 +4,6 @@
 import copy
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from huggingface_hub import HfApi
 from torch import nn
 from transformers import set_seed
 
@@ -26,8 +24,6 @@ from .names import UNCHECKED
 from .start import (
     COSTED,
     at_size,
-    check_distillation,
-    check_teacher_classes,
     choose_size,
     config_of,
     distils,
@@ -41,19 +37,19 @@ from .start import (
     tell_of_size,
 )
 from .train_arguments import chosen_options, parse
-from .train_options import DENSE, DataArguments, ModelArguments, check_output, names_of
+from .train_checks import check_run, check_task
+from .train_options import DENSE, DataArguments, ModelArguments, names_of
 from .train_report import next_commands, report, steps_of, summary
 from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
 from .training.callbacks import GroupingSwitch, KeepRatioWarmup
-from .training.checkpoints import check_complete, checkpoints_in, is_complete, last_complete_checkpoint
+from .training.checkpoints import last_complete_checkpoint
 from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.pictures import Pictures, load_pictures, readable, with_classes_of
 from .training.progress import Progress, kept_fractions, no_bars_of_weights, show
-from .training.publishing import hub_errors_in_words
 from .training.results import RESULTS, weights_fingerprint, wilson_interval
 from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
@@ -84,58 +80,25 @@ def train(
     """
     resume = resumed_checkpoint(training)
     folder = Path(cast(str, training.output_dir))
-    if training.should_save:
-        check_output(folder, resume is not None, "output_dir")
-    check_resumed(resume, folder, model_args.teacher_epochs > 0)
+    check_run(training, resume, model_args.teacher_epochs > 0)
     set_seed(training.seed)
-    config = config_of(model_args.model)
-    processor = read_processor(model_args.model)
-    size = choose_size(model_args, config, processor)
-    if model_args.image_size is not None:
-        processor = at_size(processor, size)
-    if size != as_pair(config.image_size):
-        model_args = dataclasses.replace(model_args, image_size=list(size))
-    planned = plan(model_args, label_names(config))
-    taught = None if model_args.teacher is None else read_config(model_args.teacher)
-    if model_args.teacher is not None:
-        check_same_input(model_args.model, processor, model_args.teacher, cropped=False)
-    phases: dict[str, float] = {}
-    with training.main_process_first(desc="reading the data set"):
-        pictures = read_pictures(data_args, training)
-    known = same_classes(model_args, config, pictures.names)
-    if knows(config, pictures.names):  # its own order of them
-        pictures = in_order_of(label_names(config), pictures)
-    elif taught is not None and knows(taught, pictures.names):
-        pictures = in_order_of(label_names(taught), pictures)
-    if taught is not None:
-        check_teacher_classes(model_args, taught, pictures.names)
-    check_distillation(model_args, training, known, pictures.names)
-    check_processes(training)
-    check_batch(training, len(pictures.train))
-    if training.push_to_hub and training.process_index == 0:
-        check_hub(training)
-    with timed(phases, "images"), training.main_process_first(desc="reading every image"):
-        pictures = checked(pictures, data_args, training)
-    if not known:
-        tell_of_other_names(model_args, config, pictures.names)
-    tell_of_size(model_args, config, size)
-    teaches = distils(model_args, training)
-    planned.config.id2label = dict(enumerate(pictures.names))
+    model_args, task = prepare(model_args, data_args, training)
+    known, teaches = task.known, distils(model_args, training)
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
-        training.logging_steps = min(
-            training.logging_steps, *steps_of(training, len(pictures.train), 1, training.max_steps)
-        )
+        images = len(task.pictures.train)
+        training.logging_steps = min(training.logging_steps, *steps_of(training, images, 1, training.max_steps))
     if training.process_index == 0:
         done = (folder / TEACHER / RESULTS).is_file()
         every = names_of(ModelArguments, DataArguments, DynamicViTTrainingArguments) if chosen is None else chosen
+        planned, pictures = task.planned, task.pictures
         told = summary(model_args, data_args, training, pictures, planned, known, teaches, done, every)
         print(told, flush=True)
-    task = Task(data_args, pictures, processor)
-    commands = next_commands(model_args, data_args, training, pictures)
-    facts = task.facts(model_args.model) | {"phases": phases, "next": commands}
+    facts = task.facts(model_args.model)
+    facts["phases"]["images"] = task.seconds
+    facts["next"] = next_commands(model_args, data_args, training, task.pictures)
     title = f"Training {model_args.reducer}" if model_args.reducer != DENSE else "Training the dense model"
     if model_args.teacher_epochs:
-        start, phases["teacher"] = fine_tune_teacher(model_args, task, training, known, teaches)
+        start, facts["phases"]["teacher"] = fine_tune_teacher(model_args, task, training, teaches)
         model_args, known = dataclasses.replace(model_args, model=start), True
         if resume is True and last_complete_checkpoint(folder) is None:
             resume = None  # it stopped before the model itself had a checkpoint
@@ -145,16 +108,62 @@ def train(
 
 @dataclass(frozen=True)
 class Task:
-    """What all trainings of one run share: the pictures, how they were asked for, and what prepares them."""
+    """What all trainings of one run share.
+
+    Attributes:
+        args: how the pictures were asked for.
+        pictures: all that are used, each read once.
+        processor: what prepares them.
+        known: whether the model was trained on their classes.
+        planned: the model without memory, to ask what it keeps and costs.
+        seconds: that reading the pictures took.
+    """
 
     args: DataArguments
     pictures: Pictures
     processor: Any
+    known: bool
+    planned: DynamicViTForImageClassification
+    seconds: float
 
     def facts(self, model: str) -> dict[str, Any]:
         """Return what `results.json` says of a training from `model` before it begins."""
         counts = {"train_images": len(self.pictures.train), "images": len(self.pictures.validation)}
-        return {"model": model, "dataset": self.args.dataset, "classes": len(self.pictures.names), **counts}
+        classes = len(self.pictures.names)
+        return {"model": model, "dataset": self.args.dataset, "classes": classes, **counts, "phases": {}, "next": []}
+
+
+def prepare(
+    args: ModelArguments, data_args: DataArguments, training: DynamicViTTrainingArguments
+) -> tuple[ModelArguments, Task]:
+    """Settle the image size and read the pictures, after all that is cheaper to check; return `args` with that size.
+
+    Raises:
+        ValueError: an option that does not fit the model or the pictures.
+    """
+    config, processor = config_of(args.model), read_processor(args.model)
+    size = choose_size(args, config, processor)
+    if args.image_size is not None:
+        processor = at_size(processor, size)
+    if size != as_pair(config.image_size):
+        args = dataclasses.replace(args, image_size=list(size))
+    planned = plan(args, label_names(config))
+    taught = None if args.teacher is None else read_config(args.teacher)
+    if args.teacher is not None:
+        check_same_input(args.model, processor, args.teacher, cropped=False)
+    with training.main_process_first(desc="reading the data set"):
+        pictures = read_pictures(data_args, training)
+    known = same_classes(args, config, pictures.names)
+    pictures = in_known_order(pictures, [config, taught])
+    check_task(args, training, known, taught, pictures.names, len(pictures.train))
+    seconds: dict[str, float] = {}
+    with timed(seconds, "images"), training.main_process_first(desc="reading every image"):
+        pictures = checked(pictures, data_args, training)
+    if not known:
+        tell_of_other_names(args, config, pictures.names)
+    tell_of_size(args, config, size)
+    planned.config.id2label = dict(enumerate(pictures.names))
+    return args, Task(data_args, pictures, processor, known, planned, seconds["images"])
 
 
 @contextmanager
@@ -171,24 +180,16 @@ def resumed_checkpoint(training: DynamicViTTrainingArguments) -> str | bool | No
     return True if str(named).lower() in ("last", "true") else named
 
 
-def check_resumed(resume: str | bool | None, folder: Path, teacher_first: bool) -> None:
-    """Refuse to go on where there is nothing to go on from; a teacher may have been all that there was time for."""
-    if isinstance(resume, str):
-        check_complete(Path(resume))
-    if resume is True and not teacher_first and not any(map(is_complete, checkpoints_in(folder))):
-        raise ValueError(
-            f"--resume_from_checkpoint last: there is no checkpoint in {folder} that was written to its end; leave "
-            "the option out to begin anew."
-        )
-
-
-def in_order_of(names: list[str], pictures: Pictures) -> Pictures:
-    def ordered(data: Any) -> Any:
-        return with_classes_of(names, data, pictures.label_column, "the data set")
-
-    return dataclasses.replace(
-        pictures, names=names, train=ordered(pictures.train), validation=ordered(pictures.validation)
-    )
+def in_known_order(pictures: Pictures, configs: Sequence[Any]) -> Pictures:
+    """Put the classes in the order of the first of `configs` that knows them; `None` knows none."""
+    names = next((label_names(config) for config in configs if config and knows(config, pictures.names)), None)
+    if names is None:
+        return pictures
+    parts = [
+        with_classes_of(names, data, pictures.label_column, "the data set")
+        for data in (pictures.train, pictures.validation)
+    ]
+    return dataclasses.replace(pictures, names=names, train=parts[0], validation=parts[1])
 
 
 def read_pictures(args: DataArguments, training: DynamicViTTrainingArguments) -> Pictures:
@@ -216,38 +217,8 @@ def checked(pictures: Pictures, args: DataArguments, training: DynamicViTTrainin
     return pictures if done or args.unreadable == UNCHECKED else readable(pictures, args.unreadable)
 
 
-def check_processes(training: DynamicViTTrainingArguments) -> None:
-    """Refuse to train in several processes that know nothing of each other: all would write the same folder."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started > training.world_size:
-        raise ValueError(
-            f"{started} processes were started, but this one would train alone; on CPUs type --use_cpu and "
-            "--ddp_backend gloo."
-        )
-
-
-def check_batch(training: DynamicViTTrainingArguments, images: int) -> None:
-    """Refuse batches that no picture would be in."""
-    batch = training.train_batch_size * training.world_size
-    if training.dataloader_drop_last and images < batch:
-        raise ValueError(
-            f"--dataloader_drop_last leaves out batches that are not whole, and {images} pictures are none of "
-            f"{batch}; take a smaller --batch-size, or leave the option out."
-        )
-
-
-def check_hub(training: DynamicViTTrainingArguments) -> None:
-    """Ask the Hub who the user is, before anything is trained for it.
-
-    Raises:
-        OSError: it cannot be reached, or knows no such user.
-    """
-    with hub_errors_in_words(training.hub_model_id or Path(cast(str, training.output_dir)).name):
-        HfApi(token=training.hub_token).whoami()
-
-
 def fine_tune_teacher(
-    args: ModelArguments, task: Task, training: DynamicViTTrainingArguments, known: bool, teaches: bool
+    args: ModelArguments, task: Task, training: DynamicViTTrainingArguments, teaches: bool
 ) -> tuple[str, float]:
     """Fine-tune the dense model on the pictures, unless that was done before; return its folder and the seconds."""
     folder = Path(cast(str, training.output_dir)) / TEACHER
@@ -260,8 +231,8 @@ def fine_tune_teacher(
         dense = ModelArguments(args.model, reducer=DENSE, distill=False, image_size=args.image_size)
         resume = last_complete_checkpoint(folder)
         title = f"1 of 2: training the dense model, which becomes the start{' and the teacher' * teaches}"
-        facts = task.facts(args.model) | {"phases": {}, "next": []}
-        run(dense, task, own, known, None if resume is None else str(resume), title, facts)
+        checkpoint = None if resume is None else str(resume)
+        run(dense, task, own, task.known, checkpoint, title, task.facts(args.model))
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
     return str(folder), results["seconds"]
 
