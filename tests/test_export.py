@@ -99,7 +99,6 @@ def test_methods_by_onnx(reducer, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("reducer", ["dynamicvit", "tome"])
 def test_the_older_exporter_of_torch_takes_them_too(reducer, tmp_path):
     """`torch.onnx.export(dynamo=False)`, by a trace; without a stable sort, which ToMe has."""
     with torch.no_grad(), warnings.catch_warnings():
