@@ -124,3 +124,9 @@ def test_from_pretrained_names_convert_for_a_checkpoint_of_timm(place, monkeypat
     monkeypatch.chdir(place)
     with pytest.raises(ValueError, match=r"saved/timm is a checkpoint of timm; .*-dynamicvit convert saved/timm"):
         DynamicViTForImageClassification.from_pretrained("saved/timm")
+
+
+def test_what_the_hub_cannot_be_asked_for_is_not_missing():
+    """The suite is offline: whether the repository has an image processor is not known."""
+    with pytest.raises(ValueError, match="of nobody/nothing is not on this disk, and the Hub cannot be reached"):
+        find_processor("nobody/nothing")

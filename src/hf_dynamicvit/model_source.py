@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
 from transformers.utils import IMAGE_PROCESSOR_NAME
@@ -90,15 +92,34 @@ def find_processor(source: str | Path) -> Any | None:
     """Load the image processor of the checkpoint `source`; return `None` where it has none.
 
     Raises:
-        ValueError: its file cannot be read.
+        ValueError: its file cannot be read, or the Hub cannot be asked whether there is one.
     """
     try:
         return AutoImageProcessor.from_pretrained(source)
     except OSError as error:
-        if Path(source, IMAGE_PROCESSOR_NAME).is_file():
-            reason = str(error).splitlines()[0].removesuffix(".")
-            raise ValueError(f"the image processor of {source} cannot be read: {reason}.") from error
-        return None
+        if not has_processor_file(source):
+            return None
+        reason = str(error).splitlines()[0].removesuffix(".")
+        raise ValueError(f"the image processor of {source} cannot be read: {reason}.") from error
+
+
+def has_processor_file(source: str | Path) -> bool:
+    """Return whether the folder or Hub repository `source` has the file of an image processor.
+
+    Raises:
+        ValueError: the Hub cannot be reached, and the file is not on this disk: nobody knows.
+    """
+    if Path(source).exists():
+        return Path(source, IMAGE_PROCESSOR_NAME).is_file()
+    try:
+        hf_hub_download(str(source), IMAGE_PROCESSOR_NAME)
+    except LocalEntryNotFoundError as error:
+        raise ValueError(
+            f"{IMAGE_PROCESSOR_NAME} of {source} is not on this disk, and the Hub cannot be reached to ask for it."
+        ) from error
+    except EntryNotFoundError:
+        return False
+    return True
 
 
 def read_processor(source: str | Path) -> Any:
