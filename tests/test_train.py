@@ -35,7 +35,7 @@ from hf_dynamicvit.start import at_size
 from hf_dynamicvit.train_arguments import parse
 from hf_dynamicvit.train_checks import check_processes
 from hf_dynamicvit.train_options import DataArguments, ModelArguments
-from hf_dynamicvit.train_report import next_commands
+from hf_dynamicvit.train_report import kept_row, next_commands
 from hf_dynamicvit.training import progress
 from hf_dynamicvit.training.data import target_size
 from hf_dynamicvit.training.pictures import HeldOut, Pictures
@@ -73,7 +73,7 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-QUICK = ["--use_cpu", "--disable_tqdm", "true", "--max_steps", "2", "--per_device_train_batch_size", "6"]
+QUICK = ["--use_cpu", "--bf16", "false", "--disable_tqdm", "true", "--max_steps", "2", "--batch-size", "6"]
 
 
 def train(*options, model="knows", output="out"):
@@ -260,13 +260,13 @@ def test_evovit_switches_its_grouping(place):
 
 @pytest.mark.slow
 def test_it_goes_on_where_it_stopped(place, capsys):
-    assert train("--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1", model="other") == 0
+    again = ["--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1", "--keep_checkpoints"]
+    assert train(*again, model="other") == 0
     shutil.copytree("out", "whole")
     for name in ("checkpoint-2", "results.json", "model.safetensors"):
         path = place / "out" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     written = (place / "out" / "teacher" / "results.json").stat().st_mtime_ns
-    again = ["--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1"]
     assert train(*again, model="other") == 1
     message = "--output_dir out exists already; name a new or an empty folder, or go on there with "
     assert f"{message}--resume_from_checkpoint last." in capsys.readouterr().err
@@ -280,8 +280,112 @@ def test_it_goes_on_where_it_stopped(place, capsys):
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
 
 
+def test_a_training_that_ended_has_nothing_to_go_on_from_and_says_so(place, capsys):
+    """Its checkpoints are gone, the dense models' too; what it found is told again."""
+    options = ["--teacher_epochs", "1", "--compare_dense"]
+    assert train(*options, model="other") == 0
+    told = capsys.readouterr().out.split("\nResults on ")[1]
+    assert not [path for path in place.glob("out/**/*") if "checkpoint" in path.name or "optimizer" in path.name]
+    weights = (place / "out" / "model.safetensors").read_bytes()
+    assert train(*options, "--resume_from_checkpoint", "last", model="other") == 0
+    assert capsys.readouterr().out.split("\nResults on ")[1] == told
+    assert train(*options, "--max_steps", "3", "--resume_from_checkpoint", "last", model="other") == 1
+    message = (
+        "ended after 2 steps and kept no checkpoint, so that it cannot go on to 3; start from its model (--model out"
+    )
+    assert message in capsys.readouterr().err
+    assert (place / "out" / "model.safetensors").read_bytes() == weights
+
+
+def test_the_dense_model_is_trained_as_long_to_compare(place, capsys):
+    assert train("--teacher_epochs", "1", "--compare_dense", model="other") == 0
+    out, error = capsys.readouterr()
+    titles = [line for line in error.splitlines() if " of 3: " in line]
+    assert [title[:6] for title in titles] == ["1 of 3", "2 of 3", "3 of 3"]
+    assert "as long, to compare" in titles[1] and "training dynamicvit" in titles[2]
+    results = json.loads((place / "out" / "results.json").read_text())
+    teacher, dense = (json.loads((place / "out" / name / "results.json").read_text()) for name in ("teacher", "dense"))
+    assert results["dense"] == {name: dense[name] for name in ("top1", "top1_interval", "epochs")}
+    assert dense["epochs"] == results["epochs"] and dense["model"] == "out/teacher"
+    assert results["teacher_top1"] == teacher["top1"]
+    said = out[out.index("Results on ") :]
+    for name, epochs in (
+        ("dynamicvit", "1 + 0.667 epochs"),
+        ("dense, as long", "1 + 0.667 epochs"),
+        ("dense teacher", "1 epoch"),
+    ):
+        assert re.search(rf"^  {name} .*GMACs  {re.escape(epochs)}  ", said, re.MULTILINE), said
+    assert [*results["phases"]] == ["images", "teacher", "dense", "training", "evaluation"]
+    AutoModelForImageClassification.from_pretrained("out/dense")
+    assert train("--reducer", "none", "--compare_dense", output="new") == 1
+    assert "--compare_dense is typed, but --reducer none trains the dense model itself" in capsys.readouterr().err
+
+
+def test_the_best_epoch_is_kept(place, capsys, monkeypatch):
+    accuracies = iter([0.5, 1.0, 0.25])
+    monkeypatch.setattr("hf_dynamicvit.train.compute_accuracy", lambda prediction: {"accuracy": next(accuracies)})
+    options = ["--max_steps", "-1", "--epochs", "3", "--reducer", "evit", "--keep_checkpoints"]
+    assert train(*options) == 0
+    results = json.loads((place / "out" / "results.json").read_text())
+    assert results["top1"] == 1.0 and results["best_epoch"] == 2  # and none was evaluated again
+    assert "the weights after epoch 2, the most accurate on these images" in capsys.readouterr().out
+    best = load_file("out/checkpoint-6/model.safetensors")
+    kept = load_file("out/model.safetensors")
+    assert best.keys() == kept.keys() and all(torch.equal(best[name], value) for name, value in kept.items())
+    assert sorted(path.name for path in place.glob("out/checkpoint-*")) == ["checkpoint-6", "checkpoint-9"]
+
+
+def test_which_epoch_is_kept_by_default():
+    typed = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new", "--use_cpu"]
+    for options, wanted in (
+        (["--reducer", "dynamicvit"], True),
+        (["--reducer", "none"], True),
+        (["--reducer", "asvit"], False),
+        (["--reducer", "evit", "--eval_strategy", "no"], False),
+        (["--reducer", "evit", "--save_strategy", "no"], False),
+        (["--reducer", "evit", "--load_best_model_at_end", "false"], False),
+    ):
+        assert parse(typed + options)[2].load_best_model_at_end == wanted
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_bfloat16_where_it_is_faster(monkeypatch, faster):
+    monkeypatch.setattr("hf_dynamicvit.train_arguments.bfloat16_is_faster", lambda device: faster)
+    typed = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new", "--reducer", "evit"]
+    assert parse(typed)[2].bf16 == faster
+    assert parse([*typed, "--bf16"])[2].bf16
+    assert not parse([*typed, "--bf16", "false"])[2].bf16
+    assert not parse([*typed, "--fp16", "--use_cpu"])[2].bf16
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
+    assert not parse(typed)[2].bf16
+
+
+def test_a_new_classifier_has_a_rate_of_its_own(place, capsys):
+    """In the training in which it starts anew, and in no other."""
+    assert train("--reducer", "evit", model="other") == 0
+    assert ", 0.005 (classifier), " in rows_of(capsys.readouterr().out)["rates"]
+    assert (
+        train("--reducer", "evit", "--teacher_epochs", "1", "--head_learning_rate", "0.01", model="other", output="b")
+        == 0
+    )
+    rows = rows_of(capsys.readouterr().out)
+    assert rows["teacher"].endswith("at 0.0001, the classifier at 0.01)") and "classifier" not in rows["rates"]
+    assert train("--reducer", "evit", output="c") == 0
+    assert "classifier" not in rows_of(capsys.readouterr().out)["rates"]
+    assert train("--reducer", "evit", "--head_learning_rate", "0.01", output="d") == 0
+    assert ", 0.01 (classifier), " in rows_of(capsys.readouterr().out)["rates"]
+
+
+def test_more_kept_in_training_than_at_inference_is_told():
+    results = {"kept": [0.81, 0.6, 0.42], "kept_asked": [0.7, 0.49, 0.343]}
+    assert "0.81/0.60/0.42" in kept_row(results) and "it has learned with more than it keeps" in kept_row(results)
+    assert "learned" not in kept_row(results | {"kept": [0.71, 0.5, 0.3]})
+    assert kept_row({"kept": [0.5]}) == "0.50 of the patches in training"
+
+
 def test_a_run_that_has_all_its_steps_takes_none_more(place):
     options = ["--reducer", "evit", "--lr_scheduler_type", "constant", "--save_strategy", "steps", "--save_steps", "1"]
+    options.append("--keep_checkpoints")
     assert train(*options) == 0
     before = DynamicViTForImageClassification.from_pretrained("out").state_dict()
     assert train(*options, "--resume_from_checkpoint", "last") == 0
@@ -641,7 +745,9 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     assert results["patches"] == [44, 31, 21]
     sparse, dense = results["gmacs"], results["dense_gmacs"]
     assert rows["cost"] == f"{sparse:#.4g} of the dense model's {dense:#.4g} GMACs a picture ({sparse / dense:.2f})"
-    assert rows["teacher"] == "knows; the dense start is fine-tuned first (1 epoch, 2 steps at 0.0001)"
+    assert rows["teacher"] == (
+        "knows; the dense start is fine-tuned first (1 epoch, 2 steps at 0.0001, the classifier at 0.005)"
+    )
     assert rows["training"] == "2 epochs, 4 steps of 12 images (6 a batch x 2 batches)" and results["steps"] == 4
     assert rows["rates"] == (
         "learning rate 0.001 (reducer) and 5e-05 (all else, which stands still for 0.333 epochs), cosine, warm-up 1 "

@@ -13,6 +13,15 @@ def devices() -> list[str]:
     return [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
 
 
+def bfloat16_is_faster(device: torch.device) -> bool:
+    """Return whether `device` multiplies matrices in bfloat16 by instructions of its own, faster than in float32."""
+    if device.type == "cuda":
+        return torch.version.cuda is not None and torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
 def check_device(device: str) -> None:
     """Raises:
     ValueError: this machine has no `device`.

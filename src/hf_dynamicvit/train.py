@@ -4,6 +4,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 import time
 from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -44,10 +45,11 @@ from .training.arguments import DynamicViTTrainingArguments
 from .training.augmentation import MixCollator
 from .training.average import FOLDER
 from .training.callbacks import GroupingSwitch, KeepRatioWarmup
-from .training.checkpoints import last_complete_checkpoint
+from .training.checkpoints import checkpoints_in, last_complete_checkpoint
 from .training.data import ImageTransform
 from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
+from .training.optimizer import NEW_HEAD_RATE
 from .training.pictures import Pictures, load_pictures, readable, with_classes_of
 from .training.progress import Progress, kept_fractions, no_bars_of_weights, show
 from .training.results import RESULTS, weights_fingerprint, wilson_interval
@@ -55,7 +57,8 @@ from .training.teacher import DENSE_COPY
 from .training.trainer import DynamicViTTrainer
 
 
-TEACHER = "teacher"
+# Folders of dense models in the output folder.
+TEACHER, COMPARED = "teacher", "dense"
 
 
 def train(
@@ -80,13 +83,17 @@ def train(
     """
     resume = resumed_checkpoint(training)
     folder = Path(cast(str, training.output_dir))
-    check_run(training, resume, model_args.teacher_epochs > 0)
+    check_run(training, resume, model_args.teacher_epochs > 0 or model_args.compare_dense)
     set_seed(training.seed)
     model_args, task = prepare(model_args, data_args, training)
     known, teaches = task.known, distils(model_args, training)
+    if not known and not model_args.from_scratch and training.head_learning_rate is None:
+        training.head_learning_rate = NEW_HEAD_RATE
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
         images = len(task.pictures.train)
         training.logging_steps = min(training.logging_steps, *steps_of(training, images, 1, training.max_steps))
+    if resume is True and (ended := ended_before(training, len(task.pictures.train))) is not None:
+        return ended
     if training.process_index == 0:
         done = (folder / TEACHER / RESULTS).is_file()
         every = names_of(ModelArguments, DataArguments, DynamicViTTrainingArguments) if chosen is None else chosen
@@ -96,13 +103,25 @@ def train(
     facts = task.facts(model_args.model)
     facts["phases"]["images"] = task.seconds
     facts["next"] = next_commands(model_args, data_args, training, task.pictures)
-    title = f"Training {model_args.reducer}" if model_args.reducer != DENSE else "Training the dense model"
+    title = f"training {model_args.reducer}" if model_args.reducer != DENSE else "training the dense model"
+    count = 1 + bool(model_args.teacher_epochs) + model_args.compare_dense
     if model_args.teacher_epochs:
-        start, facts["phases"]["teacher"] = fine_tune_teacher(model_args, task, training, teaches)
-        model_args, known = dataclasses.replace(model_args, model=start), True
-        if resume is True and last_complete_checkpoint(folder) is None:
-            resume = None  # it stopped before the model itself had a checkpoint
-        title = f"2 of 2: {title[0].lower()}{title[1:]}"
+        what = f"training the dense model, which becomes the start{' and the teacher' * teaches}"
+        epochs = {"num_train_epochs": model_args.teacher_epochs, "max_steps": -1}
+        tuned = train_dense(model_args, task, training, known, TEACHER, f"1 of {count}: {what}", **epochs)
+        facts["phases"]["teacher"] = tuned["seconds"]
+        facts["start"] = {name: tuned[name] for name in ("top1", "epochs")}
+        model_args, known = dataclasses.replace(model_args, model=str(folder / TEACHER)), True
+        if not task.known:  # it was for the classifier that started anew
+            training.head_learning_rate = None
+    if model_args.compare_dense:
+        what = f"{count - 1} of {count}: training the dense model as long, to compare"
+        compared = train_dense(model_args, task, training, known, COMPARED, what)
+        facts["phases"]["dense"] = compared["seconds"]
+        facts["dense"] = {name: compared[name] for name in ("top1", "top1_interval", "epochs")}
+    if count > 1 and resume is True and last_complete_checkpoint(folder) is None:
+        resume = None  # it stopped before the model itself had a checkpoint
+    title = title.capitalize() if count == 1 else f"{count} of {count}: {title}"
     return run(model_args, task, training, known, resume, title, facts)
 
 
@@ -217,24 +236,54 @@ def checked(pictures: Pictures, args: DataArguments, training: DynamicViTTrainin
     return pictures if done or args.unreadable == UNCHECKED else readable(pictures, args.unreadable)
 
 
-def fine_tune_teacher(
-    args: ModelArguments, task: Task, training: DynamicViTTrainingArguments, teaches: bool
-) -> tuple[str, float]:
-    """Fine-tune the dense model on the pictures, unless that was done before; return its folder and the seconds."""
-    folder = Path(cast(str, training.output_dir)) / TEACHER
+def ended_before(training: DynamicViTTrainingArguments, images: int) -> dict[str, Any] | None:
+    """Return the results of a training that ended in the output folder and left no checkpoint to go on from.
+
+    Raises:
+        ValueError: it had fewer steps than are asked for now.
+    """
+    folder = Path(cast(str, training.output_dir))
+    if last_complete_checkpoint(folder) is not None or not (folder / RESULTS).is_file():
+        return None
+    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    steps, _ = steps_of(training, images, training.num_train_epochs, training.max_steps)
+    if steps > (done := results["steps"]):
+        raise ValueError(
+            f"--resume_from_checkpoint last: the training in {folder} ended after {done} steps and kept no "
+            f"checkpoint, so that it cannot go on to {steps}; start from its model (--model {folder}, another "
+            "--output_dir), or type --keep_checkpoints the next time."
+        )
+    return results
+
+
+def train_dense(
+    args: ModelArguments,
+    task: Task,
+    training: DynamicViTTrainingArguments,
+    known: bool,
+    name: str,
+    title: str,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Train the dense model into the folder `name` of the output, unless that was done before; return its results.
+
+    Args:
+        settings: attributes of `training` that are others.
+    """
+    folder = Path(cast(str, training.output_dir)) / name
     if not (folder / RESULTS).is_file():
         own = copy.copy(training)
-        own.output_dir, own.num_train_epochs, own.max_steps = str(folder), args.teacher_epochs, -1
-        own.learning_rate, own.loss_weights, own.frozen = args.teacher_learning_rate, None, None
+        own.output_dir, own.learning_rate = str(folder), args.teacher_learning_rate
+        own.loss_weights, own.frozen = None, None
         own.metric_for_best_model, own.backbone_lr_scale, own.freeze_backbone_epochs = "accuracy", None, None
         own.ema_decay, own.evaluate_ema, own.cache_teacher, own.push_to_hub = None, False, False, False
+        for option, value in settings.items():
+            setattr(own, option, value)
         dense = ModelArguments(args.model, reducer=DENSE, distill=False, image_size=args.image_size)
+        dense.keep_checkpoints = args.keep_checkpoints
         resume = last_complete_checkpoint(folder)
-        title = f"1 of 2: training the dense model, which becomes the start{' and the teacher' * teaches}"
-        checkpoint = None if resume is None else str(resume)
-        run(dense, task, own, task.known, checkpoint, title, task.facts(args.model))
-    results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    return str(folder), results["seconds"]
+        run(dense, task, own, known, None if resume is None else str(resume), title, task.facts(args.model))
+    return json.loads((folder / RESULTS).read_text(encoding="utf-8"))
 
 
 def run(
@@ -281,7 +330,7 @@ def run(
             trainer.train(resume_from_checkpoint=resume)
         with timed(phases, "evaluation"):
             metrics = trainer.final_metrics()
-            teacher_top1 = None if trainer.teacher is None else trainer.teacher_accuracy()
+            teacher_top1 = top1_of_teacher(args, trainer, facts)
     finally:
         progress.close()
     typical = plain(some_of(pictures.validation, training.seed)[:])["pixel_values"]
@@ -291,10 +340,20 @@ def run(
     if pictures.held_out is not None:
         results["held_out"] = dataclasses.asdict(pictures.held_out)
     save(args, trainer, results)
+    if not args.keep_checkpoints and trainer.is_world_process_zero():
+        for checkpoint in checkpoints_in(Path(cast(str, training.output_dir))):
+            shutil.rmtree(checkpoint)
     if training.push_to_hub:
         local = Path(data_args.dataset).exists()
         trainer.push_to_hub(dataset_tags=None if local else data_args.dataset, dataset=Path(data_args.dataset).name)
     return results
+
+
+def top1_of_teacher(args: ModelArguments, trainer: DynamicViTTrainer, facts: dict[str, Any]) -> float | None:
+    """Return the teacher's accuracy; the dense model that was fine-tuned here has been evaluated."""
+    if trainer.teacher is None:
+        return None
+    return facts["start"]["top1"] if args.teacher is None and "start" in facts else trainer.teacher_accuracy()
 
 
 def some_of(data: Any, seed: int) -> Any:
@@ -348,6 +407,9 @@ def results_of(
         "seed": trainer.args.seed,
         "seconds": facts["phases"]["training"],
     }
+    state = trainer.state
+    if trainer.args.load_best_model_at_end and state.best_global_step is not None:
+        results["best_epoch"] = state.epoch * state.best_global_step / state.global_step
     if "eval_ema_accuracy" in metrics:
         results["ema_top1"] = metrics["eval_ema_accuracy"]
     if teacher_top1 is not None:

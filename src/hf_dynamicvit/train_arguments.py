@@ -3,6 +3,7 @@
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,6 +11,7 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from .command_line import Parser, SectionedHelp, add_json_option, check_ranges
+from .devices import bfloat16_is_faster, devices
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
 from .model.reducers import REDUCERS
@@ -78,6 +80,7 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     reducer = typed.get("reducer") or settings.get("reducer") or reducer_of(typed["model"])
     if recipe is None:
         settings = settings_without_recipe(None if reducer == DENSE else method_of(reducer, typed.get("reducer_args")))
+    settings = {**chosen_by_default(reducer, typed), **settings}
     check_typed(reducer, typed, settings)
     pins = torch.accelerator.is_available()  # without one torch warns at every loader that it cannot
     parser.set_defaults(**{"dataloader_pin_memory": pins, **settings, "reducer": reducer})
@@ -89,6 +92,20 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
         if training.process_index == 0:
             print_recipe(recipe, typed, training)
     return model, data, training
+
+
+def chosen_by_default(reducer: str, typed: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings that depend on the machine, and on what is `typed`."""
+    settings: dict[str, Any] = {}
+    asked = {"bf16", "fp16"} & typed.keys() or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
+    if not asked:
+        device = torch.device("cpu" if typed.get("use_cpu") else devices()[0])
+        settings["bf16"] = bfloat16_is_faster(device)
+    # an epoch that keeps more than the others is not a better one
+    decides = reducer != DENSE and REDUCERS[reducer].adaptive
+    if not decides and not {"eval_strategy", "save_strategy"} & typed.keys():
+        settings["load_best_model_at_end"] = True
+    return settings
 
 
 def typed_options(argv: Sequence[str]) -> dict[str, Any]:
@@ -146,6 +163,8 @@ def check_typed(reducer: str, typed: dict[str, Any], settings: dict[str, Any]) -
     taught = [name for name in ("teacher", "teacher_epochs") if typed.get(name)]
     if reducer == DENSE and taught:
         raise ValueError(f"--{taught[0]} is typed, but --reducer {DENSE} learns from no teacher.")
+    if reducer == DENSE and typed.get("compare_dense"):
+        raise ValueError(f"--compare_dense is typed, but --reducer {DENSE} trains the dense model itself.")
     kept = [name for name in ("keep_ratio", "budget") if name in typed]
     if reducer == DENSE and kept:
         raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")

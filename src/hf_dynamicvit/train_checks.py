@@ -13,15 +13,16 @@ from .train_options import ModelArguments, check_output
 from .training.arguments import DynamicViTTrainingArguments
 from .training.checkpoints import check_complete, checkpoints_in, is_complete
 from .training.publishing import hub_errors_in_words
+from .training.results import RESULTS
 
 
-def check_run(training: DynamicViTTrainingArguments, resume: str | bool | None, teacher_first: bool) -> None:
+def check_run(training: DynamicViTTrainingArguments, resume: str | bool | None, dense_first: bool) -> None:
     """Refuse what is wrong whatever the model and the images are.
 
     Args:
         training: all options of the Trainer.
         resume: the checkpoint to go on from, `True` for the last one.
-        teacher_first: whether the dense model is fine-tuned first.
+        dense_first: whether a dense model is trained first.
 
     Raises:
         ValueError: the output folder, the checkpoint, the processes or where the log goes.
@@ -30,7 +31,7 @@ def check_run(training: DynamicViTTrainingArguments, resume: str | bool | None, 
     folder = Path(cast(str, training.output_dir))
     if training.should_save:
         check_output(folder, resume is not None, "output_dir")
-    check_resumed(resume, folder, teacher_first)
+    check_resumed(resume, folder, dense_first)
     check_processes(training)
     check_reporters(cast(list[str], training.report_to))
     if training.push_to_hub and training.process_index == 0:
@@ -76,11 +77,12 @@ def check_reporters(names: list[str]) -> None:
         )
 
 
-def check_resumed(resume: str | bool | None, folder: Path, teacher_first: bool) -> None:
+def check_resumed(resume: str | bool | None, folder: Path, dense_first: bool) -> None:
     """Refuse to go on where there is nothing to go on from; a teacher may have been all that there was time for."""
     if isinstance(resume, str):
         check_complete(Path(resume))
-    if resume is True and not teacher_first and not any(map(is_complete, checkpoints_in(folder))):
+    begun = dense_first or (folder / RESULTS).is_file() or any(map(is_complete, checkpoints_in(folder)))
+    if resume is True and not begun:
         raise ValueError(
             f"--resume_from_checkpoint last: there is no checkpoint in {folder} that was written to its end; leave "
             "the option out to begin anew."

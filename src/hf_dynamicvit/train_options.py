@@ -69,6 +69,20 @@ class ModelArguments:
         default=None,
         metadata={"help": "Classifier of the same classes to learn from. Default: a frozen dense copy of the start."},
     )
+    compare_dense: bool = field(
+        default=False,
+        metadata={
+            "help": "Train the dense start for as many epochs as the sparse model too, into --output_dir/dense, so "
+            "that both are compared as long trained."
+        },
+    )
+    keep_checkpoints: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep the checkpoints of a training that has ended, by which more epochs could go on; each takes "
+            "three times the room of the model."
+        },
+    )
     distill: bool = field(default=True, metadata={"help": "Whether there is a teacher, where the method wants one."})
     teacher_epochs: float = field(
         default=0.0,
@@ -180,7 +194,16 @@ TRAINER_OPTIONS = {
         float,
     ),
     "weight_decay": TrainerOption(f"Of AdamW. Default: {told_default('weight_decay')}.", float),
-    "bf16": TrainerOption("Train in bfloat16 mixed precision.", bool, False),
+    "bf16": TrainerOption(
+        "Compute in bfloat16, weights in float32; --bf16 false: all in float32. Default: where the processor has "
+        "instructions for it, which are faster.",
+        bool,
+    ),
+    "load_best_model_at_end": TrainerOption(
+        "Keep the weights of the epoch with the best accuracy. Default: true, unless images decide how much is kept, "
+        "or evaluations and checkpoints are not one an epoch.",
+        bool,
+    ),
     "use_cpu": TrainerOption("Leave a GPU alone.", bool, False),
     "dataloader_num_workers": TrainerOption("Processes that read pictures; 0: the training process itself.", int, 0),
     "seed": TrainerOption("Of weights, order and augmentation.", int, 42),
@@ -236,6 +259,7 @@ RANGES = {
     "mixup": NOT_NEGATIVE,
     "cutmix": NOT_NEGATIVE,
     "backbone_lr_scale": NOT_NEGATIVE,
+    "head_learning_rate": NOT_NEGATIVE,
     "freeze_backbone_epochs": NOT_NEGATIVE,
     "layer_lr_decay": SOME_FRACTION,
     "ema_decay": BELOW_ONE,
@@ -301,14 +325,16 @@ def names_of(*groups: Any) -> list[str]:
     return [option.name for group in groups for option in dataclasses.fields(group) if option.init]
 
 
-ABOUT_TEACHER = ["teacher", "distill", "teacher_epochs", "teacher_learning_rate", "teacher_dtype", "cache_teacher"]
-COMES_OUT = ["push_to_hub", "hub_model_id", "hub_token", "report_to"]
+ABOUT_TEACHER = [
+    *("teacher", "distill", "teacher_epochs", "teacher_learning_rate", "teacher_dtype", "cache_teacher"),
+]
+COMES_OUT = ["keep_checkpoints", "push_to_hub", "hub_model_id", "hub_token", "report_to"]
 
 # What the help shows, in this order: our own options and the usual ones of TrainingArguments; --help-all, the others.
 SECTIONS = {
     "what is trained": [
         *("model", "dataset", "output_dir"),
-        *(name for name in names_of(ModelArguments)[1:] if name not in ABOUT_TEACHER),
+        *(name for name in names_of(ModelArguments)[1:] if name not in (*ABOUT_TEACHER, *COMES_OUT)),
     ],
     "teacher": ABOUT_TEACHER,
     "pictures": names_of(DataArguments)[1:],

@@ -22,6 +22,9 @@ from .training.progress import MOST_STAGES, told_accuracy, told_fractions
 
 WIDTH = 100
 
+# By so much a fraction kept in training exceeds the one asked for before that is told.
+TOLD_EXCESS = 0.03
+
 # So many names of classes are told.
 NAMED_CLASSES = 6
 
@@ -119,13 +122,24 @@ def cost_row(args: ModelArguments, planned: DynamicViTForImageClassification) ->
 
 
 def teacher_row(
-    args: ModelArguments, training: DynamicViTTrainingArguments, images: int, teaches: bool, done: bool
+    args: ModelArguments,
+    training: DynamicViTTrainingArguments,
+    images: int,
+    teaches: bool,
+    done: bool,
+    head: float | None,
 ) -> str:
-    """Who teaches, and how it comes about; `done` says that the dense model was fine-tuned before."""
+    """Say who teaches, and how it comes about.
+
+    Args:
+        done: whether the dense model was fine-tuned before.
+        head: learning rate of its classifier, where that is another than the backbone's.
+    """
     tuned = ""
     if args.teacher_epochs:
         steps, _ = steps_of(training, images, args.teacher_epochs)
         how = f"{counted(args.teacher_epochs, 'epoch')}, {counted(steps, 'step')} at {args.teacher_learning_rate:g}"
+        how += "" if head is None else f", the classifier at {head:g}"
         tuned = "was fine-tuned before" if done else f"is fine-tuned first ({how})"
     if not teaches:
         return f"none; the dense start {tuned}" if tuned else "none"
@@ -145,9 +159,13 @@ def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
 
 
 def rates_row(
-    training: DynamicViTTrainingArguments, planned: DynamicViTForImageClassification, steps: int, in_epoch: int
+    training: DynamicViTTrainingArguments,
+    planned: DynamicViTForImageClassification,
+    steps: int,
+    in_epoch: int,
+    head: float | None,
 ) -> str:
-    """Tell the rates as the optimizer will have them."""
+    """Tell the rates as the optimizer will have them; `head` is the classifier's, `None` for the backbone's."""
     reducer = planned.encoder.reducer
     scale = reducer.backbone_lr_scale if training.backbone_lr_scale is None else training.backbone_lr_scale
     frozen = training.freeze_backbone_epochs
@@ -156,6 +174,8 @@ def rates_row(
     if [*reducer.parameters()] and (scale != 1 or frozen):
         still = f", which stands still for {counted(frozen, 'epoch')}" if frozen else ""
         said[0] += f" (reducer) and {training.learning_rate * scale:.3g} (all else{still})"
+    if head is not None:
+        said.append(f"{head:.3g} (classifier)")
     if training.layer_lr_decay < 1:
         said.append(f"{training.layer_lr_decay:g} of it from block to block")
     said += [
@@ -232,6 +252,7 @@ def summary(
     """
     images = len(pictures.train)
     steps, in_epoch = steps_of(training, images, training.num_train_epochs, training.max_steps)
+    head = training.head_learning_rate
     start = "shape of " if args.from_scratch else ""
     rows = {
         "model": f"{start}{args.model}, trained into {training.output_dir}",
@@ -239,9 +260,9 @@ def summary(
         "classes": classes_row(pictures.names, known, args),
         "method": method_row(args, planned),
         "cost": cost_row(args, planned),
-        "teacher": teacher_row(args, training, images, teaches, done),
+        "teacher": teacher_row(args, training, images, teaches, done, head),
         "training": training_row(training, images),
-        "rates": rates_row(training, planned, steps, in_epoch),
+        "rates": rates_row(training, planned, steps, in_epoch, None if args.teacher_epochs and not known else head),
         "augmentation": pictures_row(data_args),
         "machine": machine_row(training),
         "by default": defaults_row(args, data_args, training, planned, chosen),
@@ -253,34 +274,57 @@ def summary(
 
 
 def accuracies(results: dict[str, Any], folder: str) -> list[list[str]]:
-    """Return a row for each model that was evaluated: what it is, accuracy, cost, where it comes from."""
+    """Return a row for each model that was evaluated: what it is, accuracy, cost, epochs, where it comes from."""
     sparse, dense = told_gmacs(results["gmacs"]), told_gmacs(results["dense_gmacs"])
+    start = f"{results['start']['epochs']:g}" if "start" in results else ""
+    epochs = f"{start} + {results['epochs']:.3g} epochs" if start else counted(results["epochs"], "epoch")
     name = "dense" if results["reducer"] == DENSE else results["reducer"]
-    rows = [(name, "top1", dense if results["reducer"] == DENSE else sparse, folder)]
+    rows = [(name, results, "top1", dense if results["reducer"] == DENSE else sparse, epochs, folder)]
     if "ema_top1" in results:
-        rows.append(("averaged weights", "ema_top1", rows[0][2], f"{folder}/ema"))
+        rows.append(("averaged weights", results, "ema_top1", *rows[0][3:5], f"{folder}/ema"))
+    if "dense" in results:
+        rows.append(("dense, as long", results["dense"], "top1", dense, epochs, f"{folder}/dense"))
     if "teacher_top1" in results:
-        own = results["teacher_is_dense_copy"]
-        rows.append(("dense teacher" if own else "teacher", "teacher_top1", dense if own else "", results["teacher"]))
+        own, where = results["teacher_is_dense_copy"], results["teacher"]
+        trained = counted(results["start"]["epochs"], "epoch") if own and start else ""
+        rows.append(
+            ("dense teacher" if own else "teacher", results, "teacher_top1", dense if own else "", trained, where)
+        )
     found = []
-    for name, key, cost, where in rows:
-        low, high = results[f"{key}_interval"]
-        interval = f"({100 * low:.1f} to {100 * high:.1f})"
-        found.append([name, f"top-1 {told_accuracy(results[key], results['images'])} {interval}", cost, where])
+    for name, values, key, cost, trained, where in rows:
+        low, high = values[f"{key}_interval"]
+        accuracy = f"top-1 {told_accuracy(values[key], results['images'])} ({100 * low:.1f} to {100 * high:.1f})"
+        found.append([name, accuracy, cost, trained, where])
     return found
+
+
+def kept_row(results: dict[str, Any]) -> str:
+    """Tell what was kept in training, and whether that is what is kept at inference."""
+    kept, asked = results["kept"], results.get("kept_asked")
+    told = f"{told_fractions(kept)} of the patches in training"
+    if asked is None:
+        return told
+    told += f", asked for {told_fractions(asked)}"
+    if max(have - want for have, want in zip(kept, asked, strict=True)) < TOLD_EXCESS:
+        return told
+    return (
+        f"{told}: it has learned with more than it keeps at inference; more epochs, or a larger weight of the loss "
+        """`ratio` (--loss_weights '{"ratio": 10}'), close the gap"""
+    )
 
 
 def report(results: dict[str, Any], folder: str) -> str:
     """Return what came of a training: accuracies, what was kept, how long it took, what to type next."""
     held_out = ", held out of the training" if "held_out" in results else ""
     cells = accuracies(results, folder)
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
+    widths = [max(len(row[column]) for row in cells) for column in range(5)]
     lines = [f"Results on {results['images']} validation images{held_out}, with 95 % intervals:"]
     lines += ["  " + "  ".join(map(str.ljust, row, widths)).rstrip() for row in cells]
     rows = {}
+    if results.get("best_epoch", results["epochs"]) < results["epochs"]:
+        rows["best"] = f"the weights after epoch {results['best_epoch']:.3g}, the most accurate on these images"
     if "kept" in results:
-        asked = f", asked for {told_fractions(results['kept_asked'])}" if "kept_asked" in results else ""
-        rows["kept"] = f"{told_fractions(results['kept'])} of the patches in training{asked}"
+        rows["kept"] = kept_row(results)
     if results["reducer"] != DENSE:
         rows["cost"] = f"{results['gmacs'] / results['dense_gmacs']:.2f} of the dense multiply-adds"
     times = {name: told_seconds(seconds) for name, seconds in results["phases"].items()}

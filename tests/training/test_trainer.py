@@ -364,6 +364,50 @@ def test_parameter_groups(tmp_path):
     assert ".reducer." in names[id(trainer.optimizer.param_groups[0]["params"][0])]  # its rate is the one logged
 
 
+def rates_by_name(trainer) -> dict[str, float]:
+    trainer.create_optimizer()
+    names = {id(parameter): name for name, parameter in trainer.model.named_parameters()}
+    groups = trainer.optimizer.param_groups
+    return {names[id(parameter)]: group["lr"] for group in groups for parameter in group["params"]}
+
+
+def test_a_new_classifier_on_a_trained_backbone_has_a_rate_of_its_own(tmp_path):
+    """A bias of 0 tells what has not been trained; weights that are all new learn alike."""
+
+    def rates(trained, reducer="dynamicvit", **options):
+        model = toy_model(reducer=reducer)
+        for name, parameter in model.named_parameters():
+            if name.startswith(trained) and name.endswith("bias"):
+                torch.nn.init.normal_(parameter)
+        options |= {"learning_rate": 1e-3, "backbone_lr_scale": 0.01, "layer_lr_decay": 0.5}
+        found = rates_by_name(trainer_for(tmp_path, model, **options))
+        return found["classifier.weight"], found["classifier.bias"], found["vit.layernorm.weight"]
+
+    for reducer, backbone in (("dynamicvit", 1e-5), ("evit", 1e-3)):
+        assert rates(("vit",), reducer) == (5e-3, 5e-3, backbone)
+        assert rates(("vit",), reducer, head_learning_rate=2e-3) == (2e-3, 2e-3, backbone)
+        assert rates(("vit", "classifier"), reducer) == (backbone,) * 3
+        assert rates(("vit", "classifier"), reducer, head_learning_rate=2e-3) == (2e-3, 2e-3, backbone)
+        assert rates((), reducer) == (backbone,) * 3
+
+
+def test_a_new_classifier_resumes_at_its_rate(tmp_path):
+    """Its groups are those of the start, though what is resumed is no longer new."""
+
+    def model():
+        made = toy_model(reducer="evit")
+        torch.nn.init.normal_(made.vit.layernorm.bias)
+        return made
+
+    trainer_for(tmp_path, model(), max_steps=2, save_steps=1).train()
+    whole = trainer_for(tmp_path / "whole", model(), max_steps=4, save_steps=1)
+    whole.train()
+    resumed = trainer_for(tmp_path, model(), max_steps=4, save_steps=1)
+    resumed.train(resume_from_checkpoint=True)
+    rates = [[group["initial_lr"] for group in trainer.optimizer.param_groups] for trainer in (whole, resumed)]
+    assert rates[0] == rates[1] and 5e-3 in rates[0]
+
+
 @pytest.mark.parametrize("epochs, frozen_steps", [(0, 0), (1, 4), (1.5, 6), (None, 2)])
 def test_backbone_is_frozen_in_the_first_epochs(tmp_path, epochs, frozen_steps):
     trainer = trainer_for(tmp_path, max_steps=-1, num_train_epochs=3, freeze_backbone_epochs=epochs)

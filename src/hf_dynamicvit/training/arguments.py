@@ -38,7 +38,8 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
         if self.loss_weights is not None and not isinstance(self.loss_weights, dict):
             raise ValueError(f"loss_weights is {self.loss_weights!r}; it must be a dictionary from names to numbers.")
         numbers = {f"loss_weights[{name!r}]": value for name, value in (self.loss_weights or {}).items()}
-        rates = {name: getattr(self, name) for name in ("backbone_lr_scale", "freeze_backbone_epochs")}
+        optional = ("backbone_lr_scale", "head_learning_rate", "freeze_backbone_epochs")
+        rates = {name: getattr(self, name) for name in optional}
         numbers |= {name: value for name, value in rates.items() if value is not None}
         for name, value in numbers.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,14 +3,24 @@
 
 import re
 from collections import defaultdict
-from typing import Any
+from typing import Any, cast
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import SchedulerType
 
 from ..model.reducer import TokenReducer
-from .adapters import acting_reducer, is_adapted, learns
+from .adapters import acting_reducer, inner_model, is_adapted, learns
 from .arguments import DynamicViTTrainingArguments
+
+
+# Parts of a model, in the order of their groups.
+REDUCER, BACKBONE, HEAD = range(3)
+
+# Where the classifiers of all families are, under whatever wraps them.
+CLASSIFIER = re.compile(r"(^|\.)(classifier|cls_classifier|distillation_classifier)(\.modules_to_save\.\w+)?$")
+
+# Learning rate of a new classifier on a trained backbone (docs/recipes.md has what it gives).
+NEW_HEAD_RATE = 5e-3
 
 
 def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> None:
@@ -54,32 +64,64 @@ def decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim > 1 and not name.endswith((".bias", "_token", "position_embeddings"))
 
 
-def parameter_groups(model: Any, args: DynamicViTTrainingArguments) -> list[dict[str, Any]]:
-    """Reducer at the full rate, backbone at `backbone_lr_scale` of it, its blocks at `layer_lr_decay` of the next.
+def is_new(module: nn.Module) -> bool:
+    """Return whether a linear layer or norm is as it was initialised: training moves a bias away from 0."""
+    return not cast(Tensor, module.bias).any()
 
-    A model without learned reducer parameters trains its backbone at the full rate, never frozen. The fraction is that
-    of `args`, else the method's published one; that is for pretrained weights, so that adapters of PEFT, which are
-    new as predictors are, learn at the full rate.
+
+def classifiers(model: nn.Module) -> dict[str, nn.Linear]:
+    """Return the layers that give the logits, by name; none where there is no class."""
+    found = {name: module for name, module in model.named_modules() if CLASSIFIER.search(name)}
+    return {name: module for name, module in found.items() if isinstance(module, nn.Linear)}
+
+
+def head_starts_anew(model: Any) -> bool:
+    """Return whether a trained backbone has a classifier that is not trained yet."""
+    heads = classifiers(model)
+    return bool(heads) and all(map(is_new, heads.values())) and not is_new(inner_model(model).base_model.layernorm)
+
+
+def head_rate(model: Any, args: DynamicViTTrainingArguments) -> float | None:
+    """Return the learning rate of the classifier, `None` for that of the backbone."""
+    if args.head_learning_rate is None and head_starts_anew(model):
+        return NEW_HEAD_RATE
+    return args.head_learning_rate
+
+
+def parameter_groups(
+    model: Any, args: DynamicViTTrainingArguments, head_learning_rate: float | None = None
+) -> list[dict[str, Any]]:
+    """Return the groups of parameters: each with its learning rate, the reducer first.
+
+    The reducer learns at `learning_rate`, the backbone at `backbone_lr_scale` of it, its blocks at `layer_lr_decay` of
+    the next, the classifier as the backbone or at `head_learning_rate`. A model without learned
+    reducer parameters trains its backbone at the full rate, never frozen. The fraction is that of `args`, else the
+    method's published one; that is for pretrained weights, so that adapters of PEFT, which are new as predictors are,
+    learn at the full rate.
     """
     depth = model.config.num_hidden_layers
-    groups: dict[tuple[bool, int, bool], list[nn.Parameter]] = defaultdict(list)
+    groups: dict[tuple[int, int, bool], list[nn.Parameter]] = defaultdict(list)
+    heads = tuple(f"{name}." for name in classifiers(model)) if head_learning_rate is not None else ()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            backbone = ".reducer." not in f".{name}"
-            below_the_last = depth + 1 - depth_of(name, depth) if backbone and args.layer_lr_decay < 1 else 0
-            groups[backbone, below_the_last, decays(name, parameter)].append(parameter)
-    two_rates = any(not backbone for backbone, _, _ in groups)
+            part = REDUCER if ".reducer." in f".{name}" else HEAD if name.startswith(heads) else BACKBONE
+            below_the_last = depth + 1 - depth_of(name, depth) if part == BACKBONE and args.layer_lr_decay < 1 else 0
+            groups[part, below_the_last, decays(name, parameter)].append(parameter)
+    two_rates = any(part == REDUCER for part, _, _ in groups)
     published = 1.0 if is_adapted(model) else acting_reducer(model).backbone_lr_scale
     scale = published if args.backbone_lr_scale is None else args.backbone_lr_scale
+    rates = {
+        REDUCER: args.learning_rate,
+        BACKBONE: args.learning_rate * (scale if two_rates else 1.0),
+        HEAD: head_learning_rate,
+    }
     return [
         {
-            "params": groups[backbone, below_the_last, decay],
-            "lr": args.learning_rate
-            * (scale if backbone and two_rates else 1.0)
-            * args.layer_lr_decay**below_the_last,
+            "params": groups[part, below_the_last, decay],
+            "lr": cast(float, rates[part]) * args.layer_lr_decay**below_the_last,
             "weight_decay": args.weight_decay if decay else 0.0,
-            "backbone": backbone and two_rates,
+            "backbone": part == BACKBONE and two_rates,
         }
         # the reducer first: its rate is the one that is logged
-        for backbone, below_the_last, decay in sorted(groups)
+        for part, below_the_last, decay in sorted(groups)
     ]

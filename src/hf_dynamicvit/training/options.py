@@ -26,6 +26,13 @@ class DynamicViTOptions:
             "published for the method (DynamicViT: 0.01). Without effect on methods that have nothing to learn."
         },
     )
+    head_learning_rate: float | None = field(
+        default=None,
+        metadata={
+            "help": "Learning rate of the classifier. Default: that of the backbone, or 5e-3 for a new classifier on "
+            "a trained backbone."
+        },
+    )
     freeze_backbone_epochs: float | None = field(
         default=None,
         metadata={

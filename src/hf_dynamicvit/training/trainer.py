@@ -30,7 +30,7 @@ from .losses import (
     feature_distillation_loss,
     token_distillation_loss,
 )
-from .optimizer import check_schedule, freeze, parameter_groups
+from .optimizer import check_schedule, freeze, head_rate, parameter_groups
 from .progress import no_bars_of_weights
 from .publishing import refuse_adapters
 from .teacher import (
@@ -107,7 +107,7 @@ class DynamicViTTrainer(TeachingTrainer):
         self._average = None if args.ema_decay is None else WeightAverage(args.ema_decay)
         self._begin_log()
         self._evaluated: tuple | None = None
-        self._last_evaluation: tuple[int | None, dict[str, float]] = None, {}  # the step, and what it gave
+        self._evaluations: dict[int, dict[str, float]] = {}  # by step
         self.add_callback(AfterStep(self._begin_training))
         if self._average is not None:  # of what the step before has put right
             self.add_callback(self._average)
@@ -136,6 +136,7 @@ class DynamicViTTrainer(TeachingTrainer):
         self.loss_weights = resolve_loss_weights(reducer, self.args)
         self._unused_weights = {name for name, weight in given_weights(self.args).items() if weight}
         check_schedule(reducer, self.args)
+        self._head_rate = head_rate(model, self.args)  # now: resuming loads a classifier that is no longer new
         self.teacher = self._choose_teacher(model)
 
     def _choose_teacher(self, model: Any) -> PreTrainedModel | None:
@@ -169,7 +170,7 @@ class DynamicViTTrainer(TeachingTrainer):
                 raise ValueError("ema_decay cannot be searched for; train once with each.")
 
     def _begin_training(self) -> None:
-        self._last_evaluation = None, {}
+        self._evaluations.clear()
         if self.model_init is not None:
             self._place_teacher()
         self._begin_log()
@@ -361,15 +362,15 @@ class DynamicViTTrainer(TeachingTrainer):
                 with self.averaged():
                     metrics |= super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_ema")
         if eval_dataset is None and metric_key_prefix == "eval":
-            self._last_evaluation = self.state.global_step, metrics
+            self._evaluations[self.state.global_step] = metrics
         return metrics
 
     def final_metrics(self) -> dict[str, float]:
-        """Evaluate the model that `train` has left, unless its last evaluation was of these weights."""
-        step, metrics = self._last_evaluation
-        best = self.state.best_model_checkpoint if self.args.load_best_model_at_end else None
-        of_these_weights = best is None or Path(best).name == f"{PREFIX_CHECKPOINT_DIR}-{step}"
-        return dict(metrics) if step == self.state.global_step and of_these_weights else self.evaluate()
+        """Evaluate the model that `train` has left, unless that was done on the way."""
+        state = self.state
+        best = self.args.load_best_model_at_end and state.best_model_checkpoint is not None
+        known = self._evaluations.get(cast(int, state.best_global_step if best else state.global_step))
+        return self.evaluate() if known is None else dict(known)
 
     @contextmanager
     def averaged(self) -> Generator[None]:
@@ -415,7 +416,7 @@ class DynamicViTTrainer(TeachingTrainer):
                 raise ValueError(
                     f"optim is {self.args.optim!r}, which chooses its own parameter groups; take adamw_torch."
                 )
-            self.optimizer = optimizer_cls(parameter_groups(model, self.args), **kwargs)
+            self.optimizer = optimizer_cls(parameter_groups(model, self.args, self._head_rate), **kwargs)
         return self.optimizer
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
