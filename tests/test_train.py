@@ -376,6 +376,29 @@ def test_a_new_classifier_has_a_rate_of_its_own(place, capsys):
     assert ", 0.01 (classifier), " in rows_of(capsys.readouterr().out)["rates"]
 
 
+def test_new_predictors_start_from_class_attention(place, capsys, monkeypatch):
+    """Those of a dense start; not on resume, and not where a sparse model has trained ones."""
+    runs = []
+    monkeypatch.setattr("hf_dynamicvit.train.imitate_class_attention", lambda model, images: runs.append(len(images)))
+    options = ["--save_strategy", "steps", "--save_steps", "1", "--keep_checkpoints"]
+    assert train(*options) == 0
+    assert runs == [18] and rows_of(capsys.readouterr().out)["predictors"] == (
+        "start from the class attention of the dense model"
+    )
+    assert [*json.loads((place / "out" / "results.json").read_text())["phases"]][1] == "predictors"
+    assert train(*options, "--max_steps", "3", "--resume_from_checkpoint", "last") == 0
+    assert train(model="out", output="further") == 0
+    assert train("--reducer", "evit", output="evit") == 0
+    assert train("--predictor_start", "random", output="random") == 0
+    assert train("--from_scratch", "--no_distill", output="scratch") == 0
+    assert runs == [18] and "class attention" not in capsys.readouterr().out.split("scratch")[-1]
+    assert train("--reducer", "evit", "--predictor_start", "random", output="no") == 1
+    assert "--predictor_start is typed, but --reducer evit has no predictors" in capsys.readouterr().err
+    given = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new"]
+    assert parse([*given, "--recipe", "dynamicvit-deit-small"])[0].predictor_start == "random"
+    assert parse([*given, "--recipe", "dynamicvit-deit-small", "--reducer", "tps"])[0].predictor_start == "attention"
+
+
 def test_more_kept_in_training_than_at_inference_is_told():
     results = {"kept": [0.81, 0.6, 0.42], "kept_asked": [0.7, 0.49, 0.343]}
     assert "0.81/0.60/0.42" in kept_row(results) and "it has learned with more than it keeps" in kept_row(results)
@@ -734,7 +757,7 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     assert train(*options, "--validation_split", "train", "--gradient_accumulation_steps", "2", model="other") == 0
     out = capsys.readouterr().out
     summary, results = out.split("\nResults on ")[0], json.loads((place / "out" / "results.json").read_text())
-    assert 8 <= len(summary.splitlines()) <= 14 and all(len(line) <= 100 for line in summary.splitlines())
+    assert 8 <= len(summary.splitlines()) <= 15 and all(len(line) <= 100 for line in summary.splitlines())
     rows = rows_of(summary)
     assert rows["model"] == "other, trained into out"
     assert rows["images"] == "pictures: 15 to train on, 3 for validation (0.15 of each class, held out)"

@@ -21,6 +21,7 @@ from .train_arguments import json_of, method_of, reducer_of
 from .train_options import DENSE, ModelArguments
 from .training.arguments import DynamicViTTrainingArguments
 from .training.data import target_size
+from .training.predictor_start import has_predictors
 from .training.teacher import DISTILLATION
 
 
@@ -273,6 +274,13 @@ def sparse_settings(args: ModelArguments) -> dict[str, Any]:
     if args.reducer_layers is not None:
         settings["reducer_layers"] = args.reducer_layers
     return settings
+
+
+def imitates(args: ModelArguments, model: DynamicViTForImageClassification) -> bool:
+    """Return whether predictors are new and start where the class attention of a trained dense model is."""
+    config = config_of(args.model)
+    new = not args.from_scratch and not (is_sparse(config) and config.reducer == args.reducer)
+    return new and args.predictor_start == "attention" and has_predictors(model.encoder.reducer)
 
 
 def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassification, data: Any) -> None:

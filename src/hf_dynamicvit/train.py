@@ -28,6 +28,7 @@ from .start import (
     choose_size,
     config_of,
     distils,
+    imitates,
     knows,
     label_names,
     load_start,
@@ -51,6 +52,7 @@ from .training.drawn import DrawnPictures, EpochOfPictures
 from .training.metrics import compute_accuracy
 from .training.optimizer import NEW_HEAD_RATE
 from .training.pictures import Pictures, load_pictures, readable, with_classes_of
+from .training.predictor_start import IMAGES, imitate_class_attention
 from .training.progress import Progress, kept_fractions, no_bars_of_weights, show
 from .training.results import RESULTS, weights_fingerprint, wilson_interval
 from .training.teacher import DENSE_COPY
@@ -311,6 +313,11 @@ def run(
         train_data = DrawnPictures(train_data, training.seed, tell=mixed)
     model = load_start(args, pictures.names, known)
     set_how_much_is_kept(args, model, some_of(pictures.train, training.seed).with_transform(plain))
+    if resume is None and imitates(args, model):
+        with timed(facts["phases"], "predictors"):
+            images = some_of(pictures.train, training.seed, IMAGES).with_transform(plain)[:]["pixel_values"]
+            imitate_class_attention(model.to(training.device), torch.stack(images))
+            model.to("cpu")  # the Trainer knows where to
     trainer = DynamicViTTrainer(
         model,
         training,
@@ -356,9 +363,9 @@ def top1_of_teacher(args: ModelArguments, trainer: DynamicViTTrainer, facts: dic
     return facts["start"]["top1"] if args.teacher is None and "start" in facts else trainer.teacher_accuracy()
 
 
-def some_of(data: Any, seed: int) -> Any:
+def some_of(data: Any, seed: int, count: int = COSTED) -> Any:
     """A few pictures, of all classes: data sets often have one class after the other."""
-    return data.shuffle(seed=seed).select(range(min(COSTED, len(data))))
+    return data.shuffle(seed=seed).select(range(min(count, len(data))))
 
 
 def augmentation_of(args: DataArguments) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from .train_options import (
     names_of,
 )
 from .training.arguments import DynamicViTTrainingArguments
+from .training.predictor_start import has_predictors
 from .training.recipes import RECIPES, learning_rate_for, settings_without_recipe
 
 
@@ -132,6 +133,7 @@ def recipe_settings(name: str, typed: dict[str, Any]) -> dict[str, Any]:
         "loss_weights": another,
         "reducer_args": another,
         "layer_grouping_fraction": another,
+        "predictor_start": another,
     }
     return {option: value for option, value in settings.items() if not replaced.get(option)}
 
@@ -160,6 +162,9 @@ def check_typed(reducer: str, typed: dict[str, Any], settings: dict[str, Any]) -
     for name, levels in AT_LEVELS.items():
         if name in typed and level not in levels:
             raise ValueError(f"--{name} is typed, but has no effect with --augmentation {level}.")
+    learned = reducer != DENSE and has_predictors(method_of(reducer, (settings | typed).get("reducer_args")))
+    if "predictor_start" in typed and not learned:
+        raise ValueError(f"--predictor_start is typed, but --reducer {reducer} has no predictors.")
     taught = [name for name in ("teacher", "teacher_epochs") if typed.get(name)]
     if reducer == DENSE and taught:
         raise ValueError(f"--{taught[0]} is typed, but --reducer {DENSE} learns from no teacher.")

@@ -92,6 +92,14 @@ class ModelArguments:
         },
     )
     teacher_learning_rate: float = field(default=1e-4, metadata={"help": "Of that fine-tuning."})
+    predictor_start: str = field(
+        default="attention",
+        metadata={
+            "help": "Where new predictors begin (dynamicvit, tps): attention, trained for seconds to tell the patches "
+            "that the dense model's class token attends to most; random, as published. One of",
+            "choices": ("attention", "random"),
+        },
+    )
     keep_ratio_warmup_epochs: float = field(
         default=0.0, metadata={"help": "Epochs in which the keep ratio falls from 1 to its target."}
     )

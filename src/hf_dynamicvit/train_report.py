@@ -13,6 +13,7 @@ from transformers import SchedulerType
 
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .names import UNREADABLE
+from .start import imitates
 from .train_arguments import images_in_step
 from .train_options import DENSE, TRAINER_OPTIONS, DataArguments, ModelArguments
 from .training.arguments import DynamicViTTrainingArguments
@@ -185,6 +186,10 @@ def rates_row(
     return ", ".join([*said, f"weight decay {training.weight_decay:g}"])
 
 
+def predictors_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
+    return "start from the class attention of the dense model" if imitates(args, planned) else ""
+
+
 def pictures_row(args: DataArguments) -> str:
     level = args.augmentation
     said = [level] if level == "none" else [f"{level}: flips, crops of {args.crop_scale:g} of the area or more"]
@@ -263,6 +268,7 @@ def summary(
         "teacher": teacher_row(args, training, images, teaches, done, head),
         "training": training_row(training, images),
         "rates": rates_row(training, planned, steps, in_epoch, None if args.teacher_epochs and not known else head),
+        "predictors": predictors_row(args, planned),
         "augmentation": pictures_row(data_args),
         "machine": machine_row(training),
         "by default": defaults_row(args, data_args, training, planned, chosen),

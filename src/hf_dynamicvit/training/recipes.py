@@ -63,6 +63,7 @@ RECIPES = {
             "loss_weights": {"ratio": 2.0, "class_distill": 0.5, "token_distill": 0.5},
             "ema_decay": 0.9999,
             "evaluate_ema": True,
+            "predictor_start": "random",
             **AUGMENTATION,
         },
         [CLIPPED, RANDAUGMENT],
