@@ -776,7 +776,7 @@ def test_it_begins_with_what_it_will_do(place, capsys):
         "learning rate 0.001 (reducer) and 5e-05 (all else, which stands still for 0.333 epochs), cosine, warm-up 1 "
         "step, weight decay 0.05"
     )
-    assert rows["augmentation"] == "plain: flips, crops of 0.35 of the area or more"
+    assert rows["augmentation"] == "plain: flips, crops of 0.7 of the area or more"
     assert rows["machine"].startswith("cpu, torch threads ") and rows["machine"].endswith(", float32")
     assert rows["by default"] == "--reducer dynamicvit --keep_ratio 0.7 --augmentation plain (all others: --help)"
 

@@ -10,7 +10,7 @@ from .command_line import BELOW_ONE, COUNT, FRACTION, KEEP_RATIO, NOT_NEGATIVE, 
 from .folders import check_folder
 from .names import AUGMENTATIONS, METHODS, UNCHECKED, UNREADABLE
 from .training.options import DynamicViTOptions
-from .training.recipes import RECIPES, told_default
+from .training.recipes import RATIO_WEIGHT, RECIPES, told_default
 
 
 # Trains a dense model: as a DynamicViT that keeps everything, with all that its Trainer has.
@@ -140,7 +140,7 @@ class DataArguments:
             "choices": AUGMENTATIONS,
         },
     )
-    crop_scale: float = field(default=0.35, metadata={"help": "Least part of the area that a training crop keeps."})
+    crop_scale: float = field(default=0.7, metadata={"help": "Least part of the area that a training crop keeps."})
     randaugment_magnitude: int = field(default=9, metadata={"help": "0 to 10, with augmentation full."})
     random_erasing: float = field(default=0.25, metadata={"help": "Probability, with augmentation full."})
     color_jitter: float = field(default=0.0, metadata={"help": "Strength, with augmentation full."})
@@ -229,6 +229,10 @@ REWORDED = {
     "backbone_lr_scale": "Learning rate of everything but the reducer, as a fraction of --learning_rate. Default: "
     f"{told_default('backbone_lr_scale')}; published for DynamicViT: 0.01.",
     "distill": "Go without a teacher.",
+    "loss_weights": "Weights of loss terms by name, in place of the published ones of the method: classification, "
+    "class_distill, token_distill, feature_distill and the method's own. As JSON: '{\"class_distill\": 1.0}'. "
+    f"Default: ratio {RATIO_WEIGHT:g} where there are predictors (published: 2), so that a few epochs reach the keep "
+    "ratio; all others as published.",
 }
 
 # What else the command sets of TrainingArguments, whatever the method is.

@@ -158,6 +158,8 @@ ALWAYS: dict[str, Any] = {
 }
 FOR_DENSE = {"num_train_epochs": 3, "learning_rate": 1e-4}
 FOR_PREDICTORS = {"learning_rate": 1e-3, "backbone_lr_scale": 0.05}
+# of the loss that holds the kept fractions at their targets (published: 2, in 30 epochs)
+RATIO_WEIGHT = 10.0
 
 
 def settings_without_recipe(reducer: "TokenReducer | None") -> dict[str, Any]:
@@ -171,7 +173,8 @@ def settings_without_recipe(reducer: "TokenReducer | None") -> dict[str, Any]:
     learns = reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
     # the steep gradient of thresholds would scale all others down
     clipping = {"max_grad_norm": 0.0} if reducer.adaptive else {}
-    return ALWAYS | (FOR_PREDICTORS if learns else {}) | clipping
+    weights = {"loss_weights": {"ratio": RATIO_WEIGHT}} if "ratio" in reducer.loss_weights else {}
+    return ALWAYS | (FOR_PREDICTORS if learns else {}) | clipping | weights
 
 
 def told_default(name: str) -> str:
