@@ -315,7 +315,7 @@ def test_the_dense_model_is_trained_as_long_to_compare(place, capsys):
         ("dense teacher", "1 epoch"),
     ):
         assert re.search(rf"^  {name} .*GMACs  {re.escape(epochs)}  ", said, re.MULTILINE), said
-    assert [*results["phases"]] == ["images", "teacher", "dense", "training", "evaluation"]
+    assert [*results["phases"]] == ["images", "teacher", "dense", "predictors", "training", "evaluation"]
     AutoModelForImageClassification.from_pretrained("out/dense")
     assert train("--reducer", "none", "--compare_dense", output="new") == 1
     assert "--compare_dense is typed, but --reducer none trains the dense model itself" in capsys.readouterr().err
@@ -369,7 +369,7 @@ def test_a_new_classifier_has_a_rate_of_its_own(place, capsys):
         == 0
     )
     rows = rows_of(capsys.readouterr().out)
-    assert rows["teacher"].endswith("at 0.0001, the classifier at 0.01)") and "classifier" not in rows["rates"]
+    assert rows["teacher"].endswith("at 0.0002, the classifier at 0.01)") and "classifier" not in rows["rates"]
     assert train("--reducer", "evit", output="c") == 0
     assert "classifier" not in rows_of(capsys.readouterr().out)["rates"]
     assert train("--reducer", "evit", "--head_learning_rate", "0.01", output="d") == 0
@@ -769,7 +769,7 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     sparse, dense = results["gmacs"], results["dense_gmacs"]
     assert rows["cost"] == f"{sparse:#.4g} of the dense model's {dense:#.4g} GMACs a picture ({sparse / dense:.2f})"
     assert rows["teacher"] == (
-        "knows; the dense start is fine-tuned first (1 epoch, 2 steps at 0.0001, the classifier at 0.005)"
+        "knows; the dense start is fine-tuned first (1 epoch, 2 steps at 0.0002, the classifier at 0.005)"
     )
     assert rows["training"] == "2 epochs, 4 steps of 12 images (6 a batch x 2 batches)" and results["steps"] == 4
     assert rows["rates"] == (
@@ -826,7 +826,7 @@ def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
     assert results["teacher"] == "out/teacher" and results["teacher_is_dense_copy"]
     assert results["kept_asked"] == pytest.approx([0.7, 0.49, 0.343]) and len(results["kept"]) == 3
     assert "of the patches in training, asked for 0.70/0.49/0.34" in said
-    assert [*results["phases"]] == ["images", "teacher", "training", "evaluation"]
+    assert [*results["phases"]] == ["images", "teacher", "predictors", "training", "evaluation"]
     assert results["seconds"] == results["phases"]["training"]
     assert all(f"{name} " in said[said.index("  time ") :].splitlines()[0] for name in results["phases"])
     assert results["next"] == [

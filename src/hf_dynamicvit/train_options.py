@@ -91,7 +91,7 @@ class ModelArguments:
             "the teacher. For models that were trained on other classes."
         },
     )
-    teacher_learning_rate: float = field(default=1e-4, metadata={"help": "Of that fine-tuning."})
+    teacher_learning_rate: float = field(default=2e-4, metadata={"help": "Of that fine-tuning."})
     predictor_start: str = field(
         default="attention",
         metadata={

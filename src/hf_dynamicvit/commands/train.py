@@ -120,7 +120,7 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: A
     parser.add_argument(*spellings(field.name), type=value, default=default, required=required, help=text, **options)
 
 
-def add_flag(parser: argparse.ArgumentParser, names: list[str], name: str, text: str, default: bool) -> None:
+def add_flag(parser: argparse.ArgumentParser, names: list[str], name: str, text: str, default: bool | None) -> None:
     """Add an option that is typed alone, or with true or false behind it."""
     parser.add_argument(*names, dest=name, nargs="?", const=True, default=default, help=text)
 
@@ -130,7 +130,7 @@ def add_trainer_option(parser: argparse.ArgumentParser, name: str, option: Train
     if option is None:
         parser.add_argument(*spellings(name), nargs="*", help="an option of TrainingArguments; see --help-all")
     elif option.type is bool:
-        add_flag(parser, spellings(name), name, option.help, False)
+        add_flag(parser, spellings(name), name, option.help, option.default)
     else:
         parser.add_argument(*spellings(name), type=option.type, default=option.default, help=option.help)
 

@@ -156,7 +156,7 @@ ALWAYS: dict[str, Any] = {
     "warmup_steps": 0.1,
     "weight_decay": 0.05,
 }
-FOR_DENSE = {"num_train_epochs": 3, "learning_rate": 1e-4}
+FOR_DENSE = {"num_train_epochs": 3, "learning_rate": 2e-4}
 FOR_PREDICTORS = {"learning_rate": 1e-3, "backbone_lr_scale": 0.05}
 # of the loss that holds the kept fractions at their targets (published: 2, in 30 epochs)
 RATIO_WEIGHT = 10.0
