@@ -3,9 +3,9 @@
 
     python benchmarks/untrained_predictors.py --model facebook/deit-tiny-patch16-224 --images imagenet.parquet
 
-`--images` is a parquet file with the columns image and label (an ImageNet class by number): of every two images one is
-classified, and of the others 128 show the predictors what the class token attends to. In bfloat16; a minute or so a row
-on a CPU.
+`--images` is a parquet file with the columns image and label (an ImageNet class by number): of every two images one
+is classified, and of the others 128 show the predictors what the class token attends to. In bfloat16; a minute or so a
+row on a CPU.
 """
 
 import argparse
