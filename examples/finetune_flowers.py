@@ -18,7 +18,8 @@ import torch
 from datasets import load_dataset
 from transformers import AutoImageProcessor, Trainer, TrainingArguments, ViTForImageClassification, set_seed
 
-from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
+from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
+from hf_dynamicvit.model.reducers import is_adaptive
 from hf_dynamicvit.training.data import ImageTransform
 from hf_dynamicvit.training.metrics import compute_accuracy
 
@@ -63,7 +64,7 @@ def finetune_dense(args, train, test, names, processor) -> ViTForImageClassifica
 def load_sparse(args, reducer: str, train, dense: str) -> DynamicViTForImageClassification:
     """The dense checkpoint with the method, set to the keep ratio or the budget before any training."""
     if args.budget is None:
-        keep_ratio = None if REDUCERS[reducer].adaptive else args.keep_ratio
+        keep_ratio = None if is_adaptive(reducer) else args.keep_ratio
         return DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, keep_ratio=keep_ratio)
     reducer_args = {"budget": args.budget} if reducer == "asvit" else {}  # its loss holds it there
     model = DynamicViTForImageClassification.from_pretrained(dense, reducer=reducer, reducer_args=reducer_args)

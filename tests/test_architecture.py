@@ -16,6 +16,7 @@ RANKS = [
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs"},
     {"reducer"},
+    {"adaptive"},
     {"reducer_*"},
     {"reducers"},
     {"block", "configuration_dynamicvit"},

@@ -30,13 +30,14 @@ from hf_dynamicvit.export import (
     write_onnx,
     write_torch_export,
 )
+from hf_dynamicvit.model.reducers import is_adaptive
 from hf_dynamicvit.samples import sample_crops
 
 
 pytestmark = pytest.mark.slow
 
 
-FIXED = sorted(name for name, reducer in REDUCERS.items() if not reducer.adaptive)
+FIXED = sorted(name for name in REDUCERS if not is_adaptive(name))
 # those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back; the test
 # of the command line has dynamicvit
 ONNX_TOO = ["evit", "tome", "idlevit"]

@@ -7,13 +7,13 @@ from transformers import DeiTConfig, ViTConfig, ViTForImageClassification
 from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
 from hf_dynamicvit import (
-    REDUCERS,
     DynamicDeiTConfig,
     DynamicDeiTForImageClassification,
     DynamicViTConfig,
     DynamicViTForImageClassification,
 )
 from hf_dynamicvit.model.cost import as_pair
+from hf_dynamicvit.model.reducers import is_adaptive
 
 
 TOY = {
@@ -37,7 +37,7 @@ def toy_config(**overrides) -> DynamicViTConfig:
 def toy_model(seed: int = 0, **overrides) -> DynamicViTForImageClassification:
     """A model in eval mode; one whose images decide for themselves is set to keep `keep_ratio` on average."""
     torch.manual_seed(seed)
-    if not REDUCERS[overrides.get("reducer", "dynamicvit")].adaptive:
+    if not is_adaptive(overrides.get("reducer", "dynamicvit")):
         return DynamicViTForImageClassification(toy_config(**overrides)).eval()
     keep_ratio = overrides.pop("keep_ratio", 0.7)
     return calibrated(DynamicViTForImageClassification(toy_config(**overrides)).eval(), keep_ratio)

@@ -22,7 +22,7 @@ from .load_report import REDUCER, without_report_of
 from .model.budget import check_fraction
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .model.reducers import REDUCERS
+from .model.reducers import is_adaptive
 from .model_source import read_config
 from .names import SHAPES
 from .samples import read_samples
@@ -65,9 +65,9 @@ def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor
     """Every model by a name that tells it from the others."""
     found: dict[str, Any] = {}
     for source, reducer, keep_ratio in itertools.product(args.model, args.reducer, args.keep_ratio):
-        adaptive = reducer is not None and REDUCERS[reducer].adaptive
+        adaptive = reducer is not None and is_adaptive(reducer)
         model = build(source, reducer, None if adaptive else keep_ratio, image_size)
-        adaptive = model.encoder.reducer.adaptive
+        adaptive = model.config.is_adaptive
         size = image_size or model.config.image_size
         height, width = (size, size) if isinstance(size, int) else size
         images = torch.randn(16, model.config.num_channels, height, width) if pictures is None else pictures

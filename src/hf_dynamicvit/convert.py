@@ -435,7 +435,7 @@ def what_was_done(model: DynamicViTForImageClassification) -> dict[str, Any]:
         "classes": config.num_labels,
         "reducer": config.reducer,
         "decision_layers": model.decision_layers,
-        "patches": None if model.encoder.reducer.adaptive else model.token_counts(),
+        "patches": None if model.config.is_adaptive else model.token_counts(),
     }
 
 

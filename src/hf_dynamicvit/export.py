@@ -32,7 +32,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 from .folders import check_file
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, grid_size, vit_multiply_adds
-from .model.reducers import REDUCERS
+from .model.reducers import REDUCERS, is_adaptive
 from .model_source import read_config
 from .start import FAMILIES
 
@@ -93,8 +93,8 @@ def for_export(model: PreTrainedModel) -> Logits:
     Raises:
         ValueError: each image decides how many tokens it keeps.
     """
-    if isinstance(model, BudgetMixin) and model.encoder.reducer.adaptive:
-        fixed = ", ".join(name for name, reducer in REDUCERS.items() if not reducer.adaptive)
+    if isinstance(model, BudgetMixin) and model.config.is_adaptive:
+        fixed = ", ".join(name for name in REDUCERS if not is_adaptive(name))
         raise ValueError(
             f"{model.config.reducer} lets each image decide how many patches it keeps, which a graph of fixed shapes "
             f"cannot. Export a model fine-tuned with another method ({fixed}), or the dense copy, model.to_dense()."
@@ -293,7 +293,7 @@ def undecided(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
     outputs = model(pixel_values, output_scores=True)
     scores, kept = outputs.scores, outputs.kept  # [N, S, num_patches]
     chosen_from = scores.isfinite()
-    if not model.encoder.reducer.returning:  # a patch that is gone has the score of the token that it is a part of
+    if model.encoder.reducer.rest != "idle":  # a patch that is gone has the score of the token that it is a part of
         chosen_from[:, 1:] &= kept[:, :-1]
     lowest = scores.masked_fill(~(chosen_from & kept), torch.inf).amin(dim=-1)  # [N, S]
     highest = scores.masked_fill(~chosen_from | kept, -torch.inf).amax(dim=-1)

@@ -142,7 +142,7 @@ def measured_by_training(folder: Path, model: DynamicViTForImageClassification) 
         num_pictures=num_pictures,
         dataset_name=Path(dataset).name or None if dataset else None,
         multiply_adds=round(results["gmacs"] * 1e9),
-        multiply_adds_of="pictures of the evaluation" if model.encoder.reducer.adaptive else None,
+        multiply_adds_of="pictures of the evaluation" if model.config.is_adaptive else None,
         recipe=recipe_from(results),
     )
     of = f" of {num_pictures} pictures" if num_pictures else ""

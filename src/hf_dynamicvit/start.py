@@ -14,7 +14,7 @@ from .model.cost import as_pair
 from .model.logger import logger
 from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
-from .model.reducers import REDUCERS
+from .model.reducers import is_adaptive
 from .model.spatial import interpolate_positions
 from .model_source import read_config
 from .train_arguments import json_of, method_of, reducer_of
@@ -219,7 +219,7 @@ def plan(args: ModelArguments, names: list[str]) -> DynamicViTForImageClassifica
         )
     with torch.device("meta"):
         model = family(family.config_class.from_pretrained(args.model, **config_settings(args, names)))
-    if args.budget is not None and args.reducer != DENSE and not model.encoder.reducer.adaptive:
+    if args.budget is not None and args.reducer != DENSE and not model.config.is_adaptive:
         model.set_budget(fraction=args.budget)
     return model
 
@@ -261,7 +261,7 @@ def dense_settings() -> dict[str, Any]:
 def sparse_settings(args: ModelArguments) -> dict[str, Any]:
     """What of the configuration is typed; all else is the checkpoint's, or the method's default."""
     settings: dict[str, Any] = {"reducer": args.reducer}
-    adaptive = REDUCERS[cast(str, args.reducer)].adaptive
+    adaptive = is_adaptive(cast(str, args.reducer))
     if args.keep_ratio is not None and args.budget is None and not adaptive:
         settings["keep_ratio"] = args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio
     config = config_of(args.model)
@@ -285,7 +285,7 @@ def imitates(args: ModelArguments, model: DynamicViTForImageClassification) -> b
 
 def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassification, data: Any) -> None:
     """Meet the budget; put the thresholds of a method whose images decide where its pictures meet it."""
-    adaptive = model.encoder.reducer.adaptive
+    adaptive = model.config.is_adaptive
     fraction = args.budget
     if adaptive and fraction is None and reducer_of(args.model) != args.reducer:
         fraction = model.encoder.reducer.budget

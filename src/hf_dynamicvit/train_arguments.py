@@ -14,7 +14,7 @@ from .command_line import Parser, SectionedHelp, add_json_option, check_ranges
 from .devices import bfloat16_is_faster, devices
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.reducer import TokenReducer
-from .model.reducers import REDUCERS
+from .model.reducers import is_adaptive
 from .model_source import read_config
 from .train_options import (
     DENSE,
@@ -105,7 +105,7 @@ def chosen_by_default(reducer: str, typed: dict[str, Any]) -> dict[str, Any]:
         device = torch.device("cpu" if typed.get("use_cpu") else devices()[0])
         settings["bf16"] = bfloat16_is_faster(device)
     # an epoch that keeps more than the others is not a better one
-    decides = reducer != DENSE and REDUCERS[reducer].adaptive
+    decides = reducer != DENSE and is_adaptive(reducer)
     if not decides and not {"eval_strategy", "save_strategy"} & typed.keys():
         settings["load_best_model_at_end"] = True
     return settings
@@ -177,7 +177,7 @@ def check_typed(reducer: str, typed: dict[str, Any], settings: dict[str, Any]) -
         raise ValueError(f"--{kept[0]} is typed, but --reducer {DENSE} keeps everything.")
     if len(kept) == 2:
         raise ValueError("--keep_ratio and --budget both say how much is kept; type one.")
-    if reducer != DENSE and REDUCERS[reducer].adaptive and "keep_ratio" in typed:
+    if reducer != DENSE and is_adaptive(reducer) and "keep_ratio" in typed:
         raise ValueError(f"--keep_ratio is typed, but with --reducer {reducer} each image decides; type --budget.")
     if typed.get("distill") is False and "teacher" in typed:
         raise ValueError(f"--teacher is {typed['teacher']}, but --no_distill goes without; type one.")

@@ -88,10 +88,10 @@ def classes_row(names: list[str], known: bool, args: ModelArguments) -> str:
 
 def method_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
     """Tell what is kept, where."""
-    config, reducer = planned.config, planned.encoder.reducer
+    config = planned.config
     if args.reducer == DENSE:
         return "none: a dense model, which keeps every patch"
-    if reducer.adaptive:
+    if planned.config.is_adaptive:
         return f"{args.reducer}: each picture decides how much it keeps"
     counts, layers = planned.token_counts(), planned.decision_layers
     if args.budget is not None:
@@ -115,7 +115,7 @@ def cost_row(args: ModelArguments, planned: DynamicViTForImageClassification) ->
     reducer = planned.encoder.reducer
     if args.reducer == DENSE:
         return f"{told_gmacs(dense)} a picture"
-    if reducer.adaptive:
+    if planned.config.is_adaptive:
         budget = reducer.budget if args.budget is None else args.budget
         return f"about {budget:g} of the dense model's {told_gmacs(dense)} a picture"
     sparse = planned.multiply_adds() / 1e9
@@ -219,10 +219,10 @@ def defaults_row(
 ) -> str:
     """List the options that were not chosen and matter, as they could have been typed."""
     reducer, values = planned.encoder.reducer, {"reducer": args.reducer}
-    if args.reducer != DENSE and not reducer.adaptive and "budget" not in chosen and planned.config.keep_ratio:
-        ratio = planned.config.keep_ratio
+    adaptive, ratio = planned.config.is_adaptive, planned.config.keep_ratio
+    if args.reducer != DENSE and not adaptive and "budget" not in chosen and ratio:
         values["keep_ratio"] = " ".join(map(str, ratio if isinstance(ratio, list) else [ratio]))
-    elif reducer.adaptive and "keep_ratio" not in chosen:
+    elif adaptive and "keep_ratio" not in chosen:
         values["budget"] = f"{reducer.budget:g}"
     if "max_steps" not in chosen:
         values["epochs"] = f"{training.num_train_epochs:g}"

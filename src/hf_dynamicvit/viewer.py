@@ -199,16 +199,16 @@ class Viewer:
             ValueError: as `model.set_budget`.
         """
         reducer = self.model.encoder.reducer
-        if reducer.adaptive and self.untrained:
+        if self.model.config.is_adaptive and self.untrained:
             self.set_budget(reducer.budget, pictures)
 
     @property
     def chooses_at_random(self) -> bool:
         """The method has predictors, and nobody trained them: what they keep means nothing."""
-        return self.untrained and not self.model.encoder.reducer.adaptive
+        return self.untrained and not self.model.config.is_adaptive
 
     def _typical(self, pictures: Sequence[Image.Image]) -> Tensor | None:
-        if not (self.model.encoder.reducer.adaptive and pictures):
+        if not (self.model.config.is_adaptive and pictures):
             return None
         return self.pixel_values(pictures).to(self.model.device, self.model.dtype)
 
@@ -292,7 +292,7 @@ class Viewer:
             dense = self.probabilities(self.dense(moved, interpolate_pos_encoding=True).logits)
             dense = dense if self.dense_order is None else dense[:, self.dense_order]
         kept, owner, scores = (values.cpu() for values in (outputs.kept, outputs.owner, outputs.scores))
-        if not reducer.merging:  # what is gone is gone, also where a fused token is scored for it
+        if reducer.rest == "dropped":  # what is gone is gone, also where a fused token is scored for it
             scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
         size = (pixels.shape[-2], pixels.shape[-1])
         probabilities, grid = self.probabilities(outputs.logits), grid_size(model.config, size)
@@ -305,7 +305,7 @@ class Viewer:
                 kept=kept[index],
                 owner=owner[index],
                 scores=None if scores[index].isnan().all() else scores[index],
-                merging=reducer.merging and not reducer.returning,
+                merging=reducer.rest == "merged",
                 probabilities=probabilities[index],
                 dense_probabilities=None if dense is None else dense[index],
                 multiply_adds=costs[index],
@@ -355,7 +355,7 @@ def at_size(picture: Image.Image) -> Image.Image:
 def costs_of(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
     """Multiply-adds of each picture, of `size`, from what was kept of it: `[B, S, num_patches]` bool."""
     reducer, num_patches = model.encoder.reducer, kept.shape[-1]
-    if not reducer.adaptive:
+    if not model.config.is_adaptive:
         return [model.multiply_adds(size)] * len(kept)
     counts = [reducer.token_counts(num_patches, model.config.num_hidden_layers, own) for own in kept.sum(-1).tolist()]
     return [model._multiply_adds(reducer, own, num_patches) for own in counts]

@@ -95,7 +95,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
         check_keep_ratio(args.model, args.reducer, args.keep_ratio)
     viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
     first: list[Image.Image] = []
-    if viewer.model.encoder.reducer.adaptive:
+    if viewer.model.config.is_adaptive:
         readable = read_files(files, mode_of(viewer), lambda file, why: None)
         first = [picture for _, picture in itertools.islice(readable, COSTED)]
     if args.keep_ratio is not None:

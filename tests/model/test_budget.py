@@ -12,7 +12,7 @@ from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
 
 
 def images_for(model):
-    return toy_images(8) if model.vit.reducer.adaptive else None
+    return toy_images(8) if model.config.is_adaptive else None
 
 
 @pytest.mark.parametrize("fraction", [0.9, 0.7, 0.6])
@@ -111,7 +111,7 @@ def test_the_cost_of_a_batch_and_of_another_size(reducer):
     model = toy_model(reducer=reducer)
     images = toy_images(4, 48, 16)
     cost = model.multiply_adds(images)
-    if not model.vit.reducer.adaptive:
+    if not model.config.is_adaptive:
         assert cost == model.multiply_adds((48, 16))
         return
     alone = [model.multiply_adds(image[None]) for image in images]

@@ -43,5 +43,5 @@ def test_equals_what_runs(reducer, overrides, size):
     with FlopCounterMode(display=False) as counter:  # with gradients on, the last block computes every token
         model(images, interpolate_pos_encoding=True)
     assert counter.get_total_flops() == 2 * model.multiply_adds(images)
-    if not model.vit.reducer.adaptive:
+    if not model.config.is_adaptive:
         assert model.multiply_adds(size) == model.multiply_adds(images)

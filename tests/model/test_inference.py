@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
-from toys import TOY, assert_same_weights, calibrated, reads_class_token, toy_images, toy_model
+from toys import TOY, assert_same_weights, calibrated, reads_class_token, toy_config, toy_images, toy_model
 from transformers import AutoModelForImageClassification
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
@@ -47,7 +47,7 @@ def test_both_prefix_tokens_are_read(reducer):
     torch.manual_seed(0)
     config = DynamicDeiTConfig(**TOY, reducer=reducer)
     model = DynamicDeiTForImageClassification(config).eval()
-    model = calibrated(model, 0.6) if model.deit.reducer.adaptive else model
+    model = calibrated(model, 0.6) if model.config.is_adaptive else model
     whole = model(toy_images())
     with torch.inference_mode():
         assert_same(model(toy_images()), whole)
@@ -84,12 +84,13 @@ def test_recorded_and_returned_states_are_whole():
         assert model(toy_images()).hidden_states[-1].shape[1] == 9
 
 
-@pytest.mark.parametrize("hook", ["between", "after", "features"])
-def test_a_method_that_looks_at_patches_is_not_trimmed_unless_it_says_so(hook):
-    model = toy_model()
-    assert model.vit.reducer.prefix_suffices(3)
-    method = type("Method", (TokenReducer,), {hook: lambda self, *arguments: arguments[0]})
-    assert not method(model.config).prefix_suffices(3)
+@pytest.mark.parametrize("layers, suffices", [([1, 2], True), ([1, 3], False)])
+def test_a_method_that_acts_between_is_not_trimmed_unless_it_reads_no_patches(layers, suffices):
+    config = toy_config(reducer_layers=layers)
+    assert TokenReducer(config).prefix_suffices(3)
+    between = type("Between", (TokenReducer,), {"acts": "between"})
+    assert between(config).prefix_suffices(3) == suffices
+    assert type("Traced", (between,), {"reads_patches": False})(config).prefix_suffices(3)
 
 
 @pytest.mark.parametrize("name", ["k_proj", "v_proj"])
@@ -213,7 +214,7 @@ def test_packed_attention_on_a_gpu():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs")
 def test_cuda_graphs(reducer):
     model = toy_model(reducer=reducer).to("cuda")
-    if model.vit.reducer.adaptive:
+    if model.config.is_adaptive:
         pytest.skip("each image decides how many tokens it keeps")
     torch.compiler.reset()
     compiled = torch.compile(model, mode="reduce-overhead", fullgraph=True)
@@ -246,7 +247,7 @@ def graphs_for(model, batches: tuple[int, ...], mark: bool = False) -> int:
 def test_one_graph(reducer):
     """The second batch size makes a graph for all others."""
     model = toy_model(reducer=reducer, num_hidden_layers=3)
-    if model.vit.reducer.adaptive:
+    if model.config.is_adaptive:
         pytest.skip("each image decides how many tokens it keeps")
     assert graphs_for(model, (3, 2, 5)) == 2
 

@@ -11,7 +11,7 @@ from toys import TOY, assert_same_model, calibrated, reads_class_token, toy_conf
 from transformers import ViTForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
-from hf_dynamicvit.model import reducer_dynamicvit, reducer_tps
+from hf_dynamicvit.model import reducer_dynamicvit
 from hf_dynamicvit.model.reducer_tps import cosine_similarity
 from hf_dynamicvit.model.selection import bipartite_matching, split_top_k, top_k
 from hf_dynamicvit.model.tokens import Tokens
@@ -33,10 +33,9 @@ def forced_decisions(monkeypatch):
 
     def force(kept):
         stages = iter(kept.unbind(1))
-        for module in (reducer_dynamicvit, reducer_tps):
-            monkeypatch.setattr(
-                module, "gumbel_keep", lambda log_probs, tau: next(stages).float() + 0 * log_probs[..., 0]
-            )
+        monkeypatch.setattr(
+            reducer_dynamicvit, "gumbel_keep", lambda log_probs, tau: next(stages).float() + 0 * log_probs[..., 0]
+        )
 
     return force
 
@@ -72,9 +71,9 @@ def test_inference_keeps_exactly_the_count_and_shortens_the_sequence(reducer):
     fused = 1 if reducer == "evit" else 0
     kept = outputs.kept.sum(-1).amax(0)
     assert (kept <= torch.tensor(counts)).all() and kept[0] == counts[0] - fused
-    assert method.adaptive or (outputs.kept.sum(-1)[:, 0] == counts[0] - fused).all()
+    assert model.config.is_adaptive or (outputs.kept.sum(-1)[:, 0] == counts[0] - fused).all()
     lengths = [state.shape[1] for state in outputs.hidden_states]
-    if method.returning:
+    if method.rest == "idle":
         assert (outputs.owner == torch.arange(NUM_PATCHES)).all()
         assert lengths[-1] == 1 + NUM_PATCHES
     else:
@@ -197,7 +196,7 @@ def test_training_records_are_cumulative_and_differentiable(reducer):
         assert torch.equal(decision.kept, outputs.kept[:, stage])
         if decision.mask is not None:
             assert decision.mask.requires_grad and decision.mask.dtype == torch.float32
-    assert model.vit.reducer.returning or not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()
+    assert model.vit.reducer.rest == "idle" or not (outputs.kept[:, 1:] & ~outputs.kept[:, :-1]).any()
 
 
 @pytest.mark.parametrize(
@@ -516,7 +515,7 @@ def test_every_prefix_token_survives(reducer, training):
     assert tokens.hidden.shape[1] == 3 + tokens.owner.max() + 1
     # what the prefix says does not depend on where a patch stands, so it is no patch
     assert tokens.decisions[-1].kept.shape == (2, NUM_PATCHES)
-    if model.vit.reducer.adaptive or training:
+    if model.config.is_adaptive or training:
         return
     calibrated(model, 1.0)
     dense = toy_dense()

@@ -18,7 +18,7 @@ def test_scores_are_those_that_decided(reducer):
     if reducer == "tome":  # pairs are scored there, not patches
         assert outputs.scores.isnan().all()
         return
-    returning = REDUCERS[reducer].returning
+    returning = REDUCERS[reducer].rest == "idle"
     before = torch.ones_like(outputs.kept[:, 0])
     for scores, kept in zip(outputs.scores.unbind(1), outputs.kept.unbind(1), strict=True):
         candidates = torch.ones_like(kept) if returning else before

@@ -90,7 +90,7 @@ def test_tokens_of_every_block_are_where_their_patches_are(reducer, options, mak
     if not options.keys() <= set(REDUCERS[reducer].options()):
         return
     model = make(reducer=reducer, keep_ratio=0.6, reducer_args=options, num_hidden_layers=6)
-    merging = REDUCERS[reducer].merging and not REDUCERS[reducer].returning
+    merging = REDUCERS[reducer].rest == "merged"
     for name in ("layernorm_before", "layernorm_after"):
         seen, outputs = hooked(model.encoder.layers, name, lambda: model(toy_images(), output_hidden_states=True))
         for layer, tokens in seen.items():

@@ -34,14 +34,13 @@ def model_of(case, **reducer_args):
 def scores_before(monkeypatch):
     """What each decision reads, in order: scores and, for each score, the original patch."""
     seen = []
-    original = ASViTReducer.before
+    original = ASViTReducer.reduce
 
-    def before(self, tokens, block, layer):
-        if layer in self.layers:
-            seen.append((tokens.importance.detach(), tokens.owner))
-        return original(self, tokens, block, layer)
+    def reduce(self, tokens, stage, block):
+        seen.append((tokens.importance.detach(), tokens.owner))
+        return original(self, tokens, stage, block)
 
-    monkeypatch.setattr(ASViTReducer, "before", before)
+    monkeypatch.setattr(ASViTReducer, "reduce", reduce)
     return seen
 
 
@@ -51,6 +50,9 @@ def assert_gradient(actual, expected, relative):
 
 class Record(TokenReducer):
     """Keeps the scores of the one block it sees."""
+
+    def reduce(self, tokens, stage, block):
+        return tokens
 
     def between(self, tokens, trace, layer):
         return replace(tokens, importance=head_weighted_class_attention(trace, tokens))

@@ -26,14 +26,13 @@ def model_of(case, grouping):
 def scores_before(monkeypatch):
     """The global class attention that each selection reads, by layer."""
     seen = {}
-    original = EvoViTReducer.before
+    original = EvoViTReducer.reduce
 
-    def before(self, tokens, block, layer):
-        if tokens.importance is not None:
-            seen[layer] = tokens.importance
-        return original(self, tokens, block, layer)
+    def reduce(self, tokens, stage, block):
+        seen[stage.layer] = tokens.importance
+        return original(self, tokens, stage, block)
 
-    monkeypatch.setattr(EvoViTReducer, "before", before)
+    monkeypatch.setattr(EvoViTReducer, "reduce", reduce)
     return seen
 
 

@@ -9,7 +9,7 @@ from hf_dynamicvit import DynamicViTConfig
 from hf_dynamicvit.convert import convert_state_dict, infer_config
 from hf_dynamicvit.model.reducer_tome import ToMeReducer, merge_schedule
 from hf_dynamicvit.model.selection import bipartite_matching
-from hf_dynamicvit.model.tokens import Tokens
+from hf_dynamicvit.model.tokens import Stage, Tokens
 
 
 def source_map(owner, num_prefix):
@@ -29,7 +29,9 @@ def test_merge(golden, group, num_prefix, r):
     assert r_effective == about["r_effective"][about["r"].index(r)]
     index, rest, host = bipartite_matching(metric[:, num_prefix:], r_effective, num_prefix)
     for sizes, name in ((torch.ones_like(size), "merged"), (size, "merged_sized")):
-        tokens = Tokens.start(x, num_prefix).merge(index, rest, host, sizes[:, num_prefix:, 0], 0, 1.0)
+        tokens = Tokens.start(x, num_prefix).merge(
+            index, rest, host, sizes[:, num_prefix:, 0], Stage(0, 0, None, count - r_effective)
+        )
         expected = case.io[f"{group}.r{r}.{name}"]
         ours = source_map(tokens.owner, num_prefix)
         theirs = case.io[f"{group}.r{r}.source_map"]

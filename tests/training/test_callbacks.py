@@ -174,7 +174,7 @@ def test_bad_epochs_are_named(epochs):
 
 def test_set_keep_ratio(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.9)
-    adaptive, stages = model.vit.reducer.adaptive, len(model.config.stage_layers)
+    adaptive, stages = model.config.is_adaptive, len(model.config.stage_layers)
     for keep_ratio in (0.5, [0.9, 0.6, 0.4, 0.2][:stages], 1.0):
         calibrated(model, keep_ratio)
         expected = toy_model(reducer=reducer, keep_ratio=keep_ratio)

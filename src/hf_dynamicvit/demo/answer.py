@@ -115,7 +115,7 @@ class Models:
 def notes(viewer: Viewer, source: Source) -> list[str]:
     """What a reader should know before believing what the model shows."""
     method, found = viewer.model.config.reducer, []
-    adaptive = viewer.model.encoder.reducer.adaptive  # its thresholds are set on the picture, trained or not
+    adaptive = viewer.model.config.is_adaptive  # its thresholds are set on the picture, trained or not
     if viewer.untrained and not adaptive:
         found.append(
             f"Not trained: {method} has parameters of its own, and on these weights they are random. What is kept, "

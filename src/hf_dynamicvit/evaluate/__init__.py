@@ -90,7 +90,7 @@ def evaluate(
 def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
     """As `Viewer.set_new_thresholds`, on the first pictures."""
     reducer = viewer.model.encoder.reducer
-    if reducer.adaptive and viewer.untrained:
+    if viewer.model.config.is_adaptive and viewer.untrained:
         viewer.model.set_budget(fraction=reducer.budget, pixel_values=typical_values(viewer, pictures))
 
 
@@ -106,7 +106,7 @@ def set_how_much_is_kept(
         set_new_thresholds(viewer, pictures)
         return
     model = viewer.model
-    typical = typical_values(viewer, pictures) if model.encoder.reducer.adaptive else None
+    typical = typical_values(viewer, pictures) if model.config.is_adaptive else None
     if keep_ratio is not None:
         model.set_keep_ratio(keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio], typical)
     else:
@@ -170,11 +170,11 @@ def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[st
         notes.append(
             f"These are {len(pictures.data)} of {pictures.total} pictures, taken at random (seed {pictures.seed})."
         )
-    if reducer.returning:
+    if reducer.rest == "idle":
         notes.append(f"With {config.reducer} a patch that is not kept sits out and may come back.")
-    elif reducer.merging:
+    elif reducer.rest == "merged":
         notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another.")
-    if reducer.adaptive and swept:
+    if config.is_adaptive and swept:
         few = min(COSTED, len(pictures.data))
         notes.append(f"Each picture decides what it keeps. Other keep ratios are the mean over {few} of the pictures.")
     if config.reducer_args.get("batch_mode") == "mean_topk":

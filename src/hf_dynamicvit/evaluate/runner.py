@@ -116,7 +116,7 @@ def at_keep_ratios(
 ) -> tuple[dict[float, Any], dict[float, str]]:
     """The sparse model at `keep_ratios`, from the highest down, and why those that are not possible are not."""
     model, typical = viewer.model, None
-    if model.encoder.reducer.adaptive and keep_ratios:
+    if model.config.is_adaptive and keep_ratios:
         typical = typical_values(viewer, pictures)
     others, problems = {}, {}
     for keep_ratio in sorted(set(keep_ratios), reverse=True):

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The encoder block: the native ViT layer's parameters, with the reducer's hooks between its steps."""
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -16,31 +15,10 @@ from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
 from .masking import DecisionGradient, decision_bias
-from .ragged import Layout, attends_raggedly, ragged_attention
+from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
 from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_copy, can_pack, is_plain
-from .tokens import Tokens
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What one attention computed, for scores: never the T x T matrix.
-
-    Attributes:
-        query, key: `[B, H, T, d]`. In the last block there may be the queries of the prefix only.
-        context: `[B, T, H, d]`, the per-head output before the output projection, as many as queries.
-    """
-
-    query: Tensor
-    key: Tensor
-    context: Tensor
-
-    def padded(self, layout: Layout | None) -> "Trace":
-        """From `[1, H, L, d]` and `[1, L, H, d]` of tokens that have a `layout`."""
-        if layout is None:
-            return self
-        query, key = (layout.unpack(states.transpose(1, 2)).transpose(1, 2) for states in (self.query, self.key))
-        return Trace(query, key, layout.unpack(self.context))
+from .tokens import Tokens, Trace
 
 
 class DynamicViTAttention(Relaid, ViTAttention):

@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .adaptive import AdaptiveReducer
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import grid_size, vit_multiply_adds
 from .reducer import TokenReducer
@@ -33,7 +34,7 @@ def with_keep_ratio(config: DynamicViTConfig, keep_ratio: float | list[float]) -
     changed.reducer_args = {
         name: value for name, value in config.reducer_args.items() if name not in reducer.count_options
     }
-    if reducer.adaptive:
+    if config.is_adaptive:
         changed.reducer, changed.reducer_layers, changed.reducer_args = "random", config.stage_layers, {}
     changed.check_reduction()
     return changed
@@ -121,7 +122,7 @@ class BudgetMixin:
             ValueError: `keep_ratio` is not in (0, 1], increases or has the wrong length; `pixel_values` are missing.
         """
         changed, reducer = with_keep_ratio(self.config, keep_ratio), self.encoder.reducer
-        if reducer.adaptive:
+        if isinstance(reducer, AdaptiveReducer):
             self._calibrate(changed.stage_keep_ratios, pixel_values)
         else:
             self.config.keep_ratio, self.config.reducer_args = changed.keep_ratio, changed.reducer_args
@@ -139,8 +140,9 @@ class BudgetMixin:
         with in_eval_mode(self), restored_on_error(encoder.reducer):
             tokens = encoder.embed(pixel_values, interpolate_pos_encoding=True)
             for index, layer in enumerate(encoder.layers):
-                if index in encoder.reducer.layers:
-                    encoder.reducer.calibrate(keep_ratios, index, tokens)
+                stage = encoder.reducer.stage_at(index, tokens.num_patches)
+                if stage is not None:
+                    encoder.reducer.calibrate(tokens, stage, keep_ratios[stage.index])
                 _, tokens = layer(tokens.hidden, tokens, encoder.reducer, index)
 
     def set_budget(
@@ -167,13 +169,14 @@ class BudgetMixin:
         if fraction is not None:
             check_fraction(fraction)
         reducer = self.encoder.reducer
-        images = pixel_values if reducer.adaptive else None
+        adaptive = self.config.is_adaptive
+        images = pixel_values if adaptive else None
         dense = self.dense_multiply_adds(images)
         target = gmacs * 1e9 if gmacs is not None else cast(float, fraction) * dense
 
         def cost(number: float) -> int:
             keep_ratio = for_budget(self.config, number)
-            if reducer.adaptive:
+            if adaptive:
                 self.set_keep_ratio(keep_ratio, images)
                 return self.multiply_adds(images)
             changed = with_keep_ratio(self.config, keep_ratio)
@@ -200,7 +203,7 @@ class BudgetMixin:
             if most <= target:
                 low = high
             else:
-                for _ in range(12 if reducer.adaptive else 30):
+                for _ in range(12 if adaptive else 30):
                     middle = (low + high) / 2
                     low, high = (middle, high) if cost(middle) <= target else (low, middle)
             self.set_keep_ratio(for_budget(self.config, low), images)
@@ -255,7 +258,7 @@ class BudgetMixin:
     def _counts(self, images: Images) -> tuple[list[Counts], int]:
         """Token counts of each image (of one where they do not differ), and the patches of one."""
         reducer, depth, num_patches = self.encoder.reducer, self.config.num_hidden_layers, self._num_patches(images)
-        if not (reducer.adaptive and isinstance(images, Tensor)):
+        if not (self.config.is_adaptive and isinstance(images, Tensor)):
             return [reducer.token_counts(num_patches, depth)], num_patches
         with in_eval_mode(self):
             kept = self.encoder(images, interpolate_pos_encoding=True).kept

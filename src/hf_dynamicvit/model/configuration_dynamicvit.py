@@ -12,7 +12,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 
 from .cost import as_pair, grid_size
 from .logger import logger
-from .reducers import REDUCERS
+from .reducers import REDUCERS, is_adaptive
 
 
 # Sizes beyond any vision transformer; what is larger is a mistake, or an attempt to exhaust the machine.
@@ -139,6 +139,11 @@ class DynamicViTConfig(ViTConfig):
         return [name for name in names if self.reducer_args.get(name) is not None]
 
     @property
+    def is_adaptive(self) -> bool:
+        """Whether each image decides how many patches it keeps; there is no `keep_ratio`, and cost depends on it."""
+        return is_adaptive(self.reducer)
+
+    @property
     def reads_class_token(self) -> bool:
         """Whether the classifier reads the class token, as that of a dense ViT does."""
         return self.reducer_without_memory().reads_class_token
@@ -192,8 +197,7 @@ class DynamicViTConfig(ViTConfig):
             raise ValueError(
                 f"reducer_layers is {layers}; it must be strictly increasing block indices from 0 to {depth - 1}."
             )
-        adaptive = REDUCERS[self.reducer].adaptive
-        if adaptive and self.keep_ratio is not None:
+        if self.is_adaptive and self.keep_ratio is not None:
             raise ValueError(
                 f"keep_ratio is {self.keep_ratio}; with reducer {self.reducer!r} each image decides. Train for "
                 "reducer_args={'budget': ...}, or call model.set_keep_ratio or set_budget with a batch of images."
@@ -202,10 +206,10 @@ class DynamicViTConfig(ViTConfig):
             raise ValueError(
                 f"keep_ratio is {self.keep_ratio} and reducer_args sets {', '.join(self.count_options)}; give one."
             )
-        if not adaptive and not self.count_options:
+        if not self.is_adaptive and not self.count_options:
             self._check_keep_ratio(layers)
         reducer = self._check_reducer_args()
-        if not adaptive and not self.count_options and not reducer.rounds_up:
+        if not self.is_adaptive and not self.count_options and not reducer.rounds_up:
             self._check_keeps_some()
 
     def _check_sizes(self):

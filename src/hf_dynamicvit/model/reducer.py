@@ -2,7 +2,7 @@
 """The base class of every token-reduction method: SCORE -> SELECT -> REST, in up to three places of a block."""
 
 import inspect
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
 from .selection import compounding_counts, keep_count
-from .tokens import Decision, Tokens
+from .tokens import Decision, Stage, Tokens, Trace
 
 
 class Constants(nn.ParameterList):
@@ -32,20 +32,22 @@ class Constants(nn.ParameterList):
 
 
 class TokenReducer(nn.Module):
-    """A token-reduction method. A subclass overrides the hooks it needs; its options are its constructor arguments.
+    """A token-reduction method. A subclass says what it is, and overrides `reduce` and what else it needs.
 
-    A method is `reducer_<name>.py` with one subclass, and its row in `reducers.py`. Methods without parameters add no
-    key to a checkpoint; parameters of the others live under `reducer.*`.
+    A method is `reducer_<name>.py` with one subclass, and its row in `reducers.py`; its options are its constructor
+    arguments. Methods without parameters add no key to a checkpoint; parameters of the others live under `reducer.*`.
 
     Attributes:
-        default_keep_ratio: `config.keep_ratio` when none is given.
-        adaptive: each image decides how many tokens it keeps; there is no `keep_ratio`, and cost depends on the image.
-        returning: a patch that is out may come back.
-        merging: what is not kept lives on in the token that owns it.
-        num_representatives: tokens that go along, behind the others, for those that sit out.
+        acts: where `reduce` runs in the block of a stage, `"before"` the attention or `"between"` attention and MLP.
+        rest: what becomes of the tokens that were not selected: `"dropped"`, `"merged"` into the one that owns them,
+            or `"idle"`, out for some blocks and then back.
+        reads_patches: `reduce` between attention and MLP reads the patch tokens there, not only the trace; a last
+            block at such a stage computes them all.
+        num_representatives: tokens that join, behind the others, for those that were not selected.
         rounds_up: a stage keeps `ceil(rate * current)`, one token at least, whatever its ratio. Others keep
             `int(num_patches * ratio)`; the configuration refuses a ratio that gives none.
         reads_class_token: the classifier reads the class token, as that of any dense checkpoint does.
+        default_keep_ratio: `config.keep_ratio` when none is given.
         count_options: options that set how much is kept in place of `keep_ratio`.
         loss_weights: published weights of the loss terms, the method's own and those of the Trainer (`classification`,
             `class_distill`, `token_distill`, `feature_distill`, `auxiliary`); a term that is not here weighs 0.
@@ -53,13 +55,13 @@ class TokenReducer(nn.Module):
         frozen_fraction: published fraction of the training in which only the reducer learns.
     """
 
-    default_keep_ratio: float | None = 0.7
-    adaptive: bool = False
-    returning: bool = False
-    merging: bool = False
+    acts: Literal["before", "between"] = "before"
+    rest: Literal["dropped", "merged", "idle"] = "dropped"
+    reads_patches: bool = True
     num_representatives: int = 0
     rounds_up: bool = False
     reads_class_token: bool = True
+    default_keep_ratio: float | None = 0.7
     count_options: tuple[str, ...] = ()
     loss_weights: dict[str, float] = {"classification": 1.0}
     backbone_lr_scale: float = 1.0
@@ -70,7 +72,8 @@ class TokenReducer(nn.Module):
         self.layers: list[int] = config.stage_layers
         self.keep_ratios: list[float] = config.stage_keep_ratios
 
-    def check(self, **options: tuple[Any, bool, str]) -> None:
+    @staticmethod
+    def check(**options: tuple[Any, bool, str]) -> None:
         """Refuse an option: each is (value, whether it is allowed, what is).
 
         Raises:
@@ -83,7 +86,7 @@ class TokenReducer(nn.Module):
     @classmethod
     def options(cls) -> list[str]:
         """Names that `config.reducer_args` may hold."""
-        return [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "config")]
+        return [name for name in inspect.signature(cls).parameters if name != "config"]
 
     @staticmethod
     def default_layers(depth: int) -> list[int]:
@@ -109,33 +112,55 @@ class TokenReducer(nn.Module):
         """The layer of each decision, in the order of `outputs.kept`."""
         return self.layers
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
-        """Ahead of the attention of `block`."""
-        return tokens
+    def stage_counts(self, num_patches: int) -> list[int]:
+        """Patch tokens to keep at each stage of an image of `num_patches`."""
+        if self.rounds_up:
+            return compounding_counts(num_patches, self.keep_ratios, self.num_representatives)
+        return [keep_count(num_patches, keep_ratio) for keep_ratio in self.keep_ratios]
 
-    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
-        """Between attention and MLP; `trace` holds query, key and per-head context of this block's attention."""
-        return tokens
+    def stage_at(self, layer: int, num_patches: int) -> Stage | None:
+        """The stage at `layer` for an image of `num_patches`, or `None`."""
+        if layer not in self.layers:
+            return None
+        index = self.layers.index(layer)
+        keep_ratio = self.keep_ratios[index] if self.keep_ratios else None
+        return Stage(layer, index, keep_ratio, self.stage_counts(num_patches)[index])
+
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
+        """SCORE, SELECT, REST: reduce `tokens` at a stage and record the decision.
+
+        Args:
+            tokens: that enter the attention, or leave it where `acts` is `"between"`.
+            stage: what the configuration asks for here.
+            source: the block, or the `Trace` of its attention where `acts` is `"between"`.
+        """
+        raise NotImplementedError
+
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+        """Run ahead of the attention of `block`."""
+        stage = self.stage_at(layer, tokens.num_patches) if self.acts == "before" else None
+        return tokens if stage is None else self.reduce(tokens, stage, block)
+
+    def between(self, tokens: Tokens, trace: Trace, layer: int) -> Tokens:
+        """Run between attention and MLP; `trace` holds query, key and per-head context of this block's attention."""
+        stage = self.stage_at(layer, tokens.num_patches) if self.acts == "between" else None
+        return tokens if stage is None else self.reduce(tokens, stage, trace)
 
     def after(self, tokens: Tokens, layer: int) -> Tokens:
-        """Behind the MLP."""
+        """Run behind the MLP."""
         return tokens
+
+    def decides_between(self, layer: int) -> bool:
+        """Whether a decision is taken between attention and MLP of `layer`."""
+        return self.acts == "between" and layer in self.decision_layers
 
     def prefix_suffices(self, layer: int) -> bool:
         """Whether `layer`, the last one, need compute only the prefix tokens for a classifier.
 
         Then `after` is not called there, and `between` only for a decision, with the patch tokens as they were ahead
-        of the attention. By default where a method has neither and no `features` of its own. One that has may say
-        so if its `between` only looks at the trace.
+        of the attention.
         """
-        own = type(self)
-        hooks = ("between", "after", "features")
-        untouched = all(getattr(own, hook) is getattr(TokenReducer, hook) for hook in hooks)
-        return self.reads_class_token and untouched
-
-    def decides_between(self, layer: int) -> bool:
-        """Whether `between` takes a decision in `layer`, and so must be called where nothing else is left to do."""
-        return type(self).between is not TokenReducer.between and layer in self.decision_layers
+        return self.reads_class_token and not (self.decides_between(layer) and self.reads_patches)
 
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         """`[B, N]` float32, added to the attention logits of each patch token as a key, or `None`."""
@@ -156,36 +181,24 @@ class TokenReducer(nn.Module):
         """The method's own training losses by name, unweighted, from the decisions of a training forward."""
         return {}
 
-    def after_optimizer_step(self) -> None:
-        """Put parameters right that a step of the optimizer took out of their range."""
-
     def token_counts(self, num_patches: int, depth: int, kept: list[int] | None = None) -> list[tuple[int, int]]:
         """Patch tokens in the attention and in the MLP of each of the `depth` blocks, at inference, for one image.
 
         `kept` is how many patches it keeps at each decision; only adaptive methods need it.
         """
-        return [(num_patches, num_patches)] * depth
-
-    def fixed_counts(self, num_patches: int, depth: int) -> list[tuple[int, int]]:
-        """`token_counts` of a method that keeps `keep_count` patches from each of its layers on."""
         counts, current = [], num_patches
         for layer in range(depth):
-            if layer in self.layers:
-                current = keep_count(num_patches, self.keep_ratios[self.layers.index(layer)])
-            counts.append((current, current))
+            entering, stage = current, self.stage_at(layer, num_patches)
+            if stage is not None and stage.count < entering:
+                current = stage.count + self.num_representatives
+            counts.append((current if self.acts == "before" else entering, current))
         return counts
 
-    def compounding_counts(self, num_patches: int, depth: int, extra: int = 0) -> list[tuple[int, int]]:
-        """`token_counts` of a method that, between attention and MLP, keeps `ceil(rate * current)` and `extra`."""
-        kept = compounding_counts(num_patches, self.keep_ratios, extra)
-        counts, current = [], num_patches
-        for layer in range(depth):
-            entering = current
-            if layer in self.layers:
-                count = kept[self.layers.index(layer)]
-                current = count + (extra if count < entering else 0)
-            counts.append((entering, current))
-        return counts
+    def reductions(self, counts: list[tuple[int, int]], num_patches: int) -> list[tuple[int, int]]:
+        """Patch tokens before and after each stage that removes some; `counts` as from `token_counts`."""
+        entering = [num_patches, *(mlp for _, mlp in counts)]
+        pairs = [(entering[layer], counts[layer][self.acts == "between"]) for layer in self.layers]
+        return [(before, after) for before, after in pairs if after < before]
 
     def multiply_adds(self, counts: list[tuple[int, int]], num_patches: int, num_prefix: int) -> int:
         """Multiply-adds that the method itself adds for one image, at inference; `counts` as from `token_counts`."""

@@ -1,18 +1,18 @@
 # Copyright 2026 The hf_dynamicvit authors. AS-ViT (IJCAI 2023): https://arxiv.org/abs/2209.13802
 """AS-ViT: learned thresholds on the class attention decide for each image how many patches it keeps."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTLayer
 
-from .cost import vit_multiply_adds
-from .reducer import Constants, TokenReducer
+from .adaptive import AdaptiveReducer
+from .reducer import Constants
 from .scoring import head_weighted_class_attention
 from .selection import top_k
-from .tokens import Decision, Tokens
+from .tokens import Stage, Tokens, Trace
 
 
 # Published for 196 patches: 0.001, 0.002, 0.003. Scores are shares of an attention row, about 1 / patches each.
@@ -21,7 +21,7 @@ FIRST_THRESHOLD = 0.001 * 196
 LEAST_THRESHOLD = 1e-12
 
 
-class ASViTReducer(TokenReducer):
+class ASViTReducer(AdaptiveReducer):
     """Before each of `config.stage_layers`, drop the patches whose score in the block before is not above a threshold.
 
     One threshold a stage is learned with the backbone, steered by the cost alone: the loss `budget` is how far the
@@ -36,14 +36,11 @@ class ASViTReducer(TokenReducer):
             as released, so that an image's result depends on its batch-mates.
     """
 
-    default_keep_ratio = None
-    adaptive = True
     loss_weights = {"classification": 1.0, "budget": 2.0, "class_distill": 0.5}
 
     def __init__(self, config: ViTConfig, budget: float = 0.65, tau: float = 1e-4, batch_mode: str = "exact"):
-        super().__init__(config)
+        super().__init__(config, budget)
         self.check(
-            budget=(budget, isinstance(budget, int | float) and 0 < budget <= 1, "a number above 0, at most 1"),
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
             batch_mode=(batch_mode, batch_mode in ("exact", "mean_topk"), "'exact' or 'mean_topk'"),
         )
@@ -52,7 +49,7 @@ class ASViTReducer(TokenReducer):
                 f"reducer_layers is {self.layers}; asvit scores in the block before, so the first must be 1 or more, "
                 "in a model of at least 2 blocks."
             )
-        self.config, self.budget, self.tau, self.batch_mode = config, budget, tau, batch_mode
+        self.tau, self.batch_mode = tau, batch_mode
         self.num_patches = config.num_patches
         self.thresholds = Constants(
             [FIRST_THRESHOLD * (stage + 1) / self.num_patches for stage in range(len(self.layers))]
@@ -71,29 +68,27 @@ class ASViTReducer(TokenReducer):
         positive = value.clamp(min=LEAST_THRESHOLD).detach() + (value - value.detach())
         return positive * (self.num_patches / num_patches)
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
-        if layer not in self.layers:
-            return tokens
+    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
         scores = cast(Tensor, tokens.importance)  # SCORE, in the block before
-        threshold = self.threshold(self.layers.index(layer), tokens.num_patches)
+        threshold = self.threshold(stage.index, tokens.num_patches)
         keep = scores > threshold  # SELECT
         tokens = tokens.change(importance=None)
         if self.training:  # REST: masked
             soft = ((scores - threshold) / self.tau).sigmoid()
-            return tokens.mask_out(keep.float() - soft.detach() + soft, layer, None, through_earlier=False)
+            return tokens.mask_out(keep.float() - soft.detach() + soft, stage, through_earlier=False)
         if torch.jit.is_tracing():
-            return self.mask_in_trace(keep, tokens, layer)
+            return self.mask_in_trace(keep, tokens, stage)
         keep = keep if tokens.attended is None else keep & tokens.attended
         if self.batch_mode == "mean_topk":
             count = int(keep.sum()) // len(keep)
-            return tokens.drop(top_k(scores, count, tokens.attended), layer, None, scores)
+            return tokens.drop(top_k(scores, count, tokens.attended), stage, scores)
         counts = keep.sum(dim=1)
         shortest, longest = torch.stack((counts.min(), counts.max())).tolist()
         index = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the kept ones, as they stand
         valid = torch.arange(longest, device=index.device) < counts[:, None] if shortest < longest else None
-        return tokens.drop(index, layer, None, scores, valid=valid)
+        return tokens.drop(index, stage, scores, valid=valid)
 
-    def mask_in_trace(self, keep: Tensor, tokens: Tokens, layer: int) -> Tokens:
+    def mask_in_trace(self, keep: Tensor, tokens: Tokens, stage: Stage) -> Tokens:
         """REST masked at inference: `torch.jit.trace` would fix how many patches `keep` `[B, N]` has.
 
         Raises:
@@ -104,67 +99,28 @@ class ASViTReducer(TokenReducer):
                 f"batch_mode is {self.batch_mode!r}: what an image keeps depends on its batch, which no trace has; "
                 "load the model with reducer_args={'batch_mode': 'exact'}."
             )
-        return tokens.mask_out(keep.float(), layer, None)
+        return tokens.mask_out(keep.float(), stage)
 
-    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
+    def between(self, tokens: Tokens, trace: Trace, layer: int) -> Tokens:
         if layer + 1 not in self.layers:
             return tokens
         return tokens.change(importance=head_weighted_class_attention(trace.padded(tokens.layout), tokens))
-
-    def decides_between(self, layer: int) -> bool:
-        return False  # it only scores there, for blocks to come
-
-    def prefix_suffices(self, layer: int) -> bool:
-        return True
-
-    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
-        num_patches = decisions[0].kept.shape[1]
-        kept = [cast(Tensor, decision.mask).sum(dim=1) for decision in decisions]  # [B] each
-        cost = self.model_multiply_adds(num_patches, self.token_counts(num_patches, self.depth, kept))
-        dense = self.model_multiply_adds(num_patches, [(num_patches, num_patches)] * self.depth)
-        return {"budget": (cost.mean() / dense - self.budget).abs()}
 
     @torch.no_grad()
     def after_optimizer_step(self) -> None:
         for threshold in self.thresholds:
             threshold.clamp_(min=LEAST_THRESHOLD)
 
-    @property
-    def depth(self) -> int:
-        return self.config.num_hidden_layers
-
-    def model_multiply_adds(self, num_patches: int, counts: list[tuple[Any, Any]]) -> Any:
-        """Of the whole ViT with its classifier, by the one counter; counts may be tensors."""
-        num_outputs = (self.config.num_labels or 0) * self.config.num_classifiers
-        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, num_outputs)
-
-    def token_counts(self, num_patches, depth, kept=None):
-        if kept is None:
-            raise ValueError(
-                "asvit keeps as many patches as each image needs; hand in a batch of images to count them."
-            )
-        counts, current = [], num_patches
-        for layer in range(depth):
-            if layer in self.layers:
-                current = kept[self.layers.index(layer)]
-            counts.append((current, current))
-        return counts
-
     def multiply_adds(self, counts, num_patches, num_prefix):
         return sum(self.config.hidden_size * (counts[layer - 1][0] + num_prefix) for layer in self.layers)
 
     @torch.no_grad()
-    def calibrate(self, keep_ratios: list[float], layer: int, tokens: Tokens) -> None:
-        """Set the threshold of the stage at `layer` so that the images keep its ratio of their patches on average.
-
-        `tokens` are those that enter the block; where fewer are alive, all of them are kept.
-        """
-        stage = self.layers.index(layer)
+    def calibrate(self, tokens: Tokens, stage: Stage, keep_ratio: float) -> None:
         scores = cast(Tensor, tokens.importance)
         alive = torch.ones_like(scores, dtype=torch.bool) if tokens.attended is None else tokens.attended
         scores = scores[alive].sort(descending=True).values
-        count = round(keep_ratios[stage] * tokens.num_patches * len(tokens.hidden))
+        count = round(keep_ratio * tokens.num_patches * len(tokens.hidden))
         between = scores[max(0, count - 1) : count + 1]  # the last that is kept and the first that is not
         everything = count >= len(scores)  # of other images too
         native = between.mean() * (tokens.num_patches / self.num_patches)
-        self.thresholds[stage].fill_(LEAST_THRESHOLD if everything else native.clamp(min=LEAST_THRESHOLD))
+        self.thresholds[stage.index].fill_(LEAST_THRESHOLD if everything else native.clamp(min=LEAST_THRESHOLD))

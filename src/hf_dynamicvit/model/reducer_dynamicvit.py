@@ -10,8 +10,8 @@ from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import TokenScorePredictor, predictors_for
-from .selection import gumbel_keep, keep_count, top_k
-from .tokens import Decision, Tokens
+from .selection import gumbel_keep, top_k
+from .tokens import Decision, Stage, Tokens
 
 
 def keep_ratio_loss(decisions: tuple[Decision, ...]) -> Tensor:
@@ -49,31 +49,28 @@ class DynamicViTReducer(TokenReducer):
         self.width = config.hidden_size
         self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
-        if layer not in self.layers:
-            return tokens
-        stage = self.layers.index(layer)
-        keep_ratio = self.keep_ratios[stage]
-        count = keep_count(tokens.num_patches, keep_ratio)
-        if not self.training and count >= tokens.num_live:  # nothing to choose
-            return tokens.keep_all(layer, keep_ratio)
+    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+        if not self.training and stage.count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(stage)
         # SCORE
         alive = tokens.attended if tokens.mask is None else tokens.mask
-        log_probs = self.predictors[stage](tokens.patches, alive)  # [B, N, 2], keep is column 0
+        log_probs = self.predictors[stage.index](tokens.patches, alive)  # [B, N, 2], keep is column 0
+        # SELECT by sampling in training, the highest scores at inference
         if self.training:
-            # SELECT by sampling, REST masked: the sequence keeps its length and every decision its gradient
-            return tokens.mask_out(gumbel_keep(log_probs, self.tau), layer, keep_ratio)
-        # SELECT the highest scores, REST dropped
-        scores = log_probs[..., 0]
-        return tokens.drop(top_k(scores, count, tokens.attended), layer, keep_ratio, scores)
+            return self.mask_out(tokens, stage, gumbel_keep(log_probs, self.tau))
+        return self.take_out(tokens, stage, log_probs[..., 0])
+
+    def mask_out(self, tokens: Tokens, stage: Stage, keep: Tensor) -> Tokens:
+        """REST masked: the sequence keeps its length and every decision of `keep` `[B, N]` its gradient."""
+        return tokens.mask_out(keep, stage)
+
+    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
+        """REST dropped: all but the tokens of highest `scores` `[B, N]`."""
+        return tokens.drop(top_k(scores, stage.count, tokens.attended), stage, scores)
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         return {"ratio": keep_ratio_loss(decisions)}
 
-    def token_counts(self, num_patches, depth, kept=None):
-        return self.fixed_counts(num_patches, depth)
-
     def multiply_adds(self, counts, num_patches, num_prefix):
-        left = [counts[layer][0] for layer in self.layers]
-        scored = [before for before, after in zip([num_patches, *left], left, strict=False) if after < before]
-        return sum(scored) * TokenScorePredictor.multiply_adds(self.width)
+        scored = sum(before for before, _ in self.reductions(counts, num_patches))
+        return scored * TokenScorePredictor.multiply_adds(self.width)

@@ -4,7 +4,8 @@
 from torch import Tensor
 
 from .reducer_topk import TopKReducer
-from .tokens import Tokens
+from .selection import split_top_k
+from .tokens import Stage, Tokens, gather_tokens
 
 
 class EViTReducer(TopKReducer):
@@ -14,9 +15,12 @@ class EViTReducer(TopKReducer):
     own, and is an ordinary token from then on: it counts, is scored, and may be kept or fused again later.
     """
 
-    num_fused = 1
+    num_representatives = 1
 
-    def fuse(self, tokens: Tokens, scores: Tensor, rest: Tensor) -> Tensor:
-        dropped = tokens.patches.gather(1, rest[..., None].expand(-1, -1, tokens.patches.shape[-1]))
+    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
+        """SELECT the highest `scores` `[B, N]`, REST fused."""
+        kept, rest = split_top_k(scores, stage.count, tokens.attended)
+        dropped = gather_tokens(tokens.patches, rest)
         weights = scores.gather(1, rest)  # 0 where the user's mask forbids attention
-        return (weights[..., None].to(dropped.dtype) * dropped).sum(dim=1, keepdim=True)
+        fused = (weights[..., None].to(dropped.dtype) * dropped).sum(dim=1, keepdim=True)
+        return tokens.drop(kept, stage, scores, fused)

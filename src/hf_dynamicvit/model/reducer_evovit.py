@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Evo-ViT (AAAI 2022): https://arxiv.org/abs/2108.01390
 """Evo-ViT: the patches of highest global class attention take the slow path; the others wait and may come back."""
 
+from dataclasses import replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -9,8 +10,8 @@ from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import class_attention, masked_mean
-from .selection import keep_count, top_k
-from .tokens import Tokens
+from .selection import top_k
+from .tokens import Stage, Tokens, Trace
 
 
 class EvoViTReducer(TokenReducer):
@@ -31,9 +32,8 @@ class EvoViTReducer(TokenReducer):
         alpha: weight of the block's own attention in the running average.
     """
 
+    rest = "idle"
     default_keep_ratio = 0.5
-    returning = True
-    merging = True
 
     def __init__(
         self,
@@ -79,18 +79,16 @@ class EvoViTReducer(TokenReducer):
     def decision_layers(self) -> list[int]:
         return self.layers if self.grouping == "stage" else list(range(self.layers[0], self.depth))
 
-    def ratio_of(self, layer: int) -> float:
-        """The fraction of all patches on the slow path in `layer`."""
-        stage = sum(start <= layer for start in self.layers) - 1
-        return self.keep_ratios[stage]
-
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+    def stage_at(self, layer: int, num_patches: int) -> Stage | None:
         if layer not in self.decision_layers:
-            return tokens
+            return None
+        start = max(start for start in self.layers if start <= layer)
+        return replace(cast(Stage, super().stage_at(start, num_patches)), layer=layer)
+
+    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
         scores = cast(Tensor, tokens.importance)  # SCORE, by the blocks before
-        keep_ratio = self.ratio_of(layer)
-        selected = top_k(scores, keep_count(tokens.num_patches, keep_ratio), tokens.attended)  # SELECT
-        gone_on = tokens.split_off(selected, layer, keep_ratio, scores)  # REST
+        selected = top_k(scores, stage.count, tokens.attended)  # SELECT
+        gone_on = tokens.split_off(selected, stage, scores)  # REST
         if gone_on.waiting is None or not self.representative_token:
             return gone_on
         waits = None
@@ -106,7 +104,7 @@ class EvoViTReducer(TokenReducer):
         weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-12)
         return weights[:, None].to(tokens.hidden.dtype) @ tokens.patches
 
-    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
+    def between(self, tokens: Tokens, trace: Trace, layer: int) -> Tokens:
         later = [start for start in self.decision_layers if start > layer]
         if layer < self.layers[0] - 1 or not later:  # nobody reads it
             return tokens
@@ -125,12 +123,6 @@ class EvoViTReducer(TokenReducer):
         last = layer == self.depth - 1 or layer + 1 in self.decision_layers
         return tokens.rejoin() if last else tokens
 
-    def decides_between(self, layer: int) -> bool:
-        return False  # it only scores there, for blocks to come
-
-    def prefix_suffices(self, layer: int) -> bool:
-        return self.reads_class_token
-
     def features(self, tokens: Tokens, layernorm: nn.Module, normed: Tensor) -> Tensor:
         if self.pooling == "class":
             return normed[:, 0]
@@ -140,13 +132,6 @@ class EvoViTReducer(TokenReducer):
         if self.class_head is None or self.class_norm is None or not self.training:
             return None
         return self.class_head(self.class_norm(tokens.hidden[:, 0]))
-
-    def token_counts(self, num_patches, depth, kept=None):
-        counts = [(num_patches, num_patches)] * depth
-        for layer in range(self.layers[0], depth):
-            count = keep_count(num_patches, self.ratio_of(layer))
-            counts[layer] = (count + (self.representative_token and count < num_patches),) * 2
-        return counts
 
     def multiply_adds(self, counts, num_patches, num_prefix):
         scored = range(self.layers[0] - 1, self.decision_layers[-1])

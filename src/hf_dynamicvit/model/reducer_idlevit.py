@@ -8,8 +8,8 @@ from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import class_query_logits
-from .selection import keep_count, top_k
-from .tokens import Decision, Tokens
+from .selection import top_k
+from .tokens import Decision, Stage, Tokens
 
 
 def token_cut_loss(weights: Tensor, active: Tensor, kind: str = "both") -> Tensor:
@@ -53,8 +53,7 @@ class IdleViTReducer(TokenReducer):
             sum is divided by the number of idle layers either way.
     """
 
-    returning = True
-    merging = True
+    rest = "idle"
     loss_weights = {"classification": 1.0, "cut": 20.0, "class_distill": 10.0, "feature_distill": 1000.0}
 
     def __init__(self, config: ViTConfig, cut: str = "both", cut_layers: str = "all"):
@@ -75,40 +74,31 @@ class IdleViTReducer(TokenReducer):
     def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
         return [keep_ratio ** (1 + 3 * layer // num_stages) for layer in range(num_stages)]
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
-        if layer not in self.layers:
-            return tokens
-        stage = self.layers.index(layer)
-        count = keep_count(tokens.num_patches, self.keep_ratios[stage])
-        if not self.training and count == tokens.num_patches:  # nobody idles
-            return tokens.keep_all(layer, self.keep_ratios[stage])
-        normed = block.layernorm_before(tokens.hidden)
-        scores = class_query_logits(block.attention, normed, tokens.num_prefix)  # SCORE
-        active = top_k(scores, count, tokens.attended)  # SELECT
+    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+        if not self.training and stage.count == tokens.num_patches:  # nobody idles
+            return tokens.keep_all(stage)
+        normed = source.layernorm_before(tokens.hidden)
+        scores = class_query_logits(source.attention, normed, tokens.num_prefix)  # SCORE
+        active = top_k(scores, stage.count, tokens.attended)  # SELECT
         loss = None
-        if self.training and self.cut != "none" and (self.cut_layers == "all" or stage % 2 == 0):
+        if self.training and self.cut != "none" and (self.cut_layers == "all" or stage.index % 2 == 0):
             mask = torch.zeros_like(normed[..., 0], dtype=torch.float32).scatter(1, tokens.positions(active), 1.0)
-            weights = head_mean_attention(block.attention, normed, tokens.attention_mask)
+            weights = head_mean_attention(source.attention, normed, tokens.attention_mask)
             loss = token_cut_loss(weights, mask, self.cut)
-        return tokens.split_off(active, layer, self.keep_ratios[stage], scores, loss)  # REST
+        return tokens.split_off(active, stage, scores, loss)  # REST
 
     def after(self, tokens: Tokens, layer: int) -> Tokens:
         return tokens.rejoin()
-
-    def prefix_suffices(self, layer: int) -> bool:
-        return True
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
         terms = [decision.loss for decision in decisions if decision.loss is not None]
         return {"cut": torch.stack(terms).sum() / len(decisions)} if terms else {}
 
     def token_counts(self, num_patches, depth, kept=None):
-        counts = [(num_patches, num_patches)] * depth
-        for layer, keep_ratio in zip(self.layers, self.keep_ratios, strict=True):
-            counts[layer] = (keep_count(num_patches, keep_ratio),) * 2
-        return counts
+        stages = dict(zip(self.layers, self.stage_counts(num_patches), strict=True))
+        return [(stages.get(layer, num_patches),) * 2 for layer in range(depth)]
 
     def multiply_adds(self, counts, num_patches, num_prefix):
         # the class query, folded into the key projection, times every patch
-        choosing = sum(counts[layer][0] < num_patches for layer in self.layers)
+        choosing = sum(count < num_patches for count, _ in counts)
         return choosing * (2 * self.width**2 + num_patches * self.width)

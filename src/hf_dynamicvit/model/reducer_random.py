@@ -7,8 +7,8 @@ from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import hashed_scores
-from .selection import keep_count, top_k
-from .tokens import Tokens
+from .selection import top_k
+from .tokens import Stage, Tokens
 
 
 class RandomReducer(TokenReducer):
@@ -24,17 +24,10 @@ class RandomReducer(TokenReducer):
         self.check(seed=(seed, type(seed) is int and seed >= 0, "an integer, 0 or more"))
         self.seed = seed
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
-        if layer not in self.layers:
-            return tokens
-        keep_ratio = self.keep_ratios[self.layers.index(layer)]
-        count = keep_count(tokens.num_patches, keep_ratio)
-        if count >= tokens.num_live:  # nothing to choose
-            return tokens.keep_all(layer, keep_ratio)
+    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+        if stage.count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(stage)
         positions = torch.arange(tokens.num_live, device=tokens.hidden.device)
-        scores = hashed_scores(positions, self.seed * 1009 + layer).expand(tokens.hidden.shape[0], -1)  # SCORE
-        kept = top_k(scores, count, tokens.attended)  # SELECT
-        return tokens.drop(kept, layer, keep_ratio, scores)  # REST
-
-    def token_counts(self, num_patches, depth, kept=None):
-        return self.fixed_counts(num_patches, depth)
+        scores = hashed_scores(positions, self.seed * 1009 + stage.layer).expand(tokens.hidden.shape[0], -1)  # SCORE
+        kept = top_k(scores, stage.count, tokens.attended)  # SELECT
+        return tokens.drop(kept, stage, scores)  # REST

@@ -6,7 +6,7 @@ from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .selection import bipartite_matching, keep_count
-from .tokens import Tokens
+from .tokens import Stage, Tokens, Trace
 
 
 def merge_schedule(r: int | list[int | float], num_layers: int) -> list[int]:
@@ -41,8 +41,9 @@ class ToMeReducer(TokenReducer):
             masked autoencoders).
     """
 
+    acts, rest = "between", "merged"
+    reads_patches = False  # keys are of the trace
     default_keep_ratio = 0.5
-    merging = True
     count_options = ("r",)
 
     def __init__(
@@ -100,49 +101,36 @@ class ToMeReducer(TokenReducer):
         super().set_keep_ratios(keep_ratios)
         self.merges = None
 
-    def num_merges(self, current: int, num_patches: int, stage: int) -> int:
-        """How many of the `current` patch tokens merge in `stage`."""
-        if self.merges is not None:
-            wanted = self.merges[stage]
-        else:
-            wanted = max(0, current - keep_count(num_patches, self.keep_ratios[stage]))
-        return min(wanted, current // 2)
+    def stage_counts(self, num_patches: int) -> list[int]:
+        counts, current = [], num_patches
+        for stage in range(len(self.layers)):
+            if self.merges is not None:
+                wanted = self.merges[stage]
+            else:
+                wanted = max(0, current - keep_count(num_patches, self.keep_ratios[stage]))
+            current -= min(wanted, current // 2)
+            counts.append(current)
+        return counts
 
-    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
-        if layer not in self.layers:
-            return tokens
-        stage, current = self.layers.index(layer), tokens.num_live
-        keep_ratio = None if self.merges is not None else self.keep_ratios[stage]
-        r = self.num_merges(current, tokens.num_patches, stage)
-        if r == 0:
-            return tokens.keep_all(layer, keep_ratio)
+    def reduce(self, tokens: Tokens, stage: Stage, source: Trace) -> Tokens:
+        current = tokens.num_live
+        if stage.count >= current:  # nothing merges
+            return tokens.keep_all(stage)
         size = tokens.patches.new_ones(tokens.hidden.shape[0], current).float() if tokens.size is None else tokens.size
         if tokens.size is None and tokens.attended is not None:
             size = size * tokens.attended  # what the user's mask excludes has no patches to count
         # SCORE and SELECT
-        metric = trace.key[:, :, tokens.num_prefix :].mean(dim=1)
-        index, rest, host = bipartite_matching(metric, r, tokens.num_prefix, tokens.attended)
+        metric = source.key[:, :, tokens.num_prefix :].mean(dim=1)
+        index, rest, host = bipartite_matching(metric, current - stage.count, tokens.num_prefix, tokens.attended)
         # REST
-        merged = tokens.merge(index, rest, host, size, layer, keep_ratio)
+        merged = tokens.merge(index, rest, host, size, stage)
         return merged.change(size=size.gather(1, index).scatter_add(1, host, size.gather(1, rest)))
-
-    def prefix_suffices(self, layer: int) -> bool:
-        return True  # keys are of the trace
 
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         if tokens.size is None or not self.proportional_attention:
             return None
         return tokens.size.clamp(min=1).log()
 
-    def token_counts(self, num_patches, depth, kept=None):
-        counts, current = [], num_patches
-        for layer in range(depth):
-            entering = current
-            if layer in self.layers:
-                current -= self.num_merges(current, num_patches, self.layers.index(layer))
-            counts.append((entering, current))
-        return counts
-
     def multiply_adds(self, counts, num_patches, num_prefix):
-        entering = [counts[layer][0] for layer in self.layers if counts[layer][0] > counts[layer][1]]
+        entering = [before for before, _ in self.reductions(counts, num_patches)]
         return sum((count // 2) * (count - count // 2) * self.head_dim for count in entering)

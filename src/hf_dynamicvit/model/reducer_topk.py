@@ -6,8 +6,8 @@ from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .scoring import class_attention
-from .selection import compounding_counts, split_top_k, top_k
-from .tokens import Tokens
+from .selection import top_k
+from .tokens import Stage, Tokens, Trace
 
 
 class TopKReducer(TokenReducer):
@@ -17,39 +17,24 @@ class TopKReducer(TokenReducer):
     the rate of a stage is its fraction over the one before.
     """
 
+    acts = "between"
+    reads_patches = False  # scores are of the trace, and nobody reads a fused token in a last block
     rounds_up = True
-    num_fused = 0
 
     def __init__(self, config: ViTConfig):
         super().__init__(config)
         self.width = config.hidden_size
 
-    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
-        if layer not in self.layers:
-            return tokens
-        stage = self.layers.index(layer)
-        count = compounding_counts(tokens.num_patches, self.keep_ratios, self.num_fused)[stage]
-        if count >= tokens.num_live:  # nothing to choose
-            return tokens.keep_all(layer, self.keep_ratios[stage])
+    def reduce(self, tokens: Tokens, stage: Stage, source: Trace) -> Tokens:
+        if stage.count >= tokens.num_live:  # nothing to choose
+            return tokens.keep_all(stage)
         # SCORE
-        scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
-        # SELECT
-        if not self.num_fused:
-            return tokens.drop(top_k(scores, count, tokens.attended), layer, self.keep_ratios[stage], scores)
-        kept, rest = split_top_k(scores, count, tokens.attended)
-        # REST
-        return tokens.drop(kept, layer, self.keep_ratios[stage], scores, self.fuse(tokens, scores, rest))
+        scores = class_attention(source.query, source.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
+        return self.take_out(tokens, stage, scores)
 
-    def prefix_suffices(self, layer: int) -> bool:
-        return True  # scores are of the trace, and nobody reads a fused token there
-
-    def fuse(self, tokens: Tokens, scores: Tensor, rest: Tensor) -> Tensor | None:
-        """The token `[B, 1, D]` that speaks for the dropped ones at `rest` `[B, R]`; here none."""
-        return None
-
-    def token_counts(self, num_patches, depth, kept=None):
-        return self.compounding_counts(num_patches, depth, self.num_fused)
+    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
+        """SELECT the highest `scores` `[B, N]`, REST dropped."""
+        return tokens.drop(top_k(scores, stage.count, tokens.attended), stage, scores)
 
     def multiply_adds(self, counts, num_patches, num_prefix):
-        scored = [before for before, after in (counts[layer] for layer in self.layers) if after < before]
-        return sum(self.width * (before + num_prefix) for before in scored)
+        return sum(self.width * (before + num_prefix) for before, _ in self.reductions(counts, num_patches))

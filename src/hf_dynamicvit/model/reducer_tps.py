@@ -7,13 +7,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
-from .reducer_dynamicvit import keep_ratio_loss
-from .scoring import TokenScorePredictor, class_attention, predictors_for
-from .selection import compounding_counts, gumbel_keep, keep_count, split_top_k
-from .tokens import Decision, Tokens, gather_tokens
+from .reducer_dynamicvit import DynamicViTReducer
+from .reducer_topk import TopKReducer
+from .selection import split_top_k
+from .tokens import Stage, Tokens, gather_tokens
 
 
 def cosine_similarity(tokens: Tensor, others: Tensor) -> Tensor:
@@ -57,8 +56,68 @@ def squeeze_masked(patches: Tensor, mask: Tensor, previous: Tensor, temperature:
     return torch.where(stays[..., None], (summed / total[..., None]).to(patches.dtype), patches)
 
 
+def squeeze(tokens: Tokens, stage: Stage, scores: Tensor, temperature: float) -> Tokens:
+    """SELECT the highest `scores` `[B, N]`; REST squeezed into the nearest kept token."""
+    kept, rest = split_top_k(scores, stage.count, tokens.attended)
+    host, weights = match(gather_tokens(tokens.patches, kept), gather_tokens(tokens.patches, rest), temperature)
+    weights = weights.new_full(scores.shape, math.e).scatter(1, rest, weights)
+    return tokens.merge(kept, rest, host, weights, stage, scores)
+
+
+def squeeze_multiply_adds(reductions: list[tuple[int, int]], width: int) -> int:
+    """Multiply-adds of the similarities, for the patch tokens before and after each stage."""
+    return sum((before - after) * after * width for before, after in reductions)
+
+
+class DTPSReducer(DynamicViTReducer):
+    """dTPS: DynamicViT's predictors choose, masked in training."""
+
+    rest = "merged"
+    loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}
+    frozen_fraction = 0.0
+
+    def __init__(self, config: ViTConfig, temperature: float, tau: float, start_at_target: bool):
+        super().__init__(config, tau, start_at_target)
+        self.temperature = temperature
+
+    def mask_out(self, tokens: Tokens, stage: Stage, keep: Tensor) -> Tokens:
+        """REST squeezed, but still there."""
+        alive = tokens.attended if tokens.mask is None else tokens.mask
+        previous = torch.ones_like(keep) if alive is None else alive.to(keep.dtype)
+        masked = tokens.mask_out(keep, stage)
+        patches = squeeze_masked(tokens.patches, cast(Tensor, masked.mask), previous, self.temperature)
+        return masked.change(hidden=torch.cat((tokens.prefix, patches), dim=1))
+
+    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
+        return squeeze(tokens, stage, scores, self.temperature)
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        squeezing = squeeze_multiply_adds(self.reductions(counts, num_patches), self.width)
+        return super().multiply_adds(counts, num_patches, num_prefix) + squeezing
+
+
+class ETPSReducer(TopKReducer):
+    """eTPS: EViT's class attention chooses, between attention and MLP; no parameters, training as inference."""
+
+    rest = "merged"
+    reads_patches = True
+
+    def __init__(self, config: ViTConfig, temperature: float):
+        super().__init__(config)
+        self.temperature = temperature
+
+    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
+        return squeeze(tokens, stage, scores, self.temperature)
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        squeezing = squeeze_multiply_adds(self.reductions(counts, num_patches), self.width)
+        return super().multiply_adds(counts, num_patches, num_prefix) + squeezing
+
+
 class TPSReducer(TokenReducer):
     """DynamicViT's or EViT's choice of patches; what they drop is squeezed into the nearest kept patch.
+
+    Calling it makes a `DTPSReducer` or an `ETPSReducer`.
 
     Args:
         config: a `DynamicViTConfig`.
@@ -68,92 +127,22 @@ class TPSReducer(TokenReducer):
         tau, start_at_target: as for DynamicViT, with `score="dynamicvit"` only.
     """
 
-    merging = True
+    rest = "merged"
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         config: ViTConfig,
         score: str = "dynamicvit",
         temperature: float = 1.0,
         tau: float = 1.0,
         start_at_target: bool = False,
-    ):
-        super().__init__(config)
-        self.check(
+    ) -> TokenReducer:
+        cls.check(
             score=(score, score in ("dynamicvit", "evit"), "'dynamicvit' or 'evit'"),
             temperature=(temperature, isinstance(temperature, int | float) and temperature >= 0.02, "0.02 or more"),
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
             start_at_target=(start_at_target, isinstance(start_at_target, bool), "true or false"),
         )
-        self.score, self.temperature, self.tau = score, temperature, tau
-        self.width = config.hidden_size
-        self.rounds_up = score == "evit"
-        if score == "dynamicvit":
-            self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
-            self._no_split_modules = ["TokenScorePredictor"]
-            self.loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}
-            self.backbone_lr_scale = 0.01
-
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
-        if layer not in self.layers or self.score == "evit":
-            return tokens
-        stage = self.layers.index(layer)
-        count = keep_count(tokens.num_patches, self.keep_ratios[stage])
-        if not self.training and count >= tokens.num_live:  # nothing to choose
-            return tokens.keep_all(layer, self.keep_ratios[stage])
-        # SCORE
-        alive = tokens.attended if tokens.mask is None else tokens.mask
-        log_probs = self.predictors[stage](tokens.patches, alive)  # [B, N, 2], keep is column 0
-        if not self.training:
-            return self.squeeze(tokens, log_probs[..., 0], count, layer)
-        # SELECT by sampling, REST squeezed, but still there
-        previous = log_probs.new_ones(log_probs.shape[:2]) if alive is None else alive.to(log_probs.dtype)
-        masked = tokens.mask_out(gumbel_keep(log_probs, self.tau), layer, self.keep_ratios[stage])
-        patches = squeeze_masked(tokens.patches, cast(Tensor, masked.mask), previous, self.temperature)
-        return masked.change(hidden=torch.cat((tokens.hidden[:, : tokens.num_prefix], patches), dim=1))
-
-    def between(self, tokens: Tokens, trace, layer: int) -> Tokens:
-        if layer not in self.layers or self.score == "dynamicvit":
-            return tokens
-        stage = self.layers.index(layer)
-        count = compounding_counts(tokens.num_patches, self.keep_ratios)[stage]
-        if count >= tokens.num_live:  # nothing to choose
-            return tokens.keep_all(layer, self.keep_ratios[stage])
-        scores = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
-        return self.squeeze(tokens, scores, count, layer)
-
-    def decides_between(self, layer: int) -> bool:
-        return self.score == "evit" and layer in self.layers
-
-    def prefix_suffices(self, layer: int) -> bool:
-        return self.score == "dynamicvit" or layer not in self.layers
-
-    def squeeze(self, tokens: Tokens, scores: Tensor, count: int, layer: int) -> Tokens:
-        """SELECT the `count` highest scores; REST squeezed."""
-        keep_ratio = self.keep_ratios[self.layers.index(layer)]
-        kept, rest = split_top_k(scores, count, tokens.attended)
-        host, weights = match(
-            gather_tokens(tokens.patches, kept), gather_tokens(tokens.patches, rest), self.temperature
-        )
-        weights = weights.new_full(scores.shape, math.e).scatter(1, rest, weights)
-        return tokens.merge(kept, rest, host, weights, layer, keep_ratio, scores)
-
-    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
-        return {"ratio": keep_ratio_loss(decisions)} if self.score == "dynamicvit" else {}
-
-    def token_counts(self, num_patches, depth, kept=None):
-        if self.score == "dynamicvit":
-            return self.fixed_counts(num_patches, depth)
-        return self.compounding_counts(num_patches, depth)
-
-    def multiply_adds(self, counts, num_patches, num_prefix):
-        total, entering = 0, num_patches
-        for layer in self.layers:
-            before, after = counts[layer] if self.score == "evit" else (entering, counts[layer][0])
-            entering = after
-            if after == before:  # nothing to choose
-                continue
-            scored = before * TokenScorePredictor.multiply_adds(self.width) if self.score == "dynamicvit" else 0
-            total += scored or self.width * (before + num_prefix)
-            total += (before - after) * after * self.width  # similarities
-        return total
+        if score == "evit":
+            return ETPSReducer(config, temperature)
+        return DTPSReducer(config, temperature, tau, start_at_target)

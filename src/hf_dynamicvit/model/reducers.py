@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The table of methods: `config.reducer` -> class."""
 
+from .adaptive import AdaptiveReducer
 from .reducer import TokenReducer
 from .reducer_asvit import ASViTReducer
 from .reducer_dynamicvit import DynamicViTReducer
@@ -24,3 +25,8 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "topk": TopKReducer,
     "tps": TPSReducer,
 }
+
+
+def is_adaptive(name: str) -> bool:
+    """Whether each image decides how many patches it keeps; there is no `keep_ratio` then."""
+    return issubclass(REDUCERS[name], AdaptiveReducer)

@@ -55,7 +55,7 @@ def scatter_to_grid(
     owner = torch.arange(down * across, device=features.device).expand(features.shape[0], -1)
     steps = [*zip(reducer.decision_layers, outputs.kept.unbind(1), outputs.owner.unbind(1), strict=True)]
     for layer, kept, next_owner in steps:
-        after = next_owner >= 0 if reducer.merging else kept
+        after = kept if reducer.rest == "dropped" else next_owner >= 0
         leaves = alive & ~after
         tokens = states[layer][:, start:]
         if tokens.shape[1]:  # else nobody was left to leave
@@ -130,13 +130,13 @@ def places_of(reducer: TokenReducer, outputs: Any, count: int, layer: int) -> Te
     for decided, kept, owner in decisions:
         if decided > layer:
             break
-        if reducer.returning:  # those that wait are put back behind the group of blocks
+        if reducer.rest == "idle":  # those that wait are put back behind the group of blocks
             going = kept.sum(dim=1)
             length = int(going.amax()) if going.amax() == going.amin() else -1  # a mask leaves some of those out
             extra = reducer.num_representatives if length < everywhere.shape[1] else 0
             found["after"] = length + extra, (kept.cumsum(dim=1) - 1).where(kept, -1)
         else:
-            after = int(owner.amax()) + 1, owner if reducer.merging else owner.where(kept, -1)
+            after = int(owner.amax()) + 1, owner if reducer.rest == "merged" else owner.where(kept, -1)
             found = {"before": found.popitem()[1], "after": after} if decided == layer else {"before": after}
     fitting = [places for length, places in found.values() if length == count]
     if not fitting or not torch.equal(fitting[0], fitting[-1]):

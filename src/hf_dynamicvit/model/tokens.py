@@ -11,6 +11,44 @@ from .ragged import Layout
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What the configuration asks of a reduction.
+
+    Attributes:
+        layer: 0-based index of the block at which tokens are reduced.
+        index: position in `config.stage_layers`.
+        keep_ratio: fraction of the original patches to keep, `None` where none is configured.
+        count: patch tokens to keep; where each image decides, the most that it may.
+    """
+
+    layer: int
+    index: int
+    keep_ratio: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What one attention computed, for scores: never the T x T matrix.
+
+    Attributes:
+        query, key: `[B, H, T, d]`. In the last block there may be the queries of the prefix only.
+        context: `[B, T, H, d]`, the per-head output before the output projection, as many as queries.
+    """
+
+    query: Tensor
+    key: Tensor
+    context: Tensor
+
+    def padded(self, layout: Layout | None) -> "Trace":
+        """Restore `[B, H, T, d]` and `[B, T, H, d]` from packed tokens, which have a `layout`."""
+        if layout is None:
+            return self
+        query, key = (layout.unpack(states.transpose(1, 2)).transpose(1, 2) for states in (self.query, self.key))
+        return Trace(query, key, layout.unpack(self.context))
+
+
+@dataclass(frozen=True)
 class Decision:
     """One reduction decision, as losses, figures and tests read it.
 
@@ -151,8 +189,9 @@ class Tokens:
         prefix = torch.arange(self.num_prefix, device=index.device).expand(index.shape[0], -1)
         return torch.cat((prefix, index + self.num_prefix), dim=1)
 
-    def record(self, decision: Decision) -> "Tokens":
-        """The same tokens with one decision more."""
+    def decide(self, stage: Stage, kept: Tensor, **fields: Tensor | None) -> "Tokens":
+        """Record a decision with `kept` `[B, num_patches]` bool and other fields of `Decision`."""
+        decision = Decision(stage.layer, stage.keep_ratio, kept, self.owner, **fields)
         return self.change(decisions=(*self.decisions, decision))
 
     def gather(self, index: Tensor, owners: Tensor | None = None) -> "Tokens":
@@ -191,21 +230,22 @@ class Tokens:
     def drop(
         self,
         index: Tensor,
-        layer: int,
-        keep_ratio: float | None,
+        stage: Stage,
         scores: Tensor,
         fused: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> "Tokens":
-        """Really drop every patch token that is not in `index` `[B, K]`, for their `scores` `[B, N]`.
+        """Drop all patch tokens but those at `index` `[B, K]` and record the decision.
 
-        Records the decision.
-
-        `fused` `[B, 1, D]`, if given, joins as the last token and speaks for all that was dropped. `valid` `[B, K]`
-        bool, if given, is false where `index` is only padding, of images that keep fewer than K.
+        Args:
+            index: `[B, K]` positions among the N patch tokens.
+            stage: at which they are dropped.
+            scores: `[B, N]` by which the tokens were selected.
+            fused: `[B, 1, D]`, a token that joins as the last one and speaks for all that were dropped, or `None`.
+            valid: `[B, K]` bool, false where `index` is padding of images that keep fewer than K, or `None`.
         """
         if valid is None and index.shape[1] == self.num_live:
-            return self.keep_all(layer, keep_ratio, scores)
+            return self.keep_all(stage, scores)
         tokens = self.gather(index, None if valid is None else self.new_positions(index, valid))
         tokens = tokens if valid is None else tokens.without_padding(valid)
         kept = tokens.kept_so_far()
@@ -214,12 +254,11 @@ class Tokens:
             if self.attended is not None:  # a token that speaks for nobody is attended by nobody
                 attended = self.attended.sum(1, keepdim=True) > self.attended.gather(1, index).sum(1, keepdim=True)
             tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0), attended)
-        return tokens.record(Decision(layer, keep_ratio, kept, tokens.owner, scores=self.of_patches(scores)))
+        return tokens.decide(stage, kept, scores=self.of_patches(scores))
 
-    def keep_all(self, layer: int, keep_ratio: float | None, scores: Tensor | None = None) -> "Tokens":
+    def keep_all(self, stage: Stage, scores: Tensor | None = None) -> "Tokens":
         """Record that all go on, which costs nothing and changes nothing, not even the order."""
-        of_patches = None if scores is None else self.of_patches(scores)
-        return self.record(Decision(layer, keep_ratio, self.kept_so_far(), self.owner, scores=of_patches))
+        return self.decide(stage, self.kept_so_far(), scores=None if scores is None else self.of_patches(scores))
 
     def kept_so_far(self) -> Tensor:
         """`[B, num_patches]` bool, the patches whose own token is alive."""
@@ -246,8 +285,7 @@ class Tokens:
         rest: Tensor,
         host: Tensor,
         weights: Tensor,
-        layer: int,
-        keep_ratio: float | None,
+        stage: Stage,
         scores: Tensor | None = None,
     ) -> "Tokens":
         """Let each patch token at `rest` `[B, R]` go into a kept one by a weighted mean, and record the decision.
@@ -257,8 +295,8 @@ class Tokens:
             rest: `[B, R]` positions of the tokens that go.
             host: `[B, R]` which of the K takes each in.
             weights: `[B, N]`, of every token in the mean of its group.
-            layer, keep_ratio: as in `Decision`.
-            scores: `[B, N]` for which they stay or go, if each token has one.
+            stage: at which they merge.
+            scores: `[B, N]` by which the tokens were selected, if each has one.
         """
         stays = self.new_positions(index)
         goes = host
@@ -282,8 +320,7 @@ class Tokens:
             prefix = cast(Tensor, self.attention_mask)[:, : self.num_prefix]
             attention_mask = torch.cat((prefix, members > 0), dim=1)
         of_patches = None if scores is None else self.of_patches(scores)
-        decision = Decision(layer, keep_ratio, kept, tokens.owner, scores=of_patches)
-        return tokens.change(hidden=hidden, attention_mask=attention_mask).record(decision)
+        return tokens.change(hidden=hidden, attention_mask=attention_mask).decide(stage, kept, scores=of_patches)
 
     def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
         """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool.
@@ -297,17 +334,14 @@ class Tokens:
             attention_mask = torch.cat((attention_mask, attended), dim=1)
         return self.change(hidden=torch.cat((self.hidden, token), 1), owner=owner, attention_mask=attention_mask)
 
-    def split_off(
-        self, index: Tensor, layer: int, keep_ratio: float, scores: Tensor, loss: Tensor | None = None
-    ) -> "Tokens":
-        """Go on with the prefix and the patch tokens at `index` `[B, K]`, for their `scores` `[B, N]`.
+    def split_off(self, index: Tensor, stage: Stage, scores: Tensor, loss: Tensor | None = None) -> "Tokens":
+        """Go on with the prefix and the patch tokens at `index` `[B, K]`, let the others wait, record the decision.
 
-        The others wait. Records the decision.
+        `scores` `[B, N]` are those by which the tokens were selected, `loss` is as in `Decision`.
         """
         kept = torch.zeros_like(self.owner).scatter(1, index, 1).bool()
         kept = kept if self.attended is None else kept & self.attended
-        of_patches = self.of_patches(scores)
-        tokens = self.record(Decision(layer, keep_ratio, kept, self.owner, loss=loss, scores=of_patches))
+        tokens = self.decide(stage, kept, loss=loss, scores=self.of_patches(scores))
         if index.shape[1] == self.num_patches:  # nobody waits
             return tokens
         gone_on = tokens.gather(index)
@@ -334,8 +368,8 @@ class Tokens:
         hidden = flat.view_as(hidden)
         return self.change(hidden=hidden, attention_mask=self.waiting.attention_mask, waiting=None)
 
-    def mask_out(self, keep: Tensor, layer: int, keep_ratio: float | None, through_earlier: bool = True) -> "Tokens":
-        """Cut the patch tokens with `keep` 0 off from the others' attention and record the decision (training).
+    def mask_out(self, keep: Tensor, stage: Stage, through_earlier: bool = True) -> "Tokens":
+        """Hide the patch tokens with `keep` 0 from the others' attention and record the decision (training).
 
         `keep` is `[B, N]` float, 0 or 1 with a gradient. Decisions are cumulative: a dropped token never returns, and
         with `through_earlier` the gradient reaches the earlier decisions too (DynamicViT, section 3.2).
@@ -343,7 +377,7 @@ class Tokens:
         previous = self.mask if self.mask is not None or self.attended is None else self.attended.to(keep.dtype)
         mask = keep if previous is None else keep * (previous if through_earlier else previous.detach())
         kept = mask.detach().gather(1, self.owner) > 0.5
-        return self.change(mask=mask).record(Decision(layer, keep_ratio, kept, self.owner, mask))
+        return self.change(mask=mask).decide(stage, kept, mask=mask)
 
 
 def as_number(size: int) -> int:

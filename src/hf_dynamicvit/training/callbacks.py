@@ -9,6 +9,7 @@ from typing import cast
 from torch import Tensor
 from transformers import TrainerCallback
 
+from ..model.adaptive import AdaptiveReducer
 from ..model.logger import logger
 from ..model.reducer_evovit import EvoViTReducer
 from .adapters import acting_reducer
@@ -88,7 +89,7 @@ class KeepRatioWarmup(WithinSteps):
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
         instead = model.config.count_options
-        if acting_reducer(model).adaptive or instead:
+        if model.config.is_adaptive or instead:
             reason = f"reducer_args sets {', '.join(instead)}" if instead else "each image decides"
             raise ValueError(f"KeepRatioWarmup needs a keep ratio; with reducer {model.config.reducer!r} {reason}.")
 
@@ -150,7 +151,9 @@ class AfterStep(TrainerCallback):
         self.begin()
 
     def on_optimizer_step(self, args, state, control, *, model, **kwargs):
-        acting_reducer(model).after_optimizer_step()
+        reducer = acting_reducer(model)
+        if isinstance(reducer, AdaptiveReducer):
+            reducer.after_optimizer_step()
 
 
 class StuckParameters(TrainerCallback):

@@ -107,7 +107,7 @@ def model_card(
         classes=classes_of(model.config),
         rows=table_rows(model, measured),
         marker=MARKER,
-        adaptive=model.encoder.reducer.adaptive,
+        adaptive=model.config.is_adaptive,
         measured_on=None
         if measured.device is None
         else f"Speed on {measured.device}; the models took turns, medians.",
@@ -148,7 +148,7 @@ def results_of(measured: Measurements) -> list[EvalResult] | None:
 def summary_of(model: DynamicViTForImageClassification) -> str:
     """One sentence on what the model does with its tokens."""
     config = model.config
-    if model.encoder.reducer.adaptive:
+    if model.config.is_adaptive:
         kept = "what each image needs"
     else:
         kept = f"{', '.join(map(str, dict.fromkeys(model.token_counts())))} of {config.num_patches} patch tokens"
@@ -194,7 +194,7 @@ def table_rows(model: DynamicViTForImageClassification, measured: Measurements) 
     """Rows of the table: what, the dense model's, this model's."""
     dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
     cost = measured.multiply_adds
-    if cost is None and not model.encoder.reducer.adaptive:
+    if cost is None and not model.config.is_adaptive:
         cost = model.multiply_adds()
     rows: list[tuple[str, str, str]] = []
     if measured.top1 is not None:

@@ -95,7 +95,7 @@ class PublishingTrainer(Trainer):
         """What decides how much is kept: an accuracy holds for these."""
         model = self.accelerator.unwrap_model(self.model)
         reducer = acting_reducer(model)
-        thresholds = reducer.state_dict() if reducer.adaptive else {}
+        thresholds = reducer.state_dict() if model.config.is_adaptive else {}
         return model.config.keep_ratio, model.config.reducer_args, [value.tolist() for value in thresholds.values()]
 
     def create_model_card(

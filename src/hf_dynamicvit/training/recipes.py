@@ -170,9 +170,11 @@ def settings_without_recipe(reducer: "TokenReducer | None") -> dict[str, Any]:
     """
     if reducer is None:
         return ALWAYS | FOR_DENSE
+    from ..model.adaptive import AdaptiveReducer  # and torch, which a reducer has imported
+
     learns = reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
     # the steep gradient of thresholds would scale all others down
-    clipping = {"max_grad_norm": 0.0} if reducer.adaptive else {}
+    clipping = {"max_grad_norm": 0.0} if isinstance(reducer, AdaptiveReducer) else {}
     weights = {"loss_weights": {"ratio": RATIO_WEIGHT}} if "ratio" in reducer.loss_weights else {}
     return ALWAYS | (FOR_PREDICTORS if learns else {}) | clipping | weights
 

@@ -40,7 +40,7 @@ def change_since(results: dict[str, Any], folder: Path, model: DynamicViTForImag
     """Say what of `model`, read from `folder`, has changed since `results` were written; `None`: nothing known."""
     if results["reducer"] != model.config.reducer:
         return f"the method was {results['reducer']} and is {model.config.reducer}"
-    if not model.encoder.reducer.adaptive:
+    if not model.config.is_adaptive:
         if results["patches"] != model.token_counts():
             return f"it kept {results['patches']} patches and keeps {model.token_counts()}"
         gmacs = model.multiply_adds() / 1e9
