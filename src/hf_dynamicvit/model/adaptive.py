@@ -1,10 +1,13 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Methods whose images decide for themselves how many patches they keep, trained towards a budget."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, cast
 
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
+from transformers.models.vit.modeling_vit import ViTLayer
 
 from .cost import vit_multiply_adds
 from .reducer import TokenReducer
@@ -27,6 +30,22 @@ class AdaptiveReducer(TokenReducer):
         super().__init__(config)
         self.check(budget=(budget, isinstance(budget, int | float) and 0 < budget <= 1, "a number above 0, at most 1"))
         self.config, self.budget = config, budget
+        self.targets: list[float] | None = None
+
+    @contextmanager
+    def calibrating(self, keep_ratios: list[float]) -> Generator[None]:
+        """Within it, each stage sets itself on the images that pass so that they keep its ratio on average."""
+        self.targets = keep_ratios
+        try:
+            yield
+        finally:
+            self.targets = None
+
+    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+        stage = self.stage_at(layer, tokens.num_patches)
+        if stage is not None and self.targets is not None:
+            self.calibrate(tokens, stage, self.targets[stage.index])
+        return super().before(tokens, block, layer)
 
     def stage_counts(self, num_patches: int) -> list[int]:
         return [num_patches] * len(self.layers)

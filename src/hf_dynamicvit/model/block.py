@@ -70,32 +70,6 @@ class DynamicViTAttention(Relaid, ViTAttention):
                 query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
         return self.out(context), weights, Trace(query, key, context)
 
-    def read(self, queried: Tensor, hidden: Tensor, tokens: Tokens, key_bias: Tensor | None) -> Tensor:
-        """What the prefix tokens read, without a key or a value of any token: the output `[B, P, D]`.
-
-        q . (W x + b) is (q W) . x and something that is the same for all keys; sum_i a_i (W x_i + b) is
-        W (sum_i a_i x_i) + b. Both products are with a few queries rather than with every token.
-
-        Args:
-            queried, hidden: as in `forward`.
-            tokens, key_bias: as in `forward`.
-        """
-        states = hidden if tokens.layout is None else tokens.layout.unpack(hidden)  # [B, T, D]
-        batch, count, heads = *queried.shape[:2], self.num_attention_heads
-        query = (self.q_proj(queried) * self.scaling).unflatten(-1, (heads, self.head_dim))
-        query = query.flatten(0, 1).transpose(0, 1)  # [H, B P, d]
-        keyed = query @ self.k_proj.weight.unflatten(0, (heads, self.head_dim))  # [H, B P, D]
-        keyed = keyed.transpose(0, 1).reshape(batch, count * heads, -1)
-        logits = (keyed @ states.transpose(1, 2)).float()  # [B, P H, T]
-        bias, _ = self.bias(tokens, logits.dtype, key_bias)
-        if bias is not None:
-            logits = logits + bias[:, 0]
-        mixed = logits.softmax(dim=-1).to(states.dtype) @ states  # [B, P H, D]
-        mixed = mixed.view(batch * count, heads, -1).transpose(0, 1)  # [H, B P, D]
-        value = mixed @ self.v_proj.weight.unflatten(0, (heads, self.head_dim)).transpose(1, 2)  # [H, B P, d]
-        context = value.transpose(0, 1).reshape(batch, count, -1)
-        return self.o_proj(context if self.v_proj.bias is None else context + self.v_proj.bias)
-
     def relay(self, packed: bool) -> None:
         """Copy the three input projections as one and, if `packed`, the output's, where they are plain."""
         inputs, output = [self.q_proj, self.k_proj, self.v_proj], [self.o_proj]
@@ -109,11 +83,6 @@ class DynamicViTAttention(Relaid, ViTAttention):
         context = context.flatten(2)
         relaid = self.copy_of("output", context, self.o_proj)
         return self.o_proj(context) if relaid is None else relaid(context)
-
-    def reads_directly(self) -> bool:
-        """Whether `read` computes what the layers do."""
-        plain = is_plain(self.k_proj) and is_plain(self.v_proj)
-        return plain and self.config._attn_implementation in ("sdpa", "eager")
 
     def project(self, hidden: Tensor, queried: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `[B, T, H, d]` each, of `hidden` `[B, T, D]`; queries of `queried`, if given."""
@@ -205,14 +174,11 @@ class DynamicViTLayer(ViTLayer):
 
     def finish(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> tuple[Tensor, Tokens]:
         """The rest of the last block, at inference, for the prefix tokens alone."""
-        normed = self.layernorm_before(tokens.hidden)
-        prefix, key_bias = tokens.prefix, reducer.key_bias(tokens)
-        queried = self.layernorm_before(prefix)
-        if reducer.decides_between(layer) or not self.attention.reads_directly():
-            output, _, trace = self.attention(normed, tokens, key_bias, queried, **kwargs)
-            tokens = reducer.between(tokens, trace, layer)  # for its decision
-        else:
-            output = self.attention.read(queried, normed, tokens, key_bias)
+        prefix = tokens.prefix
+        queried, normed = self.layernorm_before(prefix), self.layernorm_before(tokens.hidden)
+        output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), queried, **kwargs)
+        if reducer.decides_between(layer):
+            tokens = reducer.between(tokens, trace, layer)
         prefix = prefix + output
         prefix = prefix + self.mlp(self.layernorm_after(prefix))
         return prefix, tokens.change(hidden=prefix, layout=None)

@@ -123,27 +123,21 @@ class BudgetMixin:
         """
         changed, reducer = with_keep_ratio(self.config, keep_ratio), self.encoder.reducer
         if isinstance(reducer, AdaptiveReducer):
-            self._calibrate(changed.stage_keep_ratios, pixel_values)
+            self._calibrate(reducer, changed.stage_keep_ratios, pixel_values)
         else:
             self.config.keep_ratio, self.config.reducer_args = changed.keep_ratio, changed.reducer_args
             reducer.set_keep_ratios(changed.stage_keep_ratios)
 
     @torch.no_grad()
-    def _calibrate(self, keep_ratios: list[float], pixel_values: Tensor | None) -> None:
-        encoder = self.encoder
+    def _calibrate(self, reducer: AdaptiveReducer, keep_ratios: list[float], pixel_values: Tensor | None) -> None:
         if pixel_values is None:
             raise ValueError(
                 f"reducer {self.config.reducer!r} decides by image; hand in pixel_values, a batch of typical images."
             )
-        if any(parameter.is_meta for parameter in encoder.reducer.parameters()):
+        if any(parameter.is_meta for parameter in reducer.parameters()):
             raise ValueError("the thresholds are offloaded and cannot be set; set them first, then offload the model.")
-        with in_eval_mode(self), restored_on_error(encoder.reducer):
-            tokens = encoder.embed(pixel_values, interpolate_pos_encoding=True)
-            for index, layer in enumerate(encoder.layers):
-                stage = encoder.reducer.stage_at(index, tokens.num_patches)
-                if stage is not None:
-                    encoder.reducer.calibrate(tokens, stage, keep_ratios[stage.index])
-                _, tokens = layer(tokens.hidden, tokens, encoder.reducer, index)
+        with in_eval_mode(self), restored_on_error(reducer), reducer.calibrating(keep_ratios):
+            self.encoder(pixel_values, interpolate_pos_encoding=True)
 
     def set_budget(
         self, gmacs: float | None = None, *, fraction: float | None = None, pixel_values: Tensor | None = None

@@ -119,7 +119,7 @@ class ASViTReducer(AdaptiveReducer):
         scores = cast(Tensor, tokens.importance)
         alive = torch.ones_like(scores, dtype=torch.bool) if tokens.attended is None else tokens.attended
         scores = scores[alive].sort(descending=True).values
-        count = round(keep_ratio * tokens.num_patches * len(tokens.hidden))
+        count = round(keep_ratio * tokens.num_patches * len(alive))
         between = scores[max(0, count - 1) : count + 1]  # the last that is kept and the first that is not
         everything = count >= len(scores)  # of other images too
         native = between.mean() * (tokens.num_patches / self.num_patches)
