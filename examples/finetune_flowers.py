@@ -76,7 +76,7 @@ def load_sparse(args, reducer: str, train, dense: str) -> DynamicViTForImageClas
 def finetune_sparse(args, reducer: str, train, test, processor, dense: str) -> DynamicViTForImageClassification:
     set_seed(args.seed)
     model = load_sparse(args, reducer, train, dense)
-    learns = model.encoder.reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
+    learns = model.reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
     training = DynamicViTTrainingArguments(
         **common(args, "sparse" if args.reducers == ["dynamicvit"] else reducer),
         num_train_epochs=args.epochs,

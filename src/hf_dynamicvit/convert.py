@@ -450,7 +450,7 @@ def notes_on(model: DynamicViTForImageClassification, published: Published) -> l
     if not config.reads_class_token and not any(name.startswith("qks.") for name in state_dict):
         notes.append("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
     learned = any(".reducer." in name for name in rename_keys(state_dict))
-    if not learned and any(True for _ in model.encoder.reducer.parameters()):
+    if not learned and any(True for _ in model.reducer.parameters()):
         why = "it serves in training only" if config.reducer == "evovit" else "they need training"
         notes.append(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")
     if not config.num_labels:

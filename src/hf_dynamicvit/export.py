@@ -293,7 +293,8 @@ def undecided(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
     outputs = model(pixel_values, output_scores=True)
     scores, kept = outputs.scores, outputs.kept  # [N, S, num_patches]
     chosen_from = scores.isfinite()
-    if model.encoder.reducer.rest != "idle":  # a patch that is gone has the score of the token that it is a part of
+    reducer: Any = model.reducer
+    if reducer.rest != "idle":  # a patch that is gone has the score of the token that it is a part of
         chosen_from[:, 1:] &= kept[:, :-1]
     lowest = scores.masked_fill(~(chosen_from & kept), torch.inf).amin(dim=-1)  # [N, S]
     highest = scores.masked_fill(~chosen_from | kept, -torch.inf).amax(dim=-1)

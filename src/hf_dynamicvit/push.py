@@ -82,7 +82,7 @@ def measure_speed(
 ) -> dict[int, tuple[float, float]]:
     """Images per second of the dense copy and of `model`, interleaved, on the model's device; nothing for models
     without a dense copy (Evo-ViT with mean pooling)."""
-    if not model.encoder.reducer.reads_class_token:
+    if not model.reducer.reads_class_token:
         return {}
     dense, config = model.to_dense().eval(), model.config
     height, width = as_pair(config.image_size)

@@ -288,7 +288,7 @@ def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassifi
     adaptive = model.config.is_adaptive
     fraction = args.budget
     if adaptive and fraction is None and reducer_of(args.model) != args.reducer:
-        fraction = model.encoder.reducer.budget
+        fraction = model.reducer.budget
     if fraction is not None and args.reducer != DENSE:
         typical = torch.stack(data[: min(COSTED, len(data))]["pixel_values"])
         model.set_budget(fraction=fraction, pixel_values=typical)

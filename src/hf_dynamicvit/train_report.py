@@ -112,7 +112,7 @@ def method_row(args: ModelArguments, planned: DynamicViTForImageClassification) 
 
 def cost_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
     dense = planned.dense_multiply_adds() / 1e9
-    reducer = planned.encoder.reducer
+    reducer = planned.reducer
     if args.reducer == DENSE:
         return f"{told_gmacs(dense)} a picture"
     if planned.config.is_adaptive:
@@ -167,7 +167,7 @@ def rates_row(
     head: float | None,
 ) -> str:
     """Tell the rates as the optimizer will have them; `head` is the classifier's, `None` for the backbone's."""
-    reducer = planned.encoder.reducer
+    reducer = planned.reducer
     scale = reducer.backbone_lr_scale if training.backbone_lr_scale is None else training.backbone_lr_scale
     frozen = training.freeze_backbone_epochs
     frozen = steps * reducer.frozen_fraction / in_epoch if frozen is None else frozen
@@ -218,7 +218,7 @@ def defaults_row(
     chosen: Collection[str],
 ) -> str:
     """List the options that were not chosen and matter, as they could have been typed."""
-    reducer, values = planned.encoder.reducer, {"reducer": args.reducer}
+    reducer, values = planned.reducer, {"reducer": args.reducer}
     adaptive, ratio = planned.config.is_adaptive, planned.config.keep_ratio
     if args.reducer != DENSE and not adaptive and "budget" not in chosen and ratio:
         values["keep_ratio"] = " ".join(map(str, ratio if isinstance(ratio, list) else [ratio]))

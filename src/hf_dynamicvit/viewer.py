@@ -158,7 +158,7 @@ class Viewer:
             compared = load_dense(dense)
         elif not hasattr(read_config(source), "reducer"):
             compared = load_dense(source)
-        elif model.encoder.reducer.reads_class_token:
+        elif model.reducer.reads_class_token:
             compared = model.to_dense()
         return cls(model, processor, compared, untrained, same_classes)
 
@@ -198,7 +198,7 @@ class Viewer:
         Raises:
             ValueError: as `model.set_budget`.
         """
-        reducer = self.model.encoder.reducer
+        reducer = self.model.reducer
         if self.model.config.is_adaptive and self.untrained:
             self.set_budget(reducer.budget, pictures)
 
@@ -284,7 +284,7 @@ class Viewer:
 
     @torch.inference_mode()
     def _look(self, pixels: Tensor, shown: list[Image.Image]) -> list[View]:
-        model, reducer = self.model, self.model.encoder.reducer
+        model, reducer = self.model, self.model.reducer
         outputs = model(pixels.to(model.device, model.dtype), interpolate_pos_encoding=True, output_scores=True)
         dense = None
         if self.dense is not None:
@@ -354,7 +354,7 @@ def at_size(picture: Image.Image) -> Image.Image:
 
 def costs_of(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
     """Multiply-adds of each picture, of `size`, from what was kept of it: `[B, S, num_patches]` bool."""
-    reducer, num_patches = model.encoder.reducer, kept.shape[-1]
+    reducer, num_patches = model.reducer, kept.shape[-1]
     if not model.config.is_adaptive:
         return [model.multiply_adds(size)] * len(kept)
     counts = [reducer.token_counts(num_patches, model.config.num_hidden_layers, own) for own in kept.sum(-1).tolist()]

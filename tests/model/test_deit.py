@@ -109,7 +109,7 @@ def test_it_trains_with_the_published_recipe(tmp_path, reducer):
     trainer.train()
     entry = next(entry for entry in trainer.state.log_history if "loss" in entry)
     assert {name for name in entry if name.startswith("loss_")} == {
-        f"loss_{name}" for name in model.encoder.reducer.loss_weights
+        f"loss_{name}" for name in model.reducer.loss_weights
     }
     assert not [name for name, tensor in model.state_dict().items() if torch.equal(tensor, start[name])]
     trainer.evaluate()

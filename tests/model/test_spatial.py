@@ -92,7 +92,7 @@ def test_tokens_of_every_block_are_where_their_patches_are(reducer, options, mak
     model = make(reducer=reducer, keep_ratio=0.6, reducer_args=options, num_hidden_layers=6)
     merging = REDUCERS[reducer].rest == "merged"
     for name in ("layernorm_before", "layernorm_after"):
-        seen, outputs = hooked(model.encoder.layers, name, lambda: model(toy_images(), output_hidden_states=True))
+        seen, outputs = hooked(model.backbone.layers, name, lambda: model(toy_images(), output_hidden_states=True))
         for layer, tokens in seen.items():
             grid = model.tokens_to_grid(tokens, outputs, layer).flatten(2).transpose(1, 2)
             filled = grid.abs().sum(-1) > 0
@@ -112,7 +112,7 @@ def test_tokens_of_every_block_are_where_their_patches_are(reducer, options, mak
     for layer in range(6):
         grid = model.tokens_to_grid(states[layer + 1], outputs, layer)
         assert grid.shape == (3, 32, 8, 8)
-    last = model.tokens_to_grid(model.encoder.layernorm(states[6]), outputs, 5).flatten(2)
+    last = model.tokens_to_grid(model.backbone.layernorm(states[6]), outputs, 5).flatten(2)
     expected = model.scatter_to_grid(outputs).flatten(2)
     alive = last.abs().sum(1) > 0
     assert_close(last.transpose(1, 2)[alive], expected.transpose(1, 2)[alive])

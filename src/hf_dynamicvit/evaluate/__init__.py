@@ -89,7 +89,7 @@ def evaluate(
 
 def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
     """As `Viewer.set_new_thresholds`, on the first pictures."""
-    reducer = viewer.model.encoder.reducer
+    reducer = viewer.model.reducer
     if viewer.model.config.is_adaptive and viewer.untrained:
         viewer.model.set_budget(fraction=reducer.budget, pixel_values=typical_values(viewer, pictures))
 
@@ -157,7 +157,7 @@ def dense_name(viewer: Viewer) -> str:
 
 def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
     """What a reader must know to judge the numbers."""
-    config, reducer, notes = viewer.model.config, viewer.model.encoder.reducer, []
+    config, reducer, notes = viewer.model.config, viewer.model.reducer, []
     if viewer.chooses_at_random:
         notes.append(f"The predictors of {config.reducer} are new on these weights: what they keep means nothing.")
     elif viewer.untrained:

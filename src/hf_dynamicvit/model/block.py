@@ -17,7 +17,7 @@ from transformers.utils.generic import TransformersKwargs
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
-from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_copy, can_pack, is_plain
+from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_copy, can_pack
 from .tokens import Tokens, Trace
 
 

@@ -100,14 +100,14 @@ class BudgetMixin:
     training: bool
 
     @property
-    def encoder(self) -> Any:
+    def backbone(self) -> Any:
         """The base model, with the loop and the reducer."""
         return cast(Any, self).base_model
 
     @property
     def decision_layers(self) -> list[int]:
         """The layer of each decision in `outputs.kept`, in order."""
-        return self.encoder.reducer.decision_layers
+        return self.backbone.reducer.decision_layers
 
     def set_keep_ratio(self, keep_ratio: float | list[float], pixel_values: Tensor | None = None) -> None:
         """Keep another fraction of the tokens from now on; `config.keep_ratio` follows. Nothing is retrained.
@@ -121,7 +121,7 @@ class BudgetMixin:
         Raises:
             ValueError: `keep_ratio` is not in (0, 1], increases or has the wrong length; `pixel_values` are missing.
         """
-        changed, reducer = with_keep_ratio(self.config, keep_ratio), self.encoder.reducer
+        changed, reducer = with_keep_ratio(self.config, keep_ratio), self.backbone.reducer
         if isinstance(reducer, AdaptiveReducer):
             self._calibrate(reducer, changed.stage_keep_ratios, pixel_values)
         else:
@@ -137,7 +137,7 @@ class BudgetMixin:
         if any(parameter.is_meta for parameter in reducer.parameters()):
             raise ValueError("the thresholds are offloaded and cannot be set; set them first, then offload the model.")
         with in_eval_mode(self), restored_on_error(reducer), reducer.calibrating(keep_ratios):
-            self.encoder(pixel_values, interpolate_pos_encoding=True)
+            self.backbone(pixel_values, interpolate_pos_encoding=True)
 
     def set_budget(
         self, gmacs: float | None = None, *, fraction: float | None = None, pixel_values: Tensor | None = None
@@ -162,7 +162,7 @@ class BudgetMixin:
             raise ValueError(f"gmacs is {gmacs} and fraction is {fraction}; give one of them.")
         if fraction is not None:
             check_fraction(fraction)
-        reducer = self.encoder.reducer
+        reducer = self.backbone.reducer
         adaptive = self.config.is_adaptive
         images = pixel_values if adaptive else None
         dense = self.dense_multiply_adds(images)
@@ -223,7 +223,7 @@ class BudgetMixin:
             ValueError: AS-ViT without a batch.
         """
         counts, num_patches = self._counts(images)
-        totals = [self._multiply_adds(self.encoder.reducer, image, num_patches) for image in counts]
+        totals = [self._multiply_adds(self.backbone.reducer, image, num_patches) for image in counts]
         return round(sum(totals) / len(totals))
 
     def dense_multiply_adds(self, images: Images = None) -> int:
@@ -240,7 +240,7 @@ class BudgetMixin:
         return vit + reducer.multiply_adds(counts, num_patches, num_prefix)
 
     def _num_outputs(self) -> int:
-        is_base_model = self.encoder is self
+        is_base_model = self.backbone is self
         return 0 if is_base_model else (self.config.num_labels or 0) * self.config.num_classifiers
 
     def _num_patches(self, images: Images) -> int:
@@ -251,9 +251,9 @@ class BudgetMixin:
     @torch.no_grad()
     def _counts(self, images: Images) -> tuple[list[Counts], int]:
         """Token counts of each image (of one where they do not differ), and the patches of one."""
-        reducer, depth, num_patches = self.encoder.reducer, self.config.num_hidden_layers, self._num_patches(images)
+        reducer, depth, num_patches = self.backbone.reducer, self.config.num_hidden_layers, self._num_patches(images)
         if not (self.config.is_adaptive and isinstance(images, Tensor)):
             return [reducer.token_counts(num_patches, depth)], num_patches
         with in_eval_mode(self):
-            kept = self.encoder(images, interpolate_pos_encoding=True).kept
+            kept = self.backbone(images, interpolate_pos_encoding=True).kept
         return [reducer.token_counts(num_patches, depth, image) for image in kept.sum(dim=-1).tolist()], num_patches

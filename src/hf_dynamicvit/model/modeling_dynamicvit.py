@@ -177,8 +177,8 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
         Raises:
             ValueError: `outputs` lack the hidden states, or are of images with another number of patches.
         """
-        features = scatter_to_grid(self.config, self.encoder.reducer, outputs, image_size)
-        return self.encoder.layernorm(features).transpose(1, 2).unflatten(2, grid_size(self.config, image_size))
+        features = scatter_to_grid(self.config, self.backbone.reducer, outputs, image_size)
+        return self.backbone.layernorm(features).transpose(1, 2).unflatten(2, grid_size(self.config, image_size))
 
     def tokens_to_grid(
         self, tokens: Tensor, outputs: Any, layer: int, image_size: int | tuple[int, int] | None = None
@@ -199,7 +199,7 @@ class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel)
         Raises:
             ValueError: `tokens` and `outputs` are not of the same images, or `layer` has another number of tokens.
         """
-        return tokens_to_grid(self.config, self.encoder.reducer, tokens, outputs, layer, image_size)
+        return tokens_to_grid(self.config, self.backbone.reducer, tokens, outputs, layer, image_size)
 
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
@@ -327,6 +327,11 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         self.classifier = nn.Linear(config.hidden_size, num_labels) if num_labels > 0 else nn.Identity()
         self.post_init()
 
+    @property
+    def reducer(self) -> Any:
+        """The method, a part of the base model."""
+        return self.backbone.reducer
+
     @can_return_tuple
     def forward(
         self,
@@ -353,7 +358,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
     def _classify(
         self, pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs
     ) -> DynamicViTImageClassifierOutput:
-        outputs: DynamicViTModelOutput = self.encoder(
+        outputs: DynamicViTModelOutput = self.backbone(
             pixel_values,
             interpolate_pos_encoding=interpolate_pos_encoding,
             attention_mask=attention_mask,
@@ -399,7 +404,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
         Raises:
             ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
         """
-        if not self.encoder.reducer.reads_class_token:
+        if not self.reducer.reads_class_token:
             raise ValueError(
                 f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
                 "there is no dense copy of it."

@@ -32,7 +32,7 @@ def merged_model(model: Any) -> Any:
 
 def acting_reducer(model: Any) -> TokenReducer:
     """Return the reducer of `model`; PEFT's copy that learns where there is one (`modules_to_save`)."""
-    reducer: Any = inner_model(model).encoder.reducer
+    reducer: Any = inner_model(model).reducer
     return reducer if isinstance(reducer, TokenReducer) else reducer.modules_to_save[reducer.active_adapter]
 
 

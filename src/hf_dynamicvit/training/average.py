@@ -75,7 +75,7 @@ class WeightAverage(TrainerCallback):
                 self.average = [parameter.detach().clone() for parameter in learned(model)]
             return
         tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
-        rename_legacy_keys(model.encoder, tensors, f"{model.base_model_prefix}.")
+        rename_legacy_keys(model.backbone, tensors, f"{model.base_model_prefix}.")
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
         self.average = [like(tensors[name], mean) for name, mean in zip(names, self.average, strict=True)]
 
