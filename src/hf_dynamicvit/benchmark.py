@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .model.cost import as_pair, vit_multiply_adds
 from .model.inference import waited_for
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .model.reduction import ReducedForImageClassification
 from .names import COMPILED
 
 
@@ -161,7 +162,7 @@ def benchmark(
             "least one model, batches of 1 or more, 1 repeat and 0 warm-ups are needed."
         )
     for name, model in models.items():
-        if not isinstance(model, DynamicViTForImageClassification):
+        if not isinstance(model, ReducedForImageClassification):
             raise ValueError(f"model {name!r} is a {type(model).__name__}; benchmark takes sparse image classifiers.")
     rows = []
     for setting, batch in itertools.product(settings, batch_sizes):

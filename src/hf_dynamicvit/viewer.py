@@ -24,6 +24,7 @@ from .devices import check_device
 from .loading import check_same_input, load_dense, load_sparse
 from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
+from .model.reduction import ReducedForImageClassification
 from .model_source import read_config, read_processor
 from .start import FAMILIES, label_names
 from .training.data import ImageTransform, channel_values, read_picture
@@ -114,7 +115,7 @@ class Viewer:
         untrained: bool = False,
         same_classes: bool = False,
     ):
-        if not isinstance(model, DynamicViTForImageClassification):
+        if not isinstance(model, ReducedForImageClassification):
             raise ValueError(f"model is a {type(model).__name__}; a sparse model is wanted, as Viewer.load makes one.")
         if model.config.problem_type == "regression":
             raise ValueError("config.problem_type is 'regression'; pictures are shown with probabilities of classes.")

@@ -118,7 +118,7 @@ def test_it_trains_with_the_published_recipe(tmp_path, reducer):
 def test_checkpoints_that_carry_their_code(tmp_path):
     model = toy_deit(reducer="evit")
     model.save_pretrained(tmp_path / "deit", with_remote_code=True)
-    assert (tmp_path / "deit" / "modeling_dynamicvit.py").is_file()
+    assert (tmp_path / "deit" / "reduction.py").is_file()
     torch.save(toy_images(), tmp_path / "images.pt")
     program = """
 import sys

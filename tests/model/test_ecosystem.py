@@ -22,7 +22,7 @@ from hf_dynamicvit import (
     DynamicViTModel,
     DynamicViTTrainer,
 )
-from hf_dynamicvit.model.block import DynamicViTAttention, DynamicViTLayer
+from hf_dynamicvit.model.modeling_dynamicvit import DynamicViTAttention, DynamicViTLayer
 from hf_dynamicvit.training.data import ImageTransform
 
 

@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hf_dynamicvit import DynamicViTConfig
+from hf_dynamicvit import DynamicViTConfig, DynamicViTModel
 from hf_dynamicvit.convert import convert_state_dict, infer_config
-from hf_dynamicvit.model.block import DynamicViTLayer
 from hf_dynamicvit.model.cost import block_multiply_adds, vit_multiply_adds
 from hf_dynamicvit.model.reducer import TokenReducer
 from hf_dynamicvit.model.reducer_asvit import ASViTReducer
@@ -72,7 +71,7 @@ def scores_of(golden):
         reducer="topk",
     )
     config._attn_implementation = "sdpa"
-    block = DynamicViTLayer(config)
+    block = DynamicViTModel(config).layers[0]
     weights = {name.removeprefix("vit.layers.0."): tensor for name, tensor in rename_keys(case.weights).items()}
     block.load_state_dict(weights)
 

@@ -5,9 +5,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .cost import vit_multiply_adds
 from .reducer import TokenReducer
@@ -41,7 +40,7 @@ class AdaptiveReducer(TokenReducer):
         finally:
             self.targets = None
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
         stage = self.stage_at(layer, tokens.num_patches)
         if stage is not None and self.targets is not None:
             self.calibrate(tokens, stage, self.targets[stage.index])

@@ -1,28 +1,46 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The encoder block: the native ViT layer's parameters, with the reducer's hooks between its steps."""
+"""The encoder block: what native attentions, MLPs and layers become, with the reducer's hooks between their steps.
 
-from typing import cast
+Mixins without state or parameters of their own. They call the parts of a block by ViT's names; a family that has
+others says so with `alias`.
+"""
+
+from operator import attrgetter
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath
-from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer, eager_attention_forward
+from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath as DropPath
+from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
-from .relaid import DynamicViTMLP, Relaid, RelaidWeight, can_copy, can_pack
+from .relaid import Relaid, RelaidWeight, can_copy, can_pack
 from .tokens import Tokens, Trace
 
 
-class DynamicViTAttention(Relaid, ViTAttention):
-    """`ViTAttention` over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
+def alias(name: str) -> Any:
+    """A part that ViT calls as the property is called, and this family `name`, which may have dots."""
+    return property(attrgetter(name))
+
+
+class DynamicAttention(Relaid):
+    """Attention over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
+
+    config: Any
+    q_proj: Any
+    k_proj: Any
+    v_proj: Any
+    o_proj: Any
+    head_dim: int
+    num_attention_heads: int
+    scaling: float
+    attention_dropout: float
 
     def forward(
         self,
@@ -118,24 +136,22 @@ class DynamicViTAttention(Relaid, ViTAttention):
         return bias if mask is None else bias.masked_fill(~mask[:, None, None], torch.finfo(dtype).min), None
 
 
-class DynamicViTLayer(ViTLayer):
-    """One block: `[ before | attention | between | MLP | after ]`, parameters named as in `ViTLayer`.
+class DynamicLayer(nn.Module):
+    """One block: `[ before | attention | between | MLP | after ]`."""
 
-    Args:
-        config: of the model.
-        drop_path_rate: chance that training skips one of the two branches for an image (stochastic depth).
-    """
+    attention: Any
+    layernorm_before: Any
+    layernorm_after: Any
+    mlp: Any
+    dropout: Any
+    drop_path: DropPath
 
-    attention: DynamicViTAttention
-
-    def __init__(self, config: ViTConfig, drop_path_rate: float = 0.0):
-        GradientCheckpointingLayer.__init__(self)  # not ViTLayer's: every submodule is built once
-        self.attention = DynamicViTAttention(config)
-        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = DynamicViTMLP(config)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
-        self.drop_path = Dinov2DropPath(drop_path_rate)
+    @classmethod
+    def adopt(cls, layer: Any, attention_class: type, mlp_class: type, drop_path_rate: float) -> None:
+        """Let the native `layer` become one of this class, with stochastic depth at `drop_path_rate`."""
+        layer.__class__ = cls
+        layer.attention.__class__, layer.mlp.__class__ = attention_class, mlp_class
+        layer.drop_path = DropPath(drop_path_rate)
 
     def forward(
         self,
@@ -146,10 +162,10 @@ class DynamicViTLayer(ViTLayer):
         only_prefix: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Tokens]:
-        """`hidden` is `tokens.hidden`; it stands first, and first in the result, where Transformers records it.
+        """Run one block; `hidden` is `tokens.hidden`, and stands first where Transformers records it.
 
-        `only_prefix` is for the last block of a model of which only the prefix tokens are read: exactly those, without
-        the rest of the others, which are not in the result.
+        `only_prefix` is for the last block of a model of which only the prefix tokens are read: nothing else is
+        computed, and the result holds nothing else.
         """
         tokens = tokens if hidden is tokens.hidden else tokens.change(hidden=hidden)
         tokens = reducer.before(tokens, self, layer)

@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .block import DynamicViTAttention
+from .block import DynamicAttention
 from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair
-from .relaid import DynamicViTMLP, Relaid
+from .relaid import DynamicMLP, Relaid
 from .scoring import TokenScorePredictor
 
 
@@ -93,9 +93,9 @@ class InferenceMixin:
     def _copies(self, layout: str) -> dict[Relaid, dict]:
         self._use({})
         for module in self._relaid():
-            if isinstance(module, DynamicViTAttention) and layout != "as it is":
+            if isinstance(module, DynamicAttention) and layout != "as it is":
                 module.relay(packed=layout == "packed")
-            elif isinstance(module, DynamicViTMLP | TokenScorePredictor) and layout == "packed":
+            elif isinstance(module, DynamicMLP | TokenScorePredictor) and layout == "packed":
                 module.relay()
         return {module: module.relaid for module in self._relaid()}
 

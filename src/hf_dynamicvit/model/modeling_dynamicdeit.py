@@ -1,35 +1,26 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""DynamicDeiT on Hugging Face DeiT: two prefix tokens and two classifiers over the same loop and reducers.
+"""DynamicDeiT on Hugging Face DeiT: two prefix tokens and two classifiers over the same loop and reducers."""
 
-Parameters are named as in `DeiTForImageClassificationWithTeacher` plus `reducer.*`.
-"""
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.conversion_mapping import (
-    get_checkpoint_conversion_mapping,
-    register_checkpoint_conversion_mapping,
+from transformers.models.deit.modeling_deit import (
+    DeiTAttention,
+    DeiTEmbeddings,
+    DeiTForImageClassificationWithTeacher,
+    DeiTLayer,
+    DeiTMLP,
+    DeiTModel,
+    DeiTPreTrainedModel,
 )
-from transformers.models.deit.configuration_deit import DeiTConfig
-from transformers.models.deit.modeling_deit import DeiTEmbeddings, DeiTForImageClassificationWithTeacher
-from transformers.processing_utils import Unpack
-from transformers.utils.generic import TransformersKwargs, can_return_tuple
 
+from .block import DynamicAttention, DynamicLayer
 from .configuration_dynamicdeit import DynamicDeiTConfig
-from .modeling_dynamicvit import (
-    DynamicViTForImageClassification,
-    DynamicViTModel,
-    DynamicViTPreTrainedModel,
-)
-from .outputs import DynamicViTImageClassifierOutput
+from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .relaid import DynamicMLP
 from .spatial import interpolate_positions
-
-
-# As for DynamicViT: without this line old Hub files would load with random weights.
-register_checkpoint_conversion_mapping(
-    "DynamicDeiTModel", get_checkpoint_conversion_mapping("DeiTModel") or [], overwrite=True
-)
 
 
 class DynamicDeiTEmbeddings(DeiTEmbeddings):
@@ -40,21 +31,30 @@ class DynamicDeiTEmbeddings(DeiTEmbeddings):
         return interpolate_positions(self, 2, height, width)
 
 
-class DynamicDeiTPreTrainedModel(DynamicViTPreTrainedModel):
-    config: DynamicDeiTConfig
+class DynamicDeiTAttention(DynamicAttention, DeiTAttention):
+    pass
+
+
+class DynamicDeiTMLP(DynamicMLP, DeiTMLP):
+    pass
+
+
+class DynamicDeiTLayer(DynamicLayer, DeiTLayer):
+    pass
+
+
+class DynamicDeiTPreTrainedModel(ReducedPreTrainedModel, DeiTPreTrainedModel):
+    config: Any  # no DeiTConfig
     config_class = DynamicDeiTConfig
-    embeddings_class = DynamicDeiTEmbeddings
-    base_model_prefix = "deit"
-    _no_split_modules = ["DynamicDeiTEmbeddings", "DynamicViTLayer"]
+    embeddings_class, layer_class = DynamicDeiTEmbeddings, DynamicDeiTLayer
+    attention_class, mlp_class = DynamicDeiTAttention, DynamicDeiTMLP
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, DeiTEmbeddings):  # as in DeiT, whose base class this is not
-            for parameter in (module.cls_token, module.distillation_token, module.position_embeddings):
-                init.zeros_(parameter)
-            if module.mask_token is not None:
-                init.zeros_(module.mask_token)
+        if not isinstance(module, DeiTEmbeddings):
+            return super()._init_weights(module)
+        for parameter in module.parameters(recurse=False):  # zeros as in DeiT, which draws random numbers first
+            init.zeros_(parameter)
 
     @classmethod
     def auto_classes(cls) -> dict[type, str]:
@@ -65,11 +65,13 @@ class DynamicDeiTPreTrainedModel(DynamicViTPreTrainedModel):
         }
 
 
-class DynamicDeiTModel(DynamicDeiTPreTrainedModel, DynamicViTModel):
+class DynamicDeiTModel(DynamicDeiTPreTrainedModel, ReducedModel, DeiTModel):
     """DeiT whose tokens a reducer thins out between blocks; the first two tokens are never reduced."""
 
 
-class DynamicDeiTForImageClassification(DynamicDeiTPreTrainedModel, DynamicViTForImageClassification):
+class DynamicDeiTForImageClassification(
+    DynamicDeiTPreTrainedModel, ReducedForImageClassification, DeiTForImageClassificationWithTeacher
+):
     """DynamicDeiT with a linear classifier on each prefix token; the logits are their mean, as in DeiT at inference.
 
     ```python
@@ -78,37 +80,8 @@ class DynamicDeiTForImageClassification(DynamicDeiTPreTrainedModel, DynamicViTFo
     """
 
     deit: DynamicDeiTModel
-
-    def __init__(self, config: DynamicDeiTConfig):
-        DynamicDeiTPreTrainedModel.__init__(self, config)
-        self.num_labels = config.num_labels
-        self.deit = DynamicDeiTModel(config, add_pooling_layer=False)
-        num_labels = config.num_labels or 0
-        self.cls_classifier = nn.Linear(config.hidden_size, num_labels) if num_labels > 0 else nn.Identity()
-        self.distillation_classifier = nn.Linear(config.hidden_size, num_labels) if num_labels > 0 else nn.Identity()
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: Tensor | None = None,
-        labels: Tensor | None = None,
-        interpolate_pos_encoding: bool | None = None,
-        attention_mask: Tensor | None = None,
-        output_scores: bool = False,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> DynamicViTImageClassifierOutput:
-        """As in `DynamicViTForImageClassification`; `attention_mask` is `[B, 2 + num_patches]`."""
-        return self._classify(
-            pixel_values, labels, interpolate_pos_encoding, attention_mask, output_scores=output_scores, **kwargs
-        )
-
-    def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
-        second = last_hidden_state[:, 1] if self.deit.reducer.reads_class_token else features
-        return (self.cls_classifier(features) + self.distillation_classifier(second)) / 2
-
-    def _dense_model(self, settings: dict) -> DeiTForImageClassificationWithTeacher:
-        return DeiTForImageClassificationWithTeacher(DeiTConfig(**settings))
+    model_class, dense_class = DynamicDeiTModel, DeiTForImageClassificationWithTeacher
+    heads = ("cls_classifier", "distillation_classifier")
 
 
 __all__ = ["DynamicDeiTForImageClassification", "DynamicDeiTModel", "DynamicDeiTPreTrainedModel"]

@@ -1,58 +1,22 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""DynamicViT on Hugging Face ViT: the model pair over the one encoder loop.
+"""DynamicViT on Hugging Face ViT."""
 
-Parameters are named as in ViT plus `reducer.*`: a dense checkpoint loads with only those new, a sparse one loads into
-the dense class with only those left over.
-"""
-
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
-from typing import Any, cast
-
-import torch
-from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
-from transformers import initialization as init
-from transformers.conversion_mapping import (
-    get_checkpoint_conversion_mapping,
-    register_checkpoint_conversion_mapping,
-)
-from transformers.core_model_loading import WeightRenaming
-from transformers.models.vit.configuration_vit import ViTConfig
+from torch import Tensor
 from transformers.models.vit.modeling_vit import (
+    ViTAttention,
     ViTEmbeddings,
     ViTForImageClassification,
+    ViTLayer,
+    ViTMLP,
     ViTModel,
-    ViTPooler,
     ViTPreTrainedModel,
 )
-from transformers.processing_utils import Unpack
-from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
 
-from .block import DynamicViTAttention, DynamicViTLayer
-from .budget import BudgetMixin
-from .checkpointing import with_gradients
+from .block import DynamicAttention, DynamicLayer
 from .configuration_dynamicvit import DynamicViTConfig
-from .cost import grid_size
-from .inference import InferenceMixin
-from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput, stacked_scores
-from .reducer import Constants, TokenReducer
-from .reducers import REDUCERS
-from .remote_code import PLACE, code_stays, code_travels, copy_processor
-from .scoring import KeepLogits
-from .spatial import interpolate_positions, scatter_to_grid, tokens_to_grid
-from .tokens import Tokens
-
-
-# Hub files written before Transformers 5 name the encoder's tensors differently. Transformers renames them for its own
-# classes only; without this line ours would load them with random weights. It stands here because remote code runs
-# this file and no package `__init__`.
-register_checkpoint_conversion_mapping(
-    "DynamicViTModel", get_checkpoint_conversion_mapping("ViTModel") or [], overwrite=True
-)
+from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .relaid import DynamicMLP
+from .spatial import interpolate_positions
 
 
 class DynamicViTEmbeddings(ViTEmbeddings):
@@ -63,253 +27,39 @@ class DynamicViTEmbeddings(ViTEmbeddings):
         return interpolate_positions(self, 1, height, width)
 
 
-def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_) -> None:
-    """`load_state_dict` pre-hook: accept the key layout that `save_pretrained` writes.
-
-    The Trainer resumes, and reloads its best model, by a raw `load_state_dict(strict=False)` of a saved file. Saving
-    writes the layout from before Transformers 5, so without this every encoder weight would silently stay as it was.
-    Can go when `Trainer._load_from_checkpoint` converts keys (transformers issue 43701).
-    """
-    own = module.state_dict()
-    mapping = get_checkpoint_conversion_mapping("DynamicViTModel") or []
-    renamings = [renaming for renaming in mapping if isinstance(renaming, WeightRenaming)]
-    for key in [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] not in own]:
-        name = key[len(prefix) :]
-        for renaming in renamings:
-            name, _ = renaming.rename_source_key(name)
-        if name in own and prefix + name not in state_dict:
-            state_dict[prefix + name] = state_dict.pop(key)
+class DynamicViTAttention(DynamicAttention, ViTAttention):
+    pass
 
 
-class DynamicViTPreTrainedModel(InferenceMixin, BudgetMixin, ViTPreTrainedModel):
-    config: DynamicViTConfig
-    config_class: type[DynamicViTConfig] = DynamicViTConfig
-    embeddings_class: type[Any] = DynamicViTEmbeddings
-    base_model_prefix = "vit"
-    _no_split_modules = ["DynamicViTEmbeddings", "DynamicViTLayer"]  # and the reducer's
-    _can_record_outputs = {"hidden_states": DynamicViTLayer, "attentions": DynamicViTAttention}
+class DynamicViTMLP(DynamicMLP, ViTMLP):
+    pass
 
-    def __init__(self, config: DynamicViTConfig):
-        takes = self.config_class  # not isinstance: remote code has classes of its own
-        if config.model_type != takes.model_type:
-            raise ValueError(f"config is a {type(config).__name__}; {type(self).__name__} takes a {takes.__name__}.")
-        ViTPreTrainedModel.__init__(self, config)  # not super(): the next class builds a whole ViT
-        self.processor_place: dict[str, str] = {}
+
+class DynamicViTLayer(DynamicLayer, ViTLayer):
+    pass
+
+
+class DynamicViTPreTrainedModel(ReducedPreTrainedModel, ViTPreTrainedModel):
+    config_class = DynamicViTConfig
+    embeddings_class, layer_class = DynamicViTEmbeddings, DynamicViTLayer
+    attention_class, mlp_class = DynamicViTAttention, DynamicViTMLP
 
     @classmethod
     def auto_classes(cls) -> dict[type, str]:
-        """The classes of the family, each with the Auto class that finds it in a checkpoint with its code."""
         return {
             DynamicViTConfig: "AutoConfig",
             DynamicViTModel: "AutoModel",
             DynamicViTForImageClassification: "AutoModelForImageClassification",
         }
 
-    @classmethod
-    def interpolate_any_grid(cls, dense: Any) -> Any:
-        """Let the positions of `dense`, a native model of this family, interpolate between any two grids; return it.
 
-        Natively they take the grid of the configuration for a square one and are silently wrong where it is not. Such
-        a model's embeddings change class in place; their parameters stay.
-        """
-        down, across = grid_size(dense.config)
-        if down != across or not isinstance(dense.config.patch_size, int):
-            dense.base_model.embeddings.__class__ = cls.embeddings_class
-        return dense
-
-    def _set_gradient_checkpointing(
-        self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs
-    ) -> None:
-        """Check the function first: everything that enables checkpointing ends here, the Trainer and PEFT too."""
-        if enable:
-            gradient_checkpointing_func = with_gradients(gradient_checkpointing_func)
-        super()._set_gradient_checkpointing(enable, gradient_checkpointing_func, **kwargs)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path, *args, **kwargs):
-        """Load as in `PreTrainedModel`, and remember where in the repository the image processor is."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.processor_place = {name: kwargs[name] for name in PLACE if kwargs.get(name)}
-        return loaded
-
-    def save_pretrained(
-        self, save_directory, is_main_process: bool = True, *args, with_remote_code: bool = False, **kwargs
-    ):
-        """As in `PreTrainedModel`, with the image processor of the checkpoint that the model came from, if any.
-
-        `with_remote_code` adds the code that `trust_remote_code=True` runs.
-        """
-        if is_main_process:
-            copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory), self.processor_place)
-        code: AbstractContextManager[None] = nullcontext()  # as the class has it: pushed, or itself remote code
-        if with_remote_code:
-            code = code_travels(self.config, self.auto_classes())
-        elif not self.is_remote_code():
-            code = code_stays(self.config)
-        with code:
-            return super().save_pretrained(save_directory, is_main_process, *args, **kwargs)
-
-    def push_to_hub(self, repo_id: str, *, with_remote_code: bool = True, **kwargs):
-        """As in `PreTrainedModel`; the code travels too unless `with_remote_code=False`."""
-        with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
-            return super().push_to_hub(repo_id, **kwargs)
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Constants):
-            for parameter, value in zip(module, module.start, strict=True):
-                init.constant_(parameter, value)
-        if isinstance(module, KeepLogits):
-            init.copy_(module.bias, torch.tensor(module.start))
-
-    def scatter_to_grid(self, outputs: Any, image_size: int | tuple[int, int] | None = None) -> Tensor:
-        """Final-normed features of every patch where it is, for dense tasks: `[B, D, down, across]`.
-
-        A patch whose token was merged has its group's, one that sat out or came back its own, a dropped one those that
-        it left its last block with.
-
-        Args:
-            outputs: of this model in eval mode, called with `output_hidden_states=True`.
-            image_size: of the images, in pixels; `None` is the configuration's.
-
-        Raises:
-            ValueError: `outputs` lack the hidden states, or are of images with another number of patches.
-        """
-        features = scatter_to_grid(self.config, self.backbone.reducer, outputs, image_size)
-        return self.backbone.layernorm(features).transpose(1, 2).unflatten(2, grid_size(self.config, image_size))
-
-    def tokens_to_grid(
-        self, tokens: Tensor, outputs: Any, layer: int, image_size: int | tuple[int, int] | None = None
-    ) -> Tensor:
-        """Place the tokens of one block where their patches are: `[B, D, down, across]`, 0 for patches without one.
-
-        For saliency maps such as Grad-CAM, whose `reshape_transform` it is:
-        `lambda tokens: model.tokens_to_grid(tokens, model(images), layer)`. Merged patches share their token; one that
-        was fused with others, or represents them, is nowhere.
-
-        Args:
-            tokens: `[B, P + N, D]`, as they enter, are in, or leave the block `layer`: the output of one of its norms,
-                or `hidden_states[layer + 1]`.
-            outputs: of this model in eval mode for the same images.
-            layer: index of the block, 0-based.
-            image_size: of the images, in pixels; `None` is the configuration's.
-
-        Raises:
-            ValueError: `tokens` and `outputs` are not of the same images, or `layer` has another number of tokens.
-        """
-        return tokens_to_grid(self.config, self.backbone.reducer, tokens, outputs, layer, image_size)
-
-
-class DynamicViTModel(DynamicViTPreTrainedModel, ViTModel):
+class DynamicViTModel(DynamicViTPreTrainedModel, ReducedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
 
-    reducer: TokenReducer
 
-    def __init__(self, config: DynamicViTConfig, add_pooling_layer: bool = True, use_mask_token: bool = False):
-        DynamicViTPreTrainedModel.__init__(self, config)
-        self.embeddings = self.embeddings_class(config, use_mask_token=use_mask_token)
-        depth = config.num_hidden_layers
-        rates = [config.drop_path_rate * index / max(1, depth - 1) for index in range(depth)]
-        self.layers = nn.ModuleList([DynamicViTLayer(config, rate) for rate in rates])
-        self.reducer = REDUCERS[config.reducer](config, **config.reducer_args)
-        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.pooler = ViTPooler(config) if add_pooling_layer else None
-        self.register_load_state_dict_pre_hook(rename_legacy_keys)
-        self.post_init()
-
-    @merge_with_config_defaults
-    @capture_outputs(tie_last_hidden_states=False)
-    def forward(
-        self,
-        pixel_values: Tensor | None = None,
-        bool_masked_pos: Tensor | None = None,
-        interpolate_pos_encoding: bool | None = None,
-        attention_mask: Tensor | None = None,
-        only_prefix: bool = False,
-        output_scores: bool = False,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> DynamicViTModelOutput:
-        """Embed, run the blocks, normalise.
-
-        Args:
-            pixel_values: `[B, channels, height, width]`.
-            bool_masked_pos: `[B, num_patches]` bool, masked positions (only with `use_mask_token=True`).
-            interpolate_pos_encoding: accept image sizes other than the configuration's.
-            attention_mask: `[B, 1 + num_patches]`, 1 = attend, 0 = never. Its columns are gathered with the tokens,
-                and patches with 0 are the first to be dropped.
-            only_prefix: nothing but the prefix tokens is wanted. Where that saves work `last_hidden_state` is
-                `[B, P, D]`: at inference without gradients and recorded hidden states or attentions, with a method
-                whose classifier reads the class token.
-            output_scores: the output has `scores`, at inference.
-
-        Raises:
-            ValueError: `pixel_values` or `attention_mask` has the wrong shape.
-        """
-        self._check_checkpointing()
-        tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
-        # with gradients on, hooks for saliency maps see what they would in ViT; a trace is the same with and without
-        looked_at = torch.is_grad_enabled() or torch.jit.is_tracing() or self._records(kwargs)
-        lean = not (self.training or looked_at)
-        tokens = tokens.change(lean=lean, keeps_scores=output_scores and not self.training)
-        last = len(self.layers) - 1
-        only_prefix = only_prefix and tokens.lean and self.reducer.prefix_suffices(last)
-        for index, layer in enumerate(self.layers):
-            _, tokens = layer(tokens.hidden, tokens, self.reducer, index, only_prefix and index == last, **kwargs)
-
-        last_hidden_state = self.layernorm(tokens.padded)
-        return DynamicViTModelOutput(
-            last_hidden_state=last_hidden_state,
-            pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
-            kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
-            owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
-            scores=stacked_scores(tokens.decisions) if tokens.keeps_scores else None,
-            decisions=tokens.decisions if self.training else None,
-            features=self.reducer.features(tokens, self.layernorm, last_hidden_state),
-            auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
-        )
-
-    def embed(
-        self,
-        pixel_values: Tensor | None,
-        bool_masked_pos: Tensor | None = None,
-        interpolate_pos_encoding: bool = False,
-        attention_mask: Tensor | None = None,
-    ) -> Tokens:
-        """The tokens that enter the first block; arguments and errors as in `forward`."""
-        if pixel_values is None or pixel_values.ndim != 4:
-            shape = None if pixel_values is None else tuple(pixel_values.shape)
-            raise ValueError(f"pixel_values has shape {shape}; it must be [batch, channels, height, width].")
-        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
-        hidden = self.embeddings(pixel_values, bool_masked_pos, interpolate_pos_encoding)
-        if attention_mask is not None:
-            if attention_mask.shape != hidden.shape[:2]:
-                raise ValueError(
-                    f"attention_mask has shape {tuple(attention_mask.shape)}; with tokens being dropped it must be "
-                    f"[batch, {self.config.num_prefix} + patches], here {tuple(hidden.shape[:2])}."
-                )
-            attention_mask = attention_mask.to(hidden.device).bool()
-        return Tokens.start(hidden, self.config.num_prefix, attention_mask)
-
-    def _records(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether Transformers records what the blocks hand on; asked as it asks."""
-        names = ("output_hidden_states", "output_attentions")
-        asked = [kwargs.get(name, getattr(self.config, name, False)) for name in names]
-        return any(answer is not None and answer is not False for answer in asked)
-
-    def _check_checkpointing(self) -> None:
-        """Refuse what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
-        layers = cast(list[Any], self.layers)
-        functions = [layer._gradient_checkpointing_func for layer in layers if layer.gradient_checkpointing]
-        if self.training and any(with_gradients(function) is not function for function in functions):
-            raise ValueError(
-                "gradient checkpointing that does not say use_reentrant=False cuts what blocks hand on beside their "
-                "output off from its gradient; enable it with use_reentrant=False."
-            )
-
-
-class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageClassification):
+class DynamicViTForImageClassification(
+    DynamicViTPreTrainedModel, ReducedForImageClassification, ViTForImageClassification
+):
     """DynamicViT with a linear classifier on the class token (Evo-ViT: the patches). Loads any dense ViT classifier:
 
     ```python
@@ -318,113 +68,7 @@ class DynamicViTForImageClassification(DynamicViTPreTrainedModel, ViTForImageCla
     """
 
     vit: DynamicViTModel
-
-    def __init__(self, config: DynamicViTConfig):
-        DynamicViTPreTrainedModel.__init__(self, config)
-        self.num_labels = config.num_labels
-        self.vit = DynamicViTModel(config, add_pooling_layer=False)
-        num_labels = config.num_labels or 0
-        self.classifier = nn.Linear(config.hidden_size, num_labels) if num_labels > 0 else nn.Identity()
-        self.post_init()
-
-    @property
-    def reducer(self) -> Any:
-        """The method, a part of the base model."""
-        return self.backbone.reducer
-
-    @can_return_tuple
-    def forward(
-        self,
-        pixel_values: Tensor | None = None,
-        labels: Tensor | None = None,
-        interpolate_pos_encoding: bool | None = None,
-        attention_mask: Tensor | None = None,
-        output_scores: bool = False,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> DynamicViTImageClassifierOutput:
-        """Classify `pixel_values` `[B, channels, height, width]`; the other arguments as in `DynamicViTModel`.
-
-        With `labels` (`[B]` classes, or `[B, num_labels]` for multi-label and regression) the output has a `loss`, by
-        `config.problem_type` as in ViT; the losses of distillation and keep ratio are the Trainer's.
-        """
-        return self._classify(
-            pixel_values, labels, interpolate_pos_encoding, attention_mask, output_scores=output_scores, **kwargs
-        )
-
-    def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
-        """Logits `[B, num_labels]` of what the reducer says the classifier reads `[B, D]`."""
-        return self.classifier(features)
-
-    def _classify(
-        self, pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs
-    ) -> DynamicViTImageClassifierOutput:
-        outputs: DynamicViTModelOutput = self.backbone(
-            pixel_values,
-            interpolate_pos_encoding=interpolate_pos_encoding,
-            attention_mask=attention_mask,
-            only_prefix=True,
-            return_dict=True,  # whatever the configuration says
-            **kwargs,
-        )
-        features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)
-        logits, auxiliary = self.classify_features(features, states), outputs.auxiliary_logits
-        loss = None
-        if labels is not None:
-            labels = self._targets(labels, logits)
-            loss = self.loss_function(labels, logits, self.config, **kwargs)
-            if auxiliary is not None:  # the published weights, one half each
-                loss = (loss + self.loss_function(labels, auxiliary, self.config, **kwargs)) / 2
-        return DynamicViTImageClassifierOutput(
-            loss=loss,
-            logits=logits,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-            kept=outputs.kept,
-            owner=outputs.owner,
-            scores=outputs.scores,
-            decisions=outputs.decisions,
-            last_hidden_state=outputs.last_hidden_state if self.training else None,
-            auxiliary_logits=auxiliary,
-        )
-
-    def _targets(self, labels: Tensor, logits: Tensor) -> Tensor:
-        """Cast whole-numbered `labels` to the dtype of `logits` where the loss takes numbers, not classes."""
-        problem = self.config.problem_type
-        numbers = problem in ("multi_label_classification", "regression") or (
-            problem is None and self.config.num_labels == 1
-        )
-        return labels.to(logits.dtype) if numbers and not labels.is_floating_point() else labels
-
-    def to_dense(self, weights: dict[str, Tensor] | None = None) -> PreTrainedModel:
-        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
-
-        Args:
-            weights: whole tensors by name, where this model holds only its process's part of them.
-
-        Raises:
-            ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
-        """
-        if not self.reducer.reads_class_token:
-            raise ValueError(
-                f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
-                "there is no dense copy of it."
-            )
-        dense = self.dense_like()
-        weights = self.state_dict() if weights is None else weights
-        dense.load_state_dict({name: value for name, value in weights.items() if ".reducer." not in name})
-        dense.config._attn_implementation = self.config._attn_implementation
-        return dense.to(device=self.device, dtype=self.dtype).train(self.training)
-
-    def dense_like(self) -> PreTrainedModel:
-        """Build a dense model of the same sizes and labels, with random weights, for images of any size."""
-        config = self.config.to_dict()
-        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
-        own |= {"model_type", "architectures", "auto_map"}
-        dense = self._dense_model({name: config[name] for name in config if name not in own})
-        return self.interpolate_any_grid(dense)
-
-    def _dense_model(self, settings: dict[str, Any]) -> PreTrainedModel:
-        return ViTForImageClassification(ViTConfig(**settings))
+    model_class, dense_class = DynamicViTModel, ViTForImageClassification
 
 
 __all__ = ["DynamicViTForImageClassification", "DynamicViTModel", "DynamicViTPreTrainedModel"]

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .selection import compounding_counts, keep_count
 from .tokens import Decision, Stage, Tokens, Trace
@@ -136,7 +135,7 @@ class TokenReducer(nn.Module):
         """
         raise NotImplementedError
 
-    def before(self, tokens: Tokens, block: ViTLayer, layer: int) -> Tokens:
+    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
         """Run ahead of the attention of `block`."""
         stage = self.stage_at(layer, tokens.num_patches) if self.acts == "before" else None
         return tokens if stage is None else self.reduce(tokens, stage, block)
@@ -165,13 +164,6 @@ class TokenReducer(nn.Module):
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         """`[B, N]` float32, added to the attention logits of each patch token as a key, or `None`."""
         return None
-
-    def features(self, tokens: Tokens, layernorm: nn.Module, normed: Tensor) -> Tensor:
-        """What the classifier reads, `[B, D]`: by default the class token of `normed` `[B, P + N, D]`.
-
-        `tokens` are those that leave the last block, `normed` the same through the final `layernorm`.
-        """
-        return normed[:, 0]
 
     def auxiliary_logits(self, tokens: Tokens) -> Tensor | None:
         """`[B, K]` of a second classifier that only training has, from the tokens that leave the last block."""

@@ -1,12 +1,11 @@
 # Copyright 2026 The hf_dynamicvit authors. AS-ViT (IJCAI 2023): https://arxiv.org/abs/2209.13802
 """AS-ViT: learned thresholds on the class attention decide for each image how many patches it keeps."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .adaptive import AdaptiveReducer
 from .reducer import Constants
@@ -68,7 +67,7 @@ class ASViTReducer(AdaptiveReducer):
         positive = value.clamp(min=LEAST_THRESHOLD).detach() + (value - value.detach())
         return positive * (self.num_patches / num_patches)
 
-    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         scores = cast(Tensor, tokens.importance)  # SCORE, in the block before
         threshold = self.threshold(stage.index, tokens.num_patches)
         keep = scores > threshold  # SELECT

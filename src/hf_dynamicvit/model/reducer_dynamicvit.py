@@ -1,12 +1,11 @@
 # Copyright 2026 The hf_dynamicvit authors. DynamicViT (NeurIPS 2021): https://arxiv.org/abs/2106.02034
 """DynamicViT: light predictors score the tokens before some blocks; masked in training, dropped at inference."""
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import TokenScorePredictor, predictors_for
@@ -49,7 +48,7 @@ class DynamicViTReducer(TokenReducer):
         self.width = config.hidden_size
         self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
 
-    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         if not self.training and stage.count >= tokens.num_live:  # nothing to choose
             return tokens.keep_all(stage)
         # SCORE

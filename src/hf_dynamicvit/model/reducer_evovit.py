@@ -2,14 +2,13 @@
 """Evo-ViT: the patches of highest global class attention take the slow path; the others wait and may come back."""
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor, nn
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
-from .scoring import class_attention, masked_mean
+from .scoring import class_attention
 from .selection import top_k
 from .tokens import Stage, Tokens, Trace
 
@@ -62,8 +61,9 @@ class EvoViTReducer(TokenReducer):
         self.class_norm = self.class_head = None
         self.reads_class_token = pooling == "class"
         if pooling == "mean":
-            self.loss_weights = {"classification": 0.5, "auxiliary": 0.5}
-            if config.num_labels:
+            if config.num_prefix:
+                self.loss_weights = {"classification": 0.5, "auxiliary": 0.5}
+            if config.num_labels and config.num_prefix:
                 self.class_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
                 self.class_head = nn.Linear(config.hidden_size, config.num_labels)
 
@@ -85,7 +85,7 @@ class EvoViTReducer(TokenReducer):
         start = max(start for start in self.layers if start <= layer)
         return replace(cast(Stage, super().stage_at(start, num_patches)), layer=layer)
 
-    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         scores = cast(Tensor, tokens.importance)  # SCORE, by the blocks before
         selected = top_k(scores, stage.count, tokens.attended)  # SELECT
         gone_on = tokens.split_off(selected, stage, scores)  # REST
@@ -122,11 +122,6 @@ class EvoViTReducer(TokenReducer):
     def after(self, tokens: Tokens, layer: int) -> Tokens:
         last = layer == self.depth - 1 or layer + 1 in self.decision_layers
         return tokens.rejoin() if last else tokens
-
-    def features(self, tokens: Tokens, layernorm: nn.Module, normed: Tensor) -> Tensor:
-        if self.pooling == "class":
-            return normed[:, 0]
-        return layernorm(masked_mean(tokens.patches, tokens.attended))[:, 0]
 
     def auxiliary_logits(self, tokens: Tokens) -> Tensor | None:
         if self.class_head is None or self.class_norm is None or not self.training:

@@ -1,10 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. IdleViT (AJCAI 2023): https://arxiv.org/abs/2310.05654
 """IdleViT: every block chooses its patches anew among all; the others sit it out, unchanged. No parameters."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer
+from transformers.models.vit.modeling_vit import ViTAttention
 
 from .reducer import TokenReducer
 from .scoring import class_query_logits
@@ -12,18 +14,20 @@ from .selection import top_k
 from .tokens import Decision, Stage, Tokens
 
 
-def token_cut_loss(weights: Tensor, active: Tensor, kind: str = "both") -> Tensor:
+def token_cut_loss(weights: Tensor, active: Tensor, kind: str = "both", has_class_token: bool = True) -> Tensor:
     """Normalised cut between active and idle tokens (IdleViT, section 3.3): a scalar.
 
     Active tokens should attend to active ones only (inter), and with all their attention (intra).
 
     Args:
         weights: `[B, T, T]` softmax over all keys of the head-mean logits.
-        active: `[B, T]` 0 or 1; token 0 is the class token, always active, whose column the inter term leaves out.
+        active: `[B, T]` 0 or 1, always 1 for prefix tokens.
         kind: `"both"`, `"inter"` or `"intra"`.
+        has_class_token: token 0 is one, whose column the inter term leaves out.
     """
     different = (active[:, :, None] - active[:, None, :]).abs()
-    different = torch.cat((torch.zeros_like(different[..., :1]), different[..., 1:]), dim=-1)
+    if has_class_token:
+        different = torch.cat((torch.zeros_like(different[..., :1]), different[..., 1:]), dim=-1)
     inter = (different * weights).sum(dim=-1).square().mean()
     both_active = active[:, :, None] * active[:, None, :]
     intra = ((both_active * weights).sum(dim=-1) - active).square().mean()
@@ -74,17 +78,17 @@ class IdleViTReducer(TokenReducer):
     def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
         return [keep_ratio ** (1 + 3 * layer // num_stages) for layer in range(num_stages)]
 
-    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         if not self.training and stage.count == tokens.num_patches:  # nobody idles
             return tokens.keep_all(stage)
         normed = source.layernorm_before(tokens.hidden)
-        scores = class_query_logits(source.attention, normed, tokens.num_prefix)  # SCORE
+        scores = class_query_logits(source.attention, normed, tokens.num_prefix, tokens.attention_mask)  # SCORE
         active = top_k(scores, stage.count, tokens.attended)  # SELECT
         loss = None
         if self.training and self.cut != "none" and (self.cut_layers == "all" or stage.index % 2 == 0):
             mask = torch.zeros_like(normed[..., 0], dtype=torch.float32).scatter(1, tokens.positions(active), 1.0)
             weights = head_mean_attention(source.attention, normed, tokens.attention_mask)
-            loss = token_cut_loss(weights, mask, self.cut)
+            loss = token_cut_loss(weights, mask, self.cut, tokens.num_prefix > 0)
         return tokens.split_off(active, stage, scores, loss)  # REST
 
     def after(self, tokens: Tokens, layer: int) -> Tokens:

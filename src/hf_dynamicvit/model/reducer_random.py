@@ -1,9 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. A control for experiments: what any method must beat.
 """Random: a seeded random choice of patches is dropped, the same ones for every image."""
 
+from typing import Any
+
 import torch
 from transformers.models.vit.configuration_vit import ViTConfig
-from transformers.models.vit.modeling_vit import ViTLayer
 
 from .reducer import TokenReducer
 from .scoring import hashed_scores
@@ -24,7 +25,7 @@ class RandomReducer(TokenReducer):
         self.check(seed=(seed, type(seed) is int and seed >= 0, "an integer, 0 or more"))
         self.seed = seed
 
-    def reduce(self, tokens: Tokens, stage: Stage, source: ViTLayer) -> Tokens:
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         if stage.count >= tokens.num_live:  # nothing to choose
             return tokens.keep_all(stage)
         positions = torch.arange(tokens.num_live, device=tokens.hidden.device)

@@ -7,7 +7,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor  # what torch.export traces with
-from transformers.models.vit.modeling_vit import ViTMLP
 
 
 def is_plain(layer: nn.Module) -> bool:
@@ -102,8 +101,12 @@ class Relaid(nn.Module):
         return {name: value for name, value in self.__dict__.items() if name != "relaid"}
 
 
-class DynamicViTMLP(Relaid, ViTMLP):
-    """`ViTMLP`; with packed weights the first layer computes the GELU too."""
+class DynamicMLP(Relaid):
+    """Two linear layers and an activation; with packed weights the first layer computes the GELU too."""
+
+    config: Any
+    fc1: Any
+    fc2: Any
 
     def relay(self) -> None:
         """Make packed copies, if both layers are plain ones and the activation is the exact GELU."""
@@ -112,8 +115,9 @@ class DynamicViTMLP(Relaid, ViTMLP):
             self.relaid = {"fc1": RelaidWeight(layers[:1], True), "fc2": RelaidWeight(layers[1:], True)}
 
     def forward(self, hidden_states: Tensor) -> Tensor:
+        native: Any = super()
         first = self.copy_of("fc1", hidden_states, self.fc1)
         second = self.copy_of("fc2", hidden_states, self.fc2)
         if first is None or second is None:
-            return super().forward(hidden_states)
+            return native.forward(hidden_states)
         return second(first(hidden_states, gelu=True))

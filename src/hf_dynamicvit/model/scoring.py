@@ -29,10 +29,26 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
     return (hidden * weight).sum(dim=1, keepdim=True) / weight.sum(dim=1, keepdim=True).clamp(min=0.5)
 
 
+def asking(states: Tensor, num_prefix: int, alive: Tensor | None = None) -> Tensor:
+    """The class token of `states` `[..., T, d]`, or their mean where there is none: `[..., 1, d]`.
+
+    Args:
+        states: of the P + N tokens.
+        num_prefix: P; token 0 is the class token where it is 1 or more, and a patch where it is 0.
+        alive: `[B, T]` 0 or 1, the tokens in the mean, or `None` for all.
+    """
+    if num_prefix:
+        return states[..., :1, :]
+    if alive is None:
+        return states.mean(dim=-2, keepdim=True)
+    weight = alive.view(alive.shape[0], *[1] * (states.ndim - 3), -1, 1).to(states.dtype)
+    return (states * weight).sum(dim=-2, keepdim=True) / weight.sum(dim=-2, keepdim=True).clamp(min=0.5)
+
+
 def class_attention(
     query: Tensor, key: Tensor, num_prefix: int, attended: Tensor | None = None, mask: Tensor | None = None
 ) -> Tensor:
-    """Attention of the class token (token 0) to each patch token, by heads: `[B, H, N]` float32.
+    """Attention of the class token (`asking`) to each patch token, by heads: `[B, H, N]` float32.
 
     The softmax runs over all tokens; the prefix columns are left out afterwards, without renormalising. It is one row
     of each head's attention matrix: no method needs the others, nor eager attention.
@@ -44,7 +60,8 @@ def class_attention(
         mask: `[B, N]` keep decisions; a dropped token gets 0, and its decision the gradient of a multiplicative mask,
             as in `masking.py`.
     """
-    logits = (query[:, :, :1] @ key.transpose(2, 3)).float()[:, :, 0] * query.shape[-1] ** -0.5  # [B, H, T]
+    asks = asking(query, num_prefix, attended if mask is None else mask)
+    logits = (asks @ key.transpose(2, 3)).float()[:, :, 0] * query.shape[-1] ** -0.5  # [B, H, T]
     if attended is not None:
         logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
     if mask is None:
@@ -67,8 +84,10 @@ def head_weighted_class_attention(trace, tokens: Tokens) -> Tensor:
     return (attention * shares.transpose(1, 2)).sum(dim=1)
 
 
-def class_query_logits(attention: ViTAttention, hidden: Tensor, num_prefix: int) -> Tensor:
-    """Class query times key of each patch token, mean over heads, unscaled, ahead of the attention: `[B, N]` float32.
+def class_query_logits(
+    attention: ViTAttention, hidden: Tensor, num_prefix: int, attended: Tensor | None = None
+) -> Tensor:
+    """Class query (`asking`) times key of each patch token, mean over heads, unscaled: `[B, N]` float32.
 
     The mean over heads is one product over the whole width divided by the number of heads. q . (W x + b) is
     (q W) . x + q . b, so that with a plain linear layer no token's key is computed.
@@ -77,8 +96,13 @@ def class_query_logits(attention: ViTAttention, hidden: Tensor, num_prefix: int)
         attention: the block's `ViTAttention`.
         hidden: `[B, P + N, D]`, normalised as the attention will see it.
         num_prefix: P.
+        attended: `[B, P + N]` bool, the attention mask, or `None`.
     """
-    query, patches, project = attention.q_proj(hidden[:, :1]), hidden[:, num_prefix:], attention.k_proj
+    query, patches, project = (
+        attention.q_proj(asking(hidden, num_prefix, attended)),
+        hidden[:, num_prefix:],
+        attention.k_proj,
+    )
     if is_plain(project):
         logits = patches @ (query @ project.weight).transpose(1, 2)  # [B, N, 1]
         if project.bias is not None:

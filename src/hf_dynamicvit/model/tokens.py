@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The value that travels through the encoder loop: the live tokens of a batch and what was decided about them."""
 
+import math
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, cast
 
@@ -82,12 +83,14 @@ class Waiting:
         hidden: `[B, P + N, D]`, every token as it was when some went on alone.
         attention_mask: `[B, P + N]` bool or `None`, as it was.
         index: `[B, K]` int64, positions among the N patch tokens of those that went on.
+        place: `[B, N]` int64 or `None`, as it was.
         representative: `[B, 1, D]`, a token that went along for those that wait, as it was then, or `None`.
     """
 
     hidden: Tensor
     attention_mask: Tensor | None
     index: Tensor
+    place: Tensor | None = None
     representative: Tensor | None = None
 
 
@@ -98,13 +101,15 @@ class Tokens:
     Attributes:
         hidden: `[B, P + N, D]`, the P prefix tokens (class, distillation, registers) first; they are never reduced.
             `[1, L, D]` with a `layout`; `padded` has it as before.
-        num_prefix: P.
+        num_prefix: P, 0 where a family has neither class token nor registers.
         owner: `[B, num_patches]` int64, the index among the N patch tokens of the one that speaks for each original
             patch, -1 where none does; with the waiting tokens back in place.
         attention_mask: `[B, P + N]` bool, false for what the user's mask excludes and for padding, or `None`.
         mask: `[B, N]` float32 cumulative keep decisions with their gradient, training only, `None` before the first.
         size: `[B, N]` float32, how many patches were merged into each token; only of methods that count them.
         importance: `[B, N]` float32, a score that a method carries from block to block.
+        place: `[B, N]` int64, at which patch of the grid each token stands, -1 for nowhere, as a fused one; only of
+            families whose blocks know positions. A merged token keeps its host's.
         waiting: tokens that sit out these blocks, or `None`.
         layout: where each image's tokens stand when the images have different numbers of them and `hidden` is one row
             without padding, or `None`.
@@ -120,6 +125,7 @@ class Tokens:
     mask: Tensor | None = None
     size: Tensor | None = None
     importance: Tensor | None = None
+    place: Tensor | None = None
     waiting: Waiting | None = None
     layout: Layout | None = None
     lean: bool = False
@@ -180,6 +186,12 @@ class Tokens:
         return None if self.attention_mask is None else self.attention_mask[:, self.num_prefix :]
 
     @property
+    def weights(self) -> Tensor | None:
+        """`[B, N]` float32, of each patch token in a mean over the image: its patches, 0 for one that is out."""
+        present = [each.float() for each in (self.attended, self.mask, self.size) if each is not None]
+        return math.prod(present[1:], start=present[0]) if present else None
+
+    @property
     def last_kept(self) -> Tensor | None:
         """`[B, num_patches]` bool, `kept` of the last decision, or `None` before the first."""
         return self.decisions[-1].kept if self.decisions else None
@@ -197,6 +209,8 @@ class Tokens:
     def gather(self, index: Tensor, owners: Tensor | None = None) -> "Tokens":
         """Keep only the patch tokens at `index` `[B, K]` (positions among the N), in that order; the prefix stays.
 
+        `size`, `importance` and `place` go with them.
+
         `owners` `[B, N + 1]` says at which of the K positions each of the N goes on, -1 for none, as `new_positions`;
         by default, where it is.
         """
@@ -204,7 +218,10 @@ class Tokens:
         hidden = gather_tokens(self.padded, positions)
         attention_mask = None if self.attention_mask is None else self.attention_mask.gather(1, positions)
         owners = self.new_positions(index) if owners is None else owners
-        return self.change(hidden=hidden, attention_mask=attention_mask, owner=self.of_owners(owners), layout=None)
+        riders = {"size": self.size, "importance": self.importance, "place": self.place}
+        riders = {name: value.gather(1, index) for name, value in riders.items() if value is not None}
+        owner = self.of_owners(owners)
+        return self.change(hidden=hidden, attention_mask=attention_mask, owner=owner, layout=None, **riders)
 
     def new_positions(self, index: Tensor, valid: Tensor | None = None) -> Tensor:
         """`[B, N + 1]` int64: at which place of `index` `[B, K]` each patch token stands, -1 for none or not `valid`.
@@ -332,7 +349,9 @@ class Tokens:
         if attention_mask is not None:
             attended = attention_mask.new_ones(token.shape[0], 1) if attended is None else attended
             attention_mask = torch.cat((attention_mask, attended), dim=1)
-        return self.change(hidden=torch.cat((self.hidden, token), 1), owner=owner, attention_mask=attention_mask)
+        place = None if self.place is None else torch.nn.functional.pad(self.place, (0, 1), value=-1)
+        hidden = torch.cat((self.hidden, token), dim=1)
+        return self.change(hidden=hidden, owner=owner, attention_mask=attention_mask, place=place)
 
     def split_off(self, index: Tensor, stage: Stage, scores: Tensor, loss: Tensor | None = None) -> "Tokens":
         """Go on with the prefix and the patch tokens at `index` `[B, K]`, let the others wait, record the decision.
@@ -345,7 +364,8 @@ class Tokens:
         if index.shape[1] == self.num_patches:  # nobody waits
             return tokens
         gone_on = tokens.gather(index)
-        return gone_on.change(owner=self.owner, waiting=Waiting(self.hidden, self.attention_mask, index))
+        waiting = Waiting(self.hidden, self.attention_mask, index, self.place)
+        return gone_on.change(owner=self.owner, importance=self.importance, waiting=waiting)
 
     def represent(self, token: Tensor, attended: Tensor | None) -> "Tokens":
         """Let `token` `[B, 1, D]` go along, as the last one, for the tokens that wait; `attended` as in `append`."""
@@ -366,7 +386,8 @@ class Tokens:
         moved = self.hidden[:, : positions.shape[1]]
         flat = hidden.flatten(0, 1).index_copy(0, flat_rows(positions, hidden.shape[1]), moved.flatten(0, 1))
         hidden = flat.view_as(hidden)
-        return self.change(hidden=hidden, attention_mask=self.waiting.attention_mask, waiting=None)
+        mask, place = self.waiting.attention_mask, self.waiting.place
+        return self.change(hidden=hidden, attention_mask=mask, place=place, waiting=None)
 
     def mask_out(self, keep: Tensor, stage: Stage, through_earlier: bool = True) -> "Tokens":
         """Hide the patch tokens with `keep` 0 from the others' attention and record the decision (training).

@@ -15,7 +15,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
 from ..model.logger import logger
-from ..model.modeling_dynamicvit import rename_legacy_keys
+from ..model.reduction import rename_legacy_keys
 from .adapters import is_adapted, load_adapters
 
 

@@ -18,6 +18,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..model.logger import logger
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
+from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
 from .average import FOLDER, WeightAverage
@@ -119,7 +120,7 @@ class DynamicViTTrainer(TeachingTrainer):
     def _take_student(self, model: Any) -> None:
         """Check the model that will learn and choose its loss weights and teacher; anew for each of `model_init`."""
         student = inner_model(model)
-        if not isinstance(student, DynamicViTForImageClassification):
+        if not isinstance(student, ReducedForImageClassification):
             raise ValueError(
                 f"model is a {type(student).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
             )
