@@ -27,8 +27,9 @@ from hf_dynamicvit.demo.guard import address_of, depth, files_in, paths_in
 from hf_dynamicvit.demo.html import answers_html
 from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, enlarged, flowers, open_picture
 from hf_dynamicvit.demo.limits import Limits, RateLimit
-from hf_dynamicvit.demo.models import METHODS, MODEL_TYPES, OWN, Choice, on_slider, read_sources
-from hf_dynamicvit.start import FAMILIES
+from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
+from hf_dynamicvit.families import MODEL_TYPES
+from hf_dynamicvit.model import CLASSIFIERS
 from hf_dynamicvit.viewer import Viewer
 
 
@@ -57,7 +58,7 @@ def noise(seed: int = 0) -> Image.Image:
 
 def test_tables_that_are_read_without_torch_agree_with_those_that_are_not():
     assert sorted(REDUCERS) == METHODS
-    assert sorted(MODEL_TYPES) == sorted(FAMILIES)
+    assert sorted(MODEL_TYPES) == sorted(CLASSIFIERS)
 
 
 def test_page_is_made_without_torch():

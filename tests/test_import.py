@@ -2,6 +2,7 @@
 """Importing the package imports next to nothing, and yet the Auto classes find its models."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import hf_dynamicvit
 from hf_dynamicvit import DynamicDeiTConfig, DynamicViTConfig, lazy_auto
+from hf_dynamicvit.families import HOMES
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,15 @@ def test_every_name_is_there():
     assert set(hf_dynamicvit.__all__) <= set(everything)
     with pytest.raises(AttributeError, match="has no attribute 'DynamicViTTrainers'"):
         hf_dynamicvit.DynamicViTTrainers  # noqa: B018
+
+
+def test_the_names_for_type_checkers_are_those_of_the_table():
+    """Nothing runs `if TYPE_CHECKING`: it must name by hand what the table of families makes public."""
+    text = Path(hf_dynamicvit.__file__).read_text(encoding="utf-8")
+    (block,) = re.findall(r"if TYPE_CHECKING:\n((?:    .*\n)+)", text)
+    lines = re.findall(r"from (\S+) import (.+)", block)
+    named = {name: module for module, names in lines for name in re.findall(r"\w+", names)}
+    assert HOMES.items() <= named.items()
 
 
 def test_configurations_are_found_by_name():

@@ -9,40 +9,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._version import __version__
+from .families import HOMES
 from .lazy_auto import announce_models
 
 
 if TYPE_CHECKING:
-    from .model.configuration_dynamicdeit import DynamicDeiTConfig
-    from .model.configuration_dynamicvit import DynamicViTConfig
-    from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
-    from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
+    from .model.configuration_dynamicdeit import DynamicDeiTConfig as DynamicDeiTConfig
+    from .model.configuration_dynamicvit import DynamicViTConfig as DynamicViTConfig
+    from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification as DynamicDeiTForImageClassification
+    from .model.modeling_dynamicdeit import DynamicDeiTModel as DynamicDeiTModel
+    from .model.modeling_dynamicvit import DynamicViTForImageClassification as DynamicViTForImageClassification
+    from .model.modeling_dynamicvit import DynamicViTModel as DynamicViTModel
     from .model.reducers import REDUCERS
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
 
-__all__ = [
-    "REDUCERS",
-    "DynamicDeiTConfig",
-    "DynamicDeiTForImageClassification",
-    "DynamicDeiTModel",
-    "DynamicViTConfig",
-    "DynamicViTForImageClassification",
-    "DynamicViTModel",
-    "DynamicViTTrainer",
-    "DynamicViTTrainingArguments",
-    "__version__",
-]
+__all__ = ["REDUCERS", "DynamicViTTrainer", "DynamicViTTrainingArguments", "__version__"]
+__all__ += [*HOMES]
 
 # name -> the module whose import brings it
 _HOMES = {
+    **HOMES,
     "REDUCERS": ".model.reducers",
-    "DynamicDeiTConfig": ".model.configuration_dynamicdeit",
-    "DynamicDeiTForImageClassification": ".model.modeling_dynamicdeit",
-    "DynamicDeiTModel": ".model.modeling_dynamicdeit",
-    "DynamicViTConfig": ".model.configuration_dynamicvit",
-    "DynamicViTForImageClassification": ".model.modeling_dynamicvit",
-    "DynamicViTModel": ".model.modeling_dynamicvit",
     "DynamicViTTrainer": ".training.trainer",
     "DynamicViTTrainingArguments": ".training.arguments",
     "model": ".model",

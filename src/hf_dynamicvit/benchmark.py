@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .model import CLASSIFIERS
 from .model.cost import as_pair, vit_multiply_adds
 from .model.inference import waited_for
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -86,7 +87,7 @@ class Ideal(nn.Module):
     """The dense blocks on inputs that are short already: what a sparse model could reach at best with these blocks.
 
     Args:
-        dense: a Hugging Face ViT or DeiT classifier.
+        dense: a native classifier of one of our families.
         lengths: tokens in the attention and in the MLP of each block, prefix included.
     """
 
@@ -103,9 +104,7 @@ class Ideal(nn.Module):
             hidden = short(hidden + output, mlp)
             hidden = hidden + layer.mlp(layer.layernorm_after(hidden))
         states = base.layernorm(hidden)
-        if hasattr(self.dense, "classifier"):
-            return self.dense.classifier(states[:, 0])
-        return (self.dense.cls_classifier(states[:, 0]) + self.dense.distillation_classifier(states[:, 1])) / 2
+        return CLASSIFIERS[self.dense.config.model_type].dense_logits(self.dense, states)
 
 
 def short(hidden: Tensor, length: int) -> Tensor:

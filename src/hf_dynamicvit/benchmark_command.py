@@ -19,6 +19,7 @@ from .command_line import only_json, print_json
 from .devices import check_device
 from .folders import check_folder
 from .load_report import REDUCER, without_report_of
+from .model import CLASSIFIERS
 from .model.budget import check_fraction
 from .model.configuration_dynamicvit import DynamicViTConfig
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -26,7 +27,6 @@ from .model.reducers import is_adaptive
 from .model_source import read_config
 from .names import SHAPES
 from .samples import read_samples
-from .start import FAMILIES
 from .training.progress import no_bars_of_weights
 
 
@@ -50,11 +50,11 @@ def build(source: str, reducer: str | None, keep_ratio: float | None, image_size
     except ValueError as error:
         shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
         raise ValueError(f"{error}{shapes}") from error
-    if model_type not in FAMILIES:
+    if model_type not in CLASSIFIERS:
         raise ValueError(
-            f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*FAMILIES, *SHAPES])}."
+            f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*CLASSIFIERS, *SHAPES])}."
         )
-    family: Any = FAMILIES[model_type]
+    family: Any = CLASSIFIERS[model_type]
     if source.endswith(".json"):
         return family(family.config_class.from_pretrained(source, **reduction)).eval()
     with without_report_of(REDUCER):

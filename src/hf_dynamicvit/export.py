@@ -30,11 +30,11 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from .folders import check_file
+from .model import CLASSIFIERS
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, grid_size, vit_multiply_adds
 from .model.reducers import REDUCERS, is_adaptive
 from .model_source import read_config
-from .start import FAMILIES
 
 
 # How far a logit may be from the model's: 1e-4, and as much again of what it is.
@@ -352,8 +352,8 @@ def load(name: str) -> PreTrainedModel:
         ValueError: it is of another family, or lacks weights.
     """
     model_type = read_config(name).model_type
-    if model_type not in FAMILIES:
-        raise ValueError(f"{name} is of model type {model_type!r}; export takes {', '.join(FAMILIES)}.")
+    if model_type not in CLASSIFIERS:
+        raise ValueError(f"{name} is of model type {model_type!r}; export takes {', '.join(CLASSIFIERS)}.")
     model, found = AutoModelForImageClassification.from_pretrained(
         name, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
     )

@@ -19,9 +19,11 @@ from importlib.util import find_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
+from .families import FAMILIES
+
 
 # model type -> its configuration class, which is in model/configuration_<model type>.py
-CONFIGS = {"dynamicdeit": "DynamicDeiTConfig", "dynamicvit": "DynamicViTConfig"}
+CONFIGS = {name: family.config for name, family in FAMILIES.items()}
 
 MODELS = "transformers.models"
 NAMES = f"{MODELS}.auto.auto_mappings"

@@ -9,11 +9,11 @@ from transformers import PreTrainedModel
 
 from .export import load
 from .load_report import REDUCER, check_weights, without_report_of
+from .model import CLASSIFIERS
 from .model.budget import with_keep_ratio
 from .model.logger import logger
 from .model.reducers import REDUCERS
 from .model_source import find_processor, read_config
-from .start import FAMILIES
 from .training.data import channel_values, target_size
 
 
@@ -68,8 +68,8 @@ def family_of(source: str, reducer: str | None) -> tuple[Any, dict[str, Any]]:
     if reducer is not None and reducer not in REDUCERS:
         raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
     config = read_config(source)
-    if config.model_type not in FAMILIES:
-        raise ValueError(f"{source} is of model type {config.model_type!r}; this takes {', '.join(FAMILIES)}.")
+    if config.model_type not in CLASSIFIERS:
+        raise ValueError(f"{source} is of model type {config.model_type!r}; this takes {', '.join(CLASSIFIERS)}.")
     own = getattr(config, "reducer", None)
     changes: dict[str, Any] = {}
     if reducer is not None and reducer != own:
@@ -82,7 +82,7 @@ def family_of(source: str, reducer: str | None) -> tuple[Any, dict[str, Any]]:
         changes = {"reducer": reducer, "reducer_args": {}, "reducer_layers": None, "keep_ratio": None}
         if reducer == "evovit":  # the classifier was trained on the class token
             changes["reducer_args"] = {"pooling": "class"}
-    return FAMILIES[config.model_type], changes
+    return CLASSIFIERS[config.model_type], changes
 
 
 def check_keep_ratio(source: str, reducer: str | None, keep_ratio: Sequence[float]) -> None:

@@ -10,9 +10,6 @@ from pathlib import Path
 # Methods, the keys of `model.reducers.REDUCERS`: each is a file of that name.
 METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parent.glob("model/reducer_*.py"))
 
-# Model types, the keys of `start.FAMILIES`.
-MODEL_TYPES = ("vit", "dynamicvit", "deit", "dynamicdeit")
-
 # Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.
 SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}
 

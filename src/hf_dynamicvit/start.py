@@ -10,9 +10,9 @@ from torch import nn
 
 from .classes import few
 from .load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
+from .model import CLASSIFIERS
 from .model.cost import as_pair
 from .model.logger import logger
-from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reducers import is_adaptive
 from .model.spatial import interpolate_positions
@@ -25,22 +25,15 @@ from .training.predictor_start import has_predictors
 from .training.teacher import DISTILLATION
 
 
-FAMILIES = {
-    "vit": DynamicViTForImageClassification,
-    "dynamicvit": DynamicViTForImageClassification,
-    "deit": DynamicDeiTForImageClassification,
-    "dynamicdeit": DynamicDeiTForImageClassification,
-}
-
 # Pictures on which cost is measured and thresholds are set, where those depend on the picture.
 COSTED = 64
 
 
 def config_of(model: str) -> Any:
     config = read_config(model)
-    if config.model_type not in FAMILIES:
+    if config.model_type not in CLASSIFIERS:
         raise ValueError(
-            f"{model} is of model type {config.model_type!r}; hf-dynamicvit trains {', '.join(FAMILIES)}."
+            f"{model} is of model type {config.model_type!r}; hf-dynamicvit trains {', '.join(CLASSIFIERS)}."
         )
     return config
 
@@ -211,7 +204,7 @@ def plan(args: ModelArguments, names: list[str]) -> DynamicViTForImageClassifica
         ValueError: an option does not fit the model.
     """
     config = config_of(args.model)
-    family: Any = FAMILIES[config.model_type]
+    family: Any = CLASSIFIERS[config.model_type]
     if args.teacher_epochs and is_sparse(config):
         raise ValueError(
             f"{args.model} is sparse already, and --teacher_epochs fine-tunes a dense model first. In its place, "
@@ -226,7 +219,7 @@ def plan(args: ModelArguments, names: list[str]) -> DynamicViTForImageClassifica
 
 def load_start(args: ModelArguments, names: list[str], known: bool) -> DynamicViTForImageClassification:
     """The model that training begins with, with a classifier for `names`."""
-    family: Any = FAMILIES[config_of(args.model).model_type]
+    family: Any = CLASSIFIERS[config_of(args.model).model_type]
     settings = config_settings(args, names)
     if args.from_scratch:
         return family(family.config_class.from_pretrained(args.model, **settings))

@@ -22,11 +22,12 @@ from transformers import PreTrainedModel
 from .classes import order_of
 from .devices import check_device
 from .loading import check_same_input, load_dense, load_sparse
+from .model import CLASSIFIERS
 from .model.cost import as_pair, grid_size
 from .model.modeling_dynamicvit import DynamicViTForImageClassification
 from .model.reduction import ReducedForImageClassification
 from .model_source import read_config, read_processor
-from .start import FAMILIES, label_names
+from .start import label_names
 from .training.data import ImageTransform, channel_values, read_picture
 
 
@@ -127,8 +128,8 @@ class Viewer:
         if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
             raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
         self.model, self.processor, self.untrained = model.eval(), processor, untrained
-        if dense is not None and dense.config.model_type in FAMILIES:
-            dense = FAMILIES[dense.config.model_type].interpolate_any_grid(dense)
+        if dense is not None and dense.config.model_type in CLASSIFIERS:
+            dense = CLASSIFIERS[dense.config.model_type].interpolate_any_grid(dense)
         self.dense = None if dense is None else dense.eval()
         self.labels = label_names(model.config)
         dense_labels = self.labels if dense is None else label_names(dense.config)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..names import METHODS, MODEL_TYPES
+from ..families import MODEL_TYPES
+from ..names import METHODS
 
 
 # The method of the checkpoint itself, as the page names it.

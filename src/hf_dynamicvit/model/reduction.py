@@ -390,6 +390,11 @@ class ReducedForImageClassification(ReducedPreTrainedModel):
         logits = [getattr(model, name)(each) for name, each in zip(cls.heads, inputs, strict=True)]
         return logits[0] if len(logits) == 1 else sum(logits[1:], logits[0]) / len(logits)
 
+    @classmethod
+    def dense_logits(cls, dense: Any, states: Tensor) -> Tensor:
+        """Logits of `dense`, a native model of this family, from its final-normed `states` `[B, P + N, D]`."""
+        return cls.logits_of(dense, states.unbind(1)[: len(cls.heads)])
+
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         """Logits `[B, num_labels]`: the first classifier reads `features` `[B, D]`, others the next prefix tokens."""
         others = range(1, len(self.heads))

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The teacher: where it comes from, what it must share with the student, what it gives."""
 
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,10 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
-    ViTForImageClassification,
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
+from ..model import CLASSIFIERS
 from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from .adapters import inner_model, is_adapted, merged_model
@@ -65,25 +64,19 @@ def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
     return teacher
 
 
-def _has_patch_features(teacher: nn.Module) -> bool:
-    """Whether the teacher is a dense ViT or DeiT, with final-normed features of every patch."""
-    return type(teacher).forward in (ViTForImageClassification.forward, DeiTForImageClassificationWithTeacher.forward)
-
-
-def num_prefix_of(teacher: nn.Module) -> int:
-    """Tokens ahead of the patches in the features of a teacher that has them."""
-    return 2 if isinstance(teacher, DeiTForImageClassificationWithTeacher) else 1
+def native_family(teacher: PreTrainedModel) -> Any:
+    """Our family whose native image classification model `teacher` is, or `None`."""
+    family: Any = CLASSIFIERS.get(teacher.config.model_type)
+    return family if family is not None and type(teacher).forward is family.dense_class.forward else None
 
 
 def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Class logits `[B, K]` and final-normed features `[B, P + N, D]` (`None` unless a dense ViT or DeiT teaches)."""
-    if not _has_patch_features(teacher):
+    """Class logits `[B, K]` and final-normed features `[B, P + N, D]` (`None` unless a native model teaches)."""
+    family = native_family(teacher)
+    if family is None:
         return teacher(pixel_values=inputs["pixel_values"]).logits, None
     features = teacher.base_model(**inputs).last_hidden_state
-    if isinstance(teacher, DeiTForImageClassificationWithTeacher):
-        first, second = teacher.cls_classifier(features[:, 0]), teacher.distillation_classifier(features[:, 1])
-        return (first + second) / 2, features
-    return cast(nn.Module, teacher.classifier)(features[:, 0]), features
+    return family.dense_logits(teacher, features), features
 
 
 class TeacherOutputs(nn.Module):
@@ -136,12 +129,12 @@ def check_teacher(
             f"problem_type is {problem_type(ours)!r}: distilling class logits compares one distribution over classes; "
             "set loss_weights={'class_distill': 0}."
         )
-    if weights["feature_distill"] and not (_has_patch_features(teacher) and ours.hidden_size == theirs.hidden_size):
+    if weights["feature_distill"] and not (native_family(teacher) and ours.hidden_size == theirs.hidden_size):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no class feature to compare with the student's (a dense "
             "ViT of the same width has); set loss_weights={'feature_distill': 0}."
         )
-    if weights["token_distill"] and not (_has_patch_features(teacher) and geometry(ours) == geometry(theirs)):
+    if weights["token_distill"] and not (native_family(teacher) and geometry(ours) == geometry(theirs)):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
             "ViT of the same width, image size and patch size has); set loss_weights={'token_distill': 0}."

@@ -39,7 +39,6 @@ from .teacher import (
     DISTILLATION,
     check_teacher,
     load_teacher,
-    num_prefix_of,
     problem_type,
 )
 from .teacher_cache import TaughtDataset
@@ -345,10 +344,11 @@ class DynamicViTTrainer(TeachingTrainer):
             )
         if teacher_features is not None and weights["token_distill"]:
             decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
+            num_patches = decision.kept.shape[1]
             features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
             terms["token_distill"] = token_distillation_loss(
                 features,
-                teacher_features[:, num_prefix_of(cast(PreTrainedModel, self.teacher)) :],
+                teacher_features[:, -num_patches:],
                 decision.kept,
                 self.accelerator.reduce(decision.kept.sum().float(), "mean"),
             )
