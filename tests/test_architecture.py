@@ -19,8 +19,8 @@ RANKS = [
     {"adaptive"},
     {"reducer_*"},
     {"reducers"},
-    {"block", "configuration_dynamicvit"},
-    {"budget", "inference", "spatial"},
+    {"block", "reduction_config"},
+    {"budget", "inference", "spatial", "configuration_dynamicvit"},
     {"reduction", "configuration_dynamicdeit"},
     {"modeling_dynamicvit", "modeling_dynamicdeit"},
 ]

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.testing import assert_close
 from toys import TOY, assert_same_model, calibrated, toy_images
@@ -18,9 +19,10 @@ from transformers.models.vit.modeling_vit import (
     ViTPreTrainedModel,
 )
 
-from hf_dynamicvit import REDUCERS, DynamicViTConfig
+from hf_dynamicvit import REDUCERS
 from hf_dynamicvit.model.block import DynamicAttention, DynamicLayer, alias
 from hf_dynamicvit.model.reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from hf_dynamicvit.model.reduction_config import ReductionConfig
 from hf_dynamicvit.model.relaid import DynamicMLP
 from hf_dynamicvit.model.scoring import masked_mean
 
@@ -108,7 +110,8 @@ class TowerForImageClassification(TowerPreTrainedModel):
 # ----- ours
 
 
-class DynamicTowerConfig(DynamicViTConfig):
+@strict
+class DynamicTowerConfig(ReductionConfig, TowerConfig):
     model_type, dense_model_type = "dynamictower", "tower"
     num_prefix = property(lambda self: 0)
     num_classifiers = property(lambda self: 2)

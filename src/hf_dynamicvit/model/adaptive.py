@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from torch import Tensor, nn
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .cost import vit_multiply_adds
 from .reducer import TokenReducer
@@ -25,7 +24,7 @@ class AdaptiveReducer(TokenReducer):
 
     default_keep_ratio = None
 
-    def __init__(self, config: ViTConfig, budget: float):
+    def __init__(self, config: Any, budget: float):
         super().__init__(config)
         self.check(budget=(budget, isinstance(budget, int | float) and 0 < budget <= 1, "a number above 0, at most 1"))
         self.config, self.budget = config, budget

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from .adaptive import AdaptiveReducer
-from .configuration_dynamicvit import DynamicViTConfig
 from .cost import grid_size, vit_multiply_adds
 from .reducer import TokenReducer
 from .reducers import REDUCERS
+from .reduction_config import ReductionConfig
 
 
 Images = int | tuple[int, int] | Tensor | None
 Counts = list[tuple[int, int]]
 
 
-def with_keep_ratio(config: DynamicViTConfig, keep_ratio: float | list[float]) -> DynamicViTConfig:
+def with_keep_ratio(config: ReductionConfig, keep_ratio: float | list[float]) -> ReductionConfig:
     """A copy of `config` with another keep ratio, and without the options that would stand in for one.
 
     A method whose images decide for themselves has no keep ratio; the copy then has a method of the same stages.
@@ -40,12 +40,12 @@ def with_keep_ratio(config: DynamicViTConfig, keep_ratio: float | list[float]) -
     return changed
 
 
-def for_budget(config: DynamicViTConfig, keep_ratio: float) -> float | list[float]:
+def for_budget(config: ReductionConfig, keep_ratio: float) -> float | list[float]:
     """What `set_budget` tries for a number from 0 to 1."""
     return REDUCERS[config.reducer].budget_keep_ratio(keep_ratio, len(config.stage_layers))
 
 
-def least_keep_ratio(config: DynamicViTConfig) -> float:
+def least_keep_ratio(config: ReductionConfig) -> float:
     """The lowest number that `set_budget` may try, to 2^-30."""
     least, most = 0.0, 1.0
     for _ in range(30):
@@ -96,7 +96,7 @@ def restored_on_error(module: nn.Module) -> Generator[None]:
 class BudgetMixin:
     """The part of the models that counts and sets how much is kept."""
 
-    config: DynamicViTConfig
+    config: ReductionConfig
     training: bool
 
     @property

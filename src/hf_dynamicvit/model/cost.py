@@ -4,15 +4,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transformers.models.vit.configuration_vit import ViTConfig
-
 
 def as_pair(size: int | list[int] | tuple[int, ...]) -> tuple[int, int]:
     """`(height, width)` of a size given as one number or as two."""
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def grid_size(config: ViTConfig, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
+def grid_size(config: Any, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
     """Patches `(down, across)` of an image of `image_size` pixels (`None`: the configuration's)."""
     height, width = as_pair(config.image_size if image_size is None else image_size)
     patch_height, patch_width = as_pair(config.patch_size)
@@ -26,7 +24,7 @@ def block_multiply_adds(width: int, mlp_width: int, attention_tokens: Any, mlp_t
 
 
 def vit_multiply_adds(
-    config: ViTConfig, num_patches: int, counts: Sequence[tuple[Any, Any]], num_prefix: int, num_outputs: int
+    config: Any, num_patches: int, counts: Sequence[tuple[Any, Any]], num_prefix: int, num_outputs: int
 ) -> Any:
     """One image through a ViT: patch projection, blocks, classifier.
 

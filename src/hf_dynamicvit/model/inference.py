@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from .block import DynamicAttention
-from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair
+from .reduction_config import ReductionConfig
 from .relaid import DynamicMLP, Relaid
 from .scoring import TokenScorePredictor
 
@@ -29,7 +29,7 @@ def waited_for(device: torch.device) -> float:
 class InferenceMixin:
     """The part of the models that lays weights out for inference."""
 
-    config: DynamicViTConfig
+    config: ReductionConfig
     training: bool
     device: torch.device
     dtype: torch.dtype

@@ -40,6 +40,7 @@ class DynamicViTLayer(DynamicLayer, ViTLayer):
 
 
 class DynamicViTPreTrainedModel(ReducedPreTrainedModel, ViTPreTrainedModel):
+    config: DynamicViTConfig
     config_class = DynamicViTConfig
     embeddings_class, layer_class = DynamicViTEmbeddings, DynamicViTLayer
     attention_class, mlp_class = DynamicViTAttention, DynamicViTMLP

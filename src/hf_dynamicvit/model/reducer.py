@@ -6,7 +6,6 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .selection import compounding_counts, keep_count
 from .tokens import Decision, Stage, Tokens, Trace
@@ -66,7 +65,7 @@ class TokenReducer(nn.Module):
     backbone_lr_scale: float = 1.0
     frozen_fraction: float = 0.0
 
-    def __init__(self, config: ViTConfig):
+    def __init__(self, config: Any):
         super().__init__()
         self.layers: list[int] = config.stage_layers
         self.keep_ratios: list[float] = config.stage_keep_ratios

@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .adaptive import AdaptiveReducer
 from .reducer import Constants
@@ -37,7 +36,7 @@ class ASViTReducer(AdaptiveReducer):
 
     loss_weights = {"classification": 1.0, "budget": 2.0, "class_distill": 0.5}
 
-    def __init__(self, config: ViTConfig, budget: float = 0.65, tau: float = 1e-4, batch_mode: str = "exact"):
+    def __init__(self, config: Any, budget: float = 0.65, tau: float = 1e-4, batch_mode: str = "exact"):
         super().__init__(config, budget)
         self.check(
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),

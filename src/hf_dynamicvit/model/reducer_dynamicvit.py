@@ -5,7 +5,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .scoring import TokenScorePredictor, predictors_for
@@ -38,7 +37,7 @@ class DynamicViTReducer(TokenReducer):
     backbone_lr_scale = 0.01
     frozen_fraction = 1 / 6  # 5 of 30 epochs
 
-    def __init__(self, config: ViTConfig, tau: float = 1.0, start_at_target: bool = False):
+    def __init__(self, config: Any, tau: float = 1.0, start_at_target: bool = False):
         super().__init__(config)
         self.check(
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),

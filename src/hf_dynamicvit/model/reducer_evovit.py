@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor, nn
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .scoring import class_attention
@@ -36,7 +35,7 @@ class EvoViTReducer(TokenReducer):
 
     def __init__(
         self,
-        config: ViTConfig,
+        config: Any,
         grouping: str = "stage",
         pooling: str = "mean",
         representative_token: bool = False,

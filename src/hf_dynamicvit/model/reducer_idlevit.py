@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.vit.configuration_vit import ViTConfig
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from .reducer import TokenReducer
@@ -60,7 +59,7 @@ class IdleViTReducer(TokenReducer):
     rest = "idle"
     loss_weights = {"classification": 1.0, "cut": 20.0, "class_distill": 10.0, "feature_distill": 1000.0}
 
-    def __init__(self, config: ViTConfig, cut: str = "both", cut_layers: str = "all"):
+    def __init__(self, config: Any, cut: str = "both", cut_layers: str = "all"):
         super().__init__(config)
         kinds = ("both", "intra", "inter", "none")
         self.check(

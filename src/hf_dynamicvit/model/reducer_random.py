@@ -4,7 +4,6 @@
 from typing import Any
 
 import torch
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .scoring import hashed_scores
@@ -20,7 +19,7 @@ class RandomReducer(TokenReducer):
         seed: another seed keeps other patches.
     """
 
-    def __init__(self, config: ViTConfig, seed: int = 0):
+    def __init__(self, config: Any, seed: int = 0):
         super().__init__(config)
         self.check(seed=(seed, type(seed) is int and seed >= 0, "an integer, 0 or more"))
         self.seed = seed

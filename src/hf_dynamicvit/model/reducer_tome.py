@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. ToMe (ICLR 2023): https://arxiv.org/abs/2210.09461
 """ToMe: in every block the most similar pairs of patches are merged. No parameters; works without training."""
 
+from typing import Any
+
 from torch import Tensor
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .selection import bipartite_matching, keep_count
@@ -46,9 +47,7 @@ class ToMeReducer(TokenReducer):
     default_keep_ratio = 0.5
     count_options = ("r",)
 
-    def __init__(
-        self, config: ViTConfig, r: int | list[int | float] | None = None, proportional_attention: bool = True
-    ):
+    def __init__(self, config: Any, r: int | list[int | float] | None = None, proportional_attention: bool = True):
         super().__init__(config)
         self.check(
             r=(
@@ -64,7 +63,7 @@ class ToMeReducer(TokenReducer):
         if r is None:
             self._check_reach(config)
 
-    def _check_reach(self, config: ViTConfig) -> None:
+    def _check_reach(self, config: Any) -> None:
         for layer, before, ratio in zip(self.layers, [1.0, *self.keep_ratios], self.keep_ratios, strict=False):
             if ratio < before / 2 - 1e-6:
                 raise ValueError(

@@ -1,8 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. Top-K: the baseline of EViT (ICLR 2022), https://arxiv.org/abs/2202.07800
 """Top-K: the patches to which the class token attends least are dropped. No parameters; training as inference."""
 
+from typing import Any
+
 from torch import Tensor
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .scoring import class_attention
@@ -21,7 +22,7 @@ class TopKReducer(TokenReducer):
     reads_patches = False  # scores are of the trace, and nobody reads a fused token in a last block
     rounds_up = True
 
-    def __init__(self, config: ViTConfig):
+    def __init__(self, config: Any):
         super().__init__(config)
         self.width = config.hidden_size
 

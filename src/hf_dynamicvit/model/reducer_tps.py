@@ -2,11 +2,10 @@
 """TPS: token pruning and squeezing. Every dropped token goes into the kept token that is most similar to it."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers.models.vit.configuration_vit import ViTConfig
 
 from .reducer import TokenReducer
 from .reducer_dynamicvit import DynamicViTReducer
@@ -76,7 +75,7 @@ class DTPSReducer(DynamicViTReducer):
     loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}
     frozen_fraction = 0.0
 
-    def __init__(self, config: ViTConfig, temperature: float, tau: float, start_at_target: bool):
+    def __init__(self, config: Any, temperature: float, tau: float, start_at_target: bool):
         super().__init__(config, tau, start_at_target)
         self.temperature = temperature
 
@@ -102,7 +101,7 @@ class ETPSReducer(TopKReducer):
     rest = "merged"
     reads_patches = True
 
-    def __init__(self, config: ViTConfig, temperature: float):
+    def __init__(self, config: Any, temperature: float):
         super().__init__(config)
         self.temperature = temperature
 
@@ -131,7 +130,7 @@ class TPSReducer(TokenReducer):
 
     def __new__(
         cls,
-        config: ViTConfig,
+        config: Any,
         score: str = "dynamicvit",
         temperature: float = 1.0,
         tau: float = 1.0,

@@ -28,12 +28,12 @@ from transformers.utils.output_capturing import capture_outputs
 from .block import DynamicAttention, DynamicLayer
 from .budget import BudgetMixin
 from .checkpointing import with_gradients
-from .configuration_dynamicvit import DynamicViTConfig
 from .cost import grid_size
 from .inference import InferenceMixin
 from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput, stacked_scores
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
+from .reduction_config import ReductionConfig
 from .relaid import DynamicMLP
 from .remote_code import PLACE, code_stays, code_travels, copy_processor
 from .scoring import KeepLogits, masked_mean
@@ -74,8 +74,8 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
         embeddings_class, layer_class, attention_class, mlp_class: what the native modules become.
     """
 
-    config: DynamicViTConfig
-    config_class: type[DynamicViTConfig]
+    config: ReductionConfig
+    config_class: type[ReductionConfig]
     processor_place: dict[str, str] = {}
     embeddings_class: ClassVar[type]
     layer_class: ClassVar[type[DynamicLayer]]
@@ -94,7 +94,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
             register_checkpoint_conversion_mapping(cls.__name__, mapping, overwrite=True)
 
     @classmethod
-    def check_config(cls, config: DynamicViTConfig) -> None:
+    def check_config(cls, config: ReductionConfig) -> None:
         """Refuse a configuration of another family.
 
         Raises:
@@ -215,7 +215,7 @@ class ReducedModel(ReducedPreTrainedModel):
     pooler: Any
     reducer: TokenReducer
 
-    def __init__(self, config: DynamicViTConfig, *args, **kwargs):
+    def __init__(self, config: ReductionConfig, *args, **kwargs):
         self.check_config(config)
         super().__init__(config, *args, **kwargs)
 
@@ -351,7 +351,7 @@ class ReducedForImageClassification(ReducedPreTrainedModel):
     dense_class: ClassVar[type[PreTrainedModel]]
     heads: ClassVar[tuple[str, ...]] = ("classifier",)
 
-    def __init__(self, config: DynamicViTConfig):
+    def __init__(self, config: ReductionConfig):
         self.check_config(config)
         PreTrainedModel.__init__(self, config)  # not the native classifier's, which builds a native base model
         self.num_labels, num_labels = config.num_labels, config.num_labels or 0

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .configuration_dynamicvit import DynamicViTConfig
 from .cost import as_pair, grid_size
 from .reducer import TokenReducer
+from .reduction_config import ReductionConfig
 from .tokens import as_number, gather_tokens
 
 
@@ -28,7 +28,7 @@ def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: 
 
 
 def scatter_to_grid(
-    config: DynamicViTConfig,
+    config: ReductionConfig,
     reducer: TokenReducer,
     outputs: Any,
     image_size: int | tuple[int, int] | None = None,
@@ -67,7 +67,7 @@ def scatter_to_grid(
     return features
 
 
-def grid_of(config: DynamicViTConfig, outputs: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
+def grid_of(config: ReductionConfig, outputs: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
     """Patches `(down, across)` of the images of `outputs`.
 
     Raises:
@@ -83,7 +83,7 @@ def grid_of(config: DynamicViTConfig, outputs: Any, image_size: int | tuple[int,
 
 
 def tokens_to_grid(
-    config: DynamicViTConfig,
+    config: ReductionConfig,
     reducer: TokenReducer,
     tokens: Tensor,
     outputs: Any,

@@ -1,0 +1,276 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What every configuration has beside that of its native model: where, how and how much tokens are reduced."""
+
+import dataclasses
+import itertools
+import math
+from typing import Any, ClassVar
+
+import torch
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+from .cost import as_pair, grid_size
+from .logger import logger
+from .reducers import REDUCERS, is_adaptive
+
+
+# Sizes beyond any vision transformer; what is larger is a mistake, or an attempt to exhaust the machine.
+LARGEST = {
+    "hidden_size": 65536,
+    "num_hidden_layers": 1024,
+    "num_attention_heads": 4096,
+    "intermediate_size": 1048576,
+    "num_channels": 4096,
+    "pooler_output_size": 65536,
+    "encoder_stride": 65536,
+}
+MOST_LABELS = 1 << 20
+MOST_PATCHES = 1 << 20
+
+
+@strict
+class ReductionConfig(PreTrainedConfig):
+    """A token reducer: it stands ahead of the native configuration. `DynamicViTConfig` says what the fields mean.
+
+    Attributes:
+        dense_model_type: of the native checkpoints that it reads too.
+    """
+
+    dense_model_type: ClassVar[str]
+    keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
+    keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
+
+    reducer: str = "dynamicvit"
+    reducer_layers: list[int] | tuple[int, ...] | None = None
+    keep_ratio: float | int | list[float | int] | tuple[float | int, ...] | None = None
+    reducer_args: dict[str, Any] = dataclasses.field(default_factory=dict)
+    drop_path_rate: float | int = 0.0
+
+    def __post_init__(self, **kwargs):
+        kwargs.pop("model_type", None)  # of a dense checkpoint's config.json; it would shadow the class attribute
+        if isinstance(self.reducer_layers, tuple):
+            self.reducer_layers = list(self.reducer_layers)
+        if isinstance(self.keep_ratio, tuple):
+            self.keep_ratio = list(self.keep_ratio)
+        if self.keep_ratio is None and self.reducer in REDUCERS and not self.count_options:
+            self.keep_ratio = REDUCERS[self.reducer].default_keep_ratio
+        super().__post_init__(**kwargs)
+        self.check_reduction()
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        model_type = config_dict.get("model_type", cls.model_type)
+        if model_type == "timm_wrapper":  # as Transformers reads the configuration of a checkpoint of timm
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of timm; convert it: hf-dynamicvit convert "
+                f"{pretrained_model_name_or_path} --output NEW."
+            )
+        if model_type not in (cls.dense_model_type, cls.model_type):
+            raise ValueError(
+                f"{pretrained_model_name_or_path} is a checkpoint of model type {model_type!r}; "
+                f"{cls.__name__} reads {cls.dense_model_type!r} and {cls.model_type!r}."
+            )
+        return {**config_dict, "model_type": cls.model_type}, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
+        num_labels = {**config_dict, **kwargs}.get("num_labels")
+        if isinstance(num_labels, int) and not 0 <= num_labels <= MOST_LABELS:  # each becomes an entry of a table
+            raise ValueError(f"num_labels is {num_labels}; it must be from 0 to {MOST_LABELS}.")
+        fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
+        overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
+        layers, made_for = overrides.get("reducer_layers"), config_dict.get("reducer")
+        read_class_token = made_for is None or cls(**config_dict).reads_class_token
+        if overrides.get("reducer", made_for) != made_for:  # what the checkpoint's method took is not for another
+            own = ("reducer_layers", "keep_ratio", "reducer_args")
+            config_dict = {name: value for name, value in config_dict.items() if name not in own}
+        elif made_for is not None and layers is not None:
+            trained = cls(**config_dict).stage_layers
+            if trained != list(layers):
+                logger.warning(f"reducer_layers is {list(layers)}; the checkpoint was made for {trained}.")
+        config_dict = cls._without_the_other(config_dict, overrides)
+        result = super().from_dict({**config_dict, **overrides}, **kwargs)
+        config = result[0] if isinstance(result, tuple) else result
+        if config.reads_class_token != read_class_token:
+            reads, read = (
+                "the class token" if flag else "the mean of the patches"
+                for flag in (config.reads_class_token, read_class_token)
+            )
+            logger.warning(
+                f"reducer {config.reducer!r} classifies {reads}; the checkpoint's classifier was trained on {read}. "
+                "Fine-tune it, or choose what it reads with reducer_args={'pooling': ...} of 'evovit'."
+            )
+        return result
+
+    @staticmethod
+    def _without_the_other(config_dict: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+        """`config_dict` without the keep ratio or the count that an override of the other kind replaces."""
+        reducer = REDUCERS.get(overrides.get("reducer", config_dict.get("reducer", "dynamicvit")))
+        counts = () if reducer is None else reducer.count_options
+        if any(name in (overrides.get("reducer_args") or {}) for name in counts):
+            return {name: value for name, value in config_dict.items() if name != "keep_ratio"}
+        if overrides.get("keep_ratio") is not None and "reducer_args" in config_dict:
+            own = {name: value for name, value in config_dict["reducer_args"].items() if name not in counts}
+            return {**config_dict, "reducer_args": own}
+        return config_dict
+
+    @property
+    def count_options(self) -> list[str]:
+        """Options given in `reducer_args` that set how much is kept in place of `keep_ratio`."""
+        names = REDUCERS[self.reducer].count_options if self.reducer in REDUCERS else ()
+        return [name for name in names if self.reducer_args.get(name) is not None]
+
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether each image decides how many patches it keeps; there is no `keep_ratio`, and cost depends on it."""
+        return is_adaptive(self.reducer)
+
+    @property
+    def reads_class_token(self) -> bool:
+        """Whether the classifier reads the class token, as that of a dense ViT does."""
+        return self.reducer_without_memory().reads_class_token
+
+    @property
+    def stage_layers(self) -> list[int]:
+        """The block of each stage, whether given or left to the method."""
+        if self.reducer_layers is not None:
+            return list(self.reducer_layers)
+        return REDUCERS[self.reducer].default_layers(self.num_hidden_layers)
+
+    @property
+    def num_prefix(self) -> int:
+        """Tokens ahead of the patches, which are never reduced: the class token."""
+        return 1
+
+    @property
+    def num_classifiers(self) -> int:
+        """Linear classifiers of the image classification model."""
+        return 1
+
+    @property
+    def num_patches(self) -> int:
+        """Patches of an image of the configuration's size."""
+        down, across = grid_size(self)
+        return down * across
+
+    @property
+    def stage_keep_ratios(self) -> list[float]:
+        """Each stage's fraction of the original patches; empty where each image decides."""
+        if self.keep_ratio is None:
+            return []
+        if isinstance(self.keep_ratio, list | tuple):
+            return [float(ratio) for ratio in self.keep_ratio]
+        return REDUCERS[self.reducer].stage_keep_ratios(float(self.keep_ratio), len(self.stage_layers))
+
+    def validate_reduction(self):
+        """Run again by `save_pretrained`."""
+        self.check_reduction()
+
+    def check_reduction(self):
+        """Raise `ValueError` unless reducer, layers, ratios and arguments go together."""
+        if self.reducer not in REDUCERS:
+            raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
+        self._check_sizes()
+        if not 0 <= self.drop_path_rate < 1:
+            raise ValueError(f"drop_path_rate is {self.drop_path_rate}; it must be 0 or more and below 1.")
+        layers, depth = self.stage_layers, self.num_hidden_layers
+        increasing = all(low < high for low, high in itertools.pairwise(layers))
+        if not layers or not increasing or layers[0] < 0 or layers[-1] >= depth:
+            raise ValueError(
+                f"reducer_layers is {layers}; it must be strictly increasing block indices from 0 to {depth - 1}."
+            )
+        if self.is_adaptive and self.keep_ratio is not None:
+            raise ValueError(
+                f"keep_ratio is {self.keep_ratio}; with reducer {self.reducer!r} each image decides. Train for "
+                "reducer_args={'budget': ...}, or call model.set_keep_ratio or set_budget with a batch of images."
+            )
+        if self.count_options and self.keep_ratio is not None:
+            raise ValueError(
+                f"keep_ratio is {self.keep_ratio} and reducer_args sets {', '.join(self.count_options)}; give one."
+            )
+        if not self.is_adaptive and not self.count_options:
+            self._check_keep_ratio(layers)
+        reducer = self._check_reducer_args()
+        if not self.is_adaptive and not self.count_options and not reducer.rounds_up:
+            self._check_keeps_some()
+
+    def _check_sizes(self):
+        """A file from anywhere must not ask for more than a model can be: refused before anything is built."""
+        own: Any = self
+        sizes = {name: getattr(own, name) for name in LARGEST if hasattr(own, name)}
+        for name in ("image_size", "patch_size"):
+            size = getattr(self, name)
+            if not isinstance(size, int) and len(size) != 2:
+                raise ValueError(f"{name} is {size}; it must be one number, or height and width.")
+            sizes |= dict(zip((f"{name} height", f"{name} width"), as_pair(size), strict=True))
+        for name, value in sizes.items():
+            largest = LARGEST.get(name, 65536)
+            if not 1 <= value <= largest:
+                raise ValueError(f"{name} is {value}; it must be from 1 to {largest}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"num_attention_heads is {self.num_attention_heads}; it must divide hidden_size, {self.hidden_size}."
+            )
+        if not 1 <= self.num_patches <= MOST_PATCHES:
+            raise ValueError(
+                f"image_size {self.image_size} with patch_size {self.patch_size} gives {self.num_patches} patches; it "
+                f"must be from 1 to {MOST_PATCHES}."
+            )
+
+    def _check_keep_ratio(self, layers: list[int]):
+        given = self.keep_ratio if isinstance(self.keep_ratio, list | tuple) else [self.keep_ratio]
+        if not all(ratio is not None and 0 < ratio <= 1 for ratio in given):  # before any power of it
+            raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
+        ratios = self.stage_keep_ratios
+        if len(ratios) != len(layers):
+            raise ValueError(
+                f"keep_ratio has {len(ratios)} values, {ratios}, for {len(layers)} reducer_layers, {layers}; "
+                "give one for each, or one number."
+            )
+        falls = all(high >= low > 0 for high, low in itertools.pairwise(ratios))  # powers may become 0
+        if not falls:
+            raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
+
+    def _check_keeps_some(self):
+        last, count = self.stage_keep_ratios[-1], len(self.stage_layers)
+        if keeps_some(self.num_patches, last):
+            return
+        method, number = REDUCERS[self.reducer], not isinstance(self.keep_ratio, list | tuple)
+        low, high = 0.0, 1.0
+        for _ in range(50):
+            middle = (low + high) / 2
+            ratio = method.stage_keep_ratios(middle, count)[-1] if number else middle
+            low, high = (low, middle) if keeps_some(self.num_patches, ratio) else (middle, high)
+        raise ValueError(
+            f"keep_ratio is {self.keep_ratio}: the last of {count} stages, {last:.4g} of {self.num_patches} patches, "
+            f"keeps none; the least {'keep_ratio' if number else 'in the list'} is {rounded_up(high):.4g}."
+        )
+
+    def _check_reducer_args(self):
+        allowed = REDUCERS[self.reducer].options()
+        unknown = sorted(set(self.reducer_args) - set(allowed))
+        if unknown:
+            raise ValueError(
+                f"reducer_args has {', '.join(unknown)}, which reducer {self.reducer!r} does not take; "
+                f"it takes {', '.join(allowed) or 'none'}."
+            )
+        return self.reducer_without_memory()
+
+    def reducer_without_memory(self):
+        """The method as configured, to ask what it is; its parameters have shapes only."""
+        with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
+            return REDUCERS[self.reducer](self, **self.reducer_args)
+
+
+def keeps_some(num_patches: int, keep_ratio: float) -> bool:
+    """Return whether `int(num_patches * keep_ratio)` is a patch."""
+    return int(num_patches * keep_ratio) >= 1
+
+
+def rounded_up(value: float) -> float:
+    """Round `value`, above 0, up to four digits."""
+    unit = 10.0 ** (3 - math.floor(math.log10(value)))
+    return math.ceil(value * unit) / unit
