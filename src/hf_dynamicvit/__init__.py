@@ -13,19 +13,27 @@ from .families import HOMES
 from .lazy_auto import announce_models
 
 
-if TYPE_CHECKING:
-    from .model.configuration_dynamicdeit import DynamicDeiTConfig as DynamicDeiTConfig
-    from .model.configuration_dynamicvit import DynamicViTConfig as DynamicViTConfig
-    from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification as DynamicDeiTForImageClassification
-    from .model.modeling_dynamicdeit import DynamicDeiTModel as DynamicDeiTModel
-    from .model.modeling_dynamicvit import DynamicViTForImageClassification as DynamicViTForImageClassification
-    from .model.modeling_dynamicvit import DynamicViTModel as DynamicViTModel
+if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and documentation; a test holds both to the table
+    from .model.configuration_dynamicdeit import DynamicDeiTConfig
+    from .model.configuration_dynamicvit import DynamicViTConfig
+    from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
+    from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
     from .model.reducers import REDUCERS
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
 
-__all__ = ["REDUCERS", "DynamicViTTrainer", "DynamicViTTrainingArguments", "__version__"]
-__all__ += [*HOMES]
+__all__ = [
+    "REDUCERS",
+    "DynamicDeiTConfig",
+    "DynamicDeiTForImageClassification",
+    "DynamicDeiTModel",
+    "DynamicViTConfig",
+    "DynamicViTForImageClassification",
+    "DynamicViTModel",
+    "DynamicViTTrainer",
+    "DynamicViTTrainingArguments",
+    "__version__",
+]
 
 # name -> the module whose import brings it
 _HOMES = {
