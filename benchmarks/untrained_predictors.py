@@ -51,7 +51,7 @@ def rows(args: argparse.Namespace) -> Iterator[tuple[str, float]]:
         set_seed(seed)
         model = load("dynamicvit")
         yield f"at random, seed {seed}", accuracy(model, pixel_values, labels)
-        for predictor in model.base_model.reducer.predictors:
+        for predictor in model.reducer.predictors:
             predictor.score[-1].weight.data.neg_()
         yield f"the same turned round, seed {seed}", accuracy(model, pixel_values, labels)
         imitate_class_attention(model, prepared(range(1, 256, 2)))

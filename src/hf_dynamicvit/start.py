@@ -273,7 +273,7 @@ def imitates(args: ModelArguments, model: DynamicViTForImageClassification) -> b
     """Return whether predictors are new and start where the class attention of a trained dense model is."""
     config = config_of(args.model)
     new = not args.from_scratch and not (is_sparse(config) and config.reducer == args.reducer)
-    return new and args.predictor_start == "attention" and has_predictors(model.encoder.reducer)
+    return new and args.predictor_start == "attention" and has_predictors(model.reducer)
 
 
 def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassification, data: Any) -> None:

@@ -16,9 +16,6 @@ from .arguments import DynamicViTTrainingArguments
 # Parts of a model, in the order of their groups.
 REDUCER, BACKBONE, HEAD = range(3)
 
-# Where the classifiers of all families are, under whatever wraps them.
-CLASSIFIER = re.compile(r"(^|\.)(classifier|cls_classifier|distillation_classifier)(\.modules_to_save\.\w+)?$")
-
 # Learning rate of a new classifier on a trained backbone (docs/recipes.md has what it gives).
 NEW_HEAD_RATE = 5e-3
 
@@ -70,8 +67,9 @@ def is_new(module: nn.Module) -> bool:
 
 
 def classifiers(model: nn.Module) -> dict[str, nn.Linear]:
-    """Return the layers that give the logits, by name; none where there is no class."""
-    found = {name: module for name, module in model.named_modules() if CLASSIFIER.search(name)}
+    """Return the layers that give the logits, by name, PEFT's copies that learn too; none where there is no class."""
+    heads = re.compile(rf"(^|\.)({'|'.join(inner_model(model).heads)})(\.modules_to_save\.\w+)?$")
+    found = {name: module for name, module in model.named_modules() if heads.search(name)}
     return {name: module for name, module in found.items() if isinstance(module, nn.Linear)}
 
 

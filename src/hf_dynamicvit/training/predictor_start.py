@@ -14,6 +14,7 @@ from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
 from ..model.scoring import class_attention
 from ..model.selection import keep_count
+from ..model.tokens import Stage, Tokens
 
 
 # How many images are looked at, and how often each predictor is moved; a batch of images at a time.
@@ -24,34 +25,34 @@ RATE = 1e-3
 class Watcher(TokenReducer):
     """Keep every token; remember the patches that enter each stage and the class attention that they get there."""
 
+    acts = "between"
+    reads_patches = False
+
     def __init__(self, config: Any):
         super().__init__(config)
         self.patches: list[Tensor] = []  # [B, N, D] a stage
         self.attention: list[Tensor] = []  # [B, N] a stage, mean over heads
 
-    def before(self, tokens, block, layer):
-        if layer not in self.layers:
-            return tokens
-        self.patches.append(tokens.patches)
-        return tokens.keep_all(layer, 1.0)
-
-    def between(self, tokens, trace, layer):
+    def before(self, tokens: Tokens, block: nn.Module, layer: int) -> Tokens:
         if layer in self.layers:
-            self.attention.append(class_attention(trace.query, trace.key, tokens.num_prefix).mean(dim=1))
+            self.patches.append(tokens.patches)
         return tokens
+
+    def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
+        self.attention.append(class_attention(source.query, source.key, tokens.num_prefix).mean(dim=1))
+        return tokens.keep_all(stage)
 
 
 @contextmanager
 def watched(model: DynamicViTForImageClassification) -> Generator[Watcher]:
     """Within it the model keeps every token, and what it yields has seen the stages of one forward."""
-    encoder, watcher = model.encoder, Watcher(model.config)
-    reducer = encoder.reducer
-    encoder.reducer = watcher
+    watcher, reducer = Watcher(model.config), model.reducer
+    model.backbone.reducer = watcher
     try:
         with in_eval_mode(model):
             yield watcher
     finally:
-        encoder.reducer = reducer
+        model.backbone.reducer = reducer
 
 
 def has_predictors(reducer: TokenReducer) -> bool:
@@ -72,7 +73,7 @@ def imitate_class_attention(model: DynamicViTForImageClassification, pixel_value
     Raises:
         ValueError: its reducer has no predictors.
     """
-    reducer = model.encoder.reducer
+    reducer = model.reducer
     if not has_predictors(reducer):
         raise ValueError(f"reducer {model.config.reducer!r} has no predictors.")
     seen = []
