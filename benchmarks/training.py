@@ -22,7 +22,7 @@ from typing import Any
 import torch
 import transformers
 
-from hf_dynamicvit.quickstart import load_digits_dataset
+from hf_dynamicvit.data.digits import load_digits_dataset
 
 
 # All that differs between runs is typed, so that other defaults do not change them.

@@ -16,8 +16,9 @@ from transformers import set_seed
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
-from hf_dynamicvit.quickstart import IMAGE_SIZE, load_digits_dataset, measure_accuracy, train_dense, training_arguments
-from hf_dynamicvit.training.data import ImageTransform
+from hf_dynamicvit.commands.quickstart_run import measure_accuracy, train_dense, training_arguments
+from hf_dynamicvit.data.digits import IMAGE_SIZE, load_digits_dataset
+from hf_dynamicvit.data.transforms import ImageTransform
 
 
 def fine_tune(dense: Path, train, keep_ratio: float, at_target: bool, epochs: float, output: Path, seed: int):

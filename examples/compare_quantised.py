@@ -20,8 +20,8 @@ from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8Weig
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 import hf_dynamicvit  # noqa: F401  registers the models
-from hf_dynamicvit.benchmark import take_turns
-from hf_dynamicvit.training.data import ImageTransform
+from hf_dynamicvit.benchmark.measure import take_turns
+from hf_dynamicvit.data.transforms import ImageTransform
 
 
 PRECISIONS = {

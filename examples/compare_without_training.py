@@ -22,7 +22,7 @@ from matplotlib import pyplot
 from transformers import AutoImageProcessor, set_seed
 
 from hf_dynamicvit import DynamicViTForImageClassification
-from hf_dynamicvit.training.data import ImageTransform
+from hf_dynamicvit.data.transforms import ImageTransform
 
 
 # name in the table -> what from_pretrained takes; the classifier of a dense checkpoint reads the class token

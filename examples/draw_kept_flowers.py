@@ -14,8 +14,8 @@ import argparse
 
 from datasets import load_dataset
 
-from hf_dynamicvit.viewer import Viewer
-from hf_dynamicvit.visualize import captioned, contact_sheet, prediction_text, stage_names, stage_pictures
+from hf_dynamicvit.look.drawing import captioned, contact_sheet, prediction_text, stage_names, stage_pictures
+from hf_dynamicvit.look.viewer import Viewer
 
 
 def main() -> None:

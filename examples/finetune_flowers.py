@@ -19,8 +19,8 @@ from datasets import load_dataset
 from transformers import AutoImageProcessor, Trainer, TrainingArguments, ViTForImageClassification, set_seed
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
+from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.model.reducers import is_adaptive
-from hf_dynamicvit.training.data import ImageTransform
 from hf_dynamicvit.training.metrics import compute_accuracy
 
 

@@ -21,7 +21,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, Trainer, TrainingArguments, ViTForImageClassification
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
-from hf_dynamicvit.training.data import ImageTransform
+from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.training.teacher import DENSE_COPY
 
 

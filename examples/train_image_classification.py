@@ -11,8 +11,8 @@ one in my-model, and both accuracies; docs/recipes.md has measured ones.
 
 import sys
 
-from hf_dynamicvit.train import report, train
-from hf_dynamicvit.train_arguments import parse
+from hf_dynamicvit.commands.train_arguments import parse
+from hf_dynamicvit.commands.train_run import report, train
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from toys import toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from hf_dynamicvit.viewer import Viewer
+from hf_dynamicvit.look.viewer import Viewer
 
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]

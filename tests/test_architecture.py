@@ -2,6 +2,7 @@
 """The arrows between modules point one way, and the model folder can travel as remote code."""
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 import hf_dynamicvit
@@ -26,8 +27,22 @@ RANKS = [
 ]
 
 
-# what knows all commands
-COMMAND_LINE = ("cli", "__main__", "commands")
+# what is in the package beside its rooms: any of them may import it
+SHARED = {"_version", "auto", "extras", "folders", "machine", "names"}
+
+# the rooms: one imports only those of lines above its own, and itself
+FLOORS = [
+    SHARED,
+    {"model"},
+    {"checkpoints"},
+    {"data"},
+    {"look", "benchmark"},
+    {"hub"},
+    {"training", "export"},
+    {"evaluation", "demo"},
+    {"commands"},
+    {"__main__"},
+]
 
 
 def rank(name: str) -> int:
@@ -81,19 +96,52 @@ def test_model_folder_is_flat_and_imports_only_siblings():
                 assert rank(module) < rank(path.stem) or one_builds_on_another, f"{path.name} imports {module}"
 
 
-def test_the_package_imports_downwards():
-    order = ["names", "model", "training", "other", "cli"]
+def modules() -> dict[str, Path]:
+    """Every module of the package, by its name within it."""
+    paths = {path: path.relative_to(ROOT).with_suffix("").parts for path in ROOT.rglob("*.py")}
+    return {".".join(parts[:-1] if parts[-1] == "__init__" else parts): path for path, parts in paths.items()}
+
+
+def imported(name: str, path: Path, known: Collection[str]) -> set[str]:
+    """The modules of the package that the module `name` imports, also within its functions."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            parts = package[: len(package) + 1 - node.level] + (node.module or "").split(".")
+            origin = ".".join(filter(None, parts))
+            within = [".".join(filter(None, (origin, alias.name))) for alias in node.names]
+            found |= {each if each in known else origin for each in within}
+    return found
+
+
+def floor(name: str) -> int:
+    return next(index for index, rooms in enumerate(FLOORS) if name.split(".")[0] in rooms)
+
+
+def test_rooms_import_downwards():
+    """So nothing imports `commands`, the uppermost, but `python -m hf_dynamicvit`."""
+    known = modules()
+    for name, path in known.items():
+        for other in imported(name, path, known) if name else ():
+            same_room = name.split(".")[0] == other.split(".")[0]
+            assert same_room or floor(other) < floor(name), f"{name} imports {other}"
+        assert not any(module.startswith("hf_dynamicvit") for _, module in imports(path)), name
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    known = modules()
+    graph = {name: imported(name, path, known) - {name} for name, path in known.items() if name}
+    while leaves := {name for name, others in graph.items() if not others & graph.keys()}:
+        graph = {name: others for name, others in graph.items() if name not in leaves}
+    assert not graph
+
+
+def test_only_commands_parse_command_lines():
+    unpickles = ROOT / "checkpoints" / "published.py"  # published files hold `argparse.Namespace`
     for path in ROOT.rglob("*.py"):
-        parts = path.relative_to(ROOT).parts
-        here = parts[0] if parts[0] in order else ("cli" if {parts[0], path.stem} & {*COMMAND_LINE} else "other")
-        if path.name == "__init__.py" or here == "model":
-            continue
-        for level, module in imports(path):
-            if level == len(parts):  # relative to the package
-                target = module.split(".")[0]
-                target = "cli" if target in COMMAND_LINE else target if target in order else "other"
-                assert order.index(target) <= order.index(here), f"{path}: {module}"
-            assert not module.startswith("hf_dynamicvit"), f"{path}: {module}"
+        if path.parent != ROOT / "commands" and path != unpickles:
+            assert "argparse" not in {module for _, module in imports(path)}, path
 
 
 def test_notes_are_signed_in_one_place_and_nobody_is_silenced_by_a_level():

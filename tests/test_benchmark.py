@@ -10,10 +10,18 @@ from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
-from hf_dynamicvit import benchmark as benchmark_module
-from hf_dynamicvit.benchmark import Ideal, Setting, benchmark, beside, break_even, images_per_second, mean_counts
-from hf_dynamicvit.benchmark_report import log_ticks
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.benchmark import measure as benchmark_module
+from hf_dynamicvit.benchmark.measure import (
+    Ideal,
+    Setting,
+    benchmark,
+    beside,
+    break_even,
+    images_per_second,
+    mean_counts,
+)
+from hf_dynamicvit.benchmark.report import log_ticks
+from hf_dynamicvit.commands.cli import main
 
 
 def test_models_take_turns():

@@ -12,11 +12,12 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, TrainingArguments
 
-from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, __version__, quickstart
-from hf_dynamicvit.cli import COMMANDS, command_parser, main
+from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, __version__
+from hf_dynamicvit.commands import quickstart_run
+from hf_dynamicvit.commands.cli import COMMANDS, command_parser, main
 from hf_dynamicvit.commands.train import trainer_option_names
-from hf_dynamicvit.train_arguments import parse
-from hf_dynamicvit.train_options import RANGES, SECTIONS, DataArguments, ModelArguments, Range, names_of
+from hf_dynamicvit.commands.train_arguments import parse
+from hf_dynamicvit.commands.train_options import RANGES, SECTIONS, DataArguments, ModelArguments, Range, names_of
 from hf_dynamicvit.training.arguments import DynamicViTTrainingArguments
 from hf_dynamicvit.training.recipes import ALWAYS
 
@@ -52,10 +53,15 @@ def test_the_commands_are_listed(capsys):
     assert [line.split()[0] for line in listed.splitlines()[1:-1]] == [*COMMANDS]
     assert next(iter(COMMANDS)) == "quickstart"
     assert printed([], capsys) == (2, "", out)
-    program = "import sys; from hf_dynamicvit.cli import main\ntry: main(['--help'])\nfinally: print([*sys.modules])"
+    program = "import sys; from hf_dynamicvit.commands.cli import main\ntry: main(['--help'])\n"
+    program += "finally: print([*sys.modules])"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     modules = run.stdout.splitlines()[-1]
-    assert "'hf_dynamicvit.cli'" in modules and "'torch'" not in modules and "'transformers.trainer'" not in modules
+    assert (
+        "'hf_dynamicvit.commands.cli'" in modules
+        and "'torch'" not in modules
+        and "'transformers.trainer'" not in modules
+    )
 
 
 @every_command
@@ -128,7 +134,7 @@ def test_training_tells_the_defaults_that_it_uses(reducer, tmp_path):
 def test_help_and_typing_errors_need_no_torch(name):
     """They are there at once: importing torch and Transformers takes seconds."""
     program = (
-        "import sys; from hf_dynamicvit.cli import main\n"
+        "import sys; from hf_dynamicvit.commands.cli import main\n"
         f"for words in (['{name}', '--help'], ['{name}', '--no-such-option']):\n"
         "    try: main(words)\n    except SystemExit: pass\n"
         "print({'torch', 'transformers', 'datasets', 'numpy'} & {*sys.modules})"
@@ -328,7 +334,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(option, tmp_path, mo
 
 def test_what_is_checked_at_once_needs_no_torch(tmp_path):
     program = (
-        "import sys; from hf_dynamicvit.cli import main\n"
+        "import sys; from hf_dynamicvit.commands.cli import main\n"
         "for words in (['--lr', '-1'], ['--output', sys.executable]):\n"
         "    assert main(['train', 'no-model', '--dataset', 'none', *words]) == 1\n"
         "print({'torch', 'transformers', 'datasets', 'numpy'} & {*sys.modules})"
@@ -341,25 +347,27 @@ def test_interrupted(monkeypatch, capsys):
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quickstart, "run", interrupt)
+    monkeypatch.setattr(quickstart_run, "run", interrupt)
     assert printed(["quickstart"], capsys) == (130, "", "hf-dynamicvit quickstart: interrupted\n")
 
 
 def test_installed_script():
-    run = subprocess.run([sys.executable, "-m", "hf_dynamicvit.cli", "--version"], capture_output=True, text=True)
+    run = subprocess.run(
+        [sys.executable, "-m", "hf_dynamicvit.commands.cli", "--version"], capture_output=True, text=True
+    )
     assert run.stdout.split() == ["hf-dynamicvit", __version__]
 
 
 @pytest.mark.slow
 def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     """Every step of the main job, with fewer epochs."""
-    monkeypatch.setattr(quickstart, "DENSE_EPOCHS", 1)
-    monkeypatch.setattr(quickstart, "SPARSE_EPOCHS", 1)
+    monkeypatch.setattr(quickstart_run, "DENSE_EPOCHS", 1)
+    monkeypatch.setattr(quickstart_run, "SPARSE_EPOCHS", 1)
     reloaded, trainers = [], []
-    check, build = quickstart.check_reload, quickstart.DynamicViTTrainer
-    monkeypatch.setattr(quickstart, "check_reload", lambda *args: reloaded.append(check(*args)))
+    check, build = quickstart_run.check_reload, quickstart_run.DynamicViTTrainer
+    monkeypatch.setattr(quickstart_run, "check_reload", lambda *args: reloaded.append(check(*args)))
     monkeypatch.setattr(
-        quickstart, "DynamicViTTrainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[-1]
+        quickstart_run, "DynamicViTTrainer", lambda *a, **k: trainers.append(build(*a, **k)) or trainers[-1]
     )
     output = tmp_path / "quickstart"
     status, out, err = printed(["quickstart", "--output", str(output), "--seed", "3", "--json"], capsys)
@@ -371,7 +379,7 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     found = json.loads(out)
     assert found["seed"] == 3 and found["output"] == str(output)
     assert len(reloaded) == 1 and trainers[0].teacher is not None
-    data = quickstart.load_digits_dataset(3)["test"]
+    data = quickstart_run.load_digits_dataset(3)["test"]
     for name in ("dense", "sparse"):
         model = AutoModelForImageClassification.from_pretrained(output / name).eval()
         processor = AutoImageProcessor.from_pretrained(output / name, backend="pil")
@@ -393,7 +401,7 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
 
 
 def test_quickstart_for_people_to_read(monkeypatch, capsys):
-    monkeypatch.setattr(quickstart, "run", lambda output, seed, overwrite: print(f"a table of {output}, {seed}"))
+    monkeypatch.setattr(quickstart_run, "run", lambda output, seed, overwrite: print(f"a table of {output}, {seed}"))
     assert printed(["quickstart"], capsys) == (0, "a table of quickstart, 0\n", "")
 
 
@@ -412,17 +420,17 @@ def test_quickstart_without_scikit_learn(tmp_path, monkeypatch, capsys):
 
 
 def test_quickstart_notices_a_checkpoint_that_differs(tmp_path):
-    data = quickstart.load_digits_dataset(0)["test"]
+    data = quickstart_run.load_digits_dataset(0)["test"]
     torch.manual_seed(0)
     config = {"image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
     model = DynamicViTForImageClassification(DynamicViTConfig(**config, intermediate_size=32)).eval()
     model.save_pretrained(tmp_path)
-    quickstart.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
-    quickstart.check_reload(tmp_path, model, data)
+    quickstart_run.ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    quickstart_run.check_reload(tmp_path, model, data)
     with torch.no_grad():
         model.classifier.bias[0] += 1e-7  # less than logits may differ
     with pytest.raises(ValueError, match=r"not the trained model: classifier\.bias differ"):
-        quickstart.check_reload(tmp_path, model, data)
+        quickstart_run.check_reload(tmp_path, model, data)
 
 
 def test_quickstart_keeps_what_it_made_whatever_the_last_check_finds(tmp_path, monkeypatch, capsys):
@@ -430,9 +438,9 @@ def test_quickstart_keeps_what_it_made_whatever_the_last_check_finds(tmp_path, m
         raise ValueError("the checkpoint is not the trained model")
 
     for name, value in {"DENSE_EPOCHS": 1, "SPARSE_EPOCHS": 1, "BATCH_SIZES": (1,), "check_reload": differs}.items():
-        monkeypatch.setattr(quickstart, name, value)
-    few = {split: data.select(range(40)) for split, data in quickstart.load_digits_dataset(0).items()}
-    monkeypatch.setattr(quickstart, "load_digits_dataset", lambda seed: few)
+        monkeypatch.setattr(quickstart_run, name, value)
+    few = {split: data.select(range(40)) for split, data in quickstart_run.load_digits_dataset(0).items()}
+    monkeypatch.setattr(quickstart_run, "load_digits_dataset", lambda seed: few)
     status, out, err = printed(["quickstart", "--output", str(tmp_path / "q")], capsys)
     assert status == 1 and "is not the trained model" in err and "| sparse |" in out
     assert {path.name for path in (tmp_path / "q").iterdir()} == {"report.md", "kept.png", "dense", "sparse"}

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from hf_dynamicvit import REDUCERS
-from hf_dynamicvit.cli import COMMANDS, command_parser, main
+from hf_dynamicvit.commands.cli import COMMANDS, command_parser, main
 from hf_dynamicvit.commands.completion import SHELLS, script
 
 

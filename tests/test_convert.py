@@ -15,9 +15,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, De
 from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
 from hf_dynamicvit import DynamicDeiTForImageClassification
-from hf_dynamicvit.cli import main
-from hf_dynamicvit.convert import convert_state_dict, infer_config, published_processor, read_label_names
-from hf_dynamicvit.published import read_state_dict
+from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config, published_processor, read_label_names
+from hf_dynamicvit.checkpoints.published import read_state_dict
+from hf_dynamicvit.commands.cli import main
 
 
 WIDTH, DEPTH, LABELS, PATCHES = 32, 4, 5, 64

@@ -20,17 +20,17 @@ from toys import toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import REDUCERS, demo
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo.answer import Models
-from hf_dynamicvit.demo.guard import address_of, depth, files_in, paths_in
 from hf_dynamicvit.demo.html import answers_html
 from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, enlarged, flowers, open_picture
-from hf_dynamicvit.demo.limits import Limits, RateLimit
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
+from hf_dynamicvit.demo.server.guard import address_of, depth, files_in, paths_in
+from hf_dynamicvit.demo.server.limits import Limits, RateLimit
 from hf_dynamicvit.families import MODEL_TYPES
+from hf_dynamicvit.look.viewer import Viewer
 from hf_dynamicvit.model import CLASSIFIERS
-from hf_dynamicvit.viewer import Viewer
 
 
 SPACE = Path(__file__).parents[1] / "examples" / "space"
@@ -165,7 +165,7 @@ LATE = """
 import sys, threading, types
 from pathlib import Path
 from PIL import Image
-from hf_dynamicvit.demo.limits import Limits
+from hf_dynamicvit.demo.server.limits import Limits
 from hf_dynamicvit.demo.models import read_sources
 from hf_dynamicvit.demo.page import Page
 
@@ -249,7 +249,7 @@ def test_bundled_pictures(sparse):
 def test_digits_are_the_quickstarts(sparse):
     from sklearn.datasets import load_digits
 
-    from hf_dynamicvit.quickstart import enlarge
+    from hf_dynamicvit.data.digits import enlarge
 
     digits = load_digits()
     for digit, index in DIGITS.items():

@@ -29,8 +29,8 @@ from datasets import Dataset
 from shelf import fill_shelf
 
 import hf_dynamicvit
-from hf_dynamicvit.cli import command_parser, main
-from hf_dynamicvit.quickstart import load_digits_dataset
+from hf_dynamicvit.commands.cli import command_parser, main
+from hf_dynamicvit.data.digits import load_digits_dataset
 from hf_dynamicvit.training.options import DynamicViTOptions
 
 
@@ -139,7 +139,7 @@ def workshop(shelf, tmp_path, monkeypatch) -> Path:
     folder = shutil.copytree(shelf, tmp_path / "workshop", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(Uploads, "seen", [])
-    monkeypatch.setattr("hf_dynamicvit.push.HfApi", Uploads)
+    monkeypatch.setattr("hf_dynamicvit.hub.push.HfApi", Uploads)
     to_hub = {
         "hf_dynamicvit.DynamicViTTrainer": lambda self: Uploads.seen.append((self.args.hub_model_id, [])),
         "transformers.PreTrainedModel": lambda self, repo_id: Uploads.seen.append((repo_id, [])),
@@ -148,10 +148,11 @@ def workshop(shelf, tmp_path, monkeypatch) -> Path:
     for owner, stand_in in to_hub.items():
         monkeypatch.setattr(f"{owner}.push_to_hub", stand_in)
     shapes = dict.fromkeys(("deit-tiny", "deit-small", "deit-base"), (32, 4))
-    monkeypatch.setattr("hf_dynamicvit.benchmark_command.SHAPES", shapes)
-    monkeypatch.setattr("hf_dynamicvit.quickstart.load_digits_dataset", few_digits)
+    monkeypatch.setattr("hf_dynamicvit.commands.benchmark_run.SHAPES", shapes)
+    for module in ("hf_dynamicvit.data.digits", "hf_dynamicvit.commands.quickstart_run"):
+        monkeypatch.setattr(f"{module}.load_digits_dataset", few_digits)
     for name, value in {"DENSE_EPOCHS": 1, "SPARSE_EPOCHS": 1, "BATCH_SIZES": (1, 2)}.items():
-        monkeypatch.setattr(f"hf_dynamicvit.quickstart.{name}", value)
+        monkeypatch.setattr(f"hf_dynamicvit.commands.quickstart_run.{name}", value)
     torch.compiler.reset()
     return folder
 

@@ -15,11 +15,12 @@ from toys import TOY, reads_class_token, toy_dense, toy_images
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.classes import order_of
-from hf_dynamicvit.cli import main
-from hf_dynamicvit.evaluate import evaluate
-from hf_dynamicvit.evaluate.data import choose_split, load_labelled
-from hf_dynamicvit.evaluate.results import (
+from hf_dynamicvit.checkpoints.labels import order_of
+from hf_dynamicvit.checkpoints.load import multiply_adds
+from hf_dynamicvit.commands.cli import main
+from hf_dynamicvit.evaluation.data import choose_split, load_labelled
+from hf_dynamicvit.evaluation.evaluate import evaluate
+from hf_dynamicvit.evaluation.results import (
     Answers,
     ClassResult,
     Confusion,
@@ -31,8 +32,7 @@ from hf_dynamicvit.evaluate.results import (
     per_class,
     stages_of,
 )
-from hf_dynamicvit.export import multiply_adds
-from hf_dynamicvit.viewer import Viewer, at_size, costs_of
+from hf_dynamicvit.look.viewer import Viewer, at_size, costs_of
 
 
 @pytest.fixture(autouse=True)

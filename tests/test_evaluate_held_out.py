@@ -8,8 +8,8 @@ import pytest
 from class_folders import COUNT, NAMES, in_file, picture, write_classes
 from datasets import Value
 
-from hf_dynamicvit.evaluate.data import held_out_of, load_labelled
-from hf_dynamicvit.training.pictures import HeldOut, load_pictures
+from hf_dynamicvit.data.loading import HeldOut, load_pictures
+from hf_dynamicvit.evaluation.data import held_out_of, load_labelled
 
 
 HELD_OUT = {"fraction": 0.5, "seed": 1, "total": 24, "fingerprint": "f"}

@@ -17,13 +17,13 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from toys import toy_dense
 
-from hf_dynamicvit.cli import command_parser, main
+from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.commands.evaluate import command_of
-from hf_dynamicvit.evaluate import evaluate
-from hf_dynamicvit.evaluate.data import LabelledPictures, printable
-from hf_dynamicvit.evaluate.pages import MOST_PICTURES, Table, markdown
-from hf_dynamicvit.evaluate.report import content, summary, title_of, write_report
-from hf_dynamicvit.viewer import Viewer
+from hf_dynamicvit.evaluation.data import LabelledPictures, printable
+from hf_dynamicvit.evaluation.evaluate import evaluate
+from hf_dynamicvit.evaluation.pages import MOST_PICTURES, Table, markdown
+from hf_dynamicvit.evaluation.report import content, summary, title_of, write_report
+from hf_dynamicvit.look.viewer import Viewer
 
 
 @pytest.fixture(autouse=True)
@@ -248,7 +248,7 @@ def test_a_place_that_cannot_be_written_is_refused_first(place, tmp_path, monkey
         raise PermissionError(13, "Permission denied", str(folder))
 
     monkeypatch.setattr("os.mkdir", refuse)  # the mode of a folder stops no root
-    monkeypatch.setattr("hf_dynamicvit.evaluate.run", lambda args, command: pytest.fail("it evaluates"))
+    monkeypatch.setattr("hf_dynamicvit.commands.evaluate_run.run", lambda args, command: pytest.fail("it evaluates"))
     assert main(["evaluate", "--model", "x", "--dataset", "y", "--output", str(tmp_path / place)]) == 1
     assert f"cannot be written: Permission denied in {tmp_path / 'closed'}" in capsys.readouterr().err
 

@@ -126,7 +126,7 @@ def test_plot_training(tmp_path):
 
 
 def test_compare_predictor_start(monkeypatch, capsys):
-    monkeypatch.setattr("hf_dynamicvit.quickstart.DENSE_EPOCHS", 0.05)
+    monkeypatch.setattr("hf_dynamicvit.commands.quickstart_run.DENSE_EPOCHS", 0.05)
     settings = ["--keep-ratios", "0.7", "--seeds", "0", "--epochs", "0.05"]
     monkeypatch.setattr(sys, "argv", ["compare_predictor_start.py", *settings])
     runpy.run_path(str(EXAMPLES / "compare_predictor_start.py"), run_name="__main__")

@@ -16,14 +16,15 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import hf_dynamicvit
 from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.checkpoints.load import multiply_adds
+from hf_dynamicvit.commands.cli import main
+from hf_dynamicvit.data.samples import sample_crops
 from hf_dynamicvit.export import (
     FORMATS,
     Format,
     batches_of,
     export,
     for_export,
-    multiply_adds,
     run_onnx,
     trace,
     undecided,
@@ -31,7 +32,6 @@ from hf_dynamicvit.export import (
     write_torch_export,
 )
 from hf_dynamicvit.model.reducers import is_adaptive
-from hf_dynamicvit.samples import sample_crops
 
 
 pytestmark = pytest.mark.slow

@@ -13,7 +13,7 @@ from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import hf_dynamicvit
-from hf_dynamicvit import DynamicDeiTConfig, DynamicViTConfig, lazy_auto
+from hf_dynamicvit import DynamicDeiTConfig, DynamicViTConfig, auto
 from hf_dynamicvit.families import HOMES
 
 
@@ -41,7 +41,7 @@ def test_the_package_then_auto_classes(folder):
     program = """
 import contextlib, sys
 import hf_dynamicvit
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.commands.cli import main
 with contextlib.suppress(SystemExit):
     main(["--help"])
 assert "DynamicViTTrainer" in dir(hf_dynamicvit) and not hasattr(hf_dynamicvit, "DynamicViTTrainers")
@@ -104,17 +104,17 @@ def test_literal_names_are_those_of_the_table():
 
 def test_configurations_are_found_by_name():
     for config in (DynamicDeiTConfig, DynamicViTConfig):
-        assert lazy_auto.CONFIGS[config.model_type] == config.__name__
+        assert auto.CONFIGS[config.model_type] == config.__name__
         assert CONFIG_MAPPING[config.model_type] is config
         assert type(AutoConfig.for_model(config.model_type)) is config
         AutoConfig.register(config.model_type, config, exist_ok=True)
 
 
 def test_another_version_of_transformers_is_served_too(monkeypatch):
-    assert lazy_auto.holds()
+    assert auto.holds()
     imported = []
-    monkeypatch.setattr(lazy_auto, "import_module", imported.append)
+    monkeypatch.setattr(auto, "import_module", imported.append)
     for relied_on in (("auto_mappings.py", "names that are elsewhere"), ("a_file_that_is_gone.py", "")):
-        monkeypatch.setattr(lazy_auto, "RELIED_ON", [relied_on])
-        lazy_auto.announce_models()
+        monkeypatch.setattr(auto, "RELIED_ON", [relied_on])
+        auto.announce_models()
     assert imported == ["hf_dynamicvit.model"] * 2

@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from toys import toy_dense, toy_model
 
 from hf_dynamicvit import DynamicViTForImageClassification
-from hf_dynamicvit.load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
+from hf_dynamicvit.checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
 from hf_dynamicvit.model.logger import logger
 
 

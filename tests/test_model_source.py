@@ -11,9 +11,9 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTForImageClassification
-from hf_dynamicvit.cli import main
+from hf_dynamicvit.checkpoints.source import find_processor, read_config, read_processor
+from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo.models import read_sources
-from hf_dynamicvit.model_source import find_processor, read_config, read_processor
 
 
 COMMANDS = {

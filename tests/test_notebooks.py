@@ -9,7 +9,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from toys import toy_dense, toy_model
 
-from hf_dynamicvit.quickstart import IMAGE_SIZE, ViTImageProcessorPil
+from hf_dynamicvit.commands.quickstart_run import ViTImageProcessorPil
+from hf_dynamicvit.data.digits import IMAGE_SIZE
 
 
 pytestmark = pytest.mark.slow

@@ -14,12 +14,12 @@ from PIL import Image
 from toys import toy_images, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from hf_dynamicvit.cli import main
-from hf_dynamicvit.push import CardContent, kept_figure
-from hf_dynamicvit.training.card import Measurements, model_card
-from hf_dynamicvit.training.results import weights_fingerprint, wilson_interval
-from hf_dynamicvit.viewer import Viewer
-from hf_dynamicvit.visualize import contact_sheet, stage_pictures
+from hf_dynamicvit.checkpoints.results import weights_fingerprint, wilson_interval
+from hf_dynamicvit.commands.cli import main
+from hf_dynamicvit.hub.card import Measurements, model_card
+from hf_dynamicvit.hub.push import CardContent, kept_figure
+from hf_dynamicvit.look.drawing import contact_sheet, stage_pictures
+from hf_dynamicvit.look.viewer import Viewer
 
 
 LABELS = {"id2label": dict(enumerate("abcde")), "label2id": dict(zip("abcde", range(5), strict=True))}
@@ -267,10 +267,10 @@ class Hub:
 @pytest.mark.parametrize("refused", ["whoami", "create_repo", None])
 def test_the_hub_is_asked_ahead_of_measuring(refused, place, monkeypatch, capsys):
     save(place / "saved", reducer="evovit")
-    monkeypatch.setattr("hf_dynamicvit.push.HfApi", Hub)
+    monkeypatch.setattr("hf_dynamicvit.hub.push.HfApi", Hub)
     monkeypatch.setattr(Hub, "asked", [])
     monkeypatch.setattr(Hub, "refused", refused)
-    monkeypatch.setattr("hf_dynamicvit.push.measure_speed", lambda model: Hub.asked.append("speed") or {})
+    monkeypatch.setattr("hf_dynamicvit.hub.push.measure_speed", lambda model: Hub.asked.append("speed") or {})
     assert main(["push", "saved", "small", "--measure-speed"]) == (refused is not None)
     said = capsys.readouterr().err
     if refused is not None:

@@ -29,18 +29,18 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils import is_torchvision_available
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
-from hf_dynamicvit.cli import command_parser, main
-from hf_dynamicvit.evaluate import evaluate
-from hf_dynamicvit.start import at_size
-from hf_dynamicvit.train_arguments import parse
-from hf_dynamicvit.train_checks import check_processes
-from hf_dynamicvit.train_options import DataArguments, ModelArguments
-from hf_dynamicvit.train_report import kept_row, next_commands
+from hf_dynamicvit.checkpoints.results import wilson_interval
+from hf_dynamicvit.commands.cli import command_parser, main
+from hf_dynamicvit.commands.train_arguments import parse
+from hf_dynamicvit.commands.train_checks import check_processes
+from hf_dynamicvit.commands.train_options import DataArguments, ModelArguments
+from hf_dynamicvit.commands.train_report import kept_row, next_commands
+from hf_dynamicvit.commands.train_start import at_size
+from hf_dynamicvit.data.loading import HeldOut, Pictures
+from hf_dynamicvit.data.transforms import target_size
+from hf_dynamicvit.evaluation.evaluate import evaluate
 from hf_dynamicvit.training import progress
-from hf_dynamicvit.training.data import target_size
-from hf_dynamicvit.training.pictures import HeldOut, Pictures
 from hf_dynamicvit.training.recipes import RECIPES
-from hf_dynamicvit.training.results import wilson_interval
 from hf_dynamicvit.training.trainer import DynamicViTTrainer
 
 
@@ -323,7 +323,9 @@ def test_the_dense_model_is_trained_as_long_to_compare(place, capsys):
 
 def test_the_best_epoch_is_kept(place, capsys, monkeypatch):
     accuracies = iter([0.5, 1.0, 0.25])
-    monkeypatch.setattr("hf_dynamicvit.train.compute_accuracy", lambda prediction: {"accuracy": next(accuracies)})
+    monkeypatch.setattr(
+        "hf_dynamicvit.commands.train_run.compute_accuracy", lambda prediction: {"accuracy": next(accuracies)}
+    )
     options = ["--max_steps", "-1", "--epochs", "3", "--reducer", "evit", "--keep_checkpoints"]
     assert train(*options) == 0
     results = json.loads((place / "out" / "results.json").read_text())
@@ -350,7 +352,7 @@ def test_which_epoch_is_kept_by_default():
 
 @pytest.mark.parametrize("faster", [True, False])
 def test_bfloat16_where_it_is_faster(monkeypatch, faster):
-    monkeypatch.setattr("hf_dynamicvit.train_arguments.bfloat16_is_faster", lambda device: faster)
+    monkeypatch.setattr("hf_dynamicvit.commands.train_arguments.bfloat16_is_faster", lambda device: faster)
     typed = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new", "--reducer", "evit"]
     assert parse(typed)[2].bf16 == faster
     assert parse([*typed, "--bf16"])[2].bf16
@@ -379,7 +381,9 @@ def test_a_new_classifier_has_a_rate_of_its_own(place, capsys):
 def test_new_predictors_start_from_class_attention(place, capsys, monkeypatch):
     """Those of a dense start; not on resume, and not where a sparse model has trained ones."""
     runs = []
-    monkeypatch.setattr("hf_dynamicvit.train.imitate_class_attention", lambda model, images: runs.append(len(images)))
+    monkeypatch.setattr(
+        "hf_dynamicvit.commands.train_run.imitate_class_attention", lambda model, images: runs.append(len(images))
+    )
     options = ["--save_strategy", "steps", "--save_steps", "1", "--keep_checkpoints"]
     assert train(*options) == 0
     assert runs == [18] and rows_of(capsys.readouterr().out)["predictors"] == (
@@ -419,12 +423,12 @@ def test_a_run_that_has_all_its_steps_takes_none_more(place):
 
 def test_what_is_cheap_to_check_is_checked_before_any_image_is_read(place, monkeypatch, capsys):
     """Classes, batches, processes and the Hub."""
-    monkeypatch.setattr("hf_dynamicvit.train.readable", lambda *given: pytest.fail("every image is read"))
+    monkeypatch.setattr("hf_dynamicvit.commands.train_run.readable", lambda *given: pytest.fail("every image is read"))
 
     def unreachable(api):
         raise ConnectionError("no route to the Hub")
 
-    monkeypatch.setattr("hf_dynamicvit.train_checks.HfApi.whoami", unreachable)
+    monkeypatch.setattr("hf_dynamicvit.commands.train_checks.HfApi.whoami", unreachable)
     for options, message in (
         (["--model", "other"], "cannot teach them"),
         (["--dataloader_drop_last", "true", "--batch-size", "400"], "18 pictures are none of 400"),

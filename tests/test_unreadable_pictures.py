@@ -6,12 +6,12 @@ import argparse
 import pytest
 from class_folders import NAMES, picture, viewer_of, write_classes
 
-from hf_dynamicvit import benchmark_command
-from hf_dynamicvit.evaluate import evaluate
-from hf_dynamicvit.evaluate.data import load_labelled
-from hf_dynamicvit.push import kept_figure
-from hf_dynamicvit.samples import read_samples
-from hf_dynamicvit.training.class_folders import files_of
+from hf_dynamicvit.commands import benchmark_run
+from hf_dynamicvit.data.class_folders import files_of
+from hf_dynamicvit.data.samples import read_samples
+from hf_dynamicvit.evaluation.data import load_labelled
+from hf_dynamicvit.evaluation.evaluate import evaluate
+from hf_dynamicvit.hub.push import kept_figure
 
 
 VIEWER = viewer_of()
@@ -22,7 +22,7 @@ def exported(folder, paths):
 
 
 def benchmarked(folder, paths):
-    return len(benchmark_command.read(argparse.Namespace(model=[str(folder / "model")], pictures=paths), None))
+    return len(benchmark_run.read(argparse.Namespace(model=[str(folder / "model")], pictures=paths), None))
 
 
 def pushed(folder, paths):

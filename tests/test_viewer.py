@@ -9,8 +9,8 @@ from toys import calibrated, reads_class_token, toy_config, toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit.look.viewer import View, Viewer
 from hf_dynamicvit.model.reducers import is_adaptive
-from hf_dynamicvit.viewer import View, Viewer
 
 
 def processor_of(height=32, width=32, **options):

@@ -8,8 +8,7 @@ from PIL import Image
 from test_viewer import pictures, processor_of, view_of
 from toys import toy_model
 
-from hf_dynamicvit.viewer import Viewer
-from hf_dynamicvit.visualize import (
+from hf_dynamicvit.look.drawing import (
     RAMP,
     captioned,
     card,
@@ -32,6 +31,7 @@ from hf_dynamicvit.visualize import (
     top_classes,
     wrapped,
 )
+from hf_dynamicvit.look.viewer import Viewer
 
 
 def test_dropped_patches_are_covered_and_kept_ones_untouched():

@@ -10,9 +10,10 @@ from PIL import Image
 from test_viewer import pictures, processor_of
 from toys import toy_dense, toy_model
 
-from hf_dynamicvit import DynamicViTForImageClassification, visualize_command
-from hf_dynamicvit.cli import main
-from hf_dynamicvit.visualize_command import names_of, some_of
+from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit.commands import visualize_run
+from hf_dynamicvit.commands.cli import main
+from hf_dynamicvit.commands.visualize_run import names_of, some_of
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_json_alone_on_standard_output(folder, capsys):
 
 
 def test_budget_size_and_overviews_alone(folder, monkeypatch):
-    monkeypatch.setattr(visualize_command, "ROWS", 2)
+    monkeypatch.setattr(visualize_run, "ROWS", 2)
     given = ("--model", "model", "--budget", "0.7", "--image-size", "40", "64", "--only-overview")
     assert visualize(*given, "--images", "images", "images/a.png") == 0
     assert {path.name for path in Path("seen").iterdir()} == {"overview_001.png", "overview_002.png", "views.json"}
@@ -162,7 +163,7 @@ def test_a_dense_model_with_its_classes_in_another_order(folder, capsys):
 
 def test_what_was_seen_is_not_lost(folder, monkeypatch, capsys):
     """Interrupted at the third picture, the others have their overview and their numbers."""
-    cards, draw = [], visualize_command.card
+    cards, draw = [], visualize_run.card
 
     def two_cards(*args):
         if len(cards) == 2:
@@ -170,7 +171,7 @@ def test_what_was_seen_is_not_lost(folder, monkeypatch, capsys):
         cards.append(draw(*args))
         return cards[-1]
 
-    monkeypatch.setattr(visualize_command, "card", two_cards)
+    monkeypatch.setattr(visualize_run, "card", two_cards)
     assert visualize("--model", "model", "--images", "images") == 130
     assert len(json.loads(Path("seen", "views.json").read_text())["pictures"]) == 2
     assert Path("seen", "overview_001.png").is_file()

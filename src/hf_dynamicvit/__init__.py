@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ._version import __version__
+from .auto import announce_models
 from .families import HOMES
-from .lazy_auto import announce_models
 
 
 if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and documentation; a test holds both to the table

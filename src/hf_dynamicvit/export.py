@@ -27,14 +27,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from .folders import check_file
-from .model import CLASSIFIERS
 from .model.budget import BudgetMixin
-from .model.cost import as_pair, grid_size, vit_multiply_adds
+from .model.cost import as_pair
 from .model.reducers import REDUCERS, is_adaptive
-from .model_source import read_config
 
 
 # How far a logit may be from the model's: 1e-4, and as much again of what it is.
@@ -343,32 +341,3 @@ def export(
         for part in parts:
             os.replace(part, output.parent / part.name)
     return Check([len(batch) for batch in batches], difference, num_bytes)
-
-
-def load(name: str) -> PreTrainedModel:
-    """The classifier in the folder or Hub repository `name`, in float32.
-
-    Raises:
-        ValueError: it is of another family, or lacks weights.
-    """
-    model_type = read_config(name).model_type
-    if model_type not in CLASSIFIERS:
-        raise ValueError(f"{name} is of model type {model_type!r}; export takes {', '.join(CLASSIFIERS)}.")
-    model, found = AutoModelForImageClassification.from_pretrained(
-        name, dtype=torch.float32, attn_implementation="sdpa", output_loading_info=True
-    )
-    if found["missing_keys"]:
-        missing = ", ".join(sorted(found["missing_keys"]))
-        raise ValueError(f"{name} lacks weights of a {type(model).__name__}, which would be random: {missing}.")
-    return model.eval()
-
-
-def multiply_adds(model: Any, image_size: tuple[int, int] | None = None) -> int:
-    """Of one image of that size (`None`: the configuration's) at inference, whether `model` is sparse or dense."""
-    if isinstance(model, BudgetMixin):
-        return model.multiply_adds(image_size)
-    num_patches, own = math.prod(grid_size(model.config, image_size)), math.prod(grid_size(model.config))
-    num_prefix = model.base_model.embeddings.position_embeddings.shape[1] - own
-    num_outputs = sum(layer.out_features for layer in model.children() if isinstance(layer, nn.Linear))
-    counts = [(num_patches, num_patches)] * model.config.num_hidden_layers
-    return vit_multiply_adds(model.config, num_patches, counts, num_prefix, num_outputs)

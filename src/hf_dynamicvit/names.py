@@ -1,9 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What can be named on a command line or a page, without importing torch, which takes seconds.
+"""What can be named on a command line or a page, without importing torch, which takes seconds; the nearest of
+names to one that was mistyped.
 
 Tests hold these names equal to the tables that they name.
 """
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -21,7 +24,7 @@ COMPILED = ("eager", "default", "reduce-overhead", "max-autotune")
 # Formats of exported files, the keys of `export.FORMATS`.
 EXPORT_FORMATS = ("onnx", "torch-export")
 
-# Levels of augmentation that `training.data.ImageTransform` knows.
+# Levels of augmentation that `data.transforms.ImageTransform` knows.
 AUGMENTATIONS = ("none", "plain", "full", "auto")
 
 # What an unreadable image does to a command.
@@ -32,3 +35,17 @@ UNCHECKED = "unchecked"
 
 # Other keep ratios that `evaluate` tries.
 KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)
+
+
+def nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """`; did you mean ...?`, or `otherwise` where none of `names` is near."""
+    names = [*names]
+    longer = [known for known in names if name and known.startswith(name)]
+    found = longer or difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {found[0]}?" if found else otherwise
+
+
+def instead(name: str, names: Iterable[str]) -> str:
+    """The nearest of `names`, or all of them."""
+    names = [*map(str, names)]
+    return nearest(name, names, f"; there are {', '.join(names)}")

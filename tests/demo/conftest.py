@@ -13,7 +13,7 @@ from toys import toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTForImageClassification
-from hf_dynamicvit.model_source import read_processor
+from hf_dynamicvit.checkpoints.source import read_processor
 
 
 # Milliseconds that a browser waits for anything; machines that run tests are busy.

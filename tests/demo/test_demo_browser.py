@@ -7,7 +7,7 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 from hf_dynamicvit.demo.input import FOLDER
-from hf_dynamicvit.demo.limits import RateLimit
+from hf_dynamicvit.demo.server.limits import RateLimit
 
 
 pytestmark = pytest.mark.slow

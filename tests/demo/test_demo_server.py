@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from hf_dynamicvit.demo import guard
-from hf_dynamicvit.demo.guard import NOTHING, ONE_PICTURE, ONLY_UPLOADS, TOO_MANY
 from hf_dynamicvit.demo.input import FOLDER
-from hf_dynamicvit.demo.limits import RateLimit
-from hf_dynamicvit.demo.uploads import STALE
+from hf_dynamicvit.demo.server import guard
+from hf_dynamicvit.demo.server.guard import NOTHING, ONE_PICTURE, ONLY_UPLOADS, TOO_MANY
+from hf_dynamicvit.demo.server.limits import RateLimit
+from hf_dynamicvit.demo.server.uploads import STALE
 
 
 pytestmark = pytest.mark.slow

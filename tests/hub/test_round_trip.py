@@ -44,7 +44,7 @@ def client(hub, tmp_path):
 
 # The true client, but between its tries it waits a twentieth of a second at most.
 PATIENCE = "import time; wait = time.sleep; time.sleep = lambda seconds: wait(min(seconds, 0.05))\n"
-PUSH = "import sys; from hf_dynamicvit.cli import main; sys.exit(main(['push', *sys.argv[1:]]))"
+PUSH = "import sys; from hf_dynamicvit.commands.cli import main; sys.exit(main(['push', *sys.argv[1:]]))"
 LOAD = """
 import sys, torch
 if "absent" in sys.argv:
@@ -262,7 +262,7 @@ def test_trainer_push_to_hub(hub, client, saved, tmp_path):
         assert "my_secrets.py" not in pushed
 
 
-TRAIN = "import sys; from hf_dynamicvit.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
+TRAIN = "import sys; from hf_dynamicvit.commands.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
 
 
 @pytest.mark.slow

@@ -22,8 +22,8 @@ from hf_dynamicvit import (
     DynamicViTModel,
     DynamicViTTrainer,
 )
+from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.model.modeling_dynamicvit import DynamicViTAttention, DynamicViTLayer
-from hf_dynamicvit.training.data import ImageTransform
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from transformers import ViTForImageClassification
 from transformers.models.deit.modeling_deit import DeiTEmbeddings
 from transformers.models.vit.modeling_vit import ViTEmbeddings
 
-from hf_dynamicvit.benchmark import Ideal, benchmark
+from hf_dynamicvit.benchmark.measure import Ideal, benchmark
+from hf_dynamicvit.checkpoints.load import load
 from hf_dynamicvit.demo.answer import milliseconds
-from hf_dynamicvit.export import load
-from hf_dynamicvit.viewer import Viewer
+from hf_dynamicvit.look.viewer import Viewer
 
 
 # Natively 4 x 16 and 2 x 8 patches are taken for a square, 4 x 6 crash, and patches of two sizes are not divided by.

@@ -9,7 +9,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hf_dynamicvit.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
 
 
 FOLDERS = [Path(__file__).parents[3] / "shared" / "fixtures", Path(__file__).parents[1] / "fixtures"]

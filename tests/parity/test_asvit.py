@@ -8,13 +8,13 @@ import torch
 from torch.testing import assert_close
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTModel
-from hf_dynamicvit.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.published import rename_key, rename_keys
 from hf_dynamicvit.model.cost import block_multiply_adds, vit_multiply_adds
 from hf_dynamicvit.model.reducer import TokenReducer
 from hf_dynamicvit.model.reducer_asvit import ASViTReducer
 from hf_dynamicvit.model.scoring import head_weighted_class_attention
 from hf_dynamicvit.model.tokens import Tokens
-from hf_dynamicvit.published import rename_key, rename_keys
 from hf_dynamicvit.training.losses import class_distillation_loss, classification_loss
 
 

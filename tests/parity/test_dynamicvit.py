@@ -6,11 +6,11 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 
-from hf_dynamicvit.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.published import rename_key
 from hf_dynamicvit.model.masking import DecisionGradient, decision_bias
 from hf_dynamicvit.model.scoring import TokenScorePredictor
 from hf_dynamicvit.model.tokens import gather_tokens
-from hf_dynamicvit.published import rename_key
 from hf_dynamicvit.training.losses import (
     class_distillation_loss,
     classification_loss,

@@ -11,8 +11,8 @@ from toys import TOY, toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.push import CardContent, push
-from hf_dynamicvit.training.card import MARKER, Measurements, accuracy_of, inherited_license, model_card
+from hf_dynamicvit.hub.card import MARKER, Measurements, accuracy_of, inherited_license, model_card
+from hf_dynamicvit.hub.push import CardContent, push
 
 
 def test_every_method_has_a_card(reducer):

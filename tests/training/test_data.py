@@ -23,11 +23,11 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import hf_dynamicvit
 from hf_dynamicvit import DynamicViTTrainer
-from hf_dynamicvit.loading import preparation
-from hf_dynamicvit.training import augmentation
-from hf_dynamicvit.training.augmentation import MixCollator
-from hf_dynamicvit.training.data import ImageTransform, random_resized_crop, read_picture, target_size
-from hf_dynamicvit.training.drawn import DrawnPictures
+from hf_dynamicvit.data import augmentation
+from hf_dynamicvit.data.augmentation import MixCollator
+from hf_dynamicvit.data.preparation import preparation
+from hf_dynamicvit.data.seeded import DrawnPictures
+from hf_dynamicvit.data.transforms import ImageTransform, random_resized_crop, read_picture, target_size
 from hf_dynamicvit.training.metrics import compute_accuracy
 
 

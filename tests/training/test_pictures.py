@@ -13,11 +13,11 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from hf_dynamicvit.training.class_folders import split_of
-from hf_dynamicvit.training.data import SOURCE_COLUMN, ImageTransform, error_of, read_picture
-from hf_dynamicvit.training.picture_columns import with_labels
-from hf_dynamicvit.training.picture_sources import load_splits
-from hf_dynamicvit.training.pictures import load_pictures
+from hf_dynamicvit.data.class_folders import split_of
+from hf_dynamicvit.data.columns import with_labels
+from hf_dynamicvit.data.loading import load_pictures
+from hf_dynamicvit.data.sources import load_splits
+from hf_dynamicvit.data.transforms import SOURCE_COLUMN, ImageTransform, error_of, read_picture
 
 
 CLASSES = ["cat", "dog", "eel"]

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 from toys import assert_same_model, assert_same_weights, toy_config, toy_dense, toy_images, toy_model
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
-from hf_dynamicvit.training.drawn import DrawnPictures
+from hf_dynamicvit.data.seeded import DrawnPictures
 
 
 def test_stochastic_depth_is_of_training_and_grows_with_depth(reducer):

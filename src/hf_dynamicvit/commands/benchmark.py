@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option, add_overwrite_option
 from ..names import COMPILED, DTYPES, METHODS, SHAPES
+from .parser import add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
@@ -73,6 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from ..benchmark_command import main
+    from .benchmark_run import main
 
     main(args)

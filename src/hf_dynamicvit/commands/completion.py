@@ -33,7 +33,7 @@ def script(shell: str) -> str:
         import shtab
     except ImportError as error:
         raise ValueError('completion takes shtab: pip install "hf-dynamicvit[completion]"') from error
-    from ..cli import whole_parser
+    from .cli import whole_parser
 
     parser = whole_parser()
     prepare(parser, shtab.FILE)

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..command_line import add_json_option, add_overwrite_option
 from ..names import METHODS
+from .parser import add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
@@ -68,6 +68,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from ..convert import main
+    from .convert_run import main
 
     main(args)

@@ -5,16 +5,8 @@ import argparse
 import shlex
 from pathlib import Path
 
-from ..command_line import (
-    COUNT,
-    KEEP_RATIO,
-    NOT_NEGATIVE,
-    SOME_FRACTION,
-    add_json_option,
-    add_overwrite_option,
-    check_typed,
-)
 from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
+from .parser import COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, add_json_option, add_overwrite_option, check_typed
 
 
 EXAMPLES = """
@@ -120,6 +112,6 @@ def command_of(args: argparse.Namespace) -> str:
 
 def main(args: argparse.Namespace) -> None:
     check_typed(args, RANGES)
-    from ..evaluate import main
+    from .evaluate_run import main
 
     main(args, command_of(args))

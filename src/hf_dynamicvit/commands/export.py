@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option
 from ..names import EXPORT_FORMATS
+from .parser import add_json_option
 
 
 EXAMPLES = """
@@ -40,6 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from ..export_command import main
+    from .export_run import main
 
     main(args)

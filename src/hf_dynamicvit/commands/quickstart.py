@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import add_json_option, add_overwrite_option
+from .parser import add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
@@ -34,6 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> None:
-    from ..quickstart import main
+    from .quickstart_run import main
 
     main(args)

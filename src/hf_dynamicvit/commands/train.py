@@ -13,8 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..command_line import Parser, SectionedHelp, add_json_option, check_ranges, examples_text
-from ..train_options import (
+from ..training.options import DynamicViTOptions
+from .parser import Parser, SectionedHelp, add_json_option, check_ranges, examples_text
+from .train_options import (
     ALIASES,
     DESCRIPTION,
     RANGES,
@@ -29,7 +30,6 @@ from ..train_options import (
     check_output,
     names_of,
 )
-from ..training.options import DynamicViTOptions
 
 
 EXAMPLES = """
@@ -72,7 +72,7 @@ class HelpAll(argparse.Action):
     """`--help-all`: with the options of `TrainingArguments`, which takes seconds to import."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        from ..train_arguments import help_of_all
+        from .train_arguments import help_of_all
 
         print(help_of_all(parser.epilog))
         parser.exit()
@@ -147,6 +147,6 @@ def main(args: argparse.Namespace) -> None:
     check_ranges({name: vars(args)[name] for name in args.spelled}, RANGES, args.spelled)
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one writes
         check_output(args.output_dir, args.resume_from_checkpoint is not None, args.spelled.get("output_dir"))
-    from ..train import run_command
+    from .train_run import run_command
 
     run_command(args.argv, args.json)

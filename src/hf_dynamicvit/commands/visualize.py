@@ -4,8 +4,8 @@
 import argparse
 from pathlib import Path
 
-from ..command_line import COUNT, KEEP_RATIO, add_json_option, add_overwrite_option, check_typed
 from ..names import METHODS
+from .parser import COUNT, KEEP_RATIO, add_json_option, add_overwrite_option, check_typed
 
 
 EXAMPLES = """
@@ -66,6 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     check_typed(args, RANGES)
-    from ..visualize_command import main
+    from .visualize_run import main
 
     main(args)

@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit demo`: a web page on which models of your choice look at pictures."""
+"""A web page on which models of your choice look at pictures."""
 
-import argparse
 import atexit
 import os
 import shutil
@@ -45,13 +44,3 @@ def start_gradio() -> Path:
     except ImportError as error:
         raise ValueError('The page is made with Gradio: pip install "hf-dynamicvit[demo]"') from error
     return folder
-
-
-def main(args: argparse.Namespace) -> None:
-    sources = sources_of(args.model)
-    if args.port is not None and not 0 < args.port < 65536:
-        raise ValueError(f"--port is {args.port}; a port is a number from 1 to 65535.")
-    folder = start_gradio()
-    from .page import build
-
-    build(sources, folder=folder).launch(args.host, args.port)

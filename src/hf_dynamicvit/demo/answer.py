@@ -14,9 +14,9 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 
-from ..benchmark import take_turns
+from ..benchmark.measure import take_turns
+from ..look.viewer import View, Viewer
 from ..model.cost import as_pair
-from ..viewer import View, Viewer
 from .models import OWN, Choice, Source
 
 

@@ -6,7 +6,16 @@ from html import escape
 
 from PIL import Image
 
-from ..visualize import chosen, drop_map, drop_names, group_maps, score_maps, stage_names, stage_pictures, top_classes
+from ..look.drawing import (
+    chosen,
+    drop_map,
+    drop_names,
+    group_maps,
+    score_maps,
+    stage_names,
+    stage_pictures,
+    top_classes,
+)
 from .answer import Answer
 from .models import OWN
 from .style import alert, data_url

@@ -52,7 +52,7 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
         PictureError: it is no picture, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
             message is for who sent it and names no folder.
     """
-    from ..training.data import DEEP_MODES  # brings torch, which the page is served without
+    from ..data.transforms import DEEP_MODES  # brings torch, which the page is served without
 
     try:
         with Image.open(file, formats=FORMATS) as image:

@@ -100,7 +100,7 @@ def check_processor(place: str) -> None:
         ValueError: it has none.
     """
     if Path(place).is_dir() and not any(Path(place, name).is_file() for name in PROCESSOR_FILES):
-        from ..model_source import read_processor  # which has words for it
+        from ..checkpoints.source import read_processor  # which has words for it
 
         read_processor(place)
 
@@ -118,7 +118,7 @@ def read_configuration(place: str) -> dict[str, Any]:
         config = {}
     if "model_type" in config:
         return config
-    from ..model_source import read_config  # a name on the Hub, or a mistake that it has words for
+    from ..checkpoints.source import read_config  # a name on the Hub, or a mistake that it has words for
 
     return read_config(place).to_dict()
 

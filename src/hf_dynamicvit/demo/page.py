@@ -17,12 +17,12 @@ from PIL import Image
 from starlette.middleware import Middleware
 
 from . import private_folder
-from .guard import ONLY_UPLOADS, Guard, Scope
 from .input import READ, Bundled, bundled, open_picture
-from .limits import Limits, RateLimit
 from .models import KEEP_RATIOS, METHODS, OWN, Choice, Source, read_sources
+from .server.guard import ONLY_UPLOADS, Guard, Scope
+from .server.limits import Limits, RateLimit
+from .server.uploads import STALE, Uploads
 from .style import STYLE, alert, data_url, hint
-from .uploads import STALE, Uploads
 
 
 logger = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class Page:
         All that is imported late is imported here: two threads that import what needs each other would stop.
         """
         with self._making:
-            from ..training import data  # noqa: F401  which `open_picture` needs
+            from ..data import transforms  # noqa: F401  which `open_picture` needs
             from . import html  # noqa: F401
             from .answer import Models
 

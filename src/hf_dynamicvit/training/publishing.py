@@ -2,35 +2,20 @@
 """The half of the Trainer that faces the Hub: what is pushed, and the card."""
 
 import shutil
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HFValidationError, HTTPError
+from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import HubStrategy
 
+from ..hub.card import UPLOADED, Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
 from ..model.logger import logger
 from ..model.remote_code import code_travels
 from .adapters import acting_reducer, inner_model, is_adapted
-from .card import UPLOADED, Measurements, accuracy_of, inherited_license, may_write, model_card, recipe_of
 from .teacher import teacher_name
-
-
-@contextmanager
-def hub_errors_in_words(repo_id: str) -> Generator[None]:
-    """Raise an `OSError` in words where the Hub cannot be reached, or lost what was sent."""
-    try:
-        yield
-    except OSError:  # what the Hub answered
-        raise
-    except HTTPError as error:
-        raise OSError(f"the Hub cannot be reached ({error}); nothing was committed to {repo_id}.") from error
-    except RuntimeError as error:  # how the client says that a large file did not get through
-        raise OSError(f"{error} {error.__cause__ or ''} Nothing was committed to {repo_id}.") from error
 
 
 class PublishingTrainer(Trainer):

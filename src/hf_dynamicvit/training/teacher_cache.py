@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .drawn import DrawnPictures
+from ..data.seeded import DrawnPictures
 
 
 class TaughtDataset(Dataset):

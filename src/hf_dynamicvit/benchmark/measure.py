@@ -1,0 +1,381 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Throughput of models beside each other, interleaved in one run: what counts is the ratio.
+
+Beside every sparse model stand the dense Hugging Face model of the same sizes with SDPA attention, and the *ideal*:
+that dense model's blocks on inputs as short as the sparse model makes them, without scoring, choosing or moving.
+"""
+
+import contextlib
+import copy
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..model import CLASSIFIERS
+from ..model.cost import as_pair, vit_multiply_adds
+from ..model.inference import waited_for
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
+from ..names import COMPILED
+
+
+# Ways to run a model; those but the first are arguments of torch.compile.
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how models run. `threads` counts on the CPU only; `None` leaves it."""
+
+    device: str = "cpu"
+    dtype: str = "float32"
+    attention: str = "sdpa"
+    compiled: str = "eager"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One model with one batch size in one setting.
+
+    Attributes:
+        model: its name; that of the sparse model for its ideal.
+        kind: `"dense"`, `"ideal"` or `"sparse"`.
+        keep_ratio: of the configuration; `None` for the dense model and where each image decides.
+        images_per_second: at the median time of a batch.
+        milliseconds: time of a batch, the median.
+        fastest: its first decile.
+        slowest: its ninth decile.
+        over_dense: images/s over those of the dense model in the same run.
+        over_ideal: images/s over those of the ideal in the same run.
+        multiply_adds: of one image, as counted by `model.multiply_adds`.
+        dense_multiply_adds: of one image through the dense model.
+        tokens: patch tokens of one image after each decision.
+        peak_bytes: memory allocated during a batch beyond what was before.
+    """
+
+    model: str
+    kind: str
+    keep_ratio: float | list[float] | tuple[float, ...] | None
+    setting: Setting
+    batch: int
+    image_size: tuple[int, int]
+    images_per_second: float
+    milliseconds: float
+    fastest: float
+    slowest: float
+    over_dense: float
+    over_ideal: float | None
+    multiply_adds: int
+    dense_multiply_adds: int
+    tokens: list[int] | None
+    peak_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it, flat, for JSON."""
+        values = asdict(self)
+        return values.pop("setting") | values
+
+
+class Ideal(nn.Module):
+    """The dense blocks on inputs that are short already: what a sparse model could reach at best with these blocks.
+
+    Args:
+        dense: a native classifier of one of our families.
+        lengths: tokens in the attention and in the MLP of each block, prefix included.
+    """
+
+    def __init__(self, dense: Any, lengths: Sequence[tuple[int, int]]):
+        super().__init__()
+        self.dense, self.lengths = dense, list(lengths)
+
+    def forward(self, pixel_values: Tensor, **options) -> Tensor:
+        base = self.dense.base_model
+        hidden = base.embeddings(pixel_values, **options)
+        for layer, (attention, mlp) in zip(base.layers, self.lengths, strict=True):
+            hidden = short(hidden, attention)
+            output, _ = layer.attention(layer.layernorm_before(hidden))
+            hidden = short(hidden + output, mlp)
+            hidden = hidden + layer.mlp(layer.layernorm_after(hidden))
+        states = base.layernorm(hidden)
+        return CLASSIFIERS[self.dense.config.model_type].dense_logits(self.dense, states)
+
+
+def short(hidden: Tensor, length: int) -> Tensor:
+    """The first `length` tokens of `[B, T, D]`; where there are fewer (tokens came back), some twice."""
+    if length <= hidden.shape[1]:
+        return hidden[:, :length]
+    return hidden[:, torch.arange(length, device=hidden.device) % hidden.shape[1]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What takes its turn: a sparse model, its ideal, or the dense model of its sizes, whose name is `dense`."""
+
+    name: str
+    kind: str
+    module: nn.Module
+    source: DynamicViTForImageClassification
+    dense: str
+
+
+def benchmark(
+    models: Mapping[str, DynamicViTForImageClassification],
+    batch_sizes: Sequence[int] = (1, 8, 32),
+    settings: Sequence[Setting] = (Setting(),),
+    pixel_values: Tensor | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    repeats: int = 20,
+    warmup: int = 3,
+    optimize: bool = False,
+    report: Callable[[Measurement], None] = lambda row: None,
+) -> list[Measurement]:
+    """Measure sparse models beside their dense and ideal ones.
+
+    Models take turns, batch by batch, so that a busy moment of the machine hits all alike. Copies of them run; they
+    stay as they are.
+
+    Args:
+        models: by name, with one image size and number of channels.
+        batch_sizes: images in a batch; every model runs every size in every setting.
+        settings: `[Setting(device="cuda", dtype="bfloat16", compiled="default"), ...]`.
+        pixel_values: `[n, channels, height, width]`, pictures to run, repeated to the batch size; by default random
+            ones. What AS-ViT keeps depends on them.
+        image_size: of the random ones, in pixels; `None` is the configuration's.
+        repeats, warmup: measured and unmeasured turns.
+        optimize: call `model.optimize_for_inference` with each batch first (eager only).
+        report: called with every measurement when it is there.
+
+    Raises:
+        ValueError: there is nothing to run, a model is not a sparse image classifier, its attention is not installed.
+    """
+    if not models or not batch_sizes or min(batch_sizes) < 1 or repeats < 1 or warmup < 0:
+        raise ValueError(
+            f"models are {list(models)}, batch sizes {list(batch_sizes)}, repeats {repeats}, warmup {warmup}; at "
+            "least one model, batches of 1 or more, 1 repeat and 0 warm-ups are needed."
+        )
+    for name, model in models.items():
+        if not isinstance(model, ReducedForImageClassification):
+            raise ValueError(f"model {name!r} is a {type(model).__name__}; benchmark takes sparse image classifiers.")
+    rows = []
+    for setting, batch in itertools.product(settings, batch_sizes):
+        with with_threads(setting.threads):
+            copies = {name: placed(model, setting) for name, model in models.items()}
+            images = batch_of(pixel_values, batch, next(iter(copies.values())), image_size)
+            entries = [*beside(copies, images)]
+            for entry in entries:
+                if optimize and setting.compiled == "eager" and entry.kind == "sparse":
+                    entry.source.optimize_for_inference(images)
+            calls = [prepared(entry, setting, images) for entry in entries]
+            seconds = take_turns(calls, images, repeats, warmup)
+            for row in measurements(entries, calls, seconds, images, setting):
+                rows.append(row)
+                report(row)
+    return rows
+
+
+def placed(model: Any, setting: Setting) -> Any:
+    """A copy of `model` in eval mode as `setting` says; `model` itself would come back rounded from half precision.
+
+    Raises:
+        ValueError: the attention is not installed.
+    """
+    copied = copy.deepcopy(model).eval().to(torch.device(setting.device), getattr(torch, setting.dtype))
+    try:
+        copied.set_attn_implementation(setting.attention)
+    except ImportError as error:
+        raise ValueError(f"attention {setting.attention!r}: {error}") from error
+    return copied
+
+
+@contextlib.contextmanager
+def with_threads(threads: int | None) -> Generator[None]:
+    """Let torch use `threads` threads on the CPU within the block; `None` changes nothing."""
+    before = torch.get_num_threads()
+    try:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def batch_of(pixel_values: Tensor | None, batch: int, model: Any, image_size: int | tuple[int, int] | None) -> Tensor:
+    """`[batch, channels, height, width]` on the model's device, in its dtype."""
+    if pixel_values is None:
+        height, width = as_pair(model.config.image_size if image_size is None else image_size)
+        noise = torch.Generator().manual_seed(0)
+        pixel_values = torch.randn(min(batch, 64), model.config.num_channels, height, width, generator=noise)
+    return pixel_values[torch.arange(batch) % len(pixel_values)].to(model.device, model.dtype)
+
+
+def beside(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]:
+    """Everything that runs: a dense model with SDPA attention for each size there is, ahead of what it is dense to."""
+    dense: dict[str, Entry] = {}
+    for name, model in models.items():
+        sizes = repr(vars(model.dense_like().config) | {"_name_or_path": ""})
+        if sizes not in dense:
+            like = model.dense_like().eval().to(model.device, model.dtype)
+            like.set_attn_implementation("sdpa")
+            title = f"dense, as {name}" if dense else "dense"
+            dense[sizes] = Entry(title, "dense", like, model, title)
+            yield dense[sizes]
+        title, like = dense[sizes].name, dense[sizes].module
+        prefix = model.config.num_prefix
+        lengths = [(attention + prefix, mlp + prefix) for attention, mlp in mean_counts(model, images)]
+        yield Entry(name, "ideal", Ideal(like, lengths).eval(), model, title)
+        yield Entry(name, "sparse", model, model, title)
+
+
+def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
+    """Patch tokens in attention and MLP of each block; where each image decides, their means."""
+    counts, _ = model._counts(images)
+    layers = zip(*counts, strict=True)
+    return [
+        (math.ceil(statistics.fmean(a for a, _ in layer)), math.ceil(statistics.fmean(m for _, m in layer)))
+        for layer in layers
+    ]
+
+
+def prepared(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor], Any]:
+    """Return what is called with the images: the module, or what `torch.compile` makes of it."""
+    call: Callable[..., Any] = entry.module
+    if setting.compiled != "eager":
+        torch.compiler.reset()
+        call = torch.compile(entry.module, mode=setting.compiled, dynamic=False)
+    same = as_pair(entry.source.config.image_size) == tuple(images.shape[-2:])
+    return call if same else partial(call, interpolate_pos_encoding=True)
+
+
+def take_turns(
+    calls: Sequence[Callable[[Tensor], Any]], images: Tensor, repeats: int, warmup: int
+) -> list[list[float]]:
+    """Seconds of every measured turn of each call with `images`, without gradients."""
+    seconds: list[list[float]] = [[] for _ in calls]
+    with torch.inference_mode():
+        for turn in range(warmup + repeats):
+            for call, times in zip(calls, seconds, strict=True):
+                measured = seconds_of(call, images)
+                if turn >= warmup:
+                    times.append(measured)
+    return seconds
+
+
+def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
+    """Time one call; by CUDA events on a GPU."""
+    if images.device.type != "cuda":
+        start = waited_for(images.device)
+        call(images)
+        return waited_for(images.device) - start
+    with torch.cuda.device(images.device):
+        first, last = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        first.record()
+        call(images)
+        last.record()
+        last.synchronize()
+        return first.elapsed_time(last) / 1000
+
+
+def peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:
+    """Memory allocated during one call beyond what was before it."""
+    with torch.inference_mode():
+        if images.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(images.device)
+            before = torch.cuda.memory_allocated(images.device)
+            call(images)
+            return torch.cuda.max_memory_allocated(images.device) - before
+        with torch.profiler.profile(profile_memory=True) as profile:
+            call(images)
+    results: Any = profile.profiler
+    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return max(itertools.accumulate(changes, initial=0))
+
+
+def multiply_adds_of(entry: Entry, images: Tensor) -> int:
+    """Count the multiply-adds of one image: whole blocks, and of the ideal no scoring."""
+    model: Any = entry.source
+    if entry.kind == "dense":
+        return model.dense_multiply_adds(images)
+    if entry.kind == "sparse":
+        return model.multiply_adds(images)
+    every, num_patches = model._counts(images)
+    prefix, outputs = model.config.num_prefix, model._num_outputs()
+    costs = [vit_multiply_adds(model.config, num_patches, counts, prefix, outputs) for counts in every]
+    return round(statistics.fmean(costs))
+
+
+def measurements(
+    entries: Sequence[Entry],
+    calls: Sequence[Callable[[Tensor], Any]],
+    seconds: Sequence[list[float]],
+    images: Tensor,
+    setting: Setting,
+) -> Generator[Measurement]:
+    """A row for everything that ran."""
+    medians = {(entry.name, entry.kind): statistics.median(each) for entry, each in zip(entries, seconds, strict=True)}
+    for entry, call, times in zip(entries, calls, seconds, strict=True):
+        median = medians[entry.name, entry.kind]
+        deciles = statistics.quantiles(times, n=10, method="inclusive") if len(times) > 1 else times * 9
+        yield Measurement(
+            model=entry.name,
+            kind=entry.kind,
+            keep_ratio=None if entry.kind == "dense" else entry.source.config.keep_ratio,
+            setting=setting,
+            batch=len(images),
+            image_size=(images.shape[-2], images.shape[-1]),
+            images_per_second=len(images) / median,
+            milliseconds=1000 * median,
+            fastest=1000 * deciles[0],
+            slowest=1000 * deciles[-1],
+            over_dense=medians[entry.dense, "dense"] / median,
+            over_ideal=None if entry.kind == "dense" else medians[entry.name, "ideal"] / median,
+            multiply_adds=multiply_adds_of(entry, images),
+            dense_multiply_adds=entry.source.dense_multiply_adds(images),
+            tokens=None if entry.kind == "dense" else entry.source.token_counts(images),
+            # a replayed CUDA graph allocates nothing
+            peak_bytes=peak_bytes(call if setting.compiled in COMPILED[:2] else entry.module, images),
+        )
+
+
+def break_even(rows: Sequence[Measurement]) -> dict[tuple[str, Setting, tuple[int, int]], int | None]:
+    """The smallest measured batch from which on each sparse model is at least as fast as the dense one, or `None`.
+
+    By model, setting and image size.
+    """
+    found: dict[tuple[str, Setting, tuple[int, int]], int | None] = {}
+    slower = set()
+    for row in sorted(rows, key=lambda row: -row.batch):
+        key = row.model, row.setting, row.image_size
+        if row.kind != "sparse" or key in slower:
+            continue
+        found.setdefault(key, None)
+        if row.over_dense < 1:
+            slower.add(key)
+        else:
+            found[key] = row.batch
+    return found
+
+
+def images_per_second(
+    models: Mapping[str, nn.Module], pixel_values: Tensor, repeats: int = 15, warmup: int = 3
+) -> dict[str, float]:
+    """Median images per second of each model on the batch `pixel_values` `[B, C, H, W]`, at inference.
+
+    The models take turns. They must be on the device of `pixel_values`, in eval mode.
+
+    Raises:
+        ValueError: a model is in training mode, where tokens are masked rather than dropped.
+    """
+    for name, model in models.items():
+        if model.training:
+            raise ValueError(f"Model {name!r} is in training mode; call model.eval() first.")
+    seconds = take_turns([*models.values()], pixel_values, repeats, warmup)
+    return {name: len(pixel_values) / statistics.median(times) for name, times in zip(models, seconds, strict=True)}

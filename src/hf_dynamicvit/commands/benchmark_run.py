@@ -1,0 +1,186 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit benchmark`: throughput, overhead, memory and cost of sparse models beside the dense one, here."""
+
+import argparse
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..benchmark.measure import Measurement, Setting, benchmark, break_even
+from ..benchmark.report import check_accuracies, check_matplotlib, markdown, one_line, plots
+from ..checkpoints.load_report import REDUCER, without_report_of
+from ..checkpoints.source import read_config
+from ..data.samples import read_samples
+from ..folders import check_folder
+from ..machine import check_device, machine
+from ..model import CLASSIFIERS
+from ..model.budget import check_fraction
+from ..model.configuration_dynamicvit import DynamicViTConfig
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reducers import is_adaptive
+from ..names import SHAPES
+from ..training.progress import no_bars_of_weights
+from .parser import only_json, print_json
+
+
+def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
+    """The configuration of a DeiT for ImageNet."""
+    width, heads = SHAPES[shape]
+    sizes: dict[str, Any] = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
+    sizes |= {"layer_norm_eps": 1e-6, "num_labels": 1000, "image_size": image_size or 224}
+    return DynamicViTConfig(**sizes, **reduction)
+
+
+def build(source: str, reducer: str | None, keep_ratio: float | None, image_size: int | None) -> Any:
+    """A sparse model in eval mode: of a shape, a configuration file, or a checkpoint, sparse or dense."""
+    given = {"reducer": reducer, "keep_ratio": keep_ratio}
+    reduction = {name: value for name, value in given.items() if value is not None}
+    torch.manual_seed(0)
+    if source in SHAPES:
+        return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
+    try:
+        model_type = read_config(source).model_type
+    except ValueError as error:
+        shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
+        raise ValueError(f"{error}{shapes}") from error
+    if model_type not in CLASSIFIERS:
+        raise ValueError(
+            f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*CLASSIFIERS, *SHAPES])}."
+        )
+    family: Any = CLASSIFIERS[model_type]
+    if source.endswith(".json"):
+        return family(family.config_class.from_pretrained(source, **reduction)).eval()
+    with without_report_of(REDUCER):
+        return family.from_pretrained(source, **reduction).eval()
+
+
+def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor | None) -> dict[str, Any]:
+    """Every model by a name that tells it from the others."""
+    found: dict[str, Any] = {}
+    for source, reducer, keep_ratio in itertools.product(args.model, args.reducer, args.keep_ratio):
+        adaptive = reducer is not None and is_adaptive(reducer)
+        model = build(source, reducer, None if adaptive else keep_ratio, image_size)
+        adaptive = model.config.is_adaptive
+        size = image_size or model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        images = torch.randn(16, model.config.num_channels, height, width) if pictures is None else pictures
+        if args.budget is not None:
+            model.set_budget(fraction=args.budget, pixel_values=images[:64] if adaptive else None)
+        elif adaptive and keep_ratio is not None:
+            model.set_keep_ratio(keep_ratio, images[:64])
+        kept = f"{args.budget} of dense" if args.budget is not None else model.config.keep_ratio or keep_ratio
+        if adaptive and kept is None:
+            kept = "as trained"
+        short = Path(source).parent.name if source.endswith(".json") else Path(source).name
+        name = f"{short} {model.config.reducer} {kept}"
+        found[f"{source} {model.config.reducer} {kept}" if name in found else name] = model
+    return found
+
+
+def check_numbers(args: argparse.Namespace) -> None:
+    """Refuse numbers that are out of range, by their options.
+
+    Raises:
+        ValueError: one is.
+    """
+    least = {"batch_sizes": 1, "image_size": 1, "threads": 1, "repeats": 1, "warmup": 0}
+    for name, smallest in least.items():
+        given = getattr(args, name) if isinstance(getattr(args, name), list) else [getattr(args, name)]
+        if any(number is not None and number < smallest for number in given):
+            raise ValueError(f"--{name.replace('_', '-')} is {' '.join(map(str, given))}; at least {smallest}.")
+    if args.budget is not None:
+        check_fraction(args.budget, "--budget")
+
+
+def settings_of(args: argparse.Namespace) -> list[Setting]:
+    """Every combination that was asked for.
+
+    Raises:
+        ValueError: a number is out of range, a device is not there, or two options do not go together.
+    """
+    check_numbers(args)
+    if args.optimize and args.compile != ["eager"]:
+        raise ValueError(
+            f"--optimize is for eager models, and --compile is {' '.join(args.compile)}; give one of them."
+        )
+    if args.threads != [None] and "cpu" not in args.device:
+        raise ValueError(f"--threads are of the CPU, and --device is {' '.join(args.device)}; leave them out.")
+    for device in args.device:
+        check_device(device)
+    settings = []
+    for device, dtype, attention, compiled in itertools.product(args.device, args.dtype, args.attention, args.compile):
+        for threads in args.threads if device == "cpu" else [None]:
+            settings.append(Setting(device, dtype, attention, compiled, threads))
+    return settings
+
+
+def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float]) -> None:
+    """`benchmark.json`, `benchmark.md` and the plots."""
+    folder.mkdir(parents=True, exist_ok=True)
+    even = [
+        {"model": model, "image_size": size, "batch": batch} | vars(setting)
+        for (model, setting, size), batch in break_even(rows).items()
+    ]
+    record = {"machine": machine(), "measurements": [row.as_dict() for row in rows], "break_even": even}
+    (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    (folder / "benchmark.md").write_text(markdown(rows) + "\n", encoding="utf-8")
+    plots(folder, rows, accuracies)
+
+
+def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
+    """The pictures as the first model takes them.
+
+    Raises:
+        ValueError: another image size is asked for than that of a checkpoint, whose image processor makes its own.
+    """
+    source = args.model[0]
+    if source not in SHAPES and image_size is not None:
+        raise ValueError(
+            f"--pictures go through the image processor of {source}, which has its own size; give no --image-size."
+        )
+    config = shape_config(source, image_size) if source in SHAPES else read_config(source)
+    pictures, how = read_samples(source, config, args.pictures)
+    print(f"Measured on {how.removesuffix(',')}.")
+    return pictures
+
+
+def measure(args: argparse.Namespace) -> list[Measurement]:
+    """Measure what was asked for, and print each line as it is measured."""
+    settings = settings_of(args)
+    rows: list[Measurement] = []
+    accuracies: dict[str, float] = {}
+
+    def report(row: Measurement) -> None:
+        rows.append(row)
+        print(one_line(row), flush=True)
+
+    if args.output is not None:
+        check_folder(args.output, args.overwrite)
+        check_matplotlib()
+    for image_size in args.image_size:
+        pictures = read(args, image_size) if args.pictures else None
+        models = models_of(args, image_size, pictures)
+        accuracies = check_accuracies(args.accuracy, [*models])
+        how = (pictures, image_size, args.repeats, args.warmup, args.optimize)
+        try:
+            benchmark(models, args.batch_sizes, settings, *how, report)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(f"not enough memory: {error}") from error
+        finally:  # what was measured is not lost
+            if args.output is not None and rows:
+                write(args.output, rows, accuracies)
+    return rows
+
+
+def main(args: argparse.Namespace) -> None:
+    with only_json(args.json), no_bars_of_weights():
+        rows = measure(args)
+    if args.json:
+        print_json({"machine": machine(), "measurements": [row.as_dict() for row in rows]})
+    else:
+        print(f"\n{markdown(rows)}")

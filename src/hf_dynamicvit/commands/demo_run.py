@@ -1,0 +1,16 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit demo`: a web page on which models of your choice look at pictures."""
+
+import argparse
+
+from ..demo import sources_of, start_gradio
+
+
+def main(args: argparse.Namespace) -> None:
+    sources = sources_of(args.model)
+    if args.port is not None and not 0 < args.port < 65536:
+        raise ValueError(f"--port is {args.port}; a port is a number from 1 to 65535.")
+    folder = start_gradio()
+    from ..demo.page import build
+
+    build(sources, folder=folder).launch(args.host, args.port)

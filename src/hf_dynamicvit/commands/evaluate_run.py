@@ -1,0 +1,97 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit evaluate`: how a sparse model does on a whole data set, beside the dense one."""
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from ..benchmark.report import check_matplotlib
+from ..checkpoints.load import check_keep_ratio
+from ..evaluation.data import LabelledPictures, held_out_of, load_labelled, printable
+from ..evaluation.evaluate import check_classifier, check_settings, evaluate, set_new_thresholds
+from ..evaluation.report import summary, write_report
+from ..evaluation.results import Evaluation
+from ..evaluation.runner import typical_values
+from ..folders import check_folder
+from ..look.viewer import Viewer
+from ..machine import chosen_device
+from ..model.budget import check_fraction
+from ..training.progress import no_bars_of_weights
+from .parser import only_json, print_json
+
+
+def set_how_much_is_kept(
+    viewer: Viewer, pictures: LabelledPictures, keep_ratio: Sequence[float] | None, budget: float | None
+) -> None:
+    """Keep what was typed: a keep ratio or one for each stage, or a fraction of the dense cost; else the model's own.
+
+    Raises:
+        ValueError: as `model.set_keep_ratio` and `model.set_budget`.
+    """
+    if keep_ratio is None and budget is None:
+        set_new_thresholds(viewer, pictures)
+        return
+    model = viewer.model
+    typical = typical_values(viewer, pictures) if model.config.is_adaptive else None
+    if keep_ratio is not None:
+        model.set_keep_ratio(keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio], typical)
+    else:
+        model.set_budget(fraction=budget, pixel_values=typical)
+
+
+def run(args: argparse.Namespace, command: str) -> Evaluation:
+    """Load and evaluate what was typed."""
+    keep_ratios = [] if args.no_keep_ratios else args.keep_ratios
+    check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
+    if args.budget is not None:
+        check_fraction(args.budget, "--budget")
+    device = chosen_device(args.device)
+    if args.keep_ratio is not None:
+        check_keep_ratio(args.model, args.reducer, args.keep_ratio)
+    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes)
+    check_classifier(viewer.model.config)
+    for model in (viewer.model, viewer.dense):
+        if model is not None:
+            model.to(device=device, dtype=getattr(torch, args.dtype))
+    pictures = load_labelled(
+        args.dataset,
+        viewer.labels,
+        args.split,
+        args.dataset_config,
+        args.image_column,
+        args.label_column,
+        args.same_classes,
+        args.max_samples,
+        args.seed,
+        None if args.all_pictures else held_out_of(args.model),
+        revision=args.dataset_revision,
+    )
+    set_how_much_is_kept(viewer, pictures, args.keep_ratio, args.budget)
+    evaluation = evaluate(
+        viewer,
+        pictures,
+        keep_ratios=keep_ratios,
+        same_classes=args.same_classes,
+        unreadable=args.unreadable,
+        max_changed=args.max_changed,
+        batch_size=args.batch_size,
+    )
+    return dataclasses.replace(evaluation, settings={"command": command} | evaluation.settings)
+
+
+def main(args: argparse.Namespace, command: str) -> None:
+    """Evaluate what was typed as `command`."""
+    with only_json(args.json), no_bars_of_weights():
+        if args.output is not None:
+            check_folder(args.output, args.overwrite)
+            check_matplotlib()
+        evaluation = run(args, printable(command))
+        if args.output is not None:
+            write_report(evaluation, args.output, args.overwrite)
+        print(summary(evaluation))
+        if args.output is not None:
+            print(f"\nWrote {printable(str(args.output))}: report.html, and the same as report.md and report.json.")
+    if args.json:
+        print_json(evaluation.as_dict())

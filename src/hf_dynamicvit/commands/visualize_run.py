@@ -1,0 +1,241 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit visualize`: pictures of what a model keeps, when it drops what, and what it then predicts."""
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import sys
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tqdm.auto import tqdm
+
+from ..checkpoints.load import check_keep_ratio
+from ..data.class_folders import files_of
+from ..data.samples import COSTED
+from ..data.transforms import MODES, read_files
+from ..folders import check_folder
+from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
+from ..look.viewer import View, Viewer
+from ..machine import chosen_device
+from ..model.budget import check_fraction
+from ..training.progress import no_bars_of_weights
+from .parser import only_json, print_json
+
+
+# Rows of one overview, and bytes of the name of a file without its suffix.
+ROWS, LONGEST = 20, 150
+
+
+def some_of(files: list[str], limit: int | None) -> list[str]:
+    """At most `limit` of `files`, at even distances: of folders of classes, from all of them."""
+    count = len(files) if limit is None else min(limit, len(files))
+    return [files[len(files) * place // count] for place in range(count)]
+
+
+def names_of(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
+    """A name of its own for what is written of each file: where it is in its folder, with - for /, and no suffix."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for file in files:
+        path = Path(file)
+        inside = [path.relative_to(folder) for folder in folders if path.is_relative_to(folder)]
+        plain = shortened("-".join((inside[0] if inside else Path(path.name)).with_suffix("").parts))
+        name = next(name for name in numbered(plain) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        names[file] = name
+    return names
+
+
+def shortened(name: str) -> str:
+    """`name`, or where a file system may refuse that, its end and what tells it from others of the same end."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= LONGEST:
+        return name
+    told_by = hashlib.sha256(encoded).hexdigest()[:12]
+    return f"{told_by}-{encoded[-LONGEST + 13 :].decode(errors='ignore')}"
+
+
+def numbered(name: str) -> Generator[str]:
+    """`name`, `name-2`, `name-3`, ...; not what the overviews and the record are called."""
+    reserved = name.casefold() == "views" or name.casefold().startswith("overview_")
+    if not reserved:
+        yield name
+    for number in itertools.count(2):
+        yield f"{name}-{number}"
+
+
+def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
+    """What `views.json` says of one picture."""
+    dense = view.dense_probabilities
+    return {
+        "file": readable_name(file),
+        "patches": list(view.grid),
+        "blocks": view.layers,
+        "kept": view.counts,
+        "returned": view.returned.sum(dim=1).tolist(),
+        "multiply_adds": view.multiply_adds,
+        "dense_multiply_adds": view.dense_multiply_adds,
+        "sparse": top_classes(view.probabilities, labels),
+        "dense": None if dense is None else top_classes(dense, labels),
+    }
+
+
+def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
+    """The model, set to what was asked for; AS-ViT's thresholds on the first pictures, where they are not its own.
+
+    Raises:
+        ValueError: an option is out of range.
+    """
+    if args.keep_ratio is not None:
+        check_keep_ratio(args.model, args.reducer, args.keep_ratio)
+    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
+    first: list[Image.Image] = []
+    if viewer.model.config.is_adaptive:
+        readable = read_files(files, mode_of(viewer), lambda file, why: None)
+        first = [picture for _, picture in itertools.islice(readable, COSTED)]
+    if args.keep_ratio is not None:
+        viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
+    elif args.budget is not None:
+        viewer.set_budget(args.budget, first)
+    elif first:
+        viewer.set_new_thresholds(first)
+    if viewer.chooses_at_random:
+        print(
+            f"{args.model} was not trained with {viewer.model.config.reducer}: its predictors are random, and so is "
+            "what they keep.",
+            file=sys.stderr,
+        )
+    return viewer
+
+
+def mode_of(viewer: Viewer) -> str:
+    return MODES[viewer.model.config.num_channels]
+
+
+class Gallery:
+    """What is written of the pictures that were looked at; whole at any time, also when something stops the rest.
+
+    Args:
+        args: the command's.
+        viewer: whose views they are.
+        names: what is written of each file is called.
+    """
+
+    def __init__(self, args: argparse.Namespace, viewer: Viewer, names: dict[str, str]):
+        self.args, self.viewer, self.names = args, viewer, names
+        self.rows: list[tuple[View, str]] = []
+        self.result: dict[str, Any] = {
+            "model": args.model,
+            "reducer": viewer.model.config.reducer,
+            "untrained": viewer.untrained,
+            "pictures": [],
+            "skipped": [],
+            "changed": 0,
+            "overviews": 0,
+        }
+
+    def add(self, file: str, view: View) -> None:
+        """A card and a GIF of `view`, a row of the overview, and a record."""
+        folder, name, title = self.args.output, self.names[file], readable_name(Path(file).name)
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self.args.only_overview:
+            card(view, self.viewer.labels, title).save(folder / f"{name}.png")
+            save_gif(stage_frames(view), folder / f"{name}.gif", self.args.seconds)
+        self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
+        if view.dense_probabilities is not None:
+            self.result["changed"] += int(view.dense_probabilities.argmax() != view.probabilities.argmax())
+        self.rows.append((view, title))
+        if len(self.rows) == ROWS:
+            self.finish_sheet()
+
+    def finish_sheet(self) -> None:
+        self.result["overviews"] += 1
+        views, titles = zip(*self.rows, strict=True)
+        sheet = overview(views, self.viewer.labels, titles)
+        sheet.save(self.args.output / f"overview_{self.result['overviews']:03}.png")
+        self.rows.clear()
+
+    def finish(self) -> None:
+        """The last overview, and `views.json`; nothing where no picture was looked at."""
+        if self.rows:
+            self.finish_sheet()
+        if self.result["pictures"]:
+            text = json.dumps(self.result, indent=1, allow_nan=False)
+            (self.args.output / "views.json").write_text(text + "\n", encoding="utf-8")
+
+
+def readable_name(name: str) -> str:
+    """`name` without bytes that are no UTF-8, which no picture and no file of text can hold."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict[str, Any]:
+    """Look at every file, write what is to be seen of it, and return what `views.json` says.
+
+    Raises:
+        ValueError: none can be read.
+    """
+    gallery = Gallery(args, viewer, names_of(files, [path for path in args.images if path.is_dir()]))
+    size = None if args.image_size is None else (args.image_size[0], args.image_size[-1])
+    waiting: list[str] = []  # read, not looked at yet
+    with tqdm(total=len(files), unit="picture", file=sys.stderr) as bar:
+
+        def skip(file: str, why: str) -> None:
+            gallery.result["skipped"].append(readable_name(file))
+            bar.write(f"skipped: {readable_name(why)}", file=sys.stderr)
+            bar.update()
+
+        def pictures() -> Generator[Image.Image]:
+            for file, picture in read_files(files, mode_of(viewer), skip):
+                waiting.append(file)
+                yield picture
+
+        try:
+            for views in viewer.batches(pictures(), args.batch_size, size):
+                for view in views:
+                    gallery.add(waiting.pop(0), view)
+                    bar.update()
+        finally:  # what was seen is not lost
+            gallery.finish()
+    if not gallery.result["pictures"]:
+        raise ValueError("None of the pictures can be read.")
+    return gallery.result
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is loaded or written.
+
+    Raises:
+        ValueError: a number is out of range, a picture is not there, or the output is not new.
+    """
+    check_folder(args.output, args.overwrite)
+    if args.budget is not None:
+        check_fraction(args.budget, "--budget")
+    check_seconds(args.seconds)
+    if args.image_size is not None and (len(args.image_size) > 2 or min(args.image_size) < 1):
+        raise ValueError(f"--image-size is {' '.join(map(str, args.image_size))}; one number of pixels, or two.")
+    for path in args.images:
+        if not path.exists():
+            raise ValueError(f"--images {path}: there is no such file or folder.")
+
+
+def main(args: argparse.Namespace) -> None:
+    check(args)
+    files = some_of(list(dict.fromkeys(files_of(args.images))), args.limit)
+    with only_json(args.json), no_bars_of_weights():
+        result = draw(prepare(args, files), args, files)
+    if args.json:
+        print_json(result)
+        return
+    seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
+    sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
+    print(f"Wrote {args.output}: {sheets}{each}, and views.json; pictures: {seen}.")
+    if result["pictures"][0]["dense"] is not None:
+        print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
+    if result["skipped"]:
+        print(f"Could not be read: {', '.join(result['skipped'])}")

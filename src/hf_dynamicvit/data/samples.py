@@ -1,0 +1,73 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Images on which two forms of one model are compared, or its speed is measured: one's own, or two photographs."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from ..checkpoints.source import find_processor
+from ..model.cost import as_pair
+from .class_folders import files_of
+from .transforms import MODES, ImageTransform, read_all
+
+
+# Pictures on which cost is measured and thresholds are set, where those depend on the picture.
+COSTED = 64
+
+
+def processor_of(name: str, config: Any) -> tuple[Any, str]:
+    """Return the image processor of the checkpoint `name`, or one that only scales, and what to call it.
+
+    For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
+    """
+    processor = find_processor(name)
+    if processor is not None:
+        return processor, "its image processor"
+    height, width = as_pair(config.image_size)
+    half = [0.5] * config.num_channels
+    processor = ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
+    return processor, f"scaling to {height} x {width}, as it has no image processor"
+
+
+def sample_crops() -> list[Image.Image]:
+    """The corners and the middle of each of the two photographs that ship with scikit-learn, 320 pixels square.
+
+    Raises:
+        ValueError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_sample_images
+    except ImportError as error:
+        raise ValueError(
+            'The sample photographs ship with scikit-learn: pip install "hf-dynamicvit[export]", or give --pictures.'
+        ) from error
+    crops, side = [], 320
+    for photograph in map(Image.fromarray, load_sample_images().images):
+        right, bottom = photograph.width - side, photograph.height - side
+        corners = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right // 2, bottom // 2)]
+        crops += [photograph.crop((left, top, left + side, top + side)) for left, top in corners]
+    return crops
+
+
+def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tensor, str]:
+    """`[N, channels, height, width]` as the model `name` takes them, and what they are.
+
+    A warning names pictures that cannot be read.
+
+    Raises:
+        ValueError: none can be read; a file is not there, a folder has none; the samples are wanted without
+            scikit-learn.
+    """
+    pictures: list[Any]
+    if paths is None:
+        pictures, what = sample_crops(), "crops of scikit-learn's two sample photographs"
+    else:
+        pictures, what = [picture for _, picture in read_all(files_of(paths), MODES[config.num_channels])], "pictures"
+    processor, how = processor_of(name, config)
+    transform = ImageTransform(processor, num_channels=config.num_channels)
+    pixel_values = torch.stack(transform({"image": pictures})["pixel_values"])
+    return pixel_values, f"{len(pictures)} {what}, through {how},"

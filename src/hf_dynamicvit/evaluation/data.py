@@ -1,0 +1,217 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The pictures of one split of a data set, each with its class as the model counts classes."""
+
+import json
+from collections import Counter
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import ClassLabel, Dataset, Value
+from PIL import Image
+
+from ..checkpoints.labels import few, is_known
+from ..checkpoints.results import RESULTS
+from ..data.class_folders import find_split
+from ..data.columns import choose_column, class_names, image_columns, label_columns, with_column, with_labels
+from ..data.loading import HeldOut, bare, check_split, fingerprint, some_of, split_off
+from ..data.sources import load_splits
+from ..data.transforms import SOURCE_COLUMN, read_picture
+
+
+# The column that holds the index of the class among the model's.
+TRUE_CLASS = "true_class"
+
+
+@dataclass(frozen=True)
+class LabelledPictures:
+    """Pictures that are not decoded yet, with their classes.
+
+    Attributes:
+        data: the rows.
+        image_column: its name.
+        name: of the data set.
+        split: of the data set, and `only_split` whether there is no other.
+        total: pictures of the split, of which `data` may be a random choice.
+        seed: of that choice, and of `typical`.
+        held_out: these are the pictures that the training of the model held out of the split.
+    """
+
+    data: Dataset
+    image_column: str
+    name: str
+    split: str
+    only_split: bool
+    total: int
+    seed: int
+    held_out: bool = False
+
+    def batches(self, batch_size: int) -> Generator[list[tuple[Any, int, str]]]:
+        """Picture as `read_picture` takes it, index of its class, and where it is from, `batch_size` at a time."""
+        for batch in self.data.iter(batch_size):
+            columns = (batch[name] for name in (self.image_column, TRUE_CLASS, SOURCE_COLUMN))
+            yield list(zip(*columns, strict=True))
+
+    def decoded(self, rows: Sequence[int], mode: str) -> Generator[Image.Image]:
+        """The pictures of `rows`, which can be read."""
+        for row in self.data.select(rows):
+            yield read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
+
+    def name_of(self, picture: dict[str, Any], source: str) -> str:
+        """The file of a picture, within the folder of the data set, or where it is in the data set."""
+        file = picture["path"]
+        if file is None:
+            return printable(source)
+        folder = Path(self.name).expanduser().absolute()
+        return printable(str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file)
+
+    def typical(self, count: int, mode: str) -> Generator[Image.Image]:
+        """Up to `count` of them at random, decoded; those that cannot be are left out."""
+        for row in self.data.shuffle(seed=self.seed).select(range(min(count, len(self.data)))):
+            try:
+                picture = read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
+            except ValueError:
+                continue
+            yield picture
+
+
+def load_labelled(
+    dataset: str,
+    labels: Sequence[str],
+    split: str | None = None,
+    config_name: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    same_classes: bool = False,
+    max_samples: int | None = None,
+    seed: int = 0,
+    held_out: HeldOut | None = None,
+    **hub: Any,
+) -> LabelledPictures:
+    """The pictures of one split of `dataset`.
+
+    Args:
+        dataset: a folder, a parquet file or the name of a data set on the Hub, as for training.
+        labels: what the model calls its classes, in its order.
+        split: its name; the default is the one for validation or testing if there is one, else the only one.
+        config_name: of a data set with several configurations.
+        image_column, label_column: names of columns; the only ones that can be are found.
+        same_classes: classes are the model's in the same order, whatever they are called.
+        max_samples: use only so many pictures, taken at random by `seed`.
+        held_out: where training took pictures for validation like this from the only split there is, they alone.
+            Pictures of another data set are all taken.
+        **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
+
+    Raises:
+        ValueError: there is no such data set, split or column, rows without label, or classes the model lacks.
+    """
+    splits = load_splits(dataset, config_name, label_column, (split,), **hub)
+    named, split = split, choose_split(list(splits), split)
+    features = splits[split].features
+    image_column = choose_column(features, image_column, image_columns(features), "image")
+    label_column = choose_column(features, label_column, label_columns(features), "label")
+    data = bare(splits[split], split, image_column, label_column)
+    if not len(data):
+        raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
+    apart = None
+    if held_out is not None and named is None and len(splits) == 1:
+        apart = held_out_part(data, split, image_column, label_column, held_out)
+    data = data if apart is None else apart
+    truth = true_classes(data, label_column, split, labels, same_classes)
+    data = with_column(data.remove_columns(label_column), TRUE_CLASS, truth, Value("int64"))
+    chosen = some_of(data, max_samples, seed, "max_samples")
+    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
+
+
+def held_out_part(
+    data: Dataset, split: str, image_column: str, label_column: str, held_out: HeldOut
+) -> Dataset | None:
+    """The pictures of `data` that training held out; `None` where it was trained on another data set."""
+    if len(data) != held_out.total:
+        return None
+    data = with_labels(data, label_column, *class_names(data, label_column, split))
+    if fingerprint(data, image_column, label_column) != held_out.fingerprint:
+        return None
+    return split_off(data, label_column, held_out.fraction, held_out.seed)[1]
+
+
+def held_out_of(model: str) -> HeldOut | None:
+    """How `hf-dynamicvit train` took pictures for validation, where it made the folder `model` and did."""
+    try:
+        found = HeldOut(**json.loads((Path(model) / RESULTS).read_text(encoding="utf-8"))["held_out"])
+    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        return None  # no folder, no such file, or that of another program
+    ours = [type(value) for value in vars(found).values()] == [float, int, int, str] and 0 < found.fraction < 1
+    return found if ours else None
+
+
+def printable(text: str) -> str:
+    """`text` as it can be written; file names that are no UTF-8 have characters that cannot be."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def choose_split(splits: list[str], given: str | None) -> str:
+    """The split that is `given`, else one of a usual name for validation or testing, else the only one."""
+    check_split(splits, given, "split")
+    chosen = given or find_split(splits, ["validation", "test"], "--split")
+    if chosen is None and len(splits) > 1:
+        raise ValueError(f"Name the split to evaluate on with --split; there are {', '.join(splits)}.")
+    return chosen or splits[0]
+
+
+def true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], same_classes: bool) -> list[int]:
+    """The index of each row's class among `labels`: by name, or with `same_classes`, where the names are others, by
+    the order of the data set's.
+
+    Raises:
+        ValueError: rows without label, or of classes that the model does not have, or has twice.
+    """
+    names, of_rows = class_names(data, column, split)
+    feature = data.features[column]
+    occurring = sorted(set(of_rows))
+    if not (isinstance(feature, ClassLabel) and names == list(labels)):
+        if not same_classes or is_known(occurring, labels):
+            check_known(occurring, labels)
+            names = list(labels)
+        elif isinstance(feature, Value) and feature.dtype.startswith(("int", "uint")):
+            return in_range([int(name) for name in of_rows], len(labels))
+        elif len(names) != len(labels):
+            raise ValueError(f"--same-classes: the model has {len(labels)} classes, the data set {len(names)}.")
+    index = {name: position for position, name in enumerate(names)}
+    return [index[name] for name in of_rows]
+
+
+def in_range(classes: list[int], count: int) -> list[int]:
+    """`classes`, which are indices of the model's.
+
+    Raises:
+        ValueError: one is not.
+    """
+    outside = sorted({index for index in classes if not 0 <= index < count})
+    if outside:
+        listed = ", ".join(map(str, outside[:5]))
+        raise ValueError(f"--same-classes: the model has the classes 0 to {count - 1}, the data set also {listed}.")
+    return classes
+
+
+def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse names that are no class of the model, or of several: each row must have exactly one.
+
+    Raises:
+        ValueError: names some of them, and what can be done.
+    """
+    counts = Counter(labels)
+    unknown = [name for name in names if name not in counts]
+    if unknown:
+        raise ValueError(
+            f"The model has other classes than the pictures: {len(unknown)} of {len(names)} are not the model's "
+            f"({few(unknown)}); the model's are {few(labels)}. hf-dynamicvit train fine-tunes it on them; if they are "
+            "the same under other names, --same-classes takes them by their order."
+        )
+    twice = [name for name in names if counts[name] > 1]
+    if twice:
+        raise ValueError(
+            f"Several classes of the model are called {few(twice)}, so that names do not tell which is meant; "
+            "--same-classes takes classes by their order."
+        )

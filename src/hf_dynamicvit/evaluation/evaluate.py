@@ -1,0 +1,189 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Evaluate a sparse model on a whole data set, beside the dense one, for a report.
+
+```python
+evaluation = evaluate("my-dynamicvit", "my_pictures")
+print(evaluation.sparse.top(1), evaluation.difference)
+write_report(evaluation, "report")
+```
+"""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from ..data.samples import COSTED
+from ..data.transforms import MODES
+from ..look.viewer import Viewer
+from ..machine import machine
+from ..model.cost import as_pair, grid_size
+from ..names import KEEP_RATIOS, UNREADABLE
+from .data import LabelledPictures, held_out_of, load_labelled, printable
+from .results import Evaluation, KeepRatio, distances, joined, stages_of
+from .runner import Read, Runner, at_keep_ratios, readable, typical_values
+
+
+def evaluate(
+    model: str | Viewer,
+    pictures: str | LabelledPictures,
+    *,
+    keep_ratios: Sequence[float] = KEEP_RATIOS,
+    same_classes: bool = False,
+    unreadable: str = "skip",
+    max_changed: int = 24,
+    batch_size: int = 32,
+) -> Evaluation:
+    """Run a sparse model, the dense one, and the sparse one at other keep ratios on every picture of a data set.
+
+    Args:
+        model: folder or Hub name of a classifier, or a `Viewer`, whose models run where they are and stay as they are.
+        pictures: data set as for training, of which it takes those that the training of the model in the folder
+            `model` held out, where it did; or what `load_labelled` made of one with `Viewer.labels`.
+        keep_ratios: others to try, each in (0, 1]; empty for none.
+        same_classes: class names that differ are of the same classes in the same order. A `Viewer` has its own for
+            the dense model.
+        unreadable: `"skip"` pictures that cannot be read, and name them, or `"stop"` at the first.
+        max_changed: of so many pictures whose prediction changed there are `views`.
+        batch_size: pictures at a time; results do not depend on it, AS-ViT with `batch_mode="mean_topk"` apart.
+
+    Raises:
+        ValueError: a setting is out of range, there are no such pictures or none that can be read, classes differ, or
+            the model does not give one class a picture; pictures have different sizes for the model.
+        FloatingPointError: logits are not finite.
+    """
+    check_settings(keep_ratios, batch_size, max_changed, unreadable)
+    start = time.perf_counter()
+    viewer = Viewer.load(model, same_classes=same_classes) if isinstance(model, str) else model
+    check_classifier(viewer.model.config)
+    if isinstance(pictures, str):
+        held_out = held_out_of(model) if isinstance(model, str) else None
+        pictures = load_labelled(pictures, viewer.labels, same_classes=same_classes, held_out=held_out)
+    if isinstance(model, str):
+        set_new_thresholds(viewer, pictures)
+    mode = MODES[viewer.model.config.num_channels]
+    others, problems = at_keep_ratios(viewer, keep_ratios, pictures)
+    runner, read = Runner(viewer, others), Read()
+    for pixels, truth in readable(pictures, batch_size, mode, unreadable, read, runner.pixel_values):
+        runner.see(pixels, truth)
+    found = gathered(runner, pictures, read, problems)
+    shown = [read.rows[row.index] for row in found.changed[:max_changed]]
+    return dataclasses.replace(
+        found,
+        notes=notes_of(viewer, pictures, bool(keep_ratios)),
+        settings=settings_of(viewer, pictures, batch_size, time.perf_counter() - start),
+        views=viewer.look(pictures.decoded(shown, mode), batch_size) if shown else [],
+    )
+
+
+def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
+    """As `Viewer.set_new_thresholds`, on the first pictures."""
+    reducer = viewer.model.reducer
+    if viewer.model.config.is_adaptive and viewer.untrained:
+        viewer.model.set_budget(fraction=reducer.budget, pixel_values=typical_values(viewer, pictures))
+
+
+def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: dict[float, str]) -> Evaluation:
+    """The numbers of all batches together."""
+    viewer, config = runner.viewer, runner.viewer.model.config
+    grid = grid_size(config, runner.size)
+    far = distances(grid, as_pair(config.patch_size))
+    sweep = [KeepRatio(keep_ratio, joined(parts), None) for keep_ratio, parts in runner.sweep.items()]
+    sweep += [KeepRatio(keep_ratio, None, problem) for keep_ratio, problem in problems.items()]
+    return Evaluation(
+        model=printable(str(config._name_or_path)) or "a model in memory",
+        reducer=config.reducer,
+        keep_ratio=config.keep_ratio,
+        compared=dense_name(viewer),
+        dataset=printable(pictures.name),
+        split=None if pictures.only_split else pictures.split,
+        total=pictures.total,
+        labels=[printable(label) for label in viewer.labels],
+        names=read.names,
+        skipped=read.skipped,
+        truth=torch.tensor(read.truth),
+        sparse=joined(runner.sparse),
+        dense=joined(runner.dense) if runner.dense else None,
+        sweep=sorted(sweep, key=lambda point: -point.keep_ratio),
+        dense_gmacs=viewer.model.dense_multiply_adds(runner.size) / 1e9,
+        stages=stages_of(viewer.model.decision_layers, torch.cat(runner.kept_counts), runner.kept_sums, far),
+        all_distance=far.mean().item(),
+        notes=[],
+        views=[],
+        settings={},
+    )
+
+
+def dense_name(viewer: Viewer) -> str:
+    """What the sparse model is compared with."""
+    if viewer.dense is None:
+        return "none: the classifier reads the mean of the patches, so that there is no dense copy of it"
+    own = viewer.model.state_dict()
+    theirs = viewer.dense.state_dict()
+    if all(name in own and torch.equal(value.cpu(), own[name].cpu()) for name, value in theirs.items()):
+        return "a dense model of the same weights"
+    return printable(str(viewer.dense.config._name_or_path)) or "another dense model in memory"
+
+
+def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
+    """What a reader must know to judge the numbers."""
+    config, reducer, notes = viewer.model.config, viewer.model.reducer, []
+    if viewer.chooses_at_random:
+        notes.append(f"The predictors of {config.reducer} are new on these weights: what they keep means nothing.")
+    elif viewer.untrained:
+        notes.append(f"The thresholds of {config.reducer} are new on these weights: they were set, not trained.")
+    if pictures.held_out:
+        notes.append(f"These are the {pictures.total} pictures that the training of the model held out.")
+    elif pictures.only_split:
+        notes.append("There is one split only: if the model was trained on these pictures, the numbers are too good.")
+    if len(pictures.data) < pictures.total:
+        notes.append(
+            f"These are {len(pictures.data)} of {pictures.total} pictures, taken at random (seed {pictures.seed})."
+        )
+    if reducer.rest == "idle":
+        notes.append(f"With {config.reducer} a patch that is not kept sits out and may come back.")
+    elif reducer.rest == "merged":
+        notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another.")
+    if config.is_adaptive and swept:
+        few = min(COSTED, len(pictures.data))
+        notes.append(f"Each picture decides what it keeps. Other keep ratios are the mean over {few} of the pictures.")
+    if config.reducer_args.get("batch_mode") == "mean_topk":
+        notes.append("With batch_mode 'mean_topk' what a picture keeps depends on its batch, and so on --batch-size.")
+    return notes
+
+
+def settings_of(viewer: Viewer, pictures: LabelledPictures, batch_size: int, seconds: float) -> dict[str, Any]:
+    """How it was measured."""
+    model = viewer.model
+    return {
+        "batch_size": batch_size,
+        "device": str(model.device),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "seed": pictures.seed,
+        "seconds": round(seconds, 1),
+        "machine": machine(),
+    }
+
+
+def check_settings(keep_ratios: Sequence[float], batch_size: int, max_changed: int, unreadable: str) -> None:
+    """Refuse what is out of range before anything is loaded."""
+    outside = [str(keep_ratio) for keep_ratio in keep_ratios if not 0 < keep_ratio <= 1]
+    if outside:
+        raise ValueError(f"keep_ratios has {', '.join(outside)}; each is above 0 and at most 1.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; at least 1.")
+    if max_changed < 0:
+        raise ValueError(f"max_changed is {max_changed}; 0 or more.")
+    if unreadable not in UNREADABLE:
+        raise ValueError(f"unreadable is {unreadable!r}; it can be {' or '.join(map(repr, UNREADABLE))}.")
+
+
+def check_classifier(config: Any) -> None:
+    """Refuse models whose logits are not of one class for each picture."""
+    if config.problem_type not in (None, "single_label_classification"):
+        raise ValueError(
+            f"config.problem_type is {config.problem_type!r}; evaluate counts pictures of one class each, which is "
+            "'single_label_classification'."
+        )

@@ -1,0 +1,156 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Blocks of a report, and how they become one HTML file, or Markdown with pictures beside it."""
+
+import base64
+import html
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from ..look.drawing import captioned, contact_sheet
+
+
+# Longer tables are cut in the middle in Markdown, and scroll in HTML; JSON has them whole.
+MOST_ROWS = 40
+
+# A sheet of a gallery has no more, as one image of thousands would open nowhere.
+MOST_PICTURES = 24
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 0 auto;
+  padding: 1rem; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+.scroll { overflow: auto; max-height: 32rem; margin: 1rem 0; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid #ddd; vertical-align: top; }
+th { border-bottom: 2px solid #999; font-weight: 600; position: sticky; top: 0; background: #fff; }
+th:first-child, td:first-child, .words td, .words th { text-align: left; }
+.words td { overflow-wrap: anywhere; } .words td:first-child { overflow-wrap: normal; }
+@media (max-width: 40rem) { table { font-size: .85rem; } th, td { padding-right: .55rem; } }
+figure { margin: 1rem 0 1.6rem; } figcaption { font-size: .9rem; color: #444; }
+img { max-width: 100%; height: auto; display: block; }
+"""
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells under a header; `words` where they are not numbers."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG, the name of its file, and what is to be seen."""
+
+    name: str
+    content: bytes
+    caption: str
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures with a caption each; in Markdown one sheet, in the file `name`, numbered from `first`."""
+
+    name: str
+    pictures: Sequence[Image.Image]
+    captions: Sequence[str]
+    first: int = 1
+
+
+Block = Heading | Paragraph | Table | Figure | Gallery
+
+
+def escaped(text: str) -> str:
+    """`text` as it is in Markdown, whatever it holds."""
+    return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(text, quote=False)).replace("\n", " ")
+
+
+def markdown(blocks: Sequence[Block]) -> str:
+    """`blocks` with pictures as files beside the text."""
+    parts = []
+    for block in blocks:
+        match block:
+            case Heading(text):
+                parts.append(f"## {escaped(text)}")
+            case Paragraph(text):
+                parts.append(escaped(text))
+            case Table(header, rows, _):
+                half, cut = MOST_ROWS // 2, len(rows) > MOST_ROWS
+                shown = [*rows[:half], ["..."] * len(header), *rows[-half:]] if cut else rows
+                lines = [[*map(escaped, header)], ["---"] * len(header), *([*map(escaped, row)] for row in shown)]
+                parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+            case Figure(name, _, caption):
+                parts.append(f"![{escaped(caption)}]({name})")
+            case Gallery(name, _, captions, first):
+                parts.append(f"![the pictures, numbered]({name})")
+                parts.append("\n".join(f"{place}. {escaped(text)}" for place, text in enumerate(captions, first)))
+    return "\n\n".join(parts)
+
+
+def as_html(title: str, blocks: Sequence[Block]) -> str:
+    """One file that needs no other: pictures are in it."""
+    body = "\n".join(html_of(block) for block in blocks)
+    name = html.escape(title)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def html_of(block: Block) -> str:
+    match block:
+        case Heading(text):
+            return f"<h2>{html.escape(text)}</h2>"
+        case Paragraph(text):
+            return f"<p>{html.escape(text)}</p>"
+        case Table(header, rows, words):
+            head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in header)
+            lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
+            lines = "".join(f"<tr>{line}</tr>\n" for line in lines)
+            kind = ' class="words"' if words else ""
+            top = f"<thead><tr>{head}</tr></thead>\n" if any(header) else ""
+            return f'<div class="scroll" tabindex="0"><table{kind}>\n{top}<tbody>\n{lines}</tbody></table></div>'
+        case Figure(_, content, caption):
+            return figure_html(content, "png", caption)
+        case Gallery(_, pictures, captions, _):
+            return "\n".join(
+                figure_html(encoded(picture, "JPEG", quality=85), "jpeg", caption)
+                for picture, caption in zip(pictures, captions, strict=True)
+            )
+
+
+def figure_html(content: bytes, kind: str, caption: str) -> str:
+    data, text = base64.b64encode(content).decode(), html.escape(caption)
+    image = f'<img src="data:image/{kind};base64,{data}" alt="{text}">'
+    return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+
+
+def encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def file_of(block: Figure | Gallery) -> bytes:
+    """The PNG that Markdown shows."""
+    if isinstance(block, Figure):
+        return block.content
+    captions = (f"{place}. {text}" for place, text in enumerate(block.captions, block.first))
+    return encoded(contact_sheet([[captioned(*pair)] for pair in zip(block.pictures, captions, strict=True)]), "PNG")

@@ -1,0 +1,73 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The pictures of a report: where patches are kept, accuracy over cost, what is kept of one picture."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+
+from ..look.drawing import chosen, contact_sheet, stage_pictures
+from ..look.viewer import View
+from .results import Evaluation, Stage
+
+
+# Panels of one row of the centre map.
+ACROSS = 4
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure of that many inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=120)
+
+
+def png(figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def centre_map(stages: Sequence[Stage]) -> bytes:
+    """A PNG with a heat map for each decision: in how many of the pictures each patch is kept."""
+    across = min(ACROSS, len(stages))
+    down = math.ceil(len(stages) / across)
+    figure = new_figure(2.4 * across + 0.8, 2.6 * down)
+    axes = figure.subplots(down, across, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, stage in zip(axes.flat, stages, strict=False):
+        drawn = axis.imshow(stage.frequency.numpy(), vmin=0, vmax=1, cmap="viridis")
+        axis.set_title(f"block {stage.layer}", fontsize=10)
+    bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
+    bar.set_label("fraction of the pictures", fontsize=9)
+    return png(figure)
+
+
+def accuracy_plot(evaluation: Evaluation) -> bytes:
+    """A PNG of top-1 over multiply-adds: the keep ratios that were tried, the model as it is, the dense one."""
+    figure = new_figure(6.5, 4.2)
+    axis = figure.subplots()
+    tried = [(point.answers, point.keep_ratio) for point in evaluation.sweep if point.answers is not None]
+    points = [(answers.gmacs, 100 * answers.top(1)) for answers, _ in tried]
+    axis.plot(*zip(*points, strict=True), marker="o", label=f"{evaluation.reducer} at other keep ratios")
+    for (_, keep_ratio), point in zip(tried, points, strict=True):
+        axis.annotate(f"{keep_ratio:g}", point, textcoords="offset points", xytext=(5, -11), fontsize=8)
+    own = evaluation.sparse
+    axis.plot(own.gmacs, 100 * own.top(1), "D", markersize=9, fillstyle="none", label="the model as it is")
+    if evaluation.dense is not None:
+        dense = evaluation.dense
+        axis.plot(dense.gmacs, 100 * dense.top(1), "*", markersize=13, label="dense")
+    axis.set(xlabel="G multiply-adds a picture", ylabel="top-1 in %")
+    axis.margins(0.1)
+    axis.legend(fontsize=8)
+    axis.grid(alpha=0.3)
+    return png(figure)
+
+
+def strip(view: View) -> Image.Image:
+    """What the model saw, then what it kept: at most four of the decisions, evenly."""
+    pictures = stage_pictures(view)
+    return contact_sheet([[pictures[0], *(pictures[stage + 1] for stage in chosen(len(view.kept)))]])

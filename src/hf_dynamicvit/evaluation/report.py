@@ -1,0 +1,246 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""An evaluation as one HTML file, as Markdown with pictures beside it, and as JSON: the same content, told once."""
+
+import json
+from pathlib import Path
+
+from ..folders import whole_folder
+from ..look.drawing import chosen
+from .data import printable
+from .pages import (
+    MOST_PICTURES,
+    Block,
+    Figure,
+    Gallery,
+    Heading,
+    Paragraph,
+    Table,
+    as_html,
+    escaped,
+    file_of,
+    markdown,
+)
+from .plots import accuracy_plot, centre_map, strip
+from .results import Answers, Changed, Difference, Evaluation, difference_of
+
+
+def percent(fraction: float, count: int) -> str:
+    """With as many digits as `count` pictures allow."""
+    return f"{fraction:.1%}" if count < 1000 else f"{fraction:.2%}"
+
+
+def points(fraction: float, count: int) -> str:
+    """A difference of two fractions."""
+    return f"{100 * fraction:+.1f}" if count < 1000 else f"{100 * fraction:+.2f}"
+
+
+def interval(found: Difference, count: int) -> str:
+    """Of 95 %, in points."""
+    return f"{points(found.low, count)} to {points(found.high, count)}"
+
+
+def gmacs(answers: Answers) -> str:
+    return f"{answers.gmacs:#.4g}"
+
+
+def lead(evaluation: Evaluation) -> str:
+    """The result in a sentence or two."""
+    count, sparse, dense = len(evaluation.truth), evaluation.sparse, evaluation.dense
+    cost = f"{sparse.gmacs / evaluation.dense_gmacs:.0%} of the multiply-adds of a dense model of its size"
+    start = f"On {count} pictures the sparse model ({evaluation.reducer}) has {percent(sparse.top(1), count)} right"
+    if dense is None or evaluation.difference is None:
+        return f"{start}, with {cost}."
+    found = evaluation.difference
+    return (
+        f"{start}, the dense one {percent(dense.top(1), count)}: {points(found.top1, count)} points (95% interval "
+        f"{interval(found, count)}), with {cost}."
+    )
+
+
+def overview(evaluation: Evaluation) -> list[Block]:
+    """The models beside each other, and how sure their difference is."""
+    count, k, dense, found = len(evaluation.truth), evaluation.top_k, evaluation.dense, evaluation.difference
+
+    def row(name: str, answers: Answers) -> list[str]:
+        top_k = [] if k is None else [percent(answers.top(k), count)]
+        return [name, percent(answers.top(1), count), *top_k, gmacs(answers)]
+
+    rows = [row("sparse", evaluation.sparse)]
+    if dense is not None:
+        rows.insert(0, row("dense", dense))
+        top_k = [] if k is None else [f"{points(evaluation.sparse.top(k) - dense.top(k), count)} points"]
+        cost = f"{evaluation.sparse.gmacs / dense.gmacs:.2f}x"
+        rows.append(
+            ["sparse to dense", f"{points(evaluation.sparse.top(1) - dense.top(1), count)} points", *top_k, cost]
+        )
+    blocks: list[Block] = [
+        Paragraph(lead(evaluation)),
+        Table(["model", "top-1", *([] if k is None else [f"top-{k}"]), "GMACs"], rows),
+    ]
+    if k is None:
+        blocks.append(Paragraph(f"There is no top-5, as the model has {len(evaluation.labels)} classes."))
+    if found is not None:
+        blocks.append(
+            Paragraph(
+                f"{found.changed} predictions changed: {found.broken} are broken (right dense, wrong sparse), "
+                f"{found.fixed} fixed, {found.other} wrong both times in different ways. The standard error of the "
+                f"difference is {100 * found.standard_error:.2f} points. It and the interval (Agresti and Min, 2005) "
+                "are of paired proportions: they say what other pictures of this kind could give, not what another "
+                "training would."
+            )
+        )
+    return [*blocks, *map(Paragraph, evaluation.notes)]
+
+
+def stage_part(evaluation: Evaluation) -> list[Block]:
+    """How much is kept, and where."""
+    rows = []
+    for stage in evaluation.stages:
+        far = "" if stage.distance is None else f"{stage.distance:.3f}"
+        rows.append([str(stage.layer), *(f"{value:.1%}" for value in (stage.mean, stage.least, stage.most)), far])
+    down, across = evaluation.stages[0].frequency.shape
+    caption = f"In how many of the pictures each of the {down} x {across} patches is kept, decision by decision."
+    return [
+        Heading("What is kept, and where"),
+        Table(["block", "kept, mean", "least", "most", "distance from the middle"], rows),
+        Paragraph(
+            "Fractions of all patches, over the pictures. The distance is the mean of the kept patches: 0 is the "
+            f"middle of the picture, 1 a corner, and all patches together have {evaluation.all_distance:.3f}."
+        ),
+        Figure("centre_map.png", centre_map(evaluation.stages), caption),
+    ]
+
+
+def ratio_part(evaluation: Evaluation) -> list[Block]:
+    """Accuracy over keep ratio; nothing where none was tried."""
+    if not evaluation.sweep:
+        return []
+    count, k, dense = len(evaluation.truth), evaluation.top_k, evaluation.dense
+    header = ["keep ratio", "top-1", *([] if dense is None else ["change"])]
+    header += [*([] if k is None else [f"top-{k}"]), "GMACs", "of dense"]
+    rows = []
+    for point in evaluation.sweep:
+        answers = point.answers
+        if answers is None:
+            rows.append([f"{point.keep_ratio:g}", "not possible", *[""] * (len(header) - 2)])
+            continue
+        found = None if dense is None else difference_of(dense, answers)
+        change = [] if found is None else [f"{points(found.top1, count)} ({interval(found, count)})"]
+        top_k = [] if k is None else [percent(answers.top(k), count)]
+        cost = [gmacs(answers), f"{answers.gmacs / evaluation.dense_gmacs:.2f}x"]
+        rows.append([f"{point.keep_ratio:g}", percent(answers.top(1), count), *change, *top_k, *cost])
+    blocks: list[Block] = [
+        Heading("Accuracy over keep ratio"),
+        Paragraph(
+            "The same weights with other keep ratios, set at run time; changes are in points, with the 95% interval. "
+            "A model that was trained at one ratio was not trained at the others: fine-tuned there it may do better."
+        ),
+        Table(header, rows),
+        *(Paragraph(f"{point.keep_ratio:g}: {point.problem}") for point in evaluation.sweep if point.problem),
+    ]
+    if any(point.answers is not None for point in evaluation.sweep):
+        blocks.append(Figure("accuracy.png", accuracy_plot(evaluation), "Top-1 over multiply-adds, by keep ratio."))
+    return blocks
+
+
+def class_part(evaluation: Evaluation) -> list[Block]:
+    """Each class, and which are taken for which."""
+    classes, compared = evaluation.classes, evaluation.dense is not None
+    rows = []
+    for row in classes:
+        dense = [] if row.dense is None else [f"{row.dense / row.count:.1%}"]
+        change = [] if row.dense is None else [f"{100 * row.change:+.1f}"]
+        rows.append([row.name, str(row.count), *dense, f"{row.sparse / row.count:.1%}", *change])
+    header = ["class", "pictures", *["dense"] * compared, "sparse", *["change"] * compared]
+    order = "those that lose most first" if compared else "those that are right least first"
+    unit = "; the change is in points" if compared else ""
+    absent = len(evaluation.labels) - len(classes)
+    missing = f" {absent} more of the model's classes have no picture here." if absent else ""
+    blocks: list[Block] = [Heading("Classes"), Paragraph(f"Top-1, {order}{unit}.{missing}"), Table(header, rows)]
+    if evaluation.confusions:
+        shown = evaluation.confusions[:10]
+        which = "The confusions that changed" + (" most" if len(shown) < len(evaluation.confusions) else "")
+        cells = [[row.true, row.said, str(row.dense), str(row.sparse)] for row in shown]
+        blocks += [Paragraph(f"{which}, in pictures."), Table(["class", "taken for", "dense", "sparse"], cells)]
+    return blocks
+
+
+def caption_of(row: Changed) -> str:
+    return (
+        f"{row.kind}: {row.picture} · true {row.true} · dense {row.dense} {row.dense_probability:.0%} · "
+        f"sparse {row.sparse} {row.sparse_probability:.0%}"
+    )
+
+
+def changed_part(evaluation: Evaluation) -> list[Block]:
+    """The pictures whose prediction changed; nothing without a dense model."""
+    if evaluation.difference is None:
+        return []
+    views, total = evaluation.views, len(evaluation.changed)
+    heading = Heading("Pictures whose prediction changed")
+    if not views:
+        return [heading, Paragraph("There are none." if not total else f"There are {total}; none is shown.")]
+    shown = f"All {total}" if len(views) == total else f"{len(views)} of {total}"
+    layers = ", ".join(str(views[0].layers[stage]) for stage in chosen(len(views[0].layers)))
+    text = (
+        f"{shown}: broken ones first (right dense, wrong sparse), then fixed ones, then those wrong both times. "
+        f"Left what the model sees, then what is kept at block {layers}."
+    )
+    captions = [caption_of(row) for row in evaluation.changed[: len(views)]]
+    galleries = []
+    for start in range(0, len(views), MOST_PICTURES):
+        part = slice(start, start + MOST_PICTURES)
+        name = f"changed_{1 + start // MOST_PICTURES}.png" if start else "changed.png"
+        galleries.append(Gallery(name, [strip(view) for view in views[part]], captions[part], start + 1))
+    return [heading, Paragraph(text), *galleries]
+
+
+def how_part(evaluation: Evaluation) -> list[Block]:
+    """What was run on what."""
+    split = f", split {evaluation.split}" if evaluation.split else ""
+    settings = evaluation.settings
+    rows = [
+        ["model", evaluation.model],
+        ["method", f"{evaluation.reducer}, keep ratio {evaluation.keep_ratio or 'none'}"],
+        ["compared with", evaluation.compared],
+        ["data set", f"{evaluation.dataset}{split}: {len(evaluation.truth)} of {evaluation.total} pictures"],
+        *([name, str(value)] for name, value in settings.items() if not isinstance(value, dict)),
+        *([name, str(value)] for name, value in settings.get("machine", {}).items() if value != []),
+    ]
+    blocks: list[Block] = [Heading("How it was measured"), Table(["", ""], rows, words=True)]
+    if evaluation.skipped:
+        blocks.append(Paragraph(f"{len(evaluation.skipped)} pictures could not be read and are left out:"))
+        blocks.append(Table(["left out"], [[problem] for problem in evaluation.skipped], words=True))
+    return blocks
+
+
+def title_of(evaluation: Evaluation) -> str:
+    return printable(f"{Path(evaluation.model).absolute().name} on {Path(evaluation.dataset).absolute().name}")
+
+
+def content(evaluation: Evaluation) -> list[Block]:
+    """The whole report."""
+    parts = (overview, stage_part, ratio_part, class_part, changed_part, how_part)
+    return [block for part in parts for block in part(evaluation)]
+
+
+def summary(evaluation: Evaluation) -> str:
+    """The first part of the report, as Markdown."""
+    return markdown(overview(evaluation))
+
+
+def write_report(evaluation: Evaluation, folder: str | Path, overwrite: bool = False) -> None:
+    """`report.html`, which needs no other file, `report.md` with its pictures, and `report.json`, all or nothing.
+
+    Raises:
+        ValueError: as `folders.check_folder`.
+    """
+    blocks, title = content(evaluation), title_of(evaluation)
+    with whole_folder(folder, overwrite) as finished:
+        for block in blocks:
+            if isinstance(block, Figure | Gallery):
+                (finished / block.name).write_bytes(file_of(block))
+        (finished / "report.html").write_text(as_html(title, blocks), encoding="utf-8")
+        (finished / "report.md").write_text(f"# {escaped(title)}\n\n{markdown(blocks)}\n", encoding="utf-8")
+        record = json.dumps(evaluation.as_dict(), indent=1)
+        (finished / "report.json").write_text(f"{record}\n", encoding="utf-8")

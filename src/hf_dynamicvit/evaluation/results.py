@@ -1,0 +1,355 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What models said of every picture of a data set, and the numbers that follow from it."""
+
+import math
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..look.viewer import View
+
+
+# Broken: right dense, wrong sparse. Fixed: the reverse. Other: wrong both times, in different ways.
+KINDS = ("broken", "fixed", "other")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one model said of N pictures, in the order of the data set.
+
+    Attributes:
+        predicted: `[N]` int64, the most probable class.
+        probability: `[N]` float32, of that class.
+        rank: `[N]` int64, how many classes were more probable than the true one.
+        multiply_adds: `[N]` int64, of each picture.
+    """
+
+    predicted: Tensor
+    probability: Tensor
+    rank: Tensor
+    multiply_adds: Tensor
+
+    @property
+    def right(self) -> Tensor:
+        """`[N]` bool."""
+        return self.rank == 0
+
+    def top(self, k: int) -> float:
+        """The fraction of pictures whose class is among the `k` most probable."""
+        return (self.rank < k).double().mean().item()
+
+    @property
+    def gmacs(self) -> float:
+        """Mean multiply-adds of a picture, in units of 10^9."""
+        return self.multiply_adds.double().mean().item() / 1e9
+
+
+def answers_of(logits: Tensor, truth: Tensor, multiply_adds: list[int]) -> Answers:
+    """Of `logits` `[B, K]` and the true classes `[B]`; of equal logits the first class goes first.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+    """
+    logits = logits.float().cpu()
+    if not logits.isfinite().all():
+        raise FloatingPointError("the model gave logits that are not finite; float16 can overflow, float32 does not.")
+    own = logits.gather(1, truth[:, None])
+    earlier = torch.arange(logits.shape[1]) < truth[:, None]
+    rank = ((logits > own) | ((logits == own) & earlier)).sum(dim=1)
+    predicted = logits.argmax(dim=1)
+    probability = logits.softmax(dim=1).gather(1, predicted[:, None])[:, 0]
+    return Answers(predicted, probability, rank, torch.tensor(multiply_adds))
+
+
+def joined(parts: list[Answers]) -> Answers:
+    """The answers of all batches."""
+    names = ("predicted", "probability", "rank", "multiply_adds")
+    return Answers(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much more often the sparse model is right than the dense one, on the same pictures.
+
+    Attributes:
+        fixed, broken: pictures that only the sparse, only the dense model has right.
+        changed: pictures that they call differently, `other` among them wrong both times.
+        top1: difference of the fractions that are right, sparse minus dense.
+        standard_error: of that difference, of paired proportions.
+        low, high: its 95 % interval, adjusted for few changes (Agresti and Min, Statistics in Medicine 2005).
+    """
+
+    fixed: int
+    broken: int
+    other: int
+    changed: int
+    top1: float
+    standard_error: float
+    low: float
+    high: float
+
+
+def difference_of(dense: Answers, sparse: Answers) -> Difference:
+    count = len(dense.rank)
+    fixed, broken = int((sparse.right & ~dense.right).sum()), int((dense.right & ~sparse.right).sum())
+    changed = int((sparse.predicted != dense.predicted).sum())
+    plain, error = paired(fixed, broken, count)
+    centre, spread = paired(fixed + 0.5, broken + 0.5, count + 2)  # half a picture more in each of the four cells
+    low, high = max(-1.0, centre - 1.96 * spread), min(1.0, centre + 1.96 * spread)
+    return Difference(fixed, broken, changed - fixed - broken, changed, plain, error, low, high)
+
+
+def paired(fixed: float, broken: float, count: int) -> tuple[float, float]:
+    """The difference of two paired proportions, and its standard error."""
+    return (fixed - broken) / count, math.sqrt(max(0.0, fixed + broken - (fixed - broken) ** 2 / count)) / count
+
+
+@dataclass(frozen=True)
+class ClassResult:
+    """One class: how many pictures it has, and how many of them each model has right."""
+
+    name: str
+    count: int
+    sparse: int
+    dense: int | None
+
+    @property
+    def change(self) -> float:
+        """Of the fraction that is right, sparse minus dense; 0 without a dense model."""
+        return 0.0 if self.dense is None else (self.sparse - self.dense) / self.count
+
+
+def per_class(labels: list[str], truth: Tensor, sparse: Answers, dense: Answers | None) -> list[ClassResult]:
+    """The classes that occur, first those that lose most (without a dense model: those that are right least)."""
+    counts = truth.bincount(minlength=len(labels)).tolist()
+    right = truth[sparse.right].bincount(minlength=len(labels)).tolist()
+    before = None if dense is None else truth[dense.right].bincount(minlength=len(labels)).tolist()
+    found = [
+        ClassResult(labels[index], counts[index], right[index], None if before is None else before[index])
+        for index in range(len(labels))
+        if counts[index]
+    ]
+    return sorted(found, key=lambda row: (row.change, row.sparse / row.count))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often pictures of class `true` are called `said`, by each model."""
+
+    true: str
+    said: str
+    dense: int
+    sparse: int
+
+
+def confusions(labels: list[str], truth: Tensor, sparse: Answers, dense: Answers) -> list[Confusion]:
+    """The confusions that changed, those that changed most first."""
+
+    def wrong(answers: Answers) -> Counter[tuple[int, int]]:
+        pairs = zip(truth.tolist(), answers.predicted.tolist(), strict=True)
+        return Counter((true, said) for true, said in pairs if true != said)
+
+    before, after = wrong(dense), wrong(sparse)
+    found = [
+        Confusion(labels[true], labels[said], before[true, said], after[true, said])
+        for true, said in sorted({*before, *after})
+        if before[true, said] != after[true, said]
+    ]
+    return sorted(found, key=lambda row: -abs(row.sparse - row.dense))
+
+
+@dataclass(frozen=True)
+class Changed:
+    """A picture that the two models call differently; `index` counts the evaluated pictures from 0."""
+
+    index: int
+    picture: str
+    kind: str
+    true: str
+    dense: str
+    dense_probability: float
+    sparse: str
+    sparse_probability: float
+
+
+def changed_pictures(
+    labels: list[str], names: list[str], truth: Tensor, sparse: Answers, dense: Answers
+) -> list[Changed]:
+    """First the broken ones, then the fixed ones, then the others; of each the most certain sparse answer first."""
+    found = []
+    for index in (sparse.predicted != dense.predicted).nonzero()[:, 0].tolist():
+        kind = "broken" if dense.right[index] else "fixed" if sparse.right[index] else "other"
+        before, after = (
+            (labels[int(answers.predicted[index])], answers.probability[index].item()) for answers in (dense, sparse)
+        )
+        found.append(Changed(index, names[index], kind, labels[int(truth[index])], *before, *after))
+    return sorted(found, key=lambda row: (KINDS.index(row.kind), -round(row.sparse_probability, 4), row.index))
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is kept after one decision, over all pictures.
+
+    Attributes:
+        layer: its block, from 0.
+        mean, least, most: fraction of the patches that a picture keeps.
+        distance: mean distance of a kept patch from the middle of the picture; 1 is from the middle to a corner.
+            `None` where none is kept.
+        frequency: `[down, across]`, in how many of the pictures each patch is kept, 0 to 1.
+    """
+
+    layer: int
+    mean: float
+    least: float
+    most: float
+    distance: float | None
+    frequency: Tensor
+
+
+def distances(grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
+    """`[down, across]`: how far the middle of each patch is from that of the picture; 1 is to a corner."""
+    down, across = ((torch.arange(count) + 0.5) / count - 0.5 for count in grid)
+    height, width = (count * size for count, size in zip(grid, patch_size, strict=True))
+    return torch.hypot(down[:, None] * height, across[None] * width) / (math.hypot(height, width) / 2)
+
+
+def stages_of(layers: list[int], kept_counts: Tensor, kept_sums: Tensor, far: Tensor) -> list[Stage]:
+    """The stages, from `kept_counts` `[N, S]` (patches), `kept_sums` `[S, num_patches]` (pictures) and `distances`."""
+    fractions = kept_counts.double() / far.numel()
+    frequency = (kept_sums.double() / len(kept_counts)).unflatten(1, far.shape)
+    return [
+        Stage(
+            layer,
+            fractions[:, stage].mean().item(),
+            fractions[:, stage].min().item(),
+            fractions[:, stage].max().item(),
+            ((frequency[stage] * far).sum() / frequency[stage].sum()).item() if frequency[stage].any() else None,
+            frequency[stage],
+        )
+        for stage, layer in enumerate(layers)
+    ]
+
+
+@dataclass(frozen=True)
+class KeepRatio:
+    """The same weights at another keep ratio; or, without answers, why that is not possible."""
+
+    keep_ratio: float
+    answers: Answers | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a sparse model does on a data set, beside the dense one.
+
+    Attributes:
+        model: its name.
+        reducer: its method.
+        keep_ratio: how much that keeps; `None` where images or a count decide.
+        compared: what the dense model is, or why there is none.
+        dataset: where the pictures are from.
+        split: its split; `None` where there is only one.
+        total: how many pictures that has.
+        labels: the model's classes.
+        names: where each of the N evaluated pictures is from.
+        skipped: why each of the unreadable ones was left out.
+        truth: `[N]` int64, indices of `labels`.
+        sparse: what the sparse model said.
+        dense: what the dense one said; `None` where there is none.
+        sweep: the sparse model at other keep ratios.
+        dense_gmacs: of a picture through a ViT of the same sizes that drops nothing, in units of 10^9.
+        stages: what is kept after each decision.
+        all_distance: mean distance of any patch from the middle, to compare `stages[...].distance` with.
+        views: of the first pictures of `changed`.
+        notes: what a reader must know to judge the numbers.
+        settings: how it was measured: batch size, device, dtype, seconds, machine and versions.
+    """
+
+    model: str
+    reducer: str
+    keep_ratio: float | list[float] | None
+    compared: str
+    dataset: str
+    split: str | None
+    total: int
+    labels: list[str]
+    names: list[str] = field(repr=False)
+    skipped: list[str]
+    truth: Tensor
+    sparse: Answers
+    dense: Answers | None
+    sweep: list[KeepRatio]
+    dense_gmacs: float
+    stages: list[Stage]
+    all_distance: float
+    notes: list[str]
+    views: list[View] = field(repr=False)
+    settings: dict[str, Any]
+
+    @property
+    def top_k(self) -> int | None:
+        """5, or `None` where the model has no more than 5 classes."""
+        return 5 if len(self.labels) > 5 else None
+
+    @cached_property
+    def difference(self) -> Difference | None:
+        """Sparse minus dense; `None` without a dense model."""
+        return None if self.dense is None else difference_of(self.dense, self.sparse)
+
+    @cached_property
+    def classes(self) -> list[ClassResult]:
+        """The classes that occur, first those that lose most."""
+        return per_class(self.labels, self.truth, self.sparse, self.dense)
+
+    @cached_property
+    def confusions(self) -> list[Confusion]:
+        """The confusions that changed, most first; empty without a dense model."""
+        return [] if self.dense is None else confusions(self.labels, self.truth, self.sparse, self.dense)
+
+    @cached_property
+    def changed(self) -> list[Changed]:
+        """The pictures whose prediction changed: broken, fixed, others; empty without a dense model."""
+        if self.dense is None:
+            return []
+        return changed_pictures(self.labels, self.names, self.truth, self.sparse, self.dense)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All numbers, for JSON; fractions from 0 to 1."""
+        known = ("model", "reducer", "keep_ratio", "compared", "dataset", "split", "total", "skipped", "notes")
+        return {
+            **{name: getattr(self, name) for name in known},
+            "pictures": len(self.truth),
+            "sparse": self._summary(self.sparse),
+            "dense": None if self.dense is None else self._summary(self.dense),
+            "dense_gmacs": self.dense_gmacs,
+            "difference": None if self.difference is None else asdict(self.difference),
+            "stages": [
+                {**vars(stage), "frequency": stage.frequency.round(decimals=4).tolist()} for stage in self.stages
+            ],
+            "all_distance": self.all_distance,
+            "keep_ratios": [
+                {"keep_ratio": point.keep_ratio, "problem": point.problem}
+                | ({} if point.answers is None else self._summary(point.answers))
+                for point in self.sweep
+            ],
+            "classes": [asdict(row) | {"change": row.change} for row in self.classes],
+            "confusions": [asdict(row) for row in self.confusions],
+            "changed": [
+                asdict(row) | {name: round(getattr(row, name), 4) for name in PROBABILITIES} for row in self.changed
+            ],
+            "settings": self.settings,
+        }
+
+    def _summary(self, answers: Answers) -> dict[str, Any]:
+        found: dict[str, Any] = {"top1": answers.top(1), "gmacs": answers.gmacs}
+        if self.top_k is not None:
+            found[f"top{self.top_k}"] = answers.top(self.top_k)
+        return found
+
+
+PROBABILITIES = ("dense_probability", "sparse_probability")

@@ -1,0 +1,180 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Every picture of a data set once through the models that an evaluation compares."""
+
+import copy
+import itertools
+import sys
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from ..checkpoints.load import multiply_adds
+from ..data.samples import COSTED
+from ..data.transforms import MODES, name_of, read_picture
+from ..look.viewer import Viewer, costs_of
+from .data import LabelledPictures, printable
+from .results import Answers, answers_of
+
+
+class Runner:
+    """The models that see each picture, and what they said so far.
+
+    Args:
+        viewer: the sparse model and the dense one.
+        others: the sparse model at other keep ratios.
+
+    Attributes:
+        sparse, dense, sweep: answers, a batch each; `sweep` by keep ratio.
+        kept_counts: `[B, S]` of each batch, patches kept after each decision.
+        kept_sums: `[S, num_patches]`, in how many pictures each patch was kept.
+        size: height and width of the pictures, as the model takes them.
+    """
+
+    def __init__(self, viewer: Viewer, others: dict[float, Any]):
+        self.viewer, self.others = viewer, others
+        self.sparse: list[Answers] = []
+        self.dense: list[Answers] = []
+        self.sweep: dict[float, list[Answers]] = {keep_ratio: [] for keep_ratio in others}
+        self.kept_counts: list[Tensor] = []
+        self.kept_sums: Any = 0
+        self.size: Any = None
+
+    def pixel_values(self, picture: Image.Image, name: str) -> Tensor:
+        """`[1, channels, height, width]` of one picture for the models.
+
+        Raises:
+            ValueError: it has not the size of those before.
+        """
+        pixels = self.viewer.pixel_values([picture])
+        self.size = self.size or size_of(pixels)
+        check_size(name, size_of(pixels), self.size)
+        return pixels
+
+    @torch.inference_mode()
+    def see(self, pixels: Tensor, truth: Tensor) -> None:
+        """One batch: `pixels` `[B, channels, height, width]` and their classes `[B]`."""
+        model, dense = self.viewer.model, self.viewer.dense
+        inputs = pixels.to(model.device, model.dtype)
+        size = size_of(pixels)
+        outputs = model(inputs, interpolate_pos_encoding=True)
+        kept = outputs.kept.cpu()  # [B, S, num_patches]
+        self.kept_counts.append(kept.sum(dim=-1))
+        self.kept_sums = self.kept_sums + kept.sum(dim=0)
+        self.sparse.append(answers_of(outputs.logits, truth, costs_of(model, kept, size)))
+        if dense is not None:
+            logits = dense(pixels.to(dense.device, dense.dtype), interpolate_pos_encoding=True).logits.cpu()
+            logits = logits if self.viewer.dense_order is None else logits[:, self.viewer.dense_order]
+            self.dense.append(answers_of(logits, truth, [multiply_adds(dense, size)] * len(truth)))
+        for keep_ratio, other in self.others.items():
+            outputs = other(inputs, interpolate_pos_encoding=True)
+            self.sweep[keep_ratio].append(answers_of(outputs.logits, truth, costs_of(other, outputs.kept, size)))
+
+
+def size_of(pixels: Tensor) -> tuple[int, int]:
+    """Height and width."""
+    return pixels.shape[-2], pixels.shape[-1]
+
+
+def check_size(name: str, size: tuple[int, int], before: tuple[int, int]) -> None:
+    """Refuse pictures of several sizes: the same patch would be at several places."""
+    if size != before:
+        raise ValueError(
+            f"The image processor makes {name} {size[0]} x {size[1]} pixels and others {before[0]} x {before[1]}; the "
+            "centre map and the counts need one size. Give the processor one in preprocessor_config.json: a size of "
+            "height and width, or do_center_crop with a crop_size."
+        )
+
+
+def at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
+    """A copy of `model` with another keep ratio; all weights but the reducer's are shared with it.
+
+    Raises:
+        ValueError: as `model.set_keep_ratio`.
+    """
+    shared = {id(tensor): tensor for name, tensor in model.named_parameters() if ".reducer." not in name}
+    other = copy.deepcopy(model, shared)
+    other.set_keep_ratio(keep_ratio, typical)
+    return other
+
+
+def typical_values(viewer: Viewer, pictures: LabelledPictures) -> Tensor | None:
+    """`[N, channels, height, width]` of some of the pictures, for the sparse model; `None` where none can be read."""
+    pixels = []
+    for picture in pictures.typical(COSTED, MODES[viewer.model.config.num_channels]):
+        pixels.append(viewer.pixel_values([picture]))
+        check_size("one of the pictures", size_of(pixels[-1]), size_of(pixels[0]))
+    return torch.cat(pixels).to(viewer.model.device, viewer.model.dtype) if pixels else None
+
+
+def at_keep_ratios(
+    viewer: Viewer, keep_ratios: Sequence[float], pictures: LabelledPictures
+) -> tuple[dict[float, Any], dict[float, str]]:
+    """The sparse model at `keep_ratios`, from the highest down, and why those that are not possible are not."""
+    model, typical = viewer.model, None
+    if model.config.is_adaptive and keep_ratios:
+        typical = typical_values(viewer, pictures)
+    others, problems = {}, {}
+    for keep_ratio in sorted(set(keep_ratios), reverse=True):
+        try:
+            others[keep_ratio] = at_keep_ratio(model, keep_ratio, typical)
+        except ValueError as error:
+            problems[keep_ratio] = str(error)
+    return others, problems
+
+
+@dataclass
+class Read:
+    """What came of reading the pictures.
+
+    Attributes:
+        rows: of the data set, those that could be read, in their order.
+        names: what these pictures are called.
+        truth: their classes.
+        skipped: why each of the others is left out.
+    """
+
+    rows: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    truth: list[int] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def readable(
+    pictures: LabelledPictures,
+    batch_size: int,
+    mode: str,
+    unreadable: str,
+    read: Read,
+    pixel_values: Callable[[Image.Image, str], Tensor],
+) -> Generator[tuple[Tensor, Tensor]]:
+    """Batches of `pixel_values` `[B, channels, height, width]` and classes `[B]`; `read` gets what they are.
+
+    Raises:
+        ValueError: a picture cannot be read, and `unreadable` is `"stop"`; or none can be.
+    """
+    with tqdm(total=len(pictures.data), desc="Evaluating", unit=" pictures") as bar:
+        for start, batch in zip(itertools.count(step=batch_size), pictures.batches(batch_size), strict=False):
+            pixels = []
+            for row, (picture, label, source) in enumerate(batch, start):
+                try:
+                    image = read_picture(picture, source, mode)
+                except ValueError as error:
+                    if unreadable == "stop":
+                        raise
+                    read.skipped.append(printable(str(error)))
+                    bar.write(f"{error} It is left out.", file=sys.stderr)
+                else:  # at once, as many decoded pictures at a time would take much memory
+                    pixels.append(pixel_values(image, name_of(picture, source)))
+                    read.rows.append(row)
+                    read.names.append(pictures.name_of(picture, source))
+                    read.truth.append(label)
+            if pixels:
+                yield torch.cat(pixels), torch.tensor(read.truth[-len(pixels) :])
+            bar.update(len(batch))
+    if not read.rows:
+        raise ValueError(f"None of {len(pictures.data)} pictures can be read. The first: {read.skipped[0]}")

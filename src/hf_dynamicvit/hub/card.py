@@ -1,0 +1,272 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The model card: what a model is and what was measured of it. What was not measured is left out."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import HFValidationError
+
+from ..checkpoints.results import wilson_interval
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+
+
+TEMPLATE = Path(__file__).with_name("card_template.md")
+# A README without this line is somebody's own and is never overwritten.
+MARKER = "<!-- Written by hf_dynamicvit. Remove this line to keep your own changes. -->"
+# What goes to the Hub: no optimizer state, no pickles, no logs, nothing of a folder below.
+UPLOADED = ["*.safetensors", "*.safetensors.index.json", "config.json", "preprocessor_config.json", "README.md"]
+UPLOADED += ["*.py", "kept.png"]
+# So many classes are named.
+CLASSES = 20
+TAGS = ["dynamicvit", "token-pruning", "vision"]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What is known about a model beyond its files; every field may be missing.
+
+    Attributes:
+        top1: accuracy on the evaluation split, 0 to 1.
+        dense_top1: that of the dense model it came from.
+        teacher_top1: that of its teacher on the same pictures, which stands there where `dense_top1` is not known.
+        num_pictures: that `top1` is of, for its 95 % interval.
+        dataset: name of the data set on the Hub.
+        dataset_name: of the same, or of one that is elsewhere, as people say it.
+        multiply_adds: of one image, where the images decide (AS-ViT) the mean over those of `multiply_adds_of`.
+        images_per_second: batch size -> (dense, this model), both measured in one run on `device`.
+        device: the machine in words.
+        recipe: how it was trained, in Markdown.
+        figure: file name of a picture beside the card.
+    """
+
+    top1: float | None = None
+    dense_top1: float | None = None
+    teacher_top1: float | None = None
+    num_pictures: int | None = None
+    dataset: str | None = None
+    dataset_name: str | None = None
+    multiply_adds: int | None = None
+    multiply_adds_of: str | None = None
+    images_per_second: Mapping[int, tuple[float, float]] = field(default_factory=dict)
+    device: str | None = None
+    recipe: str | None = None
+    figure: str | None = None
+
+
+def model_card(
+    model: DynamicViTForImageClassification,
+    repo_id: str,
+    measured: Measurements,
+    base_model: str | None = None,
+    license: str | None = None,
+    remote_code: bool = True,
+    language: str | None = None,
+    tags: list[str] | None = None,
+) -> ModelCard:
+    """The card of `model` in `repo_id`, metadata and body.
+
+    Args:
+        model: the model.
+        repo_id: `user/name`, or a name.
+        measured: what was measured.
+        base_model: repository of the dense checkpoint; `None` where there is none on the Hub.
+        license: identifier, as of the base; `None` leaves it out.
+        remote_code: whether the repository carries the code.
+        language, tags: metadata; the tags besides our own.
+
+    Raises:
+        ValueError: an accuracy is not from 0 to 1, or of no picture.
+    """
+    check_accuracies(measured)
+    title = repo_id.split("/")[-1]
+    data = ModelCardData(
+        model_name=title,
+        license=license,
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        language=language,
+        tags=[*dict.fromkeys([*TAGS, model.config.reducer, *(tags or [])])],
+        base_model=base_model,
+        base_model_relation=None if base_model is None else "finetune",
+        datasets=None if measured.dataset is None else [measured.dataset],
+        metrics=None if measured.top1 is None else ["accuracy"],
+        eval_results=results_of(measured),
+    )
+    return ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        title=title,
+        repo_id=repo_id,
+        base_model=base_model,
+        summary=summary_of(model),
+        classes=classes_of(model.config),
+        rows=table_rows(model, measured),
+        marker=MARKER,
+        adaptive=model.config.is_adaptive,
+        measured_on=None
+        if measured.device is None
+        else f"Speed on {measured.device}; the models took turns, medians.",
+        recipe=measured.recipe,
+        figure=measured.figure,
+        remote_code=remote_code,
+        limits=limits_of(measured),
+    )
+
+
+def check_accuracies(measured: Measurements) -> None:
+    """Raises:
+    ValueError: one is not from 0 to 1, or of no picture.
+    """
+    if measured.num_pictures is not None and measured.num_pictures < 1:
+        raise ValueError(f"num_pictures is {measured.num_pictures}; at least 1.")
+    for name in ("top1", "dense_top1", "teacher_top1"):
+        value = getattr(measured, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it must be from 0 to 1.")
+
+
+def results_of(measured: Measurements) -> list[EvalResult] | None:
+    """The accuracy as the Hub reads it; `None` where that or the data set is not known."""
+    if measured.top1 is None or measured.dataset is None:
+        return None
+    return [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=measured.dataset,
+            dataset_name=measured.dataset_name or measured.dataset,
+            metric_type="accuracy",
+            metric_value=round(measured.top1, 4),
+        )
+    ]
+
+
+def summary_of(model: DynamicViTForImageClassification) -> str:
+    """One sentence on what the model does with its tokens."""
+    config = model.config
+    if model.config.is_adaptive:
+        kept = "what each image needs"
+    else:
+        kept = f"{', '.join(map(str, dict.fromkeys(model.token_counts())))} of {config.num_patches} patch tokens"
+    return (
+        f"A vision transformer with token reduction by `{config.reducer}` at blocks "
+        f"{', '.join(map(str, model.decision_layers))} of {config.num_hidden_layers}; it keeps {kept} for images of "
+        f"{config.image_size} pixels."
+    )
+
+
+def classes_of(config: Any) -> str:
+    """Tell how many classes there are, and the first of their names."""
+    names = [config.id2label[index] for index in range(config.num_labels)]
+    if names == [f"LABEL_{index}" for index in range(len(names))]:
+        return f"{len(names)} classes, whose names config.json does not have."
+    more = f" and {len(names) - CLASSES} more, all in config.json" if len(names) > CLASSES else ""
+    return f"{len(names)} classes: {', '.join(map(plain, names[:CLASSES]))}{more}."
+
+
+def plain(text: str) -> str:
+    """Escape `text` for one line of Markdown or a cell of a table."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
+    """Return a row of the table: where it was measured, the other model's accuracy, this one's with its interval."""
+    dense = "not measured"
+    if measured.dense_top1 is not None:
+        dense = f"{100 * measured.dense_top1:.2f} %"
+    elif measured.teacher_top1 is not None:
+        dense = f"{100 * measured.teacher_top1:.2f} % (its teacher)"
+    name = measured.dataset_name or measured.dataset
+    where = f" on {plain(name)}" if name else " on the evaluation split"
+    own = f"{100 * top1:.2f} %"
+    if measured.num_pictures is not None:
+        where += f", {measured.num_pictures} pictures"
+        low, high = wilson_interval(top1, measured.num_pictures)
+        own += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    return f"top-1{where}", dense, own
+
+
+def table_rows(model: DynamicViTForImageClassification, measured: Measurements) -> list[tuple[str, str, str]]:
+    """Rows of the table: what, the dense model's, this model's."""
+    dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
+    cost = measured.multiply_adds
+    if cost is None and not model.config.is_adaptive:
+        cost = model.multiply_adds()
+    rows: list[tuple[str, str, str]] = []
+    if measured.top1 is not None:
+        rows.append(accuracy_row(measured, measured.top1))
+    if cost is not None:
+        of = f", mean of {measured.multiply_adds_of}" if measured.multiply_adds_of else ""
+        rows.append((f"multiply-adds of one image{of}", dense_cost, f"{cost / 1e9:.3f} G"))
+    for batch, (dense_speed, speed) in sorted(measured.images_per_second.items()):
+        ratio = f"{speed:.1f} ({speed / dense_speed:.2f}x)"
+        rows.append((f"images/s, batch {batch}", f"{dense_speed:.1f}", ratio))
+    if not rows:
+        rows.append(("multiply-adds of one image", dense_cost, "depends on the image; not measured"))
+    return rows
+
+
+def limits_of(measured: Measurements) -> str:
+    """What the card does not say, said."""
+    missing = []
+    if measured.top1 is None:
+        missing.append("accuracy")
+    if not measured.images_per_second:
+        missing.append("speed")
+    said = f"Not measured: {' and '.join(missing)}. " if missing else ""
+    return said + "It knows the classes it was trained on only. Dropped patches may matter for images unlike those."
+
+
+def inherited_license(base_model: str | None) -> str | None:
+    """The licence in the card of a folder or of a Hub repository; `None` where there is none or it is out of reach."""
+    if base_model is None:
+        return None
+    path = Path(base_model)
+    try:
+        if path.is_dir():
+            card = ModelCard.load(path / "README.md") if (path / "README.md").is_file() else None
+        else:
+            card = ModelCard.load(base_model)
+    except (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, HFValidationError, OSError):
+        return None
+    data: Any = None if card is None else card.data
+    return None if data is None else data.get("license")
+
+
+def may_write(path: Path) -> bool:
+    """Whether a card may be written there: nothing is, or one of ours."""
+    return not path.is_file() or MARKER in path.read_text(encoding="utf-8")
+
+
+def accuracy_of(state: Any, args: Any) -> float | None:
+    """The logged accuracy of the model as training left it, `None` where no evaluation was of that.
+
+    `state` is a `TrainerState`, `args` the `TrainingArguments`.
+    """
+    ends = [index for index, entry in enumerate(state.log_history) if "train_runtime" in entry]
+    after = [entry for entry in state.log_history[ends[-1] :] if "eval_accuracy" in entry] if ends else []
+    if after:
+        return after[-1]["eval_accuracy"]
+    if args.load_best_model_at_end:
+        return state.best_metric if args.metric_for_best_model in ("accuracy", "eval_accuracy") else None
+    last = [e for e in state.log_history if "eval_accuracy" in e and e["step"] == state.global_step]
+    return last[-1]["eval_accuracy"] if last else None
+
+
+def recipe_of(args: Any, state: Any, loss_weights: Mapping[str, float], teacher: str | None) -> str:
+    """How it was trained, one sentence each, from the arguments."""
+    weights = ", ".join(f"{name} {weight:g}" for name, weight in loss_weights.items() if weight)
+    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    scheduler = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
+    lines = [
+        f"{state.global_step} steps of {batch} images ({state.epoch or 0:g} epochs), learning rate "
+        f"{args.learning_rate:g} ({scheduler}), weight decay {args.weight_decay:g}, seed {args.seed}.",
+        f"Loss weights: {weights}.",
+    ]
+    if teacher is not None:
+        lines.append(f"Teacher: {teacher}.")
+    return "\n".join(lines)

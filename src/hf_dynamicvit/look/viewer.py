@@ -1,0 +1,363 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What a model does with a picture: which patches it keeps and when, how it scores them, what it predicts.
+
+```python
+viewer = Viewer.load("my-dynamicvit")
+(view,) = viewer.look(["cat.jpg"])
+print(view.counts, viewer.labels[view.probabilities.argmax()])
+drawing.card(view, viewer.labels).save("seen.png")
+```
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from ..checkpoints.labels import label_names, order_of
+from ..checkpoints.load import load_dense, load_sparse
+from ..checkpoints.source import read_config, read_processor
+from ..data.preparation import check_same_input
+from ..data.transforms import ImageTransform, channel_values, read_picture
+from ..machine import check_device
+from ..model import CLASSIFIERS
+from ..model.cost import as_pair, grid_size
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
+
+
+# The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
+# shorter edge at least, so that patches of a very long one can be told apart.
+SHOWN, LEAST = 224, 56
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model did with one picture.
+
+    Attributes:
+        picture: RGB, what the model saw of it; in its own aspect ratio where it was only resized.
+        grid: patches down and across.
+        layers: the block of each of the S decisions.
+        kept: `[S, num_patches]` bool, the patches that took part after each decision.
+        owner: `[S, num_patches]` int64, which token speaks for each patch, -1 for none.
+        scores: `[S, num_patches]` float32, what each patch scored, or the token that it was merged into; NaN where
+            neither was there. `None` where the method scores no patches (ToMe).
+        merging: dropped patches live on in the token that `owner` names (ToMe, TPS).
+        probabilities: `[K]`, of the sparse model.
+        dense_probabilities: `[K]`, of the dense one, if there is one.
+        multiply_adds: of this picture.
+        dense_multiply_adds: the same through the dense model.
+    """
+
+    picture: Image.Image
+    grid: tuple[int, int]
+    layers: list[int]
+    kept: Tensor
+    owner: Tensor
+    scores: Tensor | None
+    merging: bool
+    probabilities: Tensor
+    dense_probabilities: Tensor | None
+    multiply_adds: int
+    dense_multiply_adds: int
+
+    @property
+    def counts(self) -> list[int]:
+        """Patches kept after each decision."""
+        return self.kept.sum(dim=1).tolist()
+
+    @property
+    def before(self) -> Tensor:
+        """`[S, num_patches]` bool, the patches that took part before each decision."""
+        return torch.cat((torch.ones_like(self.kept[:1]), self.kept[:-1]))
+
+    @property
+    def returned(self) -> Tensor:
+        """`[S, num_patches]` bool: takes part again after it had sat out (IdleViT, Evo-ViT)."""
+        return self.kept & ~self.before
+
+    @property
+    def last_kept(self) -> Tensor:
+        """`[num_patches]` int64: the last decision that kept each patch, -1 for none."""
+        decisions = torch.arange(1, len(self.kept) + 1)[:, None]
+        return (self.kept * decisions).amax(dim=0) - 1
+
+
+class Viewer:
+    """A sparse classifier, its dense counterpart and its image processor, ready to look at pictures.
+
+    Args:
+        model: a `DynamicViTForImageClassification` or its like; put into eval mode.
+        processor: its image processor.
+        dense: the model to compare with, or `None`. Its classes may be in another order. A ViT or DeiT whose grid is
+            not square is made to interpolate its positions as `model` does, without which other image sizes are wrong.
+        untrained: the method's own parameters are new on these weights, so that its choice means nothing yet.
+        same_classes: classes of `dense` with other names are the same in the same order.
+
+    Attributes:
+        labels: names of the classes of `model`, in its order.
+        dense_order: `[K]` int64, where they are in the logits of `dense`; `None` where the order is the same.
+
+    Raises:
+        ValueError: the model is dense, its logits are no classes, or `dense` has others.
+    """
+
+    def __init__(
+        self,
+        model: DynamicViTForImageClassification,
+        processor: Any,
+        dense: PreTrainedModel | None = None,
+        untrained: bool = False,
+        same_classes: bool = False,
+    ):
+        if not isinstance(model, ReducedForImageClassification):
+            raise ValueError(f"model is a {type(model).__name__}; a sparse model is wanted, as Viewer.load makes one.")
+        if model.config.problem_type == "regression":
+            raise ValueError("config.problem_type is 'regression'; pictures are shown with probabilities of classes.")
+        if not model.config.num_labels:
+            raise ValueError(
+                "The model has no classifier (config.num_labels is 0). `hf-dynamicvit train --model FOLDER --reducer "
+                "none --dataset PICTURES` fine-tunes it with one."
+            )
+        if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
+            raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
+        self.model, self.processor, self.untrained = model.eval(), processor, untrained
+        if dense is not None and dense.config.model_type in CLASSIFIERS:
+            dense = CLASSIFIERS[dense.config.model_type].interpolate_any_grid(dense)
+        self.dense = None if dense is None else dense.eval()
+        self.labels = label_names(model.config)
+        dense_labels = self.labels if dense is None else label_names(dense.config)
+        self.dense_order = order_of(self.labels, dense_labels, same_classes)
+
+    @classmethod
+    def load(
+        cls, source: str, reducer: str | None = None, dense: str | None = None, same_classes: bool = False
+    ) -> "Viewer":
+        """The classifier in `source` with its image processor, in float32.
+
+        Args:
+            source: folder or Hub name of a ViT or DeiT classifier, sparse or dense.
+            reducer: another method on the same weights (default: its own; of a dense model, `"dynamicvit"`).
+            dense: folder or Hub name of a dense model to compare with (default: `source` if that is dense, else the
+                dense copy of the sparse weights where there is one).
+            same_classes: as in `Viewer`.
+
+        Raises:
+            ValueError: there is no such method, no such checkpoint, or it is of another family, lacks weights or an
+                image processor; `dense` has other classes, or an image processor that prepares pictures otherwise.
+        """
+        model, untrained = load_sparse(source, reducer)
+        processor = read_processor(source)
+        compared = None
+        if dense is not None:
+            check_same_input(source, processor, dense)
+            compared = load_dense(dense)
+        elif not hasattr(read_config(source), "reducer"):
+            compared = load_dense(source)
+        elif model.reducer.reads_class_token:
+            compared = model.to_dense()
+        return cls(model, processor, compared, untrained, same_classes)
+
+    def to(self, device: str) -> "Viewer":
+        """Move both models.
+
+        Raises:
+            ValueError: this machine has no such device.
+        """
+        check_device(device)
+        for model in (self.model, self.dense):
+            if model is not None:
+                model.to(torch.device(device))
+        return self
+
+    def set_keep_ratio(self, keep_ratio: float | list[float], pictures: Sequence[Image.Image] = ()) -> None:
+        """Keep another fraction of the patches from now on; AS-ViT sets its thresholds on `pictures`.
+
+        Raises:
+            ValueError: as `model.set_keep_ratio`.
+        """
+        self.model.set_keep_ratio(keep_ratio, self._typical(pictures))
+
+    def set_budget(self, fraction: float, pictures: Sequence[Image.Image] = ()) -> None:
+        """Take that fraction of the dense multiply-adds from now on; AS-ViT sets its thresholds on `pictures`.
+
+        Raises:
+            ValueError: as `model.set_budget`.
+        """
+        self.model.set_budget(fraction=fraction, pixel_values=self._typical(pictures))
+
+    def set_new_thresholds(self, pictures: Sequence[Image.Image]) -> None:
+        """Where AS-ViT's thresholds are new on these weights, set them so that `pictures` meet its budget.
+
+        A fine-tuned model, and every other method, stays as it is.
+
+        Raises:
+            ValueError: as `model.set_budget`.
+        """
+        reducer = self.model.reducer
+        if self.model.config.is_adaptive and self.untrained:
+            self.set_budget(reducer.budget, pictures)
+
+    @property
+    def chooses_at_random(self) -> bool:
+        """The method has predictors, and nobody trained them: what they keep means nothing."""
+        return self.untrained and not self.model.config.is_adaptive
+
+    def _typical(self, pictures: Sequence[Image.Image]) -> Tensor | None:
+        if not (self.model.config.is_adaptive and pictures):
+            return None
+        return self.pixel_values(pictures).to(self.model.device, self.model.dtype)
+
+    def pixel_values(self, pictures: Sequence[Image.Image], image_size: tuple[int, int] | None = None) -> Tensor:
+        """`[N, channels, height, width]` for the model, stretched to `image_size` `(height, width)` if given.
+
+        Raises:
+            ValueError: the image processor gives the pictures different sizes.
+        """
+        transform = ImageTransform(self.processor, num_channels=self.model.config.num_channels)
+        found = []
+        for picture in pictures:  # one by one: they may be large
+            upright = read_picture(picture, mode=transform.mode)
+            if image_size is None:
+                found += transform({"image": [upright], "label": [None]})["pixel_values"]
+            else:
+                resized = upright.resize(image_size[::-1], Image.Resampling.BICUBIC)
+                options = {"do_resize": False, "do_center_crop": False, "do_convert_rgb": False}
+                found += self.processor([resized], return_tensors="pt", **options)["pixel_values"]
+        sizes = sorted({tuple(pixels.shape[1:]) for pixels in found})
+        if len(sizes) > 1:
+            listed = ", ".join(f"{height} x {width}" for height, width in sizes)
+            raise ValueError(f"the image processor gives pictures of different sizes ({listed}); one batch has one.")
+        return torch.stack(found)
+
+    def look(
+        self,
+        pictures: Iterable[Image.Image | str | PathLike[str]],
+        batch_size: int = 32,
+        image_size: tuple[int, int] | None = None,
+    ) -> list[View]:
+        """What the model does with each of `pictures`, in their order.
+
+        Args:
+            pictures: PIL pictures of any size and mode, or paths of files, taken one by one.
+            batch_size: so many at a time; it does not change what is seen (AS-ViT with `batch_mode="mean_topk"`
+                apart, which decides by batch).
+            image_size: `(height, width)` in pixels to stretch them to, in place of what the image processor does.
+
+        Raises:
+            ValueError: there are none, one cannot be read, or `image_size` has no room for a patch.
+            FloatingPointError: logits are not finite.
+        """
+        views = [view for views in self.batches(pictures, batch_size, image_size) for view in views]
+        if not views:
+            raise ValueError("there are no pictures to look at.")
+        return views
+
+    def batches(
+        self,
+        pictures: Iterable[Image.Image | str | PathLike[str]],
+        batch_size: int = 32,
+        image_size: tuple[int, int] | None = None,
+    ) -> Generator[list[View]]:
+        """As `look`, batch by batch; pictures of other sizes than the one before, for the model, start a batch."""
+        if isinstance(pictures, (str, PathLike, Image.Image)):
+            raise ValueError(f"pictures is one {type(pictures).__name__}; a list of pictures is wanted: [picture].")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; at least 1.")
+        if image_size is not None and min(grid_size(self.model.config, image_size)) < 1:
+            raise ValueError(f"image_size is {image_size}; patches are of {self.model.config.patch_size} pixels.")
+        shown: list[Image.Image] = []
+        inputs: list[Tensor] = []
+        for picture in (read_picture(picture, mode=None) for picture in pictures):
+            pixels = self.pixel_values([picture], image_size)[0]
+            if inputs and (len(inputs) == batch_size or pixels.shape != inputs[0].shape):
+                yield self._look(torch.stack(inputs), shown)
+                shown, inputs = [], []
+            shown.append(self.seen(picture, pixels, image_size is not None))
+            inputs.append(pixels)
+        if inputs:
+            yield self._look(torch.stack(inputs), shown)
+
+    @torch.inference_mode()
+    def _look(self, pixels: Tensor, shown: list[Image.Image]) -> list[View]:
+        model, reducer = self.model, self.model.reducer
+        outputs = model(pixels.to(model.device, model.dtype), interpolate_pos_encoding=True, output_scores=True)
+        dense = None
+        if self.dense is not None:
+            moved = pixels.to(self.dense.device, self.dense.dtype)
+            dense = self.probabilities(self.dense(moved, interpolate_pos_encoding=True).logits)
+            dense = dense if self.dense_order is None else dense[:, self.dense_order]
+        kept, owner, scores = (values.cpu() for values in (outputs.kept, outputs.owner, outputs.scores))
+        if reducer.rest == "dropped":  # what is gone is gone, also where a fused token is scored for it
+            scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
+        size = (pixels.shape[-2], pixels.shape[-1])
+        probabilities, grid = self.probabilities(outputs.logits), grid_size(model.config, size)
+        costs = costs_of(model, kept, size)
+        return [
+            View(
+                picture=picture,
+                grid=grid,
+                layers=list(model.decision_layers),
+                kept=kept[index],
+                owner=owner[index],
+                scores=None if scores[index].isnan().all() else scores[index],
+                merging=reducer.rest == "merged",
+                probabilities=probabilities[index],
+                dense_probabilities=None if dense is None else dense[index],
+                multiply_adds=costs[index],
+                dense_multiply_adds=model.dense_multiply_adds(size),
+            )
+            for index, picture in enumerate(shown)
+        ]
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """`[N, K]` float32 on the CPU: of one class for a picture, or of each for itself (multi-label)."""
+        logits = logits.float().cpu()
+        if not logits.isfinite().all():
+            raise FloatingPointError(
+                "the logits are not finite: the weights are damaged, or half precision overflows."
+            )
+        several = self.model.config.problem_type == "multi_label_classification"
+        return logits.sigmoid() if several else logits.softmax(dim=-1)
+
+    def seen(self, picture: Image.Image, pixels: Tensor, stretched: bool = False) -> Image.Image:
+        """What the patches of `pixels` `[C, height, width]` show; from the picture where it was only resized."""
+        processor, (height, width) = self.processor, pixels.shape[1:]
+        down, across = grid_size(self.model.config, (height, width))
+        patch_height, patch_width = as_pair(self.model.config.patch_size)
+        bottom, right = down * patch_height, across * patch_width  # what is beyond is in no patch
+        whole = processor.do_resize and not processor.do_center_crop and not getattr(processor, "do_pad", False)
+        if stretched or (whole and processor.size.get("height")):
+            image = read_picture(picture)
+            box = (0, 0, max(1, round(image.width * right / width)), max(1, round(image.height * bottom / height)))
+            return at_size(image.crop(box))
+        values = pixels[:, :bottom, :right].float().cpu()
+        if processor.do_normalize:
+            given = [channel_values(each, len(values)) for each in (processor.image_mean, processor.image_std)]
+            mean, std = torch.tensor(given)[..., None, None]  # [C, 1, 1] each
+            values = values * std + mean
+        values = values / processor.rescale_factor if processor.do_rescale else values
+        array = values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+        return at_size(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB"))
+
+
+def at_size(picture: Image.Image) -> Image.Image:
+    """`picture` with its longer edge `SHOWN` and its shorter one at least `LEAST` pixels; a tiny one in squares."""
+    scale, tiny = SHOWN / max(picture.size), max(picture.size) * 2 < SHOWN
+    size = (max(LEAST, round(picture.width * scale)), max(LEAST, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS)
+
+
+def costs_of(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
+    """Multiply-adds of each picture, of `size`, from what was kept of it: `[B, S, num_patches]` bool."""
+    reducer, num_patches = model.reducer, kept.shape[-1]
+    if not model.config.is_adaptive:
+        return [model.multiply_adds(size)] * len(kept)
+    counts = [reducer.token_counts(num_patches, model.config.num_hidden_layers, own) for own in kept.sum(-1).tolist()]
+    return [model._multiply_adds(reducer, own, num_patches) for own in counts]

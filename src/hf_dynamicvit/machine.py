@@ -1,0 +1,68 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""This machine: its devices, and what it is called."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+
+def devices() -> list[str]:
+    """What this machine has, the fastest kind first: `["cuda", "cuda:0", "cpu"]`."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if accelerator is None:
+        return ["cpu"]
+    kind = accelerator.type
+    return [kind, *(f"{kind}:{index}" for index in range(torch.accelerator.device_count())), "cpu"]
+
+
+def bfloat16_is_faster(device: torch.device) -> bool:
+    """Return whether `device` multiplies matrices in bfloat16 by instructions of its own, faster than in float32."""
+    if device.type == "cuda":
+        return torch.version.cuda is not None and torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return False
+
+
+def check_device(device: str) -> None:
+    """Raises:
+    ValueError: this machine has no `device`.
+    """
+    if device not in devices():
+        raise ValueError(f"device is {device!r}; this machine has {', '.join(devices())}.")
+
+
+def chosen_device(device: str | None) -> str:
+    """Return `device`, or the fastest there is where none is named.
+
+    Raises:
+        ValueError: this machine has no `device`.
+    """
+    if device is None:
+        return devices()[0]
+    check_device(device)
+    return device
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine and the versions that the numbers depend on."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "cpu": cpu_name(),
+        "gpus": gpus,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def cpu_name() -> str:
+    """As the system calls it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
