@@ -415,7 +415,7 @@ def test_quickstart_leaves_existing_files_alone(tmp_path, capsys):
 def test_quickstart_without_scikit_learn(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     assert main(["quickstart", "--output", str(tmp_path / "new")]) == 1
-    assert "pip install 'hf-dynamicvit[quickstart]'" in capsys.readouterr().err
+    assert 'pip install "hf-dynamicvit[quickstart]"' in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
 

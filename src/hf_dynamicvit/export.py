@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .extras import installing
 from .folders import check_file
 from .model.budget import BudgetMixin
 from .model.cost import as_pair
@@ -239,7 +240,7 @@ def check_output(output: Path, format: str, overwrite: bool = False, opset: int 
         raise ValueError(f"opset is {opset}; torch writes {OLDEST_OPSET} and later ones.")
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ValueError(f'{format} takes {", ".join(missing)}: pip install "hf-dynamicvit[export]"')
+        raise ValueError(f"{format} takes {', '.join(missing)}: {installing('export')}")
     if output.suffix != suffix:
         raise ValueError(
             f"the output is {output}; the name of a file of {format} must end in {suffix}, such as "

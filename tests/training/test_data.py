@@ -228,12 +228,12 @@ def test_full_takes_no_alpha_channel(monkeypatch, warnings_text):
 def test_without_torchvision_it_is_said(no_torchvision, warnings_text):
     for build in (lambda: ImageTransform(processor_of(), augmentation="full"), lambda: MixCollator(5)):
         with pytest.raises(
-            ValueError, match=r"needs torchvision: pip install 'hf-dynamicvit\[vision\]'.*works without"
+            ValueError, match=r'needs torchvision: pip install "hf-dynamicvit\[vision\]".*works without'
         ):
             build()
     transform = ImageTransform(processor_of(), augmentation="auto")
     assert transform.augment is None and transform.flip and transform.crop == 0.08
-    assert warnings_text().count("pip install 'hf-dynamicvit[vision]'") == 1
+    assert warnings_text().count('pip install "hf-dynamicvit[vision]"') == 1
 
 
 def test_auto_is_full_with_torchvision(warnings_text):

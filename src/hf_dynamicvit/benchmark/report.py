@@ -7,6 +7,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
+from ..extras import require
 from .measure import Measurement, Setting, break_even
 
 
@@ -97,10 +98,7 @@ def check_accuracies(given: Sequence[str], models: Sequence[str]) -> dict[str, f
 
 def check_matplotlib() -> None:
     """Refuse to plot without it before anything is measured."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ValueError('--output draws plots with matplotlib: pip install "hf-dynamicvit[plot]"') from error
+    require("matplotlib", "plot", "--output draws plots with matplotlib")
 
 
 Lines = dict[str, list[tuple[float, float]]]

@@ -5,6 +5,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..extras import require
+
 
 EXAMPLES = """
 # bash: in new shells (with the package bash-completion), or `source` the file in this one
@@ -29,10 +31,7 @@ def script(shell: str) -> str:
     Raises:
         ValueError: shtab, which writes it, is not installed.
     """
-    try:
-        import shtab
-    except ImportError as error:
-        raise ValueError('completion takes shtab: pip install "hf-dynamicvit[completion]"') from error
+    shtab = require("shtab", "completion", "completion takes shtab")
     from .cli import whole_parser
 
     parser = whole_parser()

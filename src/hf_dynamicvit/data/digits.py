@@ -6,6 +6,8 @@ from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
 
+from ..extras import require
+
 
 IMAGE_SIZE = 32
 
@@ -16,12 +18,9 @@ def load_digits_dataset(seed: int) -> dict[str, Dataset]:
     Raises:
         ValueError: scikit-learn, which ships them, is not installed.
     """
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise ValueError("The digits ship with scikit-learn: pip install 'hf-dynamicvit[quickstart]'") from error
-    digits = load_digits()
+    digits = require("sklearn.datasets", "quickstart", "The digits ship with scikit-learn").load_digits()
+    from sklearn.model_selection import train_test_split
+
     parts = train_test_split(
         digits.images, digits.target, test_size=0.2, random_state=seed, stratify=digits.target, shuffle=True
     )

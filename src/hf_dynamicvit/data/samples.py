@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from ..checkpoints.source import find_processor
+from ..extras import require
 from ..model.cost import as_pair
 from .class_folders import files_of
 from .transforms import MODES, ImageTransform, read_all
@@ -39,14 +40,10 @@ def sample_crops() -> list[Image.Image]:
     Raises:
         ValueError: scikit-learn is not installed.
     """
-    try:
-        from sklearn.datasets import load_sample_images
-    except ImportError as error:
-        raise ValueError(
-            'The sample photographs ship with scikit-learn: pip install "hf-dynamicvit[export]", or give --pictures.'
-        ) from error
+    why = "The sample photographs ship with scikit-learn"
+    datasets = require("sklearn.datasets", "export", why, ", or give --pictures.")
     crops, side = [], 320
-    for photograph in map(Image.fromarray, load_sample_images().images):
+    for photograph in map(Image.fromarray, datasets.load_sample_images().images):
         right, bottom = photograph.width - side, photograph.height - side
         corners = [(0, 0), (right, 0), (0, bottom), (right, bottom), (right // 2, bottom // 2)]
         crops += [photograph.crop((left, top, left + side, top + side)) for left, top in corners]

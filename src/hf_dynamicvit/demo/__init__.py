@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from ..extras import require
+
 
 # What the quickstart writes.
 DEFAULT = ("quickstart/sparse", "quickstart/dense")
@@ -39,8 +41,5 @@ def start_gradio() -> Path:
     """
     folder = private_folder()  # both are read as it is imported
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise ValueError('The page is made with Gradio: pip install "hf-dynamicvit[demo]"') from error
+    require("gradio", "demo", "The page is made with Gradio")
     return folder
