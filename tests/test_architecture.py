@@ -28,7 +28,7 @@ RANKS = [
 
 
 # what is in the package beside its rooms: any of them may import it
-SHARED = {"_version", "auto", "extras", "folders", "machine", "names"}
+SHARED = {"_moved", "_version", "auto", "extras", "folders", "machine", "names"}
 
 # the rooms: one imports only those of lines above its own, and itself
 FLOORS = [

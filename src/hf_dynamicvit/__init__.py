@@ -8,6 +8,7 @@ imported when the name is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ._moved import keep_old_names
 from ._version import __version__
 from .auto import announce_models
 from .families import HOMES
@@ -60,3 +61,4 @@ def __dir__() -> list[str]:
 
 
 announce_models()
+keep_old_names()

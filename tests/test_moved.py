@@ -1,0 +1,65 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Modules are found under the names that they had before, too."""
+
+import re
+import subprocess
+import sys
+import warnings
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from hf_dynamicvit._moved import MOVED
+
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.*")]
+
+
+def public(module) -> list[str]:
+    """The names that are defined in `module`, where that can be told."""
+    found = {name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+    return sorted(name for name in found if not name.startswith("_"))
+
+
+@pytest.mark.parametrize(("old", "new"), [(old, new) for old, modules in MOVED.items() for new in modules])
+def test_an_old_name_is_the_new_one_and_warns_once(old, new):
+    now, before = import_module(f"hf_dynamicvit.{new}"), import_module(f"hf_dynamicvit.{old}")
+    assert public(now)
+    for name in public(now):
+        vars(before).pop(name, None)  # of another test
+        message = f"hf_dynamicvit.{old}.{name} is now hf_dynamicvit.{new}.{name}"
+        with pytest.warns(DeprecationWarning, match=f"^{re.escape(message)}$"):
+            assert getattr(before, name) is getattr(now, name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert getattr(before, name) is getattr(now, name)
+
+
+def test_the_warning_is_of_the_line_that_imports():
+    program = """
+from hf_dynamicvit import visualize
+from hf_dynamicvit.evaluate.results import Evaluation
+from hf_dynamicvit.training.data import ImageTransform
+visualize.card
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    told = re.findall(r"<string>:(\d): DeprecationWarning: (\S+)", run.stderr)
+    names = ["evaluate.results.Evaluation", "training.data.ImageTransform", "visualize.card"]
+    assert told == [(str(line), f"hf_dynamicvit.{name}") for line, name in zip((3, 4, 5), names, strict=True)]
+
+
+def test_what_was_nowhere_is_not_found():
+    with pytest.raises(AttributeError, match=r"module 'hf_dynamicvit.viewer' has no attribute 'Viewers'"):
+        import_module("hf_dynamicvit.viewer").Viewers  # noqa: B018
+    assert find_spec("hf_dynamicvit.viewers") is None
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_an_old_name(page):
+    if page.suffix in (".md", ".py", ".ipynb"):
+        names = "|".join(map(re.escape, MOVED))
+        new = r"(?!\.(?:measure|report)\b)"  # of `benchmark`, which is the name of a package now
+        assert not re.findall(rf"\bhf_dynamicvit[./](?:{names})\b{new}", page.read_text(encoding="utf-8"))
