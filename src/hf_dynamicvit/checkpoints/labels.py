@@ -47,6 +47,7 @@ def order_of(labels: Sequence[str], other: Sequence[str], same_classes: bool = F
 
 
 def label_names(config: Any) -> list[str]:
+    """Return the names of the classes in their order."""
     return [config.id2label[index] for index in range(config.num_labels)]
 
 

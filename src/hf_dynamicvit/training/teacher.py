@@ -14,6 +14,7 @@ from transformers import (
 )
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from ..checkpoints.labels import label_names
 from ..model import CLASSIFIERS
 from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -119,7 +120,7 @@ def check_teacher(
     own, their = label_names(ours), label_names(theirs)
     differing = [
         f"{index}: {their[index]!r} instead of {name!r}"
-        for index, name in own.items()
+        for index, name in enumerate(own)
         if name != their[index] and "LABEL_" not in name + their[index]  # unnamed on one side
     ]
     if differing:
@@ -139,11 +140,6 @@ def check_teacher(
             f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
             "ViT of the same width, image size and patch size has); set loss_weights={'token_distill': 0}."
         )
-
-
-def label_names(config: PreTrainedConfig) -> dict[int, str]:
-    """`config.id2label`, in the order of the classes."""
-    return {int(index): name for index, name in (config.id2label or {}).items()}
 
 
 def geometry(config: Any) -> tuple:
