@@ -32,6 +32,7 @@ SHARED = {"_moved", "_version", "auto", "extras", "folders", "machine", "names"}
 
 # the rooms: one imports only those of lines above its own, and itself
 FLOORS = [
+    {"families"},
     SHARED,
     {"model"},
     {"checkpoints"},
