@@ -329,6 +329,8 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
 
 
 def test_the_graph_leaves_out_what_inference_leaves_out():
-    """No keys and values of the last block: 3 x 6 + 4 linear layers, 3 x 4 of the predictors, the classifier."""
+    """In the last of 4 blocks the class token alone has a query, an output and an MLP."""
     graph = trace(for_export(toy_model())).graph
-    assert sum(node.target is torch.ops.aten.linear.default for node in graph.nodes) == 3 * 6 + 4 + 3 * 4 + 1
+    linear = [node.meta["val"].shape for node in graph.nodes if node.target is torch.ops.aten.linear.default]
+    assert len(linear) == 4 * 6 + 3 * 4 + 1  # blocks, predictors, the classifier
+    assert sum(len(shape) == 3 and shape[1] == 1 for shape in linear) == 4
