@@ -150,3 +150,11 @@ def test_notes_are_signed_in_one_place_and_nobody_is_silenced_by_a_level():
     for path in ROOT.rglob("*.py"):
         words = {node.attr for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if hasattr(node, "attr")}
         assert not words & {"setLevel", "set_verbosity", "set_verbosity_error", "get_logger"}, path
+
+
+def test_the_page_names_every_room():
+    text = (ROOT.parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for path in ROOT.iterdir():
+        room = f"{path.name}/" if path.is_dir() else path.name
+        if path.name not in ("__init__.py", "__main__.py", "_version.py", "py.typed", "__pycache__"):
+            assert f"`{room}`" in text, room
