@@ -70,7 +70,7 @@ def add_names(module: str) -> None:
 
 
 def holds() -> bool:
-    """Whether this version of Transformers says what is relied on. Read, since importing it would take 0.3 s."""
+    """Search the sources of Transformers for what is relied on here; importing them would take 0.3 s."""
     transformers = find_spec("transformers")
     if transformers is None or transformers.origin is None:
         return False

@@ -52,5 +52,5 @@ def label_names(config: Any) -> list[str]:
 
 
 def knows(config: Any, names: list[str]) -> bool:
-    """Whether a model was trained on these classes, in whatever order."""
+    """Return whether a model has these classes, in any order."""
     return sorted(label_names(config)) == sorted(names)

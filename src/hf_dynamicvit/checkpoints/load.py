@@ -96,7 +96,7 @@ def load(name: str) -> PreTrainedModel:
 
 
 def multiply_adds(model: Any, image_size: tuple[int, int] | None = None) -> int:
-    """Of one image of that size (`None`: the configuration's) at inference, whether `model` is sparse or dense."""
+    """Count the multiply-adds of a sparse or dense `model` for one image of `image_size`, by default its own."""
     if isinstance(model, BudgetMixin):
         return model.multiply_adds(image_size)
     num_patches, own = math.prod(grid_size(model.config, image_size)), math.prod(grid_size(model.config))

@@ -62,7 +62,7 @@ def what_was_done(model: DynamicViTForImageClassification) -> dict[str, Any]:
 
 
 def notes_on(model: DynamicViTForImageClassification, published: Published) -> list[str]:
-    """What to know before it is used."""
+    """List what the user should know before using the converted model."""
     notes, config, state_dict = [], model.config, published.tensors
     if published.others:
         took = f"The weights are those under {published.place!r}"

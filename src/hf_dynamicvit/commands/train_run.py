@@ -195,7 +195,7 @@ def timed(seconds: dict[str, float], name: str) -> Generator[None]:
 
 
 def resumed_checkpoint(training: DynamicViTTrainingArguments) -> str | bool | None:
-    """What `--resume_from_checkpoint` names: a folder, or `last` (or `True`) for the newest whole one."""
+    """Return the folder that `--resume_from_checkpoint` names, or `True` where it says `last`."""
     named = training.resume_from_checkpoint
     return True if str(named).lower() in ("last", "true") else named
 

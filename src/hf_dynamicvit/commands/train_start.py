@@ -36,7 +36,7 @@ def config_of(model: str) -> Any:
 
 
 def same_classes(args: ModelArguments, config: Any, names: list[str]) -> bool:
-    """Whether the model's classifier is one of these classes: by their names, or because `--same_classes` says so."""
+    """Return whether the classifier is for these classes: by their names, or because `--same_classes` says so."""
     if args.same_classes and config.num_labels != len(names):
         raise ValueError(f"--same_classes: {args.model} has {config.num_labels} classes, the pictures {len(names)}.")
     return args.same_classes or knows(config, names)
@@ -173,7 +173,7 @@ def model_at_size(model: DynamicViTForImageClassification, size: tuple[int, int]
 
 
 def config_settings(args: ModelArguments, names: list[str]) -> dict[str, Any]:
-    """What of the configuration is not the checkpoint's."""
+    """Return the settings of the configuration that replace the checkpoint's."""
     settings = dense_settings() if args.reducer == DENSE else sparse_settings(args)
     if args.drop_path_rate is not None:
         settings["drop_path_rate"] = args.drop_path_rate
@@ -240,7 +240,7 @@ def dense_settings() -> dict[str, Any]:
 
 
 def sparse_settings(args: ModelArguments) -> dict[str, Any]:
-    """What of the configuration is typed; all else is the checkpoint's, or the method's default."""
+    """Return the settings of the method that were typed; the checkpoint or the method has the others."""
     settings: dict[str, Any] = {"reducer": args.reducer}
     adaptive = is_adaptive(cast(str, args.reducer))
     if args.keep_ratio is not None and args.budget is None and not adaptive:

@@ -70,7 +70,7 @@ def numbered(name: str) -> Generator[str]:
 
 
 def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
-    """What `views.json` says of one picture."""
+    """Return the entry of one image in `views.json`."""
     dense = view.dense_probabilities
     return {
         "file": readable_name(file),

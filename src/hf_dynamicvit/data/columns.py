@@ -44,7 +44,7 @@ def image_columns(features: Features) -> list[str]:
 
 
 def holds_pictures(feature) -> bool:
-    """Whether `datasets.Image` reads the column: pictures, their bytes, or paths of files."""
+    """Return whether `datasets.Image` reads the column: images, their bytes, or paths of files."""
     is_text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
     return isinstance(feature, ImageFeature) or holds_bytes(feature) or is_text
 

@@ -53,7 +53,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, data: Dataset, image_column: str, label_column: str, fraction: float, seed: int) -> "HeldOut":
-        """What `split_off` takes from `data`."""
+        """Record how `split_off` divides `data`, so that it can be repeated."""
         return cls(fraction, seed, len(data), fingerprint(data, image_column, label_column))
 
 
@@ -214,7 +214,7 @@ def split_off(train: Dataset, label_column: str, fraction: float, seed: int) -> 
 
 
 def fingerprint(data: Dataset, image_column: str, label_column: str) -> str:
-    """By what a data set that `bare` and `with_labels` made is known again, also where its folder was moved.
+    """Hash a data set that `bare` and `with_labels` made, so that it is recognised where its folder was moved.
 
     Of the names of its classes and, in their order, of the class of each picture, its file within the folder that all
     are in (of one that is no file, its place in the data set), and its size in bytes. Nothing is decoded.
