@@ -11,8 +11,9 @@ from toys import TOY, toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.hub.card import MARKER, Measurements, accuracy_of, inherited_license, model_card
+from hf_dynamicvit.hub.card import MARKER, Measurements, inherited_license, model_card
 from hf_dynamicvit.hub.push import CardContent, push
+from hf_dynamicvit.hub.training_card import find_accuracy
 
 
 def test_every_method_has_a_card(reducer):
@@ -79,7 +80,7 @@ def state(entries, step=4, best=None):
 )
 def test_the_accuracy_is_that_of_the_model_as_it_is(entries, options, expected):
     args = SimpleNamespace(**({"load_best_model_at_end": False, "metric_for_best_model": None} | options))
-    assert accuracy_of(state(entries, best=0.9), args) == expected
+    assert find_accuracy(state(entries, best=0.9), args) == expected
 
 
 def test_a_readme_of_ones_own_stays(tmp_path):

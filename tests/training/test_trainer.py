@@ -301,7 +301,7 @@ def test_token_distillation_compares_each_kept_patch_with_its_own(tmp_path):
     trainer = trainer_for(tmp_path, toy_model(reducer="topk"), loss_weights={"token_distill": 0.5})
     model, images = trainer.model.train(), toy_images()
     outputs = model(images)
-    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), *trainer._teacher_outputs({"pixel_values": images}))
+    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), *trainer.teacher_outputs({"pixel_values": images}))
     teacher = trainer.teacher.vit(images).last_hidden_state[:, 1:]
     kept, owner = outputs.kept[:, -1], outputs.owner[:, -1]
     total = 0.0
@@ -516,7 +516,7 @@ def test_teacher_from_a_checkpoint(tmp_path):
 def test_a_teacher_of_a_half_precision_file_computes_as_the_training_does(tmp_path):
     toy_dense().bfloat16().save_pretrained(tmp_path / "teacher")
     trainer = trainer_for(tmp_path, teacher=str(tmp_path / "teacher"))
-    assert trainer._teacher_outputs({"pixel_values": toy_images()})[0].dtype == torch.float32
+    assert trainer.teacher_outputs({"pixel_values": toy_images()})[0].dtype == torch.float32
 
 
 @pytest.mark.parametrize(
@@ -603,7 +603,7 @@ def test_compute_loss_func_replaces_the_classification_loss(tmp_path):
     trainer.compute_loss(trainer.model.train(), batch)
     torch.manual_seed(0)
     expected = distance(trainer.model(batch["pixel_values"]), batch["labels"], None)
-    assert trainer._sums["loss_classification"] == pytest.approx(expected.item())
+    assert trainer._term_log.sums["loss_classification"] == pytest.approx(expected.item())
     trainer.train()
 
 
@@ -634,7 +634,7 @@ def test_the_teacher_sees_what_the_student_sees_in_eval_mode(tmp_path):
     mask[:, 20:] = False
     inputs = {"pixel_values": toy_images(3, 24, 24), "interpolate_pos_encoding": True, "attention_mask": mask}
     outputs = trainer.model.train()(**inputs)
-    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), *trainer._teacher_outputs(inputs))
+    terms = trainer.loss_terms(outputs, torch.tensor([0, 1, 2]), *trainer.teacher_outputs(inputs))
     expected = toy_dense(seed=3, **dropout)(**inputs).logits
     assert_close(terms["class_distill"], class_distillation_loss(outputs.logits, expected))
 
@@ -656,7 +656,7 @@ def test_own_optimizer_is_said_to_go_without_the_two_rates(tmp_path, warnings_te
 def test_a_second_training_logs_only_its_own_terms(tmp_path):
     trainer = trainer_for(tmp_path, max_steps=3)  # the third step is not logged
     trainer.train()
-    assert trainer._counts["loss_ratio"] == 1
+    assert trainer._term_log.counts["loss_ratio"] == 1
     trainer.train()
     totals = []
     for entry in [entry for entry in trainer.state.log_history if "loss" in entry]:

@@ -235,38 +235,3 @@ def inherited_license(base_model: str | None) -> str | None:
         return None
     data: Any = None if card is None else card.data
     return None if data is None else data.get("license")
-
-
-def may_write(path: Path) -> bool:
-    """Whether a card may be written there: nothing is, or one of ours."""
-    return not path.is_file() or MARKER in path.read_text(encoding="utf-8")
-
-
-def accuracy_of(state: Any, args: Any) -> float | None:
-    """The logged accuracy of the model as training left it, `None` where no evaluation was of that.
-
-    `state` is a `TrainerState`, `args` the `TrainingArguments`.
-    """
-    ends = [index for index, entry in enumerate(state.log_history) if "train_runtime" in entry]
-    after = [entry for entry in state.log_history[ends[-1] :] if "eval_accuracy" in entry] if ends else []
-    if after:
-        return after[-1]["eval_accuracy"]
-    if args.load_best_model_at_end:
-        return state.best_metric if args.metric_for_best_model in ("accuracy", "eval_accuracy") else None
-    last = [e for e in state.log_history if "eval_accuracy" in e and e["step"] == state.global_step]
-    return last[-1]["eval_accuracy"] if last else None
-
-
-def recipe_of(args: Any, state: Any, loss_weights: Mapping[str, float], teacher: str | None) -> str:
-    """How it was trained, one sentence each, from the arguments."""
-    weights = ", ".join(f"{name} {weight:g}" for name, weight in loss_weights.items() if weight)
-    batch = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    scheduler = getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)
-    lines = [
-        f"{state.global_step} steps of {batch} images ({state.epoch or 0:g} epochs), learning rate "
-        f"{args.learning_rate:g} ({scheduler}), weight decay {args.weight_decay:g}, seed {args.seed}.",
-        f"Loss weights: {weights}.",
-    ]
-    if teacher is not None:
-        lines.append(f"Teacher: {teacher}.")
-    return "\n".join(lines)

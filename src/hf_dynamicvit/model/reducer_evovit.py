@@ -66,6 +66,10 @@ class EvoViTReducer(TokenReducer):
                 self.class_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
                 self.class_head = nn.Linear(config.hidden_size, config.num_labels)
 
+    def set_grouping(self, grouping: str) -> None:
+        """Select anew at each stage (`"stage"`) or in every block (`"layer"`) from now on."""
+        self.grouping = grouping
+
     @staticmethod
     def default_layers(depth: int) -> list[int]:
         return sorted({min(depth - 1, max(1, depth * stage // 3)) for stage in (1, 2)})

@@ -34,12 +34,16 @@ class WeightAverage(TrainerCallback):
         self.decay = decay
         self.update = get_ema_multi_avg_fn(decay)
         self.average: list[Tensor] = []
-        self.resume_from: Path | None = None
+        self._start: Path | None = None
+
+    def start_from(self, checkpoint: Path | None) -> None:
+        """Let the next training go on from the average in `checkpoint`; from the weights themselves with `None`."""
+        self._start = checkpoint
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
         self.average = [parameter.detach().clone() for parameter in learned(model)]
-        if self.resume_from is not None:
-            self.load(model, self.resume_from)
+        if self._start is not None:
+            self.load(model, self._start)
         if (1 - self.decay) * state.max_steps < 1:
             logger.warning(
                 f"ema_decay is {self.decay}, which averages over {1 / (1 - self.decay):.0f} steps; this training has "
@@ -52,7 +56,7 @@ class WeightAverage(TrainerCallback):
 
     @contextmanager
     def in_place(self, model: torch.nn.Module) -> Generator[None]:
-        """The averaged weights stand in the model for a while."""
+        """Put the averaged weights into the model for a while."""
         own = [parameter.detach().clone() for parameter in learned(model)]
         copy_into(model, self.average)
         try:
@@ -77,11 +81,11 @@ class WeightAverage(TrainerCallback):
         tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
         rename_legacy_keys(model.backbone, tensors, f"{model.base_model_prefix}.")
         names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-        self.average = [like(tensors[name], mean) for name, mean in zip(names, self.average, strict=True)]
+        self.average = [place_like(tensors[name], mean) for name, mean in zip(names, self.average, strict=True)]
 
 
 def learned(model: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """What the average is of; of a sharded model (FSDP2) the shards, also where a forward has just gathered them."""
+    """Return what the average is of; of a sharded model (FSDP2) the shards, also where a forward has gathered them."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
@@ -90,11 +94,12 @@ def learned(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 
 @torch.no_grad()
 def copy_into(model: torch.nn.Module, values: list[Tensor]) -> None:
+    """Replace the learned parameters of `model` by `values`."""
     for parameter, value in zip(learned(model), values, strict=True):
         parameter.copy_(value)
 
 
-def like(tensor: Tensor, other: Tensor) -> Tensor:
-    """`tensor` on the device of `other`, and sharded as it is."""
+def place_like(tensor: Tensor, other: Tensor) -> Tensor:
+    """Move `tensor` to the device of `other`, and shard it as that is."""
     tensor = tensor.to(other.device, other.dtype)
     return distribute_tensor(tensor, other.device_mesh, other.placements) if isinstance(other, DTensor) else tensor

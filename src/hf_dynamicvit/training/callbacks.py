@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Schedules: what is frozen and how much is kept while training goes on."""
+"""Follow schedules while training goes on: what is frozen, how much is kept."""
 
 import copy
 import math
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import TrainerCallback
@@ -35,13 +35,15 @@ class FreezeBackbone(TrainerCallback):
 class WithinSteps(TrainerCallback):
     """Something that holds within training steps only: `set_up` before each, `restore` after it and before all else.
 
-    `DynamicViTTrainer.train` restores too, whatever ends the training.
+    `DynamicViTTrainer.train` restores too (`end_steps`), whatever ends the training.
     """
 
     def set_up(self, args, state, model) -> None:
+        """Make it hold in `model`."""
         raise AssertionError("a subclass says what holds")
 
     def restore(self, model) -> None:
+        """Make what holds otherwise hold again in `model`."""
         raise AssertionError("a subclass says what holds otherwise")
 
     holds = False
@@ -63,6 +65,13 @@ class WithinSteps(TrainerCallback):
         self.end(model)  # an epoch may end in the middle of a step
 
 
+def end_steps(callbacks: Iterable[TrainerCallback], model: Any) -> None:
+    """Restore in `model` what one of `callbacks` has set up, whatever ended the training."""
+    for callback in callbacks:
+        if isinstance(callback, WithinSteps):
+            callback.end(model)
+
+
 class KeepRatioWarmup(WithinSteps):
     """Lets the keep ratio fall from 1 to its target along a cosine, as published for EViT.
 
@@ -80,7 +89,7 @@ class KeepRatioWarmup(WithinSteps):
         self.start_epoch = start_epoch
 
     def dropped_fraction(self, epoch: float) -> float:
-        """How much of the way from 1 to the target has been gone at `epoch`, 0 to 1."""
+        """Return how much of the way from 1 to the target has been gone at `epoch`, 0 to 1."""
         if epoch < self.start_epoch:
             return 0.0
         if epoch >= self.start_epoch + self.epochs:
@@ -130,18 +139,18 @@ class GroupingSwitch(WithinSteps):
 
     def set_up(self, args, state, model):
         early = state.global_step < state.max_steps * self.fraction
-        cast(EvoViTReducer, acting_reducer(model)).grouping = "layer" if early else "stage"
+        cast(EvoViTReducer, acting_reducer(model)).set_grouping("layer" if early else "stage")
 
     def restore(self, model):
         grouping = model.config.reducer_args.get("grouping", "stage")
-        cast(EvoViTReducer, acting_reducer(model)).grouping = grouping
+        cast(EvoViTReducer, acting_reducer(model)).set_grouping(grouping)
 
 
-class AfterStep(TrainerCallback):
-    """Lets the reducer put its parameters right after each step of the optimizer, and the trainer begin anew.
+class TrainingBegins(TrainerCallback):
+    """Tells the trainer when training begins, also when it begins again with a smaller batch.
 
     Args:
-        begin: called when training begins, also when it begins again with a smaller batch.
+        begin: what is called then.
     """
 
     def __init__(self, begin: Callable[[], None]):
@@ -149,6 +158,10 @@ class AfterStep(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.begin()
+
+
+class ClampReducer(TrainerCallback):
+    """Lets the reducer put its parameters back into their range after each step of the optimizer."""
 
     def on_optimizer_step(self, args, state, control, *, model, **kwargs):
         reducer = acting_reducer(model)

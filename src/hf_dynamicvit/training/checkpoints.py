@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Checkpoints that can be trusted: which one is whole, and whether there is room for the next."""
+"""Find the checkpoint to resume from, and check that it is whole and that there is room for the next."""
 
 import json
 import re
@@ -7,14 +7,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from torch import nn
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..model.logger import logger
+from .adapters import is_adapted
 
 
 def is_complete(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end: the Trainer writes its own state last."""
+    """Return whether a checkpoint was written to its end: the Trainer writes its own state last."""
     try:
         json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -23,7 +25,7 @@ def is_complete(checkpoint: Path) -> bool:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """The `checkpoint-<step>` folders in `folder`, oldest first, whole or not."""
+    """List the `checkpoint-<step>` folders in `folder`, oldest first, whole or not."""
     if not folder.is_dir():
         return []
     steps = {
@@ -35,7 +37,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint in `folder` that was written to its end, or `None`; says which ones it passes over."""
+    """Find the newest checkpoint in `folder` that was written to its end, or `None`; warn of those passed over."""
     for checkpoint in reversed(checkpoints_in(folder)):
         if is_complete(checkpoint):
             return checkpoint
@@ -51,6 +53,32 @@ def check_complete(checkpoint: Path) -> None:
     """
     if not is_complete(checkpoint):
         raise ValueError(f"{checkpoint} is no checkpoint that was written to its end: no whole {TRAINER_STATE_NAME}.")
+
+
+def checkpoint_to_resume(folder: Path, resume: str | bool | None) -> str | bool | None:
+    """Return the checkpoint that `resume` asks for: `True` asks for the newest whole one in `folder`.
+
+    Raises:
+        ValueError: it was not written to its end, or there is none.
+    """
+    if resume is True:
+        last = last_complete_checkpoint(folder)
+        if last is None:
+            raise ValueError(f"There is no checkpoint in {folder} that was written to its end.")
+        return str(last)
+    if isinstance(resume, str):
+        check_complete(Path(resume))
+    return resume
+
+
+def estimate_bytes(model: nn.Module, moments: bool, average: bool) -> int:
+    """Estimate what a checkpoint takes: weights (of adapters what learns), two moments of Adam, an average."""
+    sizes = [
+        parameter.numel() * parameter.element_size()
+        for parameter in model.parameters()
+        if parameter.requires_grad or not is_adapted(model)
+    ]
+    return sum(sizes) * (1 + 2 * moments + average)
 
 
 def check_room(folder: Path, needed: int) -> None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the Trainer refuses, or says, before it trains: arguments without effect, half precision, frozen reducers."""
+"""Refuse, or warn of, what cannot be trained well: arguments without effect, half precision, frozen reducers."""
 
 from typing import Any
 
@@ -7,13 +7,22 @@ import torch
 from torch import nn
 
 from ..model.logger import logger
+from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, learns
 from .arguments import DynamicViTTrainingArguments
+from .loss_terms import read_problem_type
 from .teacher import DENSE_COPY
 
 
-def check_options(args: DynamicViTTrainingArguments, teacher: Any, **kwargs: Any) -> None:
+def check_options(args: Any, teacher: Any, **kwargs: Any) -> None:
     """Refuse what `Trainer` takes and could have no effect, or a wrong one, here."""
+    if not isinstance(args, DynamicViTTrainingArguments):
+        raise ValueError(f"args is a {type(args).__name__}; DynamicViTTrainer takes DynamicViTTrainingArguments.")
+    if args.n_gpu > 1:  # nn.DataParallel cannot gather the records of the decisions
+        raise ValueError(
+            f"{args.n_gpu} GPUs in one process; start one process each (torchrun or accelerate launch), or show "
+            "one GPU only (CUDA_VISIBLE_DEVICES=0)."
+        )
     names = args.label_names
     if names is not None and list(names) != ["labels"]:
         raise ValueError(f"label_names is {names}; the losses and metrics here are of ['labels'].")
@@ -22,6 +31,20 @@ def check_options(args: DynamicViTTrainingArguments, teacher: Any, **kwargs: Any
         raise ValueError("optimizers= has a scheduler alone, which would steer another optimizer; give both.")
     if args.cache_teacher and kwargs.get("model_init") is not None and teacher == DENSE_COPY:
         raise ValueError("cache_teacher asks once, but each model of model_init has a dense copy; pass teacher=.")
+
+
+def check_student(model: Any, args: DynamicViTTrainingArguments) -> None:
+    """Refuse a model that is none of ours, or whose problem type does not go with `args`."""
+    student = inner_model(model)
+    if not isinstance(student, ReducedForImageClassification):
+        raise ValueError(
+            f"model is a {type(student).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
+        )
+    if args.label_smoothing_factor and read_problem_type(student.config) != "single_label_classification":
+        raise ValueError(
+            f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label "
+            f"classification; problem_type is {read_problem_type(student.config)!r}."
+        )
 
 
 def check_precision(model: nn.Module) -> None:
@@ -41,7 +64,7 @@ def check_precision(model: nn.Module) -> None:
 
 
 def warn_of_adapters(model: Any, args: DynamicViTTrainingArguments) -> None:
-    """Say that a reducer will not learn under PEFT, unless `frozen` has asked for that."""
+    """Warn of a reducer that will not learn under PEFT, unless `frozen` has asked for that."""
     reducer = acting_reducer(model)
     asked = any("reducer" in part for part in args.frozen or [])
     if is_adapted(model) and list(reducer.parameters()) and not learns(reducer) and not asked:

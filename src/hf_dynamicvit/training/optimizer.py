@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the optimizer gets: groups of parameters with rates of their own."""
+"""Build the optimizer from groups of parameters with rates of their own."""
 
 import re
 from collections import defaultdict
@@ -30,7 +30,7 @@ def check_schedule(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> 
 
 
 def freeze(model: nn.Module, names: list[str]) -> None:
-    """Let the parameters learn no more whose name contains one of `names`.
+    """Freeze the parameters whose name contains one of `names`.
 
     Raises:
         ValueError: one of `names` is in no parameter's name, or nothing is left to learn.
@@ -48,8 +48,8 @@ def freeze(model: nn.Module, names: list[str]) -> None:
         raise ValueError(f"frozen is {names} and nothing is left to learn; a parameter of the model must.")
 
 
-def depth_of(name: str, depth: int) -> int:
-    """How far from the input a parameter is: 0 for the embeddings, `depth` + 1 for what follows the last block."""
+def count_blocks_below(name: str, depth: int) -> int:
+    """Count how far from the input a parameter is: 0 for the embeddings, `depth` + 1 for what follows all blocks."""
     if ".embeddings." in name:
         return 0
     block = re.search(r"\.layers\.(\d+)\.", name)
@@ -57,7 +57,7 @@ def depth_of(name: str, depth: int) -> int:
 
 
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay is for it: not for biases, norms, the class token and positions."""
+    """Return whether weight decay is for a parameter: not for biases, norms, the class token and positions."""
     return parameter.ndim > 1 and not name.endswith((".bias", "_token", "position_embeddings"))
 
 
@@ -103,7 +103,9 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             part = REDUCER if ".reducer." in f".{name}" else HEAD if name.startswith(heads) else BACKBONE
-            below_the_last = depth + 1 - depth_of(name, depth) if part == BACKBONE and args.layer_lr_decay < 1 else 0
+            below_the_last = (
+                depth + 1 - count_blocks_below(name, depth) if part == BACKBONE and args.layer_lr_decay < 1 else 0
+            )
             groups[part, below_the_last, decays(name, parameter)].append(parameter)
     two_rates = any(part == REDUCER for part, _, _ in groups)
     published = 1.0 if is_adapted(model) else acting_reducer(model).backbone_lr_scale
@@ -123,3 +125,17 @@ def parameter_groups(
         # the reducer first: its rate is the one that is logged
         for part, below_the_last, decay in sorted(groups)
     ]
+
+
+def build_optimizer(
+    model: Any, args: DynamicViTTrainingArguments, head_learning_rate: float | None, chosen: tuple[Any, dict[str, Any]]
+) -> Any:
+    """Make the optimizer that `chosen`, a class and its arguments, says for our groups of parameters.
+
+    Raises:
+        ValueError: it chooses groups of its own.
+    """
+    optimizer_class, kwargs = chosen
+    if {"params", "model", "optimizer_dict"} & set(kwargs):
+        raise ValueError(f"optim is {args.optim!r}, which chooses its own parameter groups; take adamw_torch.")
+    return optimizer_class(parameter_groups(model, args, head_learning_rate), **kwargs)

@@ -1,24 +1,20 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The teacher: where it comes from, what it must share with the student, what it gives."""
+"""Ask a frozen image classifier, prepared as the student is, for what it says of the student's batches."""
 
-from typing import Any
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from transformers import (
-    AutoModelForImageClassification,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..checkpoints.labels import label_names
 from ..model import CLASSIFIERS
-from ..model.cost import as_pair
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
-from .adapters import inner_model, is_adapted, merged_model
+from .arguments import DynamicViTTrainingArguments
 
 
 # The default teacher; not a name that a folder or a Hub repository has.
@@ -28,15 +24,8 @@ DENSE_COPY = "dense copy of the student"
 DISTILLATION = ("class_distill", "token_distill", "feature_distill")
 
 
-def problem_type(config: PreTrainedConfig) -> str:
-    """`config.problem_type`; where it is `None`, regression for one label and one class of several otherwise."""
-    if config.problem_type is not None:
-        return config.problem_type
-    return "regression" if config.num_labels == 1 else "single_label_classification"
-
-
-def teacher_name(teacher: PreTrainedModel | None) -> str | None:
-    """What a card says of the teacher."""
+def describe_teacher(teacher: PreTrainedModel | None) -> str | None:
+    """Name the teacher, as a card does; `None` without one."""
     if teacher is None:
         return None
     return (
@@ -44,35 +33,14 @@ def teacher_name(teacher: PreTrainedModel | None) -> str | None:
     )
 
 
-def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
-    """Load the teacher of `model`; a dense copy has the adapters of PEFT merged in."""
-    student = inner_model(model)
-    if teacher is model or teacher is student:
-        raise ValueError("The teacher is the student itself; the default is a frozen dense copy of it.")
-    if teacher == DENSE_COPY and not student.config.reads_class_token:
-        raise ValueError(
-            f"reducer {student.config.reducer!r} has no dense copy to teach it, since its classifier does not read "
-            "the class token; pass teacher= a model or the name of a checkpoint."
-        )
-    if teacher == DENSE_COPY:
-        return merged_model(model).to_dense()
-    if isinstance(teacher, str):
-        return AutoModelForImageClassification.from_pretrained(teacher, dtype=torch.float32)  # whatever the file's
-    if is_adapted(teacher):
-        return merged_model(teacher)
-    if teacher is not None and not isinstance(teacher, PreTrainedModel):
-        raise ValueError(f"teacher is a {type(teacher).__name__}; it must be a PreTrainedModel, a name or None.")
-    return teacher
-
-
 def native_family(teacher: PreTrainedModel) -> Any:
-    """Our family whose native image classification model `teacher` is, or `None`."""
+    """Return our family whose native image classification model `teacher` is, or `None`."""
     family: Any = CLASSIFIERS.get(teacher.config.model_type)
     return family if family is not None and type(teacher).forward is family.dense_class.forward else None
 
 
 def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Class logits `[B, K]` and final-normed features `[B, P + N, D]` (`None` unless a native model teaches)."""
+    """Return class logits `[B, K]`, and final-normed features `[B, P + N, D]` where a native model teaches."""
     family = native_family(teacher)
     if family is None:
         return teacher(pixel_values=inputs["pixel_values"]).logits, None
@@ -81,7 +49,7 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[T
 
 
 class TeacherOutputs(nn.Module):
-    """`teacher_outputs` as one module, to be compiled or sharded as a whole.
+    """Wrap `teacher_outputs` as one module, to be compiled or sharded as a whole.
 
     Args:
         teacher: an image classifier.
@@ -110,38 +78,56 @@ def shard(outputs: TeacherOutputs, mesh: DeviceMesh | None = None) -> None:
     fully_shard(outputs, mesh=mesh)
 
 
-def check_teacher(
-    teacher: PreTrainedModel, student: DynamicViTForImageClassification, weights: dict[str, float]
-) -> None:
-    """Refuse a teacher that the losses cannot compare with the student."""
-    ours, theirs = student.config, teacher.config
-    if theirs.num_labels != ours.num_labels:
-        raise ValueError(f"The teacher has {theirs.num_labels} labels, the student {ours.num_labels}.")
-    own, their = label_names(ours), label_names(theirs)
-    differing = [
-        f"{index}: {their[index]!r} instead of {name!r}"
-        for index, name in enumerate(own)
-        if name != their[index] and "LABEL_" not in name + their[index]  # unnamed on one side
-    ]
-    if differing:
-        raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
-    if weights["class_distill"] and problem_type(ours) != "single_label_classification":
-        raise ValueError(
-            f"problem_type is {problem_type(ours)!r}: distilling class logits compares one distribution over classes; "
-            "set loss_weights={'class_distill': 0}."
-        )
-    if weights["feature_distill"] and not (native_family(teacher) and ours.hidden_size == theirs.hidden_size):
-        raise ValueError(
-            f"The teacher, a {type(teacher).__name__}, has no class feature to compare with the student's (a dense "
-            "ViT of the same width has); set loss_weights={'feature_distill': 0}."
-        )
-    if weights["token_distill"] and not (native_family(teacher) and geometry(ours) == geometry(theirs)):
-        raise ValueError(
-            f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
-            "ViT of the same width, image size and patch size has); set loss_weights={'token_distill': 0}."
-        )
+class Teacher:
+    """A frozen image classifier that answers for the batches of the training; made once the training has a device.
 
+    It is a plain object and no module of the student: not saved, counted or optimised.
 
-def geometry(config: Any) -> tuple:
-    """What two ViTs must share for their patch features to be comparable."""
-    return config.hidden_size, as_pair(config.image_size), as_pair(config.patch_size)
+    Args:
+        model: what teaches; it is frozen, put in eval mode, moved to the device of `args` and converted to the dtype
+            that they have for it.
+        args: of the training; the teacher is compiled as they say for the student.
+        accelerator: of the training; the teacher is sharded where the student is.
+
+    Raises:
+        ValueError: the training is one that a teacher cannot take part in.
+    """
+
+    def __init__(self, model: PreTrainedModel, args: DynamicViTTrainingArguments, accelerator: Accelerator):
+        self.model = model.requires_grad_(False).eval().to(cast(Any, args.device))
+        self.accelerator = accelerator
+        self.has_own_dtype = args.teacher_dtype is not None
+        if getattr(accelerator.state, "deepspeed_plugin", None) is not None:
+            raise ValueError("A teacher under DeepSpeed is not supported; use DDP or FSDP, or teacher=None.")
+        outputs = TeacherOutputs(model, getattr(torch, args.teacher_dtype) if args.teacher_dtype else None)
+        plugin = getattr(accelerator.state, "fsdp_plugin", None)
+        self.may_be_sharded = plugin is not None
+        if plugin is not None and plugin.cpu_ram_efficient_loading:
+            raise ValueError(
+                "fsdp_cpu_ram_efficient_loading is true: only the first process has the weights that the teacher "
+                "is made of; set it to false, or teacher=None."
+            )
+        if getattr(plugin, "fsdp_version", 1) == 2:  # Accelerate before 1.6 knows the first only
+            shard(outputs)
+        self._ask: Any = outputs
+        if args.torch_compile:
+            backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode
+            self._ask = torch.compile(outputs, backend=backend, mode=mode)
+
+    def outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Return logits `[B, K]` and features `[B, P + N, D]` (or `None`) of a batch, which losses may keep."""
+        # a sharded teacher gathers its weights as it goes, which inference mode does not allow
+        without_graph = torch.no_grad() if self.may_be_sharded else torch.inference_mode()
+        arithmetic = nullcontext() if self.has_own_dtype else self.accelerator.autocast()
+        with without_graph, arithmetic:
+            logits, features = self._ask(**inputs)
+        # copies: the losses keep them for the backward, which inference tensors cannot be kept for
+        return logits.clone(), None if features is None else features.clone()
+
+    def accuracy(self, batches: Iterable[dict[str, Any]]) -> float:
+        """Compute top-1 on `batches`, which every process has its share of, from 0 to 1."""
+        right = []
+        for batch in batches:
+            labels = batch.pop("labels")
+            right.append(self.accelerator.gather_for_metrics(self.outputs(batch)[0].argmax(dim=-1) == labels))
+        return torch.cat(right).float().mean().item()

@@ -1,13 +1,15 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the teacher says of each picture, computed once: worth it where every epoch shows the same pixels."""
+"""Ask the teacher for each image once: worth it where every epoch shows the same pixels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from ..data.seeded import DrawnPictures
+from .teacher import Teacher
 
 
 class TaughtDataset(Dataset):
@@ -41,7 +43,7 @@ class TaughtDataset(Dataset):
 
 
 def check_repeats(dataset: Any) -> None:
-    """Refuse a data set that has no length, or shows a picture differently each time.
+    """Refuse a data set that has no length, or shows an image differently each time.
 
     Raises:
         ValueError: says so.
@@ -56,3 +58,35 @@ def check_repeats(dataset: Any) -> None:
                 "cache_teacher needs the same pixels in every epoch, but the training pictures are augmented at "
                 "random; turn the augmentation off, or cache_teacher."
             )
+
+
+def cache_outputs(
+    teacher: Teacher,
+    dataset: Any,
+    batch_size: int,
+    collate: Callable[[list[Any]], dict[str, Any]],
+    prepare: Callable[[dict[str, Any]], dict[str, Any]],
+    with_features: bool,
+) -> TaughtDataset:
+    """Return `dataset` with the outputs of `teacher`; each process asks for its share.
+
+    Args:
+        prepare: puts a batch where the teacher is.
+        with_features: keep the features too, which take most of the memory.
+
+    Raises:
+        ValueError: `dataset` does not show the same images each time.
+    """
+    check_repeats(dataset)
+    accelerator, logits, features = teacher.accelerator, [], []
+    # not the Trainer's own loader, which it may keep for evaluation, or cut off at whole batches
+    loader: Any = DataLoader(dataset, batch_size, collate_fn=collate)
+    with torch.random.fork_rng():  # the training draws what it would without
+        for batch in accelerator.prepare(loader):
+            batch = prepare(batch)
+            batch.pop("labels", None)
+            taught = teacher.outputs(batch)
+            logits.append(accelerator.gather_for_metrics(taught[0].float()).cpu())
+            if taught[1] is not None and with_features:  # half precision: it is most of the memory
+                features.append(accelerator.gather_for_metrics(taught[1].half()).cpu())
+    return TaughtDataset(dataset, torch.cat(logits), torch.cat(features) if features else None)

@@ -1,51 +1,39 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The Trainer: distillation and ratio losses, the two learning rates, every term logged by name."""
+"""Train with distillation and ratio losses and two learning rates; log every term by name."""
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers import PreTrainedModel, Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
+from ..hub.training_card import TrainingFacts, write_training_card
 from ..model.logger import logger
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
-from ..model.reducer import TokenReducer
-from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
 from .average import FOLDER, WeightAverage
-from .callbacks import AfterStep, FreezeBackbone, StuckParameters, WithinSteps
-from .checkpoints import check_complete, check_room, is_complete, last_complete_checkpoint
-from .checks import check_options, check_precision, warn_of_adapters
-from .losses import (
-    class_distillation_loss,
-    classification_loss,
-    feature_distillation_loss,
-    token_distillation_loss,
-)
-from .optimizer import check_schedule, freeze, head_rate, parameter_groups
+from .callbacks import ClampReducer, FreezeBackbone, StuckParameters, TrainingBegins, end_steps
+from .checkpoints import check_room, checkpoint_to_resume, estimate_bytes, is_complete
+from .checks import check_options, check_precision, check_student, warn_of_adapters
+from .finite import explain_gradient_norm, explain_not_finite, stop_error
+from .loss_terms import classification_term, distillation_terms, read_loss_weights, resolve_loss_weights
+from .optimizer import build_optimizer, check_schedule, freeze, head_rate
 from .progress import no_bars_of_weights
-from .publishing import refuse_adapters
-from .teacher import (
-    DENSE_COPY,
-    DISTILLATION,
-    check_teacher,
-    load_teacher,
-    problem_type,
-)
-from .teacher_cache import TaughtDataset
-from .teaching import TeachingTrainer
+from .publishing import create_repository, read_kept_settings, refuse_adapters, save_with_code, upload
+from .teacher import DENSE_COPY, Teacher, describe_teacher
+from .teacher_cache import TaughtDataset, cache_outputs
+from .teacher_choice import choose_teacher
+from .term_log import TermLog
 
 
-class DynamicViTTrainer(TeachingTrainer):
+class DynamicViTTrainer(Trainer):
     """`Trainer` for `DynamicViTForImageClassification`.
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
@@ -87,73 +75,63 @@ class DynamicViTTrainer(TeachingTrainer):
         train_collator: Callable[[list[Any]], dict[str, Any]] | None = None,
         **kwargs: Any,
     ):
-        if not isinstance(args, DynamicViTTrainingArguments):
-            raise ValueError(f"args is a {type(args).__name__}; DynamicViTTrainer takes DynamicViTTrainingArguments.")
-        if args.n_gpu > 1:  # nn.DataParallel cannot gather the records of the decisions
-            raise ValueError(
-                f"{args.n_gpu} GPUs in one process; start one process each (torchrun or accelerate launch), or show "
-                "one GPU only (CUDA_VISIBLE_DEVICES=0)."
-            )
         check_options(args, teacher, **kwargs)
-        self.args = args
-        self._teacher_given = teacher
+        self.args = cast(DynamicViTTrainingArguments, args)
+        self._given_teacher: Any = teacher
         if kwargs.get("model_init") is None:
             self._take_student(model)
         super().__init__(model=cast(Any, model), args=args, **kwargs)
         self.train_collator = train_collator
         # loss terms here are means over the batch, whatever the model's forward accepts
         self.model_accepts_loss_kwargs = False
-        self._place_teacher()
-        self._average = None if args.ema_decay is None else WeightAverage(args.ema_decay)
-        self._begin_log()
-        self._evaluated: tuple | None = None
+        self._asked: Teacher | None = None
+        self._make_teacher()
+        self._average = None if self.args.ema_decay is None else WeightAverage(self.args.ema_decay)
+        self._term_log = TermLog()
+        self._evaluated: tuple | None = None  # the settings that the last evaluation was of
         self._evaluations: dict[int, dict[str, float]] = {}  # by step
-        self.add_callback(AfterStep(self._begin_training))
-        if self._average is not None:  # of what the step before has put right
-            self.add_callback(self._average)
-        self.add_callback(FreezeBackbone())
-        self.add_callback(StuckParameters())
+        # the average is of what was put right in the same step
+        ours = [
+            TrainingBegins(self._begin_training),
+            ClampReducer(),
+            self._average,
+            FreezeBackbone(),
+            StuckParameters(),
+        ]
+        for callback in filter(None, ours):
+            self.add_callback(callback)
         if self.optimizer is not None:
             logger.warning("optimizers= is given: backbone_lr_scale and freeze_backbone_epochs have no effect on it.")
 
+    # The student and who teaches it
+
+    @property
+    def student(self) -> DynamicViTForImageClassification:
+        """The model that learns, out of what wraps it."""
+        return inner_model(self.accelerator.unwrap_model(self.model))
+
     def _take_student(self, model: Any) -> None:
         """Check the model that will learn and choose its loss weights and teacher; anew for each of `model_init`."""
-        student = inner_model(model)
-        if not isinstance(student, ReducedForImageClassification):
-            raise ValueError(
-                f"model is a {type(student).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
-            )
-        if self.args.label_smoothing_factor and problem_type(student.config) != "single_label_classification":
-            raise ValueError(
-                f"label_smoothing_factor is {self.args.label_smoothing_factor}, which needs single-label "
-                f"classification; problem_type is {problem_type(student.config)!r}."
-            )
+        check_student(model, self.args)
         reducer = acting_reducer(model)
         freeze(model, self.args.frozen or [])
         warn_of_adapters(model, self.args)
         if self.args.push_to_hub:
             refuse_adapters(model)
         self.loss_weights = resolve_loss_weights(reducer, self.args)
-        self._unused_weights = {name for name, weight in given_weights(self.args).items() if weight}
+        self._unused_weights = {name for name, weight in read_loss_weights(self.args).items() if weight}
         check_schedule(reducer, self.args)
         self._head_rate = head_rate(model, self.args)  # now: resuming loads a classifier that is no longer new
-        self.teacher = self._choose_teacher(model)
+        self.teacher = choose_teacher(self._given_teacher, model, self.loss_weights)
+        if self._given_teacher != DENSE_COPY:  # read once
+            self._given_teacher = self.teacher
 
-    def _choose_teacher(self, model: Any) -> PreTrainedModel | None:
-        student, given = inner_model(model), self._teacher_given
-        if not any(self.loss_weights[name] for name in DISTILLATION):
-            if given is not None and given != DENSE_COPY:
-                raise ValueError(
-                    f"A teacher is given, but no term of reducer {student.config.reducer!r} distils; set "
-                    "loss_weights={'class_distill': 0.5}, or teacher=None."
-                )
-            return None
-        teacher = load_teacher(given, model)
-        if teacher is not None:
-            check_teacher(teacher, student, self.loss_weights)
-        if given != DENSE_COPY:  # read once
-            self._teacher_given = teacher
-        return teacher
+    def _make_teacher(self) -> None:
+        """Prepare the teacher as the student is, unless that was done."""
+        if self.teacher is None:
+            self._asked = None
+        elif self._asked is None or self._asked.model is not self.teacher:
+            self._asked = Teacher(self.teacher, self.args, self.accelerator)
 
     def call_model_init(self, trial=None):
         model = super().call_model_init(trial)
@@ -169,16 +147,29 @@ class DynamicViTTrainer(TeachingTrainer):
             if self.args.ema_decay != decay:
                 raise ValueError("ema_decay cannot be searched for; train once with each.")
 
+    def teacher_outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
+        """Return the teacher's logits `[B, K]` and features `[B, P + N, D]`, `None` where it has none, of a batch."""
+        return cast(Teacher, self._asked).outputs(inputs)
+
+    def teacher_accuracy(self) -> float:
+        """Compute the teacher's top-1 on the evaluation data, from 0 to 1."""
+        return cast(Teacher, self._asked).accuracy(map(self._prepare_inputs, self.get_eval_dataloader()))
+
+    def _cache_teacher(self) -> None:
+        if self.train_collator is not None:
+            raise ValueError("cache_teacher needs the same pixels in every epoch, but train_collator mixes pictures.")
+        with_features = bool(self.loss_weights["token_distill"] or self.loss_weights["feature_distill"])
+        size, collate, prepare = self.args.eval_batch_size, self.data_collator, self._prepare_inputs
+        teacher = cast(Teacher, self._asked)
+        self.train_dataset = cache_outputs(teacher, self.train_dataset, size, collate, prepare, with_features)
+
+    # Training
+
     def _begin_training(self) -> None:
         self._evaluations.clear()
         if self.model_init is not None:
-            self._place_teacher()
-        self._begin_log()
-
-    def _begin_log(self) -> None:
-        # what is logged next: the sum over the batches since the last log, and how many they were
-        self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = defaultdict(int)
+            self._make_teacher()
+        self._term_log = TermLog()
 
     def get_train_dataloader(self):
         evaluation = self.data_collator
@@ -200,20 +191,15 @@ class DynamicViTTrainer(TeachingTrainer):
         if self.model_init is None and not self.is_deepspeed_enabled:  # which keeps float32 weights of its own
             check_precision(cast(nn.Module, self.model))
         folder = Path(cast(str, self.args.output_dir))
-        if resume_from_checkpoint is True:
-            last = last_complete_checkpoint(folder)
-            if last is None:
-                raise ValueError(f"There is no checkpoint in {folder} that was written to its end.")
-            resume_from_checkpoint = str(last)
-        elif isinstance(resume_from_checkpoint, str):
-            check_complete(Path(resume_from_checkpoint))
+        resume_from_checkpoint = checkpoint_to_resume(folder, resume_from_checkpoint)
         if self.args.should_save:
+            moments, average = not self.args.save_only_model, self._average is not None
             # a search lets go of the model of its last trial
-            check_room(folder, 0 if self.model is None else self._checkpoint_bytes())
+            check_room(folder, 0 if self.model is None else estimate_bytes(self.model, moments, average))
         if self._average is not None:
-            self._average.resume_from = Path(resume_from_checkpoint) if resume_from_checkpoint else None
+            self._average.start_from(Path(cast(str, resume_from_checkpoint)) if resume_from_checkpoint else None)
         if self.args.cache_teacher and self.teacher is not None and not isinstance(self.train_dataset, TaughtDataset):
-            self.train_dataset = self._taught()
+            self._cache_teacher()
         try:
             result = super().train(resume_from_checkpoint, *args, **kwargs)
             best = self.state.best_model_checkpoint
@@ -221,9 +207,7 @@ class DynamicViTTrainer(TeachingTrainer):
                 self._average.load(self.accelerator.unwrap_model(self.model), Path(best))
             return result
         finally:
-            for callback in self.callback_handler.callbacks:
-                if isinstance(callback, WithinSteps):
-                    callback.end(self.accelerator.unwrap_model(self.model))
+            end_steps(self.callback_handler.callbacks, self.accelerator.unwrap_model(self.model))
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         """Load adapters by themselves: `Trainer` up to 5.20 at least takes those of the average in `ema/`."""
@@ -240,20 +224,14 @@ class DynamicViTTrainer(TeachingTrainer):
             return None
         return cast(Any, super())._run_epoch(*args, **kwargs)
 
-    def _checkpoint_bytes(self) -> int:
-        """Weights, two moments of Adam, and an average where there is one; of adapters what learns only."""
-        model = cast(PreTrainedModel, self.model)
-        sizes = [
-            parameter.numel() * parameter.element_size()
-            for parameter in model.parameters()
-            if parameter.requires_grad or not is_adapted(model)
-        ]
-        return sum(sizes) * (1 + 2 * (not self.args.save_only_model) + (self._average is not None))
+    def create_optimizer(self, model=None):
+        if self.optimizer is None:
+            model = cast(PreTrainedModel, self.model if model is None else model)
+            chosen = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, model)
+            self.optimizer = build_optimizer(model, self.args, self._head_rate, chosen)
+        return self.optimizer
 
-    @property
-    def student(self) -> DynamicViTForImageClassification:
-        """The model that learns, out of what wraps it."""
-        return inner_model(self.accelerator.unwrap_model(self.model))
+    # The loss
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
@@ -267,53 +245,14 @@ class DynamicViTTrainer(TeachingTrainer):
         taught = inputs.pop("teacher_logits", None), inputs.pop("teacher_features", None)
         outputs = model(**inputs)
         if self.teacher is not None and taught[0] is None:
-            taught = self._teacher_outputs(inputs)
+            taught = self.teacher_outputs(inputs)
         terms = self.loss_terms(outputs, labels, *taught)
-        self._warn_of_unused_weights(terms)
-        self._stop_unless_finite(terms)
-        weighted = [self.loss_weights[name] * term for name, term in terms.items()]
-        logged = {f"loss_{name}": term.detach().float() for name, term in terms.items()}
-        for stage, fraction in enumerate(outputs.kept.float().mean(dim=(0, 2)), start=1):
-            logged[f"kept_stage_{stage}"] = fraction
-        for name, value in logged.items():  # Evo-ViT's number of decisions changes on the way
-            self._sums[name] = value + self._sums.get(name, 0.0)
-            self._counts[name] += 1
-        loss = torch.stack(weighted).sum()
+        self._check_terms(terms)
+        self._term_log.add({f"loss_{name}": term.detach().float() for name, term in terms.items()})
+        kept = outputs.kept.float().mean(dim=(0, 2))  # Evo-ViT's number of stages changes on the way
+        self._term_log.add({f"kept_stage_{stage}": fraction for stage, fraction in enumerate(kept, start=1)})
+        loss = torch.stack([self.loss_weights[name] * term for name, term in terms.items()]).sum()
         return (loss, outputs) if return_outputs else loss
-
-    def _warn_of_unused_weights(self, terms: dict[str, Tensor]) -> None:
-        unused, self._unused_weights = sorted(self._unused_weights - set(terms)), set()
-        if unused:
-            logger.warning(f"loss_weights has {', '.join(unused)}, but this training has no such term.")
-
-    def _stop_unless_finite(self, terms: dict[str, Tensor]) -> None:
-        """Stop on every process as soon as one has a term that is not finite, ahead of the backward."""
-        values = torch.stack([term.detach().float() for term in terms.values()])
-        bad = self.accelerator.reduce((~values.isfinite()).int(), "sum")
-        if bad.any():
-            name = list(terms)[int(bad.nonzero()[0])]
-            here = terms[name].item()
-            self._stop(f"loss term {name!r} is {here if not math.isfinite(here) else 'not finite on another process'}")
-
-    def _get_grad_norm(self, model, grad_norm=None):
-        grad_norm = super()._get_grad_norm(model, grad_norm)
-        norm = torch.as_tensor(grad_norm)
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        # in fp16 the gradient overflows now and then; the scaler passes over such steps by itself
-        if self.accelerator.scaler is None and not norm.isfinite():
-            self._stop(f"all loss terms are finite, but the norm of their gradient is {norm.item()}")
-        return grad_norm
-
-    def _stop(self, reason: str) -> None:
-        """Save the weights, which no step has spoilt yet, and give up."""
-        step = self.state.global_step
-        checkpoint = Path(cast(str, self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-        if not is_complete(checkpoint):
-            self._save_checkpoint(cast(PreTrainedModel, self.model), trial=None)
-        raise FloatingPointError(
-            f"Training stopped in step {step + 1}: {reason}. The last good weights are in {checkpoint}. A lower "
-            "learning_rate, max_grad_norm=1.0, bf16 in place of fp16, or another seed may help."
-        )
 
     def loss_terms(
         self,
@@ -322,7 +261,7 @@ class DynamicViTTrainer(TeachingTrainer):
         teacher_logits: Tensor | None = None,
         teacher_features: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """The unweighted terms by name, scalars.
+        """Compute the unweighted terms by name, scalars.
 
         Args:
             outputs: of a training forward.
@@ -330,35 +269,57 @@ class DynamicViTTrainer(TeachingTrainer):
             teacher_logits: `[B, K]`, or `None` without a teacher.
             teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
         """
-        student, weights = self.student, self.loss_weights
+        student = self.student
         terms = {"classification": self._classification(outputs, labels)}
         if outputs.auxiliary_logits is not None:  # also at weight 0, for a gradient of its classifier
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
             terms["auxiliary"] = self._classification(auxiliary, labels)
         terms |= acting_reducer(student).losses(outputs.decisions)
-        if teacher_logits is not None and weights["class_distill"]:
-            terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
-        if teacher_features is not None and weights["feature_distill"]:
-            terms["feature_distill"] = feature_distillation_loss(
-                outputs.last_hidden_state[:, 0], teacher_features[:, 0]
-            )
-        if teacher_features is not None and weights["token_distill"]:
-            decision, num_prefix = outputs.decisions[-1], student.config.num_prefix
-            num_patches = decision.kept.shape[1]
-            features = on_the_grid(outputs.last_hidden_state[:, num_prefix:], decision.owner)
-            terms["token_distill"] = token_distillation_loss(
-                features,
-                teacher_features[:, -num_patches:],
-                decision.kept,
-                self.accelerator.reduce(decision.kept.sum().float(), "mean"),
-            )
-        return terms
+        mean = partial(self.accelerator.reduce, reduction="mean")
+        taught = teacher_logits, teacher_features
+        return terms | distillation_terms(outputs, student.config.num_prefix, self.loss_weights, *taught, mean)
+
+    def _classification(self, outputs, labels: Tensor) -> Tensor:
+        if self.compute_loss_func is not None:
+            return self.compute_loss_func(outputs, labels, num_items_in_batch=None)
+        return classification_term(self.student, outputs.logits, labels, self.args.label_smoothing_factor)
+
+    def _check_terms(self, terms: dict[str, Tensor]) -> None:
+        """Warn, once, of weights that no term has; stop on every process, ahead of the backward, unless finite."""
+        unused, self._unused_weights = sorted(self._unused_weights - set(terms)), set()
+        if unused:
+            logger.warning(f"loss_weights has {', '.join(unused)}, but this training has no such term.")
+        self._stop_because(explain_not_finite(terms, self.accelerator))
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        grad_norm = super()._get_grad_norm(model, grad_norm)
+        # in fp16 the gradient overflows now and then; the scaler passes over such steps by itself
+        if self.accelerator.scaler is None:
+            self._stop_because(explain_gradient_norm(grad_norm))
+        return grad_norm
+
+    def _stop_because(self, reason: str | None) -> None:
+        """Save the weights, which no step has spoilt yet, and give up; go on where there is no reason."""
+        if reason is not None:
+            step = self.state.global_step
+            checkpoint = Path(cast(str, self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{step}"
+            if not is_complete(checkpoint):
+                self._save_checkpoint(cast(PreTrainedModel, self.model), trial=None)
+            raise stop_error(step + 1, reason, checkpoint)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        if "loss" in logs:  # on every process at the same step
+            logs = logs | self._term_log.average(self.accelerator)
+            self._term_log = TermLog()
+        super().log(logs, start_time)
+
+    # Evaluation and what is saved
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix: str = "eval"):
         several = isinstance(self.eval_dataset if eval_dataset is None else eval_dataset, dict)  # one by one, above
         with torch.random.fork_rng(devices=[]):  # a training that resumes after it draws what this one will
             metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-            self._evaluated = self._kept_settings()
+            self._evaluated = read_kept_settings(self.accelerator.unwrap_model(self.model))
             if self.args.evaluate_ema and self._average is not None and self._average.average and not several:
                 with self.averaged():
                     metrics |= super().evaluate(eval_dataset, ignore_keys, f"{metric_key_prefix}_ema")
@@ -373,12 +334,9 @@ class DynamicViTTrainer(TeachingTrainer):
         known = self._evaluations.get(cast(int, state.best_global_step if best else state.global_step))
         return self.evaluate() if known is None else dict(known)
 
-    @contextmanager
-    def averaged(self) -> Generator[None]:
-        """The averaged weights (`ema_decay`) stand in the model for a while."""
-        average = cast(WeightAverage, self._average)
-        with average.in_place(cast(PreTrainedModel, self.model)):
-            yield
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put the averaged weights (`ema_decay`) into the model for a while."""
+        return cast(WeightAverage, self._average).in_place(cast(PreTrainedModel, self.model))
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """As in `Trainer`, with the averaged weights, if any, as a model of its own in the folder `ema`."""
@@ -389,63 +347,68 @@ class DynamicViTTrainer(TeachingTrainer):
             with self.averaged(), no_bars_of_weights():
                 super().save_model(str(folder), _internal_call=True)
 
-    def _classification(self, outputs, labels: Tensor) -> Tensor:
-        if self.compute_loss_func is not None:
-            return self.compute_loss_func(outputs, labels, num_items_in_batch=None)
-        config = self.student.config
-        if problem_type(config) == "single_label_classification":
-            if (labels.is_floating_point() or labels.ndim > 1) and config.problem_type is None:
-                raise ValueError(
-                    f"labels are {labels.dtype} {tuple(labels.shape)} and config.problem_type is None; set it to "
-                    "'single_label_classification' (soft labels), 'multi_label_classification' or 'regression'."
-                )
-            return classification_loss(outputs.logits, labels, self.args.label_smoothing_factor)
-        if problem_type(config) == "multi_label_classification" and labels.shape != outputs.logits.shape:
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)}; multi-label classification takes 0 or 1 for each label, "
-                f"here {tuple(outputs.logits.shape)}."
+    # The Hub
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **kwargs,
+    ):
+        """As in `Trainer`, but only what a user of the model needs goes: weights, configuration, processor, card and
+        the code that loads them without this package; no `training_args.bin`, which is a pickle, and no logs.
+
+        Raises:
+            ValueError: PEFT has wrapped the model.
+        """
+        refuse_adapters(self.model)
+        self.callback_handler.on_push_begin(self.args, self.state, self.control)
+        token = token or self.args.hub_token
+        if self.hub_model_id is None and self.is_world_process_zero():
+            self.hub_model_id = create_repository(self.args, token, private)
+        folder = save_with_code(self)
+        if not self.is_world_process_zero():
+            return None
+        repo_id = cast(str, self.hub_model_id)
+        self.create_model_card(**{"model_name": repo_id.split("/")[-1]} | kwargs)
+        self._finish_current_push()
+        return upload(folder, repo_id, token, commit_message, revision or self.args.hub_revision, blocking)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        """Pushing while training would upload pickles: optimizer, random states, arguments."""
+        if self.args.hub_strategy != HubStrategy.END:
+            logger.warning_once(
+                f"hub_strategy is {HubStrategy(self.args.hub_strategy).value!r}; checkpoints hold pickles and stay "
+                "here. The model is pushed at the end."
             )
-        labels = labels if labels.is_floating_point() else labels.float()
-        return self.student.loss_function(labels, outputs.logits, config)
 
-    def create_optimizer(self, model=None):
-        if self.optimizer is None:
-            model = cast(PreTrainedModel, self.model if model is None else model)
-            chosen = self.optimizer_cls_and_kwargs or self.get_optimizer_cls_and_kwargs(self.args, model)
-            optimizer_cls, kwargs = chosen
-            if {"params", "model", "optimizer_dict"} & set(kwargs):
-                raise ValueError(
-                    f"optim is {self.args.optim!r}, which chooses its own parameter groups; take adamw_torch."
-                )
-            self.optimizer = optimizer_cls(parameter_groups(model, self.args, self._head_rate), **kwargs)
-        return self.optimizer
+    def create_model_card(
+        self,
+        language: str | None = None,
+        license: str | None = None,
+        tags: str | list[str] | None = None,
+        model_name: str | None = None,
+        finetuned_from: str | None = None,
+        tasks: str | list[str] | None = None,
+        dataset_tags: str | list[str] | None = None,
+        dataset: str | list[str] | None = None,
+        dataset_args: str | list[str] | None = None,
+    ) -> None:
+        """Write our card to `output_dir/README.md`, unless that is somebody's own; arguments as in `Trainer`.
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        if "loss" in logs and self._sums:
-            # Every process logs at the same step and holds the same names, so the collective is safe here.
-            names = sorted(self._sums)
-            sums = torch.stack([self._sums[name] for name in names])
-            counts = sums.new_tensor([self._counts[name] for name in names])
-            sums, counts = self.accelerator.reduce(torch.stack((sums, counts)), "sum")
-            logs = logs | dict(zip(names, (sums / counts).tolist(), strict=True))
-            self._begin_log()
-        super().log(logs, start_time)
+        The accuracy is there if the model as training left it was evaluated, the data set if it is named.
 
-
-def given_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
-    return cast(dict[str, float], args.loss_weights or {})
-
-
-def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> dict[str, float]:
-    """The weight of every term by name: the method's published ones, then those of `args`."""
-    weights = {"classification": 1.0, **dict.fromkeys(DISTILLATION, 0.0), **reducer.loss_weights}
-    given = given_weights(args)
-    unknown = sorted(set(given) - set(weights))
-    if unknown:
-        raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
-    return weights | given
-
-
-def on_the_grid(features: Tensor, owner: Tensor) -> Tensor:
-    """Features of live tokens `[B, N, D]` at the patches they speak for: `[B, num_patches, D]`."""
-    return features.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, features.shape[-1]))
+        Raises:
+            ValueError: PEFT has wrapped the model.
+        """
+        refuse_adapters(self.model)
+        if not self.is_world_process_zero():
+            return
+        model = self.accelerator.unwrap_model(self.model)
+        evaluated = self._evaluated == read_kept_settings(model)
+        facts = TrainingFacts(self.args, self.state, self.loss_weights, describe_teacher(self.teacher), evaluated)
+        text = language, license, tags, model_name, finetuned_from
+        write_training_card(model, facts, *text, dataset_tags=dataset_tags, dataset=dataset)

@@ -1,0 +1,105 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Name and weigh the terms of the training loss, and compute those that every method shares."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from torch import Tensor
+from transformers import PreTrainedConfig
+
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reducer import TokenReducer
+from .arguments import DynamicViTTrainingArguments
+from .losses import (
+    class_distillation_loss,
+    classification_loss,
+    feature_distillation_loss,
+    token_distillation_loss,
+)
+from .teacher import DISTILLATION
+
+
+def read_problem_type(config: PreTrainedConfig) -> str:
+    """Return `config.problem_type`; where it is `None`, regression for one label, else one class of several."""
+    if config.problem_type is not None:
+        return config.problem_type
+    return "regression" if config.num_labels == 1 else "single_label_classification"
+
+
+def read_loss_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
+    """Return the weights that `args` name, which `__post_init__` has made a dictionary."""
+    return cast(dict[str, float], args.loss_weights or {})
+
+
+def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> dict[str, float]:
+    """Return the weight of every term by name: the method's published ones, then those of `args`."""
+    weights = {"classification": 1.0, **dict.fromkeys(DISTILLATION, 0.0), **reducer.loss_weights}
+    given = read_loss_weights(args)
+    unknown = sorted(set(given) - set(weights))
+    if unknown:
+        raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
+    return weights | given
+
+
+def classification_term(
+    student: DynamicViTForImageClassification, logits: Tensor, labels: Tensor, label_smoothing: float
+) -> Tensor:
+    """Compare `logits` `[B, K]` with `labels` by the problem type of `student`: a scalar.
+
+    Raises:
+        ValueError: the labels do not fit the problem type, or leave open which it is.
+    """
+    config = student.config
+    if read_problem_type(config) == "single_label_classification":
+        if (labels.is_floating_point() or labels.ndim > 1) and config.problem_type is None:
+            raise ValueError(
+                f"labels are {labels.dtype} {tuple(labels.shape)} and config.problem_type is None; set it to "
+                "'single_label_classification' (soft labels), 'multi_label_classification' or 'regression'."
+            )
+        return classification_loss(logits, labels, label_smoothing)
+    if read_problem_type(config) == "multi_label_classification" and labels.shape != logits.shape:
+        raise ValueError(
+            f"labels have shape {tuple(labels.shape)}; multi-label classification takes 0 or 1 for each label, "
+            f"here {tuple(logits.shape)}."
+        )
+    labels = labels if labels.is_floating_point() else labels.float()
+    return student.loss_function(labels, logits, config)
+
+
+def distillation_terms(
+    outputs: Any,
+    num_prefix: int,
+    weights: dict[str, float],
+    teacher_logits: Tensor | None,
+    teacher_features: Tensor | None,
+    mean_over_processes: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Compute the terms that compare the student with its teacher, scalars by name; those of weight 0 are left out.
+
+    Args:
+        outputs: the student's, of a training forward.
+        num_prefix: tokens ahead of its patches.
+        weights: of all terms, by name.
+        teacher_logits: `[B, K]`, or `None` without a teacher.
+        teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
+        mean_over_processes: takes the mean of a scalar.
+    """
+    terms = {}
+    if teacher_logits is not None and weights["class_distill"]:
+        terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
+    if teacher_features is not None and weights["feature_distill"]:
+        terms["feature_distill"] = feature_distillation_loss(outputs.last_hidden_state[:, 0], teacher_features[:, 0])
+    if teacher_features is not None and weights["token_distill"]:
+        decision = outputs.decisions[-1]
+        terms["token_distill"] = token_distillation_loss(
+            spread_to_patches(outputs.last_hidden_state[:, num_prefix:], decision.owner),
+            teacher_features[:, -decision.kept.shape[1] :],
+            decision.kept,
+            mean_over_processes(decision.kept.sum().float()),
+        )
+    return terms
+
+
+def spread_to_patches(features: Tensor, owner: Tensor) -> Tensor:
+    """Copy features of live tokens `[B, N, D]` to the patches they speak for: `[B, num_patches, D]`."""
+    return features.gather(1, owner.clamp(min=0)[..., None].expand(-1, -1, features.shape[-1]))
