@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineMo
 from huggingface_hub.utils import HFValidationError
 
 from ..checkpoints.results import wilson_interval
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -59,7 +59,7 @@ class Measurements:
 
 
 def model_card(
-    model: DynamicViTForImageClassification,
+    model: ReducedForImageClassification,
     repo_id: str,
     measured: Measurements,
     base_model: str | None = None,
@@ -145,7 +145,7 @@ def results_of(measured: Measurements) -> list[EvalResult] | None:
     ]
 
 
-def summary_of(model: DynamicViTForImageClassification) -> str:
+def summary_of(model: ReducedForImageClassification) -> str:
     """One sentence on what the model does with its tokens."""
     config = model.config
     if model.config.is_adaptive:
@@ -190,7 +190,7 @@ def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
     return f"top-1{where}", dense, own
 
 
-def table_rows(model: DynamicViTForImageClassification, measured: Measurements) -> list[tuple[str, str, str]]:
+def table_rows(model: ReducedForImageClassification, measured: Measurements) -> list[tuple[str, str, str]]:
     """Rows of the table: what, the dense model's, this model's."""
     dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
     cost = measured.multiply_adds

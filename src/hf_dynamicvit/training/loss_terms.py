@@ -7,8 +7,8 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
+from ..model.reduction import ReducedForImageClassification
 from .arguments import DynamicViTTrainingArguments
 from .losses import (
     class_distillation_loss,
@@ -42,7 +42,7 @@ def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArgument
 
 
 def classification_term(
-    student: DynamicViTForImageClassification, logits: Tensor, labels: Tensor, label_smoothing: float
+    student: ReducedForImageClassification, logits: Tensor, labels: Tensor, label_smoothing: float
 ) -> Tensor:
     """Compare `logits` `[B, K]` with `labels` by the problem type of `student`: a scalar.
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from ..model.budget import in_eval_mode
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducer import TokenReducer
+from ..model.reduction import ReducedForImageClassification
 from ..model.scoring import class_attention
 from ..model.selection import keep_count
 from ..model.tokens import Stage, Tokens
@@ -44,7 +44,7 @@ class Watcher(TokenReducer):
 
 
 @contextmanager
-def watched(model: DynamicViTForImageClassification) -> Generator[Watcher]:
+def watched(model: ReducedForImageClassification) -> Generator[Watcher]:
     """Within it the model keeps every token, and what it yields has seen the stages of one forward."""
     watcher, reducer = Watcher(model.config), model.reducer
     model.backbone.reducer = watcher
@@ -59,7 +59,7 @@ def has_predictors(reducer: TokenReducer) -> bool:
     return hasattr(reducer, "predictors")
 
 
-def imitate_class_attention(model: DynamicViTForImageClassification, pixel_values: Tensor) -> None:
+def imitate_class_attention(model: ReducedForImageClassification, pixel_values: Tensor) -> None:
     """Train each predictor of `model` to tell the patches that get most class attention in its block; nothing else.
 
     A predictor that is new scores by a random projection of the tokens, which may as well drop the object as the

@@ -8,7 +8,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ..checkpoints.labels import label_names
 from ..model.cost import as_pair
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from .adapters import inner_model, is_adapted, merged_model
 from .loss_terms import read_problem_type
 from .teacher import DENSE_COPY, DISTILLATION, native_family
@@ -55,9 +55,7 @@ def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
     return teacher
 
 
-def check_teacher(
-    teacher: PreTrainedModel, student: DynamicViTForImageClassification, weights: dict[str, float]
-) -> None:
+def check_teacher(teacher: PreTrainedModel, student: ReducedForImageClassification, weights: dict[str, float]) -> None:
     """Refuse a teacher that the losses cannot compare with the student."""
     ours, theirs = student.config, teacher.config
     if theirs.num_labels != ours.num_labels:

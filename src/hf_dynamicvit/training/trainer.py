@@ -15,7 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..hub.training_card import TrainingFacts, write_training_card
 from ..model.logger import logger
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
 from .average import FOLDER, WeightAverage
@@ -34,7 +34,7 @@ from .term_log import TermLog
 
 
 class DynamicViTTrainer(Trainer):
-    """`Trainer` for `DynamicViTForImageClassification`.
+    """`Trainer` for sparse image classifiers of any family.
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
     `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
@@ -68,7 +68,7 @@ class DynamicViTTrainer(Trainer):
 
     def __init__(
         self,
-        model: DynamicViTForImageClassification | nn.Module | None = None,
+        model: ReducedForImageClassification | nn.Module | None = None,
         args: DynamicViTTrainingArguments | None = None,
         *,
         teacher: PreTrainedModel | str | None = DENSE_COPY,
@@ -106,7 +106,7 @@ class DynamicViTTrainer(Trainer):
     # The student and who teaches it
 
     @property
-    def student(self) -> DynamicViTForImageClassification:
+    def student(self) -> ReducedForImageClassification:
         """The model that learns, out of what wraps it."""
         return inner_model(self.accelerator.unwrap_model(self.model))
 
