@@ -24,9 +24,9 @@ from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo.answer import Models
 from hf_dynamicvit.demo.html import answers_html
-from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, enlarged, flowers, open_picture
+from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, digits, flowers, open_picture
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
-from hf_dynamicvit.demo.server.guard import address_of, depth, files_in, paths_in
+from hf_dynamicvit.demo.server.guard import depth, files_in, find_address, paths_in
 from hf_dynamicvit.demo.server.limits import Limits, RateLimit
 from hf_dynamicvit.families import MODEL_TYPES
 from hf_dynamicvit.look.viewer import Viewer
@@ -75,8 +75,8 @@ def test_command_without_a_model(tmp_path, monkeypatch, capsys):
     for name in ("dense", "sparse"):
         (tmp_path / "quickstart" / name).mkdir(parents=True)
         (tmp_path / "quickstart" / name / "config.json").touch()
-    assert demo.sources_of(None) == ["quickstart/sparse", "quickstart/dense"]
-    assert demo.sources_of(["mine"]) == ["mine"]
+    assert demo.choose_sources(None) == ["quickstart/sparse", "quickstart/dense"]
+    assert demo.choose_sources(["mine"]) == ["mine"]
 
 
 @pytest.mark.parametrize(
@@ -246,15 +246,14 @@ def test_bundled_pictures(sparse):
     assert [shown.title for shown in bundled([source])] == [shown.title for shown in flowers()]
 
 
-def test_digits_are_the_quickstarts(sparse):
-    from sklearn.datasets import load_digits
+def test_digits_are_of_the_quickstarts_test_images():
+    from hf_dynamicvit.data.digits import load_digits_dataset
 
-    from hf_dynamicvit.data.digits import enlarge
-
-    digits = load_digits()
-    for digit, index in DIGITS.items():
-        assert digits.target[index] == digit
-        assert enlarged(digits.images[index]).tobytes() == enlarge(digits.images[index]).tobytes()
+    rows = load_digits_dataset(seed=0)["test"]
+    tested = {row["image"].tobytes(): row["label"] for row in rows}
+    shown = digits()
+    assert [image.title for image in shown] == [f"Digit {digit}" for digit in DIGITS]
+    assert [tested[image.picture.tobytes()] for image in shown] == [*DIGITS]
 
 
 def test_pictures_lose_all_but_their_pixels(tmp_path):
@@ -309,9 +308,9 @@ def test_paths_are_found_wherever_they_are():
 
 def test_addresses_of_visitors():
     scope = {"client": ("10.0.0.1", 5), "headers": [(b"x-forwarded-for", b"made, up"), (b"x-forwarded-for", b"a, b")]}
-    assert address_of(scope, behind_proxy=False) == "10.0.0.1"
-    assert address_of(scope, behind_proxy=True) == "b"
-    assert address_of(scope | {"headers": []}, behind_proxy=True) == "10.0.0.1"
+    assert find_address(scope, behind_proxy=False) == "10.0.0.1"
+    assert find_address(scope, behind_proxy=True) == "b"
+    assert find_address(scope | {"headers": []}, behind_proxy=True) == "10.0.0.1"
 
 
 @pytest.mark.parametrize("number", [0, 1, 3])

@@ -32,7 +32,7 @@ from hf_dynamicvit.evaluation.results import (
     per_class,
     stages_of,
 )
-from hf_dynamicvit.look.viewer import Viewer, at_size, costs_of
+from hf_dynamicvit.look.viewer import Viewer, count_costs, scale_to_show
 
 
 @pytest.fixture(autouse=True)
@@ -258,7 +258,7 @@ def test_views_are_of_the_changed_pictures(hostile):
     assert len(found.views) == len(found.changed) > 5
     for row, view in zip(found.changed, found.views, strict=True):
         name, number = row.picture.split("/")
-        shown = at_size(picture(COUNT * names.index(name) + int(number.removesuffix(".png"))))
+        shown = scale_to_show(picture(COUNT * names.index(name) + int(number.removesuffix(".png"))))
         assert np.array_equal(np.asarray(view.picture), np.asarray(shown)) and row.true == name
         assert names[view.probabilities.argmax()] == row.sparse
         assert names[view.dense_probabilities.argmax()] == row.dense
@@ -281,7 +281,7 @@ def test_costs_with_two_prefix_tokens_and_at_another_size():
     images = toy_images(3, 48, 32)
     with torch.inference_mode():
         kept = model(images, interpolate_pos_encoding=True).kept
-    assert costs_of(model, kept, (48, 32)) == [model.multiply_adds(image[None]) for image in images]
+    assert count_costs(model, kept, (48, 32)) == [model.multiply_adds(image[None]) for image in images]
     assert multiply_adds(model.to_dense(), (48, 32)) == model.dense_multiply_adds((48, 32))
 
 

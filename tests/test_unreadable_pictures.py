@@ -7,7 +7,7 @@ import pytest
 from class_folders import NAMES, picture, viewer_of, write_classes
 
 from hf_dynamicvit.commands import benchmark_run
-from hf_dynamicvit.data.class_folders import files_of
+from hf_dynamicvit.data.class_folders import find_files
 from hf_dynamicvit.data.samples import read_samples
 from hf_dynamicvit.evaluation.data import load_labelled
 from hf_dynamicvit.evaluation.evaluate import evaluate
@@ -59,7 +59,7 @@ def test_one_is_left_out_and_all_are_an_error(folder, command, warnings_text):
 
 
 def test_files_are_found_in_folders_of_any_name(folder):
-    files = files_of([folder / "pictures" / "[1]", folder / "fine.png"])
+    files = find_files([folder / "pictures" / "[1]", folder / "fine.png"])
     assert [file.removeprefix(f"{folder}/") for file in files] == [
         *(f"pictures/[1]/{number}.png" for number in range(3)),
         "fine.png",

@@ -12,7 +12,7 @@ from transformers.models.vit.modeling_vit import ViTEmbeddings
 
 from hf_dynamicvit.benchmark.measure import Ideal, benchmark
 from hf_dynamicvit.checkpoints.load import load
-from hf_dynamicvit.demo.answer import milliseconds
+from hf_dynamicvit.demo.answer import measure_milliseconds
 from hf_dynamicvit.look.viewer import Viewer
 
 
@@ -82,7 +82,7 @@ def test_a_viewer_of_a_dense_checkpoint(tmp_path, family, grid):
     assert_close(view.probabilities, expected, atol=1e-5, rtol=1e-5)
     (view,) = viewer.look([picture], image_size=(24, 40))
     assert_close(view.probabilities, view.dense_probabilities, atol=1e-5, rtol=1e-5)
-    assert milliseconds(viewer, picture).keys() == {"sparse", "dense"}
+    assert measure_milliseconds(viewer, picture).keys() == {"sparse", "dense"}
 
 
 def test_a_viewer_of_a_dense_model_in_memory():

@@ -25,7 +25,7 @@ import hf_dynamicvit
 from hf_dynamicvit import DynamicViTTrainer
 from hf_dynamicvit.data import augmentation
 from hf_dynamicvit.data.augmentation import MixCollator
-from hf_dynamicvit.data.preparation import preparation
+from hf_dynamicvit.data.preparation import read_preparation
 from hf_dynamicvit.data.seeded import DrawnPictures
 from hf_dynamicvit.data.transforms import ImageTransform, random_resized_crop, read_picture, target_size
 from hf_dynamicvit.training.metrics import compute_accuracy
@@ -141,7 +141,7 @@ def test_one_mean_for_all_channels(channels):
     image = noise(mode="RGB" if channels == 3 else "L")
     pixels = [ImageTransform(each_, num_channels=channels)(batch_of(image))["pixel_values"] for each_ in (one, each)]
     assert torch.equal(pixels[0][0], pixels[1][0]) and pixels[0][0].shape == (channels, 32, 32)
-    assert preparation(one) == preparation(each) != preparation(processor_of(channels=channels))
+    assert read_preparation(one) == read_preparation(each) != read_preparation(processor_of(channels=channels))
 
 
 def test_one_mean_for_all_channels_fills_what_is_uncovered():

@@ -13,11 +13,11 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
-from hf_dynamicvit.data.class_folders import split_of
+from hf_dynamicvit.data.class_folders import find_split_kind
 from hf_dynamicvit.data.columns import with_labels
 from hf_dynamicvit.data.loading import load_pictures
 from hf_dynamicvit.data.sources import load_splits
-from hf_dynamicvit.data.transforms import SOURCE_COLUMN, ImageTransform, error_of, read_picture
+from hf_dynamicvit.data.transforms import SOURCE_COLUMN, ImageTransform, explain_unreadable, read_picture
 
 
 CLASSES = ["cat", "dog", "eel"]
@@ -431,13 +431,13 @@ def test_every_kind_of_broken_file_is_found_before_training(tmp_path):
                 try:
                     read_picture(row)
                 except ValueError as error:
-                    assert error_of(row) == str(error) and part < 1
+                    assert explain_unreadable(row) == str(error) and part < 1
                 else:
-                    assert error_of(row) is None
+                    assert explain_unreadable(row) is None
     deep = io.BytesIO()
     Image.fromarray(np.full((8, 8), 3000, dtype=np.uint16)).save(deep, "PNG")
-    assert "8 bits" in str(error_of({"bytes": deep.getvalue(), "path": None}))
-    assert "there is none" in str(error_of(None, "row 3"))
+    assert "8 bits" in str(explain_unreadable({"bytes": deep.getvalue(), "path": None}))
+    assert "there is none" in str(explain_unreadable(None, "row 3"))
 
 
 def test_of_many_broken_files_the_first_are_named(tmp_path):
@@ -478,7 +478,7 @@ def test_split_folders_by_any_usual_name(tmp_path, names):
 def test_words_in_names():
     kinds = {"train": "train", "pretrained": None, "train_test": None, "tester": None, "x.val": "validation"}
     kinds |= {"testing 1": "test", "latest": None, "evaluation": "test", "devset": "validation", "invalid": None}
-    assert {name: split_of(name) for name in kinds} == kinds
+    assert {name: find_split_kind(name) for name in kinds} == kinds
 
 
 def test_folders_twice_in_one_another_as_archives_unpack(tmp_path, warnings_text):

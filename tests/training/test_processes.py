@@ -149,7 +149,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from toys import toy_dense, toy_images, toy_model
 
-from hf_dynamicvit.training.average import WeightAverage, learned
+from hf_dynamicvit.training.average import WeightAverage, learned_parameters
 from hf_dynamicvit.training.losses import class_distillation_loss
 from hf_dynamicvit.training.teacher import TeacherOutputs, shard, teacher_outputs
 
@@ -190,7 +190,7 @@ if rank == 0 and sharded.vit.reducer.reads_class_token:
     torch.testing.assert_close(sharded.to_dense(whole)(images).logits, plain.to_dense()(images).logits)
 
 average = WeightAverage(0.5)
-average.average = [torch.zeros_like(parameter) for parameter in learned(sharded)]
+average.average = [torch.zeros_like(parameter) for parameter in learned_parameters(sharded)]
 average.on_optimizer_step(None, None, None, model=sharded)
 with average.in_place(sharded):
     for ours, theirs in zip(sharded.parameters(), plain.parameters(), strict=True):

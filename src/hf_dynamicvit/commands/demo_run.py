@@ -3,11 +3,11 @@
 
 import argparse
 
-from ..demo import sources_of, start_gradio
+from ..demo import choose_sources, start_gradio
 
 
 def main(args: argparse.Namespace) -> None:
-    sources = sources_of(args.model)
+    sources = choose_sources(args.model)
     if args.port is not None and not 0 < args.port < 65536:
         raise ValueError(f"--port is {args.port}; a port is a number from 1 to 65535.")
     folder = start_gradio()

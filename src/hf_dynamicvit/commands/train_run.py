@@ -20,9 +20,9 @@ from ..checkpoints.labels import knows, label_names
 from ..checkpoints.results import RESULTS, weights_fingerprint, wilson_interval
 from ..checkpoints.source import read_config, read_processor
 from ..data.augmentation import MixCollator
-from ..data.loading import Pictures, load_pictures, readable, with_classes_of
+from ..data.loading import Pictures, load_pictures, readable, reorder_classes
 from ..data.preparation import check_same_input
-from ..data.samples import COSTED
+from ..data.samples import COST_IMAGES
 from ..data.seeded import DrawnPictures, EpochOfPictures
 from ..data.transforms import ImageTransform
 from ..model.cost import as_pair
@@ -206,7 +206,7 @@ def in_known_order(pictures: Pictures, configs: Sequence[Any]) -> Pictures:
     if names is None:
         return pictures
     parts = [
-        with_classes_of(names, data, pictures.label_column, "the data set")
+        reorder_classes(names, data, pictures.label_column, "the data set")
         for data in (pictures.train, pictures.validation)
     ]
     return dataclasses.replace(pictures, names=names, train=parts[0], validation=parts[1])
@@ -362,7 +362,7 @@ def top1_of_teacher(args: ModelArguments, trainer: DynamicViTTrainer, facts: dic
     return facts["start"]["top1"] if args.teacher is None and "start" in facts else trainer.teacher_accuracy()
 
 
-def some_of(data: Any, seed: int, count: int = COSTED) -> Any:
+def some_of(data: Any, seed: int, count: int = COST_IMAGES) -> Any:
     """A few pictures, of all classes: data sets often have one class after the other."""
     return data.shuffle(seed=seed).select(range(min(count, len(data))))
 

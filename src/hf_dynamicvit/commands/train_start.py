@@ -11,7 +11,7 @@ from torch import nn
 from ..checkpoints.labels import few, knows
 from ..checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
 from ..checkpoints.source import read_config
-from ..data.samples import COSTED
+from ..data.samples import COST_IMAGES
 from ..data.transforms import target_size
 from ..model import CLASSIFIERS
 from ..model.cost import as_pair
@@ -271,5 +271,5 @@ def set_how_much_is_kept(args: ModelArguments, model: DynamicViTForImageClassifi
     if adaptive and fraction is None and reducer_of(args.model) != args.reducer:
         fraction = model.reducer.budget
     if fraction is not None and args.reducer != DENSE:
-        typical = torch.stack(data[: min(COSTED, len(data))]["pixel_values"])
+        typical = torch.stack(data[: min(COST_IMAGES, len(data))]["pixel_values"])
         model.set_budget(fraction=fraction, pixel_values=typical)

@@ -15,8 +15,8 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..checkpoints.load import check_keep_ratio
-from ..data.class_folders import files_of
-from ..data.samples import COSTED
+from ..data.class_folders import find_files
+from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, read_files
 from ..folders import check_folder
 from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
@@ -97,7 +97,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     first: list[Image.Image] = []
     if viewer.model.config.is_adaptive:
         readable = read_files(files, mode_of(viewer), lambda file, why: None)
-        first = [picture for _, picture in itertools.islice(readable, COSTED)]
+        first = [picture for _, picture in itertools.islice(readable, COST_IMAGES)]
     if args.keep_ratio is not None:
         viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
     elif args.budget is not None:
@@ -226,7 +226,7 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     check(args)
-    files = some_of(list(dict.fromkeys(files_of(args.images))), args.limit)
+    files = some_of(list(dict.fromkeys(find_files(args.images))), args.limit)
     with only_json(args.json), no_bars_of_weights():
         result = draw(prepare(args, files), args, files)
     if args.json:

@@ -19,7 +19,7 @@ from transformers.utils import is_torchvision_available
 from ..extras import installing
 from ..model.logger import logger
 from ..names import AUGMENTATIONS
-from .seeded import DRAW, drawing
+from .seeded import DRAW, seeded_draws
 
 
 FULL = "augmentation 'full'", "augmentation 'plain' works without."
@@ -30,14 +30,14 @@ def has_torchvision() -> bool:
 
 
 def transforms_for(what: str, instead: str) -> Any:
-    """`torchvision.transforms.v2`; where it is missing, refuse `what` and say what works `instead`."""
+    """Import `torchvision.transforms.v2`; where it is missing, refuse `what` and say what works `instead`."""
     if not has_torchvision():
         raise ValueError(f"{what} needs torchvision: {installing('vision')}. {instead}")
     return import_module("torchvision.transforms.v2")
 
 
 def resolve_augmentation(level: str, num_channels: int) -> str:
-    """The level to use, `"none"`, `"plain"` or `"full"`; `"auto"` is the best of these that works here."""
+    """Return the level to use, `"none"`, `"plain"` or `"full"`; `"auto"` is the best of these that works here."""
     if level not in AUGMENTATIONS:
         raise ValueError(f"augmentation is {level!r}; it can be {', '.join(map(repr, AUGMENTATIONS))}.")
     if level == "auto" and num_channels == 4:
@@ -54,7 +54,7 @@ def resolve_augmentation(level: str, num_channels: int) -> str:
 def build_augmentation(
     size: tuple[int, int] | None, scale: float, randaugment_magnitude: int, color_jitter: float, fill: list[int] | int
 ) -> Callable[[Any], Any]:
-    """PIL picture -> PIL picture of `size` `(height, width)`: crop, flip, RandAugment, colour jitter.
+    """Return what makes a PIL image one of `size` `(height, width)`: crop, flip, RandAugment, colour jitter.
 
     Args:
         scale: least fraction of the area that the crop keeps.
@@ -81,7 +81,7 @@ def build_augmentation(
 
 
 def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
-    """Normalised picture `[C, H, W]` -> the same with, at `probability`, a part of it random noise."""
+    """Return what puts, at `probability`, random noise into a part of a normalised image `[C, H, W]`."""
     if not 0 <= probability <= 1:
         raise ValueError(f"random_erasing is {probability}; it is a probability, from 0 to 1.")
     if probability == 0:
@@ -130,7 +130,7 @@ class MixCollator:
         if DRAW not in items[0]:
             return self.mix(default_data_collator(items))
         seed = items[0][DRAW]
-        with drawing(seed):
+        with seeded_draws(seed):
             return self.mix(
                 default_data_collator(
                     [{name: value for name, value in item.items() if name != DRAW} for item in items]
@@ -138,7 +138,7 @@ class MixCollator:
             )
 
     def mix(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`batch` mixed, with labels `[B, K]`."""
+        """Mix `batch`, whose labels become `[B, K]`."""
         if "labels" not in batch:
             raise ValueError(f"Mixing pictures needs 'labels'; the batch has {', '.join(sorted(batch))}.")
         mix = self.cutmix if torch.rand(()) < self.switch_probability else self.mixup

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Folders of pictures: which are splits, which are classes, and the pictures in them."""
+"""Find out which folders are splits and which are classes, and list the images in them."""
 
 import os
 import re
@@ -35,7 +35,7 @@ NAMED_LIKE = (
 )
 
 
-def split_of(name: str) -> str | None:
+def find_split_kind(name: str) -> str | None:
     """Return `"train"`, `"validation"` or `"test"` where a word of `name` says so: `seg_train`, `Test`, `val2017`."""
     kinds = [kind for kind, words in SPLIT_WORDS.items() if has_word(name, words)]
     return kinds[0] if len(kinds) == 1 else None
@@ -57,7 +57,7 @@ def find_split(splits: Sequence[str], kinds: Sequence[str], option: str) -> str 
         if found := [name for name in splits if name.lower() == plain]:
             return found[0]
     for kind in kinds:
-        found = [name for name in splits if split_of(name) == kind]
+        found = [name for name in splits if find_split_kind(name) == kind]
         if len(found) > 1:
             raise ValueError(f"Any of {', '.join(found)} could be meant; name one with {option}.")
         if found:
@@ -138,7 +138,7 @@ def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict
             logger.warning(f"{folder.path} is left out: it {reason} ({len(folder.files)} pictures).")
         warn_of_stray(found)
         return {name: class_folder_dataset(folder) for name, folder in splits.items()}
-    like_splits = [name for name in found.folders if split_of(name)]
+    like_splits = [name for name in found.folders if find_split_kind(name)]
     if (found.folders and len(like_splits) == len(found.folders)) or (found.pictures and not found.folders):
         raise ValueError(f"The pictures in {path} are in no class folders; it can hold {LAYOUTS}.")
     if not found.folders:
@@ -156,7 +156,9 @@ def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folde
     Raises:
         ValueError: beside folders that are named like splits there are others of the same kind.
     """
-    candidates = {name: inner(folder) for name, folder in found.folders.items() if split_of(name) or name in named}
+    candidates = {
+        name: inner(folder) for name, folder in found.folders.items() if find_split_kind(name) or name in named
+    }
     splits = {name: folder for name, folder in candidates.items() if folder.folders}
     if any(name in named or name.lower() in SPLIT_WORDS["train"] for name in splits):
         return splits
@@ -167,7 +169,7 @@ def split_folders(found: Folder, named: Sequence[str | None]) -> dict[str, Folde
             f"In {found.path}, {', '.join(splits)} are named like splits, {', '.join(unclear)} not; {NAMED_LIKE}. "
             f"Rename them, or name those to use with {SPLIT_OPTIONS}."
         )
-    if rest and not any(split_of(name) == "train" for name in splits):
+    if rest and not any(find_split_kind(name) == "train" for name in splits):
         return {}
     return splits
 
@@ -193,7 +195,7 @@ def check_not_too_high(found: Folder) -> None:
         lowest = inner(only)
         raise ValueError(
             f"All pictures in {found.path} are in its folder {only.path.name}, which would be the only class; name "
-            f"{lowest.path}, which holds {some(list(lowest.folders))}."
+            f"{lowest.path}, which holds {list_first(list(lowest.folders))}."
         )
 
 
@@ -208,14 +210,14 @@ def check_classes(found: Folder) -> None:
     shared = [name for name, count in counts.items() if count > 1]
     if len(shared) > 1:
         raise ValueError(
-            f"{some(list(above))} in {found.path} hold folders of the same names ({some(shared)}), so that it is not "
-            f"clear which of them are the classes; {NAMED_LIKE}, or are named with {SPLIT_OPTIONS}. "
+            f"{list_first(list(above))} in {found.path} hold folders of the same names ({list_first(shared)}), so "
+            f"that it is not clear which of them are the classes; {NAMED_LIKE}, or are named with {SPLIT_OPTIONS}. "
             "In class folders the pictures lie directly; a metadata.csv with a label column names any classes."
         )
     if several := [name for name, folder in above.items() if len(folder.folders) > 1]:
         logger.warning(
-            f"The classes are the folders directly in {found.path}; all pictures in the folders of {some(several)} "
-            "are of that class."
+            f"The classes are the folders directly in {found.path}; all pictures in the folders of "
+            f"{list_first(several)} are of that class."
         )
 
 
@@ -227,7 +229,7 @@ def warn_of_stray(found: Folder) -> None:
         logger.warning(f"Pictures of {found.path} that are in no folder of it are left out: {len(found.pictures)}.")
 
 
-def some(names: Sequence[str], count: int = 5) -> str:
+def list_first(names: Sequence[str], count: int = 5) -> str:
     """List the first of `names`."""
     more = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + more
@@ -238,7 +240,7 @@ def picture_files(folder: Path) -> list[str]:
     return scan(folder).files
 
 
-def files_of(paths: Iterable[Path]) -> list[str]:
+def find_files(paths: Iterable[Path]) -> list[str]:
     """List the files among `paths` and the picture files of the folders among them, at any depth.
 
     Raises:

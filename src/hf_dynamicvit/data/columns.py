@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Which column holds the pictures, which the labels, and what the classes are called."""
+"""Find the columns that hold images and labels, and the names of the classes."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ SPLIT_OPTIONS = "--train_split and --validation_split of train, or --split of ev
 
 
 def image_columns(features: Features) -> list[str]:
-    """Columns that hold pictures: by their type, else by a usual name and bytes."""
+    """List the columns that hold images: by their type, else by a usual name and bytes."""
     typed = [name for name, feature in features.items() if isinstance(feature, ImageFeature)]
     return typed or [name for name in features if name.lower() in IMAGE_NAMES and holds_bytes(features[name])]
 
@@ -55,7 +55,7 @@ def holds_bytes(feature) -> bool:
 
 
 def label_columns(features: Features) -> list[str]:
-    """Columns that hold one class of each picture: by their type, else by a usual name and whole numbers or text."""
+    """List the columns that hold one class an image: by their type, else by a usual name and whole numbers or text."""
     typed = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     return typed or [name for name in features if name.lower() in LABEL_NAMES and holds_classes(features[name])]
 
@@ -66,7 +66,7 @@ def holds_classes(feature) -> bool:
 
 
 def choose_column(features: Features, given: str | None, found: list[str], what: str) -> str:
-    """The column that is `given`, else the only one that was `found`; `what` is `"image"` or `"label"`.
+    """Return the column that is `given`, else the only one that was `found`; `what` is `"image"` or `"label"`.
 
     Raises:
         ValueError: it is not there, or none or several were found.
@@ -90,7 +90,7 @@ def describe(feature) -> str:
 
 
 def class_names(data: Dataset, column: str, split: str) -> tuple[list[str], list[str]]:
-    """The names of the classes in their order, and the name of each row's class.
+    """Return the names of the classes in their order, and the name of each row's class.
 
     `ClassLabel` has names in its order; whole numbers and texts that occur are sorted.
 
@@ -115,7 +115,7 @@ def class_names(data: Dataset, column: str, split: str) -> tuple[list[str], list
 
 
 def with_labels(data: Dataset, column: str, names: list[str], labels: list[str]) -> Dataset:
-    """`data` with the class of each row, by name, as `ClassLabel`; nothing else is copied."""
+    """Put the class of each row of `data`, by name, into a `ClassLabel` column; nothing else is copied."""
     index = {name: position for position, name in enumerate(names)}
     feature = ClassLabel(names=names)
     return with_column(data.remove_columns(column), column, [index[name] for name in labels], feature)

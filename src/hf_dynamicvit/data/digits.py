@@ -1,19 +1,18 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The handwritten digits of scikit-learn, as a data set that needs no network."""
 
-import numpy as np
 from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
-from PIL import Image
 
 from ..extras import require
+from .scans import IMAGE_SIZE, enlarge_scan
 
 
-IMAGE_SIZE = 32
+__all__ = ["IMAGE_SIZE", "load_digits_dataset"]
 
 
 def load_digits_dataset(seed: int) -> dict[str, Dataset]:
-    """1,437 training and 360 test pictures of 10 digits, 8 x 8 scans enlarged to `IMAGE_SIZE`, RGB.
+    """Load 1,437 training and 360 test images of 10 digits, 8 x 8 scans enlarged to `IMAGE_SIZE`, RGB.
 
     Raises:
         ValueError: scikit-learn, which ships them, is not installed.
@@ -26,12 +25,6 @@ def load_digits_dataset(seed: int) -> dict[str, Dataset]:
     )
     features = Features({"image": ImageFeature(), "label": ClassLabel(names=[str(name) for name in range(10)])})
     return {
-        split: Dataset.from_dict({"image": [enlarge(scan) for scan in scans], "label": labels}, features=features)
+        split: Dataset.from_dict({"image": [enlarge_scan(scan) for scan in scans], "label": labels}, features=features)
         for split, scans, labels in (("train", parts[0], parts[2]), ("test", parts[1], parts[3]))
     }
-
-
-def enlarge(scan: np.ndarray) -> Image.Image:
-    """An 8 x 8 scan with values 0 to 16 as an RGB picture."""
-    picture = Image.fromarray((scan / 16 * 255).astype(np.uint8))
-    return picture.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC).convert("RGB")

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The name of a data set, or a folder -> training and validation pictures with labels, ready for `ImageTransform`."""
+"""Load a folder, or a data set of the Hub, as training and validation images with labels for `ImageTransform`."""
 
 import hashlib
 import os
@@ -28,7 +28,7 @@ from .columns import (
     with_labels,
 )
 from .sources import load_splits
-from .transforms import SOURCE_COLUMN, error_of
+from .transforms import SOURCE_COLUMN, explain_unreadable
 
 
 # Pictures that are handed to the threads at a time; errors that are told.
@@ -53,7 +53,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, data: Dataset, image_column: str, label_column: str, fraction: float, seed: int) -> "HeldOut":
-        """Record how `split_off` divides `data`, so that it can be repeated."""
+        """Record how `hold_out_rows` divides `data`, so that it can be repeated."""
         return cls(fraction, seed, len(data), fingerprint(data, image_column, label_column))
 
 
@@ -88,7 +88,7 @@ def load_pictures(
     num_proc: int | None = None,
     **hub: Any,
 ) -> Pictures:
-    """Pictures and their classes, for training and validation.
+    """Load images and their classes, for training and validation.
 
     Args:
         dataset: a folder, a parquet file or the name of a data set on the Hub. A folder can hold class folders, alone
@@ -119,7 +119,7 @@ def load_pictures(
     features = splits[train_split].features
     image_column = choose_column(features, image_column, image_columns(features), "image")
     label_column = choose_column(features, label_column, label_columns(features), "label")
-    train = bare(splits[train_split], train_split, image_column, label_column)
+    train = strip_columns(splits[train_split], train_split, image_column, label_column)
     names, labels = class_names(train, label_column, train_split)
     if len(set(labels)) < 2:
         raise ValueError(
@@ -128,12 +128,12 @@ def load_pictures(
     train = with_labels(train, label_column, names, labels)
     held_out = None if validation_split else HeldOut.of(train, image_column, label_column, validation_fraction, seed)
     if validation_split is None:
-        train, validation = split_off(train, label_column, validation_fraction, seed)
+        train, validation = hold_out_rows(train, label_column, validation_fraction, seed)
     else:
-        validation = bare(splits[validation_split], validation_split, image_column, label_column)
-        validation = with_classes_of(names, validation, label_column, validation_split)
-    train = some_of(train, max_train_samples, seed, "max_train_samples")
-    validation = some_of(validation, max_eval_samples, seed, "max_eval_samples")
+        validation = strip_columns(splits[validation_split], validation_split, image_column, label_column)
+        validation = reorder_classes(names, validation, label_column, validation_split)
+    train = choose_rows(train, max_train_samples, seed, "max_train_samples")
+    validation = choose_rows(validation, max_eval_samples, seed, "max_eval_samples")
     pictures = Pictures(train, validation, names, image_column, label_column, held_out)
     return pictures if unreadable == UNCHECKED else readable(pictures, unreadable, num_proc)
 
@@ -145,10 +145,10 @@ def readable(pictures: Pictures, unreadable: str, num_proc: int | None = None) -
         ValueError: some cannot be read, or none can.
     """
     parts = pictures.train, pictures.validation
-    errors = [errors_of(data, pictures.image_column, num_proc) for data in parts]
+    errors = [find_unreadable(data, pictures.image_column, num_proc) for data in parts]
     if unreadable == "stop":
         check_errors([error for found in errors for error in found.values()], sum(map(len, parts)))
-    train, validation = map(without, parts, errors)
+    train, validation = map(drop_unreadable, parts, errors)
     return replace(pictures, train=train, validation=validation)
 
 
@@ -162,7 +162,7 @@ def choose_train_split(splits: list[str], given: str | None) -> str:
 
 
 def choose_validation_split(splits: list[str], train: str, given: str | None) -> str | None:
-    """The split that is `given`, else that of a usual name; `None`: a part of the training split."""
+    """Choose the split that is `given`, else that of a usual name; `None`: a part of the training split."""
     check_split(splits, given, "validation_split")
     others = [name for name in splits if name != train]
     chosen = given or find_split(others, ["validation", "test"], "validation_split")
@@ -174,8 +174,8 @@ def check_split(splits: list[str], given: str | None, option: str) -> None:
         raise ValueError(f"{option} is {given!r}; the splits are {', '.join(splits)}.")
 
 
-def bare(data: Dataset, split: str, image_column: str, label_column: str) -> Dataset:
-    """`data` with only pictures, not decoded, labels, and where each picture is from.
+def strip_columns(data: Dataset, split: str, image_column: str, label_column: str) -> Dataset:
+    """Keep of `data` only images, not decoded, and labels, and add where each image is from.
 
     Raises:
         ValueError: there are no such columns, or the column holds no pictures.
@@ -190,15 +190,15 @@ def bare(data: Dataset, split: str, image_column: str, label_column: str) -> Dat
     return with_column(data, SOURCE_COLUMN, [f"row {row} of split {split!r}" for row in range(len(data))])
 
 
-def with_classes_of(names: list[str], validation: Dataset, label_column: str, split: str) -> Dataset:
-    """The validation split with its classes in the order of `names`, those of training."""
+def reorder_classes(names: list[str], validation: Dataset, label_column: str, split: str) -> Dataset:
+    """Put the classes of the validation split into the order of `names`, those of training."""
     own_names, labels = class_names(validation, label_column, split)
     check_same_classes(names, own_names, declared=isinstance(validation.features[label_column], ClassLabel))
     return with_labels(validation, label_column, names, labels)
 
 
-def split_off(train: Dataset, label_column: str, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
-    """`train` in two, the second with `fraction` of each class and not fewer pictures than there are classes."""
+def hold_out_rows(train: Dataset, label_column: str, fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """Split `train` in two, the second with `fraction` of each class and not fewer images than there are classes."""
     if not 0 < fraction < 1:
         raise ValueError(f"validation_fraction is {fraction}; it is between 0 and 1.")
     counts = Counter(train[label_column])
@@ -214,7 +214,7 @@ def split_off(train: Dataset, label_column: str, fraction: float, seed: int) -> 
 
 
 def fingerprint(data: Dataset, image_column: str, label_column: str) -> str:
-    """Hash a data set that `bare` and `with_labels` made, so that it is recognised where its folder was moved.
+    """Hash a data set of `strip_columns` and `with_labels`, so that it is recognised where its folder was moved.
 
     Of the names of its classes and, in their order, of the class of each picture, its file within the folder that all
     are in (of one that is no file, its place in the data set), and its size in bytes. Nothing is decoded.
@@ -234,15 +234,15 @@ def fingerprint(data: Dataset, image_column: str, label_column: str) -> str:
 
 
 def size_of_file(file: str) -> int | None:
-    """In bytes; `None` where it cannot be read."""
+    """Return the bytes in `file`; `None` where it cannot be read."""
     try:
         return os.path.getsize(file)
     except OSError:
         return None
 
 
-def some_of(data: Dataset, count: int | None, seed: int, option: str) -> Dataset:
-    """`count` rows of `data` at random, or all."""
+def choose_rows(data: Dataset, count: int | None, seed: int, option: str) -> Dataset:
+    """Choose `count` rows of `data` at random, or all."""
     if count is not None and count < 1:
         raise ValueError(f"{option} is {count}; it is 1 or more.")
     if count is None or count >= len(data):
@@ -250,7 +250,7 @@ def some_of(data: Dataset, count: int | None, seed: int, option: str) -> Dataset
     return data.shuffle(seed=seed).select(range(count))
 
 
-def errors_of(data: Dataset, image_column: str, num_proc: int | None = None) -> dict[int, str]:
+def find_unreadable(data: Dataset, image_column: str, num_proc: int | None = None) -> dict[int, str]:
     """Read every picture; return the rows of those that cannot be read, in their order, and why."""
     # Threads, as decoders let others run. Not `map`: from its cache the errors of repaired files would come back.
     columns = data.select_columns([image_column, SOURCE_COLUMN])
@@ -258,7 +258,7 @@ def errors_of(data: Dataset, image_column: str, num_proc: int | None = None) -> 
     bar = tqdm(total=len(data), desc="Reading every picture", unit=" pictures", delay=2, leave=False, disable=None)
     with ThreadPoolExecutor(num_proc or min(8, os.cpu_count() or 1)) as pool, bar:
         for batch in columns.iter(AT_A_TIME):
-            found += pool.map(error_of, batch[image_column], batch[SOURCE_COLUMN])
+            found += pool.map(explain_unreadable, batch[image_column], batch[SOURCE_COLUMN])
             bar.update(len(batch[image_column]))
     return {row: error for row, error in enumerate(found) if error is not None}
 
@@ -281,7 +281,7 @@ def sentence(text: str) -> str:
     return text if text.endswith(".") else f"{text}."
 
 
-def without(data: Dataset, errors: dict[int, str]) -> Dataset:
+def drop_unreadable(data: Dataset, errors: dict[int, str]) -> Dataset:
     """Leave out the rows of `errors`; a warning names each."""
     for error in errors.values():
         logger.warning(f"{sentence(error)} It is left out.")

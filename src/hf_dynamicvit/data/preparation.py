@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What image processors do to an image, and whether two of them do the same."""
+"""Compare what two image processors do to an image."""
 
 from typing import Any
 
@@ -23,15 +23,15 @@ def check_same_input(source: str, processor: Any, other: str, cropped: bool = Tr
     if another is None:
         logger.warning(f"{other} has no image processor: it is shown pictures as {source} takes them.")
         return
-    ours, theirs = (preparation(each, cropped) for each in (processor, another))
+    ours, theirs = (read_preparation(each, cropped) for each in (processor, another))
     differing = [name for name in ours if ours[name] != theirs[name]]
     if differing:
         listed = "; ".join(f"{name} is {theirs[name]} and not {ours[name]}" for name in differing)
         raise ValueError(f"{other} takes pictures prepared otherwise than {source}: {listed}.")
 
 
-def preparation(processor: Any, cropped: bool = True) -> dict[str, Any]:
-    """What an image processor does to a picture."""
+def read_preparation(processor: Any, cropped: bool = True) -> dict[str, Any]:
+    """Read off an image processor what it does to an image."""
     steps: dict[str, Any] = {"size": None, "crop_size": None, "image_mean": None, "image_std": None}
     if not cropped:
         steps["size"] = target_size(processor)

@@ -12,15 +12,15 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from ..checkpoints.source import find_processor
 from ..extras import require
 from ..model.cost import as_pair
-from .class_folders import files_of
+from .class_folders import find_files
 from .transforms import MODES, ImageTransform, read_all
 
 
 # Pictures on which cost is measured and thresholds are set, where those depend on the picture.
-COSTED = 64
+COST_IMAGES = 64
 
 
-def processor_of(name: str, config: Any) -> tuple[Any, str]:
+def choose_processor(name: str, config: Any) -> tuple[Any, str]:
     """Return the image processor of the checkpoint `name`, or one that only scales, and what to call it.
 
     For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
@@ -35,7 +35,7 @@ def processor_of(name: str, config: Any) -> tuple[Any, str]:
 
 
 def sample_crops() -> list[Image.Image]:
-    """The corners and the middle of each of the two photographs that ship with scikit-learn, 320 pixels square.
+    """Cut corners and middle out of each of the two photographs that ship with scikit-learn, 320 pixels square.
 
     Raises:
         ValueError: scikit-learn is not installed.
@@ -51,7 +51,7 @@ def sample_crops() -> list[Image.Image]:
 
 
 def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tensor, str]:
-    """`[N, channels, height, width]` as the model `name` takes them, and what they are.
+    """Read images as the model `name` takes them, `[N, channels, height, width]`; return them and what they are.
 
     A warning names pictures that cannot be read.
 
@@ -63,8 +63,9 @@ def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tens
     if paths is None:
         pictures, what = sample_crops(), "crops of scikit-learn's two sample photographs"
     else:
-        pictures, what = [picture for _, picture in read_all(files_of(paths), MODES[config.num_channels])], "pictures"
-    processor, how = processor_of(name, config)
+        found = read_all(find_files(paths), MODES[config.num_channels])
+        pictures, what = [picture for _, picture in found], "pictures"
+    processor, how = choose_processor(name, config)
     transform = ImageTransform(processor, num_channels=config.num_channels)
     pixel_values = torch.stack(transform({"image": pictures})["pixel_values"])
     return pixel_values, f"{len(pictures)} {what}, through {how},"

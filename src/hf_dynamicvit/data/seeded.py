@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Random augmentation that depends on seed, epoch and picture alone, not on what was drawn before.
+"""Augment at random so that only seed, epoch and image matter, not what was drawn before.
 
 A training that resumes in the middle of an epoch, and one with other workers or processes, then shows the very same
 pictures. (Loaders fetch ahead of the step that they fetch for: saved random states belong to later pictures.)
@@ -20,8 +20,8 @@ DRAW = "draw"
 
 
 @contextmanager
-def drawing(seed: int) -> Generator[None]:
-    """Python's and torch's random numbers on the CPU start from `seed` here, and are as before afterwards."""
+def seeded_draws(seed: int) -> Generator[None]:
+    """Start Python's and torch's random numbers on the CPU from `seed`, and restore them afterwards."""
     state = random.getstate(), torch.get_rng_state()
     random.seed(seed)
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every device too, slowly
@@ -54,7 +54,7 @@ class DrawnPictures(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         seed = random.Random(f"{self.seed} {self.epoch.item()} {index}").getrandbits(63)
-        with drawing(seed):
+        with seeded_draws(seed):
             item = self.dataset[index]
         return item | {DRAW: seed} if self.tell else item
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Where pictures can lie, the Hub, class folders, parquet files, data sets saved to disk -> splits by name."""
+"""Load splits by name from the Hub, class folders, parquet files or data sets saved to disk."""
 
 import glob
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from datasets.exceptions import DatasetsError
 from huggingface_hub.errors import HFValidationError
 
 from ..model.logger import logger
-from .class_folders import LAYOUTS, SPLIT_WORDS, is_hidden, load_class_folders, scan, split_of
+from .class_folders import LAYOUTS, SPLIT_WORDS, find_split_kind, is_hidden, load_class_folders, scan
 from .columns import label_columns
 
 
@@ -34,7 +34,7 @@ def load_splits(
     folders: tuple[str | None, ...] = (),
     **hub,
 ) -> dict[str, Dataset]:
-    """The splits of `dataset` by name, as they are there.
+    """Load the splits of `dataset` by name, as they are there.
 
     Args:
         dataset: a folder, a parquet file, or the name of a data set on the Hub.
@@ -73,7 +73,7 @@ def load_splits(
 def load_folder(
     path: Path, config_name: str | None, label_column: str | None, folders: tuple[str | None, ...], cache_dir: Any
 ) -> dict[str, Dataset]:
-    """The splits in a local folder; `FileNotFoundError` where there is nothing to load."""
+    """Load the splits in a local folder; `FileNotFoundError` where there is nothing to load."""
     if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
         saved = load_from_disk(str(path))
         return by_name(saved) if isinstance(saved, DatasetDict) else {"train": saved}
@@ -122,9 +122,11 @@ def load_parquet_folder(path: Path, cache_dir: Any) -> dict[str, Dataset]:
     """
     files = [file for file in visible_files(path) if file.suffix == ".parquet" and file.name not in METADATA]
     places = {file: file.relative_to(path).parts for file in files}
-    found = {file: next(filter(None, map(split_of, reversed(parts[:-1]))), None) for file, parts in places.items()}
+    found = {
+        file: next(filter(None, map(find_split_kind, reversed(parts[:-1]))), None) for file, parts in places.items()
+    }
     if not any(found.values()):
-        found = {file: split_of(parts[-1]) for file, parts in places.items()}
+        found = {file: find_split_kind(parts[-1]) for file, parts in places.items()}
     if not any(found.values()):
         return {"train": load_parquet(map(str, files), cache_dir)}
     if others := [str(file) for file, split in found.items() if split is None]:
@@ -150,11 +152,11 @@ def load_parquet(files: Iterable[str], cache_dir: Any) -> Dataset:
 def load_described_pictures(path: Path, cache_dir: Any) -> dict[str, Dataset]:
     """Read the pictures that metadata files name, by split; a warning counts those that none names."""
     own = [folder for folder in folders_in(path) if has_metadata(folder)]
-    if own and not has_metadata(path) and all(split_of(folder.name) for folder in own):
+    if own and not has_metadata(path) and all(find_split_kind(folder.name) for folder in own):
         found = {folder.name: load_image_folder([f"{glob.escape(str(folder))}/**"], cache_dir) for folder in own}
     else:
         found = by_name(load_dataset("imagefolder", data_dir=glob.escape(str(path)), cache_dir=cache_dir))
-    missed = set(scan(path).files).difference(*(files_of_rows(data) for data in found.values()))
+    missed = set(scan(path).files).difference(*(list_row_files(data) for data in found.values()))
     if missed:
         logger.warning(f"Pictures of {path} that no metadata file names are left out: {len(missed)}.")
     return found
@@ -169,7 +171,7 @@ def load_image_folder(patterns: list[str], cache_dir: Any) -> Dataset:
     return load_dataset("imagefolder", data_files=patterns, cache_dir=cache_dir)["train"]
 
 
-def files_of_rows(data: Dataset) -> list[str]:
+def list_row_files(data: Dataset) -> list[str]:
     """List the files of all columns of pictures."""
     columns = [name for name, feature in data.features.items() if isinstance(feature, ImageFeature)]
     table = data.with_format("arrow")[:].flatten()

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of a `datasets.Dataset` -> model inputs."""
+"""Make the images of a `datasets.Dataset` model inputs."""
 
 import io
 import math
@@ -121,7 +121,7 @@ class ImageTransform:
 
 
 def read_picture(picture: Any, source: str | None = None, mode: str | None = "RGB") -> Image.Image:
-    """A picture of a data set, decoded or not, upright and of `mode`.
+    """Read an image of a data set, decoded or not; return it upright and of `mode`.
 
     Args:
         picture: a PIL picture, the path of a file, or what `datasets.Image(decode=False)` gives: `bytes` or a `path`.
@@ -132,7 +132,7 @@ def read_picture(picture: Any, source: str | None = None, mode: str | None = "RG
         ValueError: it is no picture, cannot be read, or has more than 8 bits a channel.
     """
     picture = as_row(picture)
-    name = name_of(picture, source)
+    name = describe_source(picture, source)
     if picture is None:
         raise ValueError(f"Cannot read {name}: there is none.")
     try:
@@ -143,7 +143,7 @@ def read_picture(picture: Any, source: str | None = None, mode: str | None = "RG
         image = eight_bits(image)
         return image if mode is None else image.convert(mode)
     except Exception as error:  # decoders of broken files raise OSError, SyntaxError, struct.error and others
-        raise ValueError(f"Cannot read {name}: {reason(error)}") from error
+        raise ValueError(f"Cannot read {name}: {explain_error(error)}") from error
 
 
 def as_row(picture: Any) -> Any:
@@ -170,7 +170,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def error_of(picture: Any, source: str | None = None) -> str | None:
+def explain_unreadable(picture: Any, source: str | None = None) -> str | None:
     """Say why `read_picture` would not read a picture that is not decoded yet; `None` where it would.
 
     A JPEG is decoded at an eighth of its size, for a quarter of the time: that takes all of the file too.
@@ -188,11 +188,11 @@ def error_of(picture: Any, source: str | None = None) -> str | None:
             image.load()
             ImageOps.exif_transpose(eight_bits(image)).convert("RGB")
     except Exception as error:
-        return f"Cannot read {name_of(picture, source)}: {reason(error)}"
+        return f"Cannot read {describe_source(picture, source)}: {explain_error(error)}"
     return None
 
 
-def reason(error: Exception) -> str:
+def explain_error(error: Exception) -> str:
     """Say why a picture cannot be read; of bytes, Pillow names their place in memory."""
     return "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
@@ -225,8 +225,8 @@ def read_all(files: Sequence[str], mode: str) -> list[tuple[str, Image.Image]]:
     return found
 
 
-def name_of(picture: Any, source: str | None) -> str:
-    """What to call a picture: its file, else where it is in the data set."""
+def describe_source(picture: Any, source: str | None) -> str:
+    """Say which image it is: by its file, else by where it is in the data set."""
     if isinstance(picture, Image.Image):  # it has the name of the file that it was opened from
         path, is_file = getattr(picture, "filename", "") or None, True
     else:
@@ -255,7 +255,7 @@ def channel_values(values: Any, num_channels: int) -> list[float]:
 
 
 def target_size(processor: Any) -> tuple[int, int] | None:
-    """`(height, width)` of the pictures that `processor` returns; `None` where it leaves them as they are.
+    """Return `(height, width)` of the images that `processor` makes; `None` where it leaves them as they are.
 
     Where only the shortest edge is given, the size of a picture of equal edges.
     """
@@ -269,7 +269,7 @@ def target_size(processor: Any) -> tuple[int, int] | None:
 
 
 def random_resized_crop(image: Image.Image, least: float, size: tuple[int, int] | None = None) -> Image.Image:
-    """A random part of `image`, `least` to all of its area, of `size` `(height, width)` or that of `image`.
+    """Crop `least` to all of the area of `image` at random; the result has `size` `(height, width)` or its own.
 
     The aspect ratio of the part is within 3/4 to 4/3 of that of `size`.
     """
@@ -289,5 +289,5 @@ def random_resized_crop(image: Image.Image, least: float, size: tuple[int, int] 
 
 
 def random_flip(image: Image.Image) -> Image.Image:
-    """Left and right exchanged, every other time."""
+    """Flip `image` left to right, every other time."""
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < 0.5 else image

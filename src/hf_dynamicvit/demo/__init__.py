@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""A web page on which models of your choice look at pictures."""
+"""A web page on which models of your choice look at images."""
 
 import atexit
 import os
@@ -14,8 +14,8 @@ from ..extras import require
 DEFAULT = ("quickstart/sparse", "quickstart/dense")
 
 
-def sources_of(model: list[str] | None) -> list[str]:
-    """The models named, or those that the quickstart made in the current folder."""
+def choose_sources(model: list[str] | None) -> list[str]:
+    """Return the models named, or those that the quickstart made in the current folder."""
     sources = model or [source for source in DEFAULT if Path(source, "config.json").is_file()]
     if not sources:
         raise ValueError(
@@ -26,7 +26,7 @@ def sources_of(model: list[str] | None) -> list[str]:
 
 
 def private_folder() -> Path:
-    """A new folder for uploads, which Gradio uses from now on, removed when the program ends."""
+    """Make a folder for uploads, which Gradio uses from now on; it is removed when the program ends."""
     folder = Path(tempfile.mkdtemp(prefix="hf-dynamicvit-demo-")).resolve()
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
@@ -34,7 +34,7 @@ def private_folder() -> Path:
 
 
 def start_gradio() -> Path:
-    """Import Gradio, so that it tells nobody that it runs; the folder where it keeps what it writes.
+    """Import Gradio with its analytics off; return the folder of uploads.
 
     Raises:
         ValueError: it is missing.

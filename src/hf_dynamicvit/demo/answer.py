@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What a model of the demo does with a picture: loaded, set, run and measured while nobody else does."""
+"""Load, set, run and measure a model of the demo on an image, for one visitor at a time."""
 
 import logging
 import statistics
@@ -83,8 +83,8 @@ class Models:
                 trained=not viewer.untrained,
                 view=view,
                 labels=viewer.labels,
-                notes=notes(viewer, self.sources[choice.model]),
-                milliseconds=milliseconds(viewer, picture),
+                notes=build_notes(viewer, self.sources[choice.model]),
+                milliseconds=measure_milliseconds(viewer, picture),
                 device=viewer.model.device.type,
             )
 
@@ -112,8 +112,8 @@ class Models:
         return self._viewers[key]
 
 
-def notes(viewer: Viewer, source: Source) -> list[str]:
-    """What a reader should know before believing what the model shows."""
+def build_notes(viewer: Viewer, source: Source) -> list[str]:
+    """List what a reader should know before believing what the model shows."""
     method, found = viewer.model.config.reducer, []
     adaptive = viewer.model.config.is_adaptive  # its thresholds are set on the picture, trained or not
     if viewer.untrained and not adaptive:
@@ -133,8 +133,8 @@ def notes(viewer: Viewer, source: Source) -> list[str]:
     return found
 
 
-def milliseconds(viewer: Viewer, picture: Image.Image) -> dict[str, float]:
-    """Median time of one picture through each model; they take turns, for about `SECONDS`."""
+def measure_milliseconds(viewer: Viewer, picture: Image.Image) -> dict[str, float]:
+    """Measure the median time of one image through each model; they take turns, for about `SECONDS`."""
     pixels = viewer.pixel_values([picture]).to(viewer.model.device, viewer.model.dtype)
     same = as_pair(viewer.model.config.image_size) == tuple(pixels.shape[-2:])
     models: dict[str, Any] = {"sparse": viewer.model} | ({"dense": viewer.dense} if viewer.dense is not None else {})

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the demo answers, as HTML: pictures are inside it, so that none is ever written to a disk."""
+"""Write the demo's answers as HTML with the images inside, so that none is ever written to a disk."""
 
 from collections.abc import Sequence
 from html import escape
@@ -37,13 +37,13 @@ def figures(title: str, drawn: Sequence[str]) -> str:
 
 
 def answers_html(answers: Sequence[Answer | str]) -> str:
-    """One answer, or two beside each other (on a phone below each other); a string is why there is none."""
+    """Lay out one answer, or two beside each other (on a phone below); a string says why there is none."""
     kind = "dv-answers dv-two" if len(answers) > 1 else "dv-answers"
     return f'{unequal(answers)}<div class="{kind}">{"".join(map(answer_html, answers))}</div>'
 
 
 def unequal(answers: Sequence[Answer | str]) -> str:
-    """A word of caution where equal keep ratios do not make equal costs."""
+    """Caution where equal keep ratios do not make equal costs."""
     ran = [answer for answer in answers if isinstance(answer, Answer)]
     ratios, costs = {answer.choice.keep_ratio for answer in ran}, {answer.view.multiply_adds for answer in ran}
     if len(ratios) > 1 or len(costs) < 2:
@@ -63,23 +63,23 @@ def answer_html(answer: Answer | str) -> str:
         groups(answer),
         when_gone(answer),
     ]
-    return f'<article class="dv-answer" aria-label="{escape(title_of(answer))}">{"".join(parts)}</article>'
+    return f'<article class="dv-answer" aria-label="{escape(build_title(answer))}">{"".join(parts)}</article>'
 
 
-def title_of(answer: Answer) -> str:
+def build_title(answer: Answer) -> str:
     own = f" ({OWN})" if answer.choice.method == OWN and answer.trained else ""
     return f"{answer.reducer}{own}, keep ratio {answer.choice.keep_ratio:.2f}"
 
 
 def heading(answer: Answer) -> str:
-    """The title and, for eyes and screen readers, all of it in a sentence."""
+    """Write the title and, for eyes and screen readers, the whole answer in a sentence."""
     view = answer.view
     said = [f"says {likeliest(view.probabilities, answer.labels)}"]
     if view.dense_probabilities is not None:
         said.append(f"the dense model {likeliest(view.dense_probabilities, answer.labels)}")
     counts = ", ".join(map(str, view.counts))
     sentence = f"{answer.choice.model} keeps {counts} of {view.kept.shape[1]} patches and {'; '.join(said)}."
-    return f'<h3>{escape(title_of(answer))}</h3><p class="dv-summary">{escape(sentence)}</p>'
+    return f'<h3>{escape(build_title(answer))}</h3><p class="dv-summary">{escape(sentence)}</p>'
 
 
 def likeliest(probabilities, labels: Sequence[str]) -> str:
@@ -135,7 +135,7 @@ def when_gone(answer: Answer) -> str:
 
 
 def cost_table(answer: Answer) -> str:
-    """Multiply-adds and milliseconds, sparse beside dense."""
+    """Lay out multiply-adds and milliseconds, sparse beside dense."""
     view, times = answer.view, answer.milliseconds
     rows = [
         (
@@ -162,7 +162,7 @@ def cost_table(answer: Answer) -> str:
 
 
 def classes_table(answer: Answer) -> str:
-    """The five likeliest classes of both models."""
+    """Lay out the five likeliest classes of both models."""
     view = answer.view
     columns = [("sparse", top_classes(view.probabilities, answer.labels))]
     if view.dense_probabilities is not None:

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures that enter the demo: those that visitors send, read with care, and those that it brings along."""
+"""Read the images that enter the demo: those that visitors send, with care, and those that it brings along."""
 
 import json
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-import numpy as np
 from PIL import Image, ImageOps
 
+from ..data.scans import enlarge_scan
 from .models import Source
 
 
@@ -44,7 +44,7 @@ class PictureError(ValueError):
 
 
 def open_picture(file: Path, most_pixels: int) -> Image.Image:
-    """The picture in `file`, upright, RGB, without its metadata, its longer edge at most `LONGEST_EDGE`.
+    """Read the image in `file`: upright, RGB, without metadata, its longer edge at most `LONGEST_EDGE`.
 
     Its size is known before a pixel is decoded.
 
@@ -82,7 +82,7 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
 
 
 def flowers() -> list[Bundled]:
-    """Four photographs of flowers."""
+    """Read the four photographs of flowers that the demo brings along."""
     table = json.loads((FOLDER / "attribution.json").read_text(encoding="utf-8"))
     licence = f'<a href="{table["licence_link"]}">{table["licence"]}</a>'
     return [
@@ -96,7 +96,7 @@ def flowers() -> list[Bundled]:
 
 
 def digits() -> list[Bundled]:
-    """Four handwritten digits; none where scikit-learn, which ships them, is not installed."""
+    """Return four handwritten digits; none where scikit-learn, which ships them, is not installed."""
     try:
         from sklearn.datasets import load_digits
     except ImportError:
@@ -105,21 +105,15 @@ def digits() -> list[Bundled]:
     return [
         Bundled(
             f"Digit {digit}",
-            enlarged(scans[index]),
+            enlarge_scan(scans[index]),
             "digits from scikit-learn (UCI, optical recognition of handwritten digits)",
         )
         for digit, index in DIGITS.items()
     ]
 
 
-def enlarged(scan: np.ndarray) -> Image.Image:
-    """A scan of 8 x 8 values from 0 to 16 as a picture of 32 x 32 pixels, made as the quickstart makes its own."""
-    picture = Image.fromarray((scan / 16 * 255).astype(np.uint8))
-    return picture.resize((32, 32), Image.Resampling.BICUBIC).convert("RGB")
-
-
 def bundled(sources: Sequence[Source]) -> list[Bundled]:
-    """Digits for models of digits, flowers for all others."""
+    """Return digits for models of digits, flowers for all others."""
     found = digits() if any(source.shows_digits for source in sources) else []
     if not found or not all(source.shows_digits for source in sources):
         found += flowers()

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the demo's page offers: which models, which methods, which keep ratios.
+"""List what the demo's page offers: models, methods, keep ratios.
 
 It is read without importing torch, so that the page is there in a few seconds; `demo/answer.py` runs the models.
 """
@@ -72,7 +72,7 @@ class Choice:
 
 
 def read_sources(places: Sequence[str]) -> list[Source]:
-    """The checkpoints in `places`, folders or Hub names.
+    """Read the checkpoints in `places`, folders or Hub names.
 
     Raises:
         ValueError: there is none, one is named twice, cannot be read, or is of another family.
@@ -106,7 +106,7 @@ def check_processor(place: str) -> None:
 
 
 def read_configuration(place: str) -> dict[str, Any]:
-    """The configuration of a checkpoint, as it is written.
+    """Read the configuration of a checkpoint, as it is written.
 
     Raises:
         ValueError: there is none.
@@ -124,7 +124,7 @@ def read_configuration(place: str) -> dict[str, Any]:
 
 
 def short_names(places: Sequence[str]) -> list[str]:
-    """What the page calls each model: the end of a folder's name, as short as tells it apart, or the Hub's name."""
+    """Name each model for the page: by the end of its folder, as short as tells it apart, or by the Hub's name."""
     parts = [Path(place).resolve().parts if Path(place).is_dir() else (place,) for place in places]
     names = []
     for index, own in enumerate(parts):
@@ -139,7 +139,7 @@ def short_names(places: Sequence[str]) -> list[str]:
 
 
 def on_slider(keep_ratio: Any) -> float:
-    """The place on the slider next to a checkpoint's own keep ratio, if that is one number."""
+    """Return the position on the slider next to a checkpoint's own keep ratio, if that is one number."""
     low, high, step = KEEP_RATIOS
     if not isinstance(keep_ratio, int | float):
         return USUAL

@@ -147,7 +147,7 @@ class Page:
         return picture, None, self.answers(picture, *settings)
 
     def picker(self, index: int) -> Callable[..., tuple[Image.Image, str]]:
-        """What the button of a picture that the demo brings along calls."""
+        """Return what the button of an image that the demo brings along calls."""
 
         def pick(request: gr.Request, *settings: Any) -> tuple[Image.Image, str]:
             picture = self.pictures[index].picture
@@ -156,7 +156,7 @@ class Page:
         return pick
 
     def look(self, request: gr.Request, picture: Image.Image | None, *settings: Any) -> str:
-        """The answer for the current picture, if there is one."""
+        """Answer for the current image, if there is one."""
         if picture is None:
             return hint(EMPTY)
         if not self.rate.allows(str(request.session_hash)):
@@ -168,7 +168,7 @@ class Page:
         return f"That was more than {self.limits.requests_a_minute} requests in a minute. Wait a little."
 
     def answers(self, picture: Image.Image, *settings: Any) -> str:
-        """One answer, or that of the other method beside it."""
+        """Give one answer, or that of the other method beside it."""
         if len(settings) != SETTINGS:
             return alert(f"There are {SETTINGS} settings, not {len(settings)}.")
         model, method, keep_ratio, compare, *other = settings
@@ -179,7 +179,7 @@ class Page:
         return answers_html(found)
 
     def answer(self, picture: Image.Image, model: str, method: str, keep_ratio: float):
-        """What a model does, or in words why it does not: an error would leave the answer before it in its place."""
+        """Say what a model does, or why it does not: an error would leave the previous answer in place."""
         try:
             return self.models.answer(picture, Choice(model, method, within(keep_ratio)))
         except ValueError as error:
@@ -190,7 +190,7 @@ class Page:
 
 
 def within(keep_ratio: Any) -> Any:
-    """A number that was typed, moved to the end of the slider that it is beyond, as the page moves it."""
+    """Move a number that was typed beyond the slider to its end, as the page does."""
     low, high, _ = KEEP_RATIOS
     finite = isinstance(keep_ratio, int | float) and abs(keep_ratio) < math.inf
     return min(high, max(low, keep_ratio)) if finite else keep_ratio
@@ -209,7 +209,7 @@ def drop_zone(limits: Limits) -> gr.Image:
 
 
 def pick_buttons(pictures: Sequence[Bundled]) -> list[gr.Button]:
-    """A button with the picture on it for each that the demo brings along."""
+    """Make a button for each image that the demo brings along, with the image on it."""
     with gr.Row(elem_classes="dv-picks"):
         return [
             gr.Button(entry.title, elem_id=f"pick-{index}", elem_classes="dv-pick", size="sm")
@@ -218,7 +218,7 @@ def pick_buttons(pictures: Sequence[Bundled]) -> list[gr.Button]:
 
 
 def pick_style(pictures: Sequence[Bundled]) -> str:
-    """The pictures on their buttons: inside the style, so that the server has no file to give away."""
+    """Put the images on their buttons inside the style, so that the server has no file to give away."""
     shade = "linear-gradient(transparent 50%, rgb(0 0 0 / 80%))"  # for the name to be read on
     return "\n".join(
         f"#pick-{index} {{ background-image: {shade}, url({data_url(entry.picture)}) !important; }}"
@@ -227,7 +227,7 @@ def pick_style(pictures: Sequence[Bundled]) -> str:
 
 
 def controls(sources: Sequence[Source]) -> list[Any]:
-    """Model, method, keep ratio, whether to compare, the other method and its keep ratio."""
+    """Make the controls: model, method, keep ratio, whether to compare, the other method and its keep ratio."""
     low, high, step = KEEP_RATIOS
     names = [source.name for source in sources]
 
@@ -261,7 +261,7 @@ def connect(
     settings: Sequence[Any],
     answer: gr.HTML,
 ) -> None:
-    """Every control answers anew with the current picture."""
+    """Let every control answer anew with the current image."""
     options: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "show_progress": "minimal"}
     options["preprocess"] = False  # Gradio would decode a file before its size is looked at; `Choice` checks the rest
     sent = drop.upload(
@@ -340,20 +340,20 @@ class Demo:
         return address
 
     def queued(self) -> list[Scope]:
-        """The requests that wait for their turn."""
+        """List the requests that wait for their turn."""
         queues = self.blocks._queue.event_queue_per_concurrency_id.values()
         return [event.request.scope for queue in queues for event in queue.queue]
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's, with fonts that are there and small print that is dark enough to be read."""
+    """Return Gradio's theme with fonts that are there and small print that is dark enough to be read."""
     names = ("body_text_color_subdued", "block_info_text_color")
     colours = dict.fromkeys(names, "*neutral_600") | {f"{name}_dark": "*neutral_300" for name in names}
     return gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=FIXED).set(**colours)
 
 
 def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | None = None) -> Demo:
-    """The page for `sources`, folders or Hub names of ViT or DeiT classifiers; what is sent goes through `folder`.
+    """Build the page for `sources`, folders or Hub names of ViT or DeiT classifiers; uploads go through `folder`.
 
     Raises:
         ValueError: a source cannot be read or is of another family.

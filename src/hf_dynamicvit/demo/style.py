@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""How the demo looks, and the pieces of HTML that need no model."""
+"""Style the demo; write the pieces of HTML that need no model."""
 
 import base64
 import io
@@ -49,7 +49,7 @@ STYLE = """
 
 
 def data_url(picture: Image.Image) -> str:
-    """`picture` as the address of itself."""
+    """Encode `picture` as an address that holds it."""
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=90)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -60,5 +60,5 @@ def hint(text: str) -> str:
 
 
 def alert(text: str) -> str:
-    """A message that a screen reader speaks at once, as what comes into the answer."""
+    """Write a message that a screen reader speaks at once, as what comes into the answer."""
     return f'<p class="dv-alert" role="alert">{escape(text)}</p>'

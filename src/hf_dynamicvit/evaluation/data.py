@@ -15,7 +15,7 @@ from ..checkpoints.labels import few, is_known
 from ..checkpoints.results import RESULTS
 from ..data.class_folders import find_split
 from ..data.columns import choose_column, class_names, image_columns, label_columns, with_column, with_labels
-from ..data.loading import HeldOut, bare, check_split, fingerprint, some_of, split_off
+from ..data.loading import HeldOut, check_split, choose_rows, fingerprint, hold_out_rows, strip_columns
 from ..data.sources import load_splits
 from ..data.transforms import SOURCE_COLUMN, read_picture
 
@@ -111,7 +111,7 @@ def load_labelled(
     features = splits[split].features
     image_column = choose_column(features, image_column, image_columns(features), "image")
     label_column = choose_column(features, label_column, label_columns(features), "label")
-    data = bare(splits[split], split, image_column, label_column)
+    data = strip_columns(splits[split], split, image_column, label_column)
     if not len(data):
         raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
     apart = None
@@ -120,7 +120,7 @@ def load_labelled(
     data = data if apart is None else apart
     truth = true_classes(data, label_column, split, labels, same_classes)
     data = with_column(data.remove_columns(label_column), TRUE_CLASS, truth, Value("int64"))
-    chosen = some_of(data, max_samples, seed, "max_samples")
+    chosen = choose_rows(data, max_samples, seed, "max_samples")
     return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
 
 
@@ -133,7 +133,7 @@ def held_out_part(
     data = with_labels(data, label_column, *class_names(data, label_column, split))
     if fingerprint(data, image_column, label_column) != held_out.fingerprint:
         return None
-    return split_off(data, label_column, held_out.fraction, held_out.seed)[1]
+    return hold_out_rows(data, label_column, held_out.fraction, held_out.seed)[1]
 
 
 def held_out_of(model: str) -> HeldOut | None:

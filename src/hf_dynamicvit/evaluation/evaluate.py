@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from ..data.samples import COSTED
+from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES
 from ..look.viewer import Viewer
 from ..machine import machine
@@ -147,7 +147,7 @@ def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[st
     elif reducer.rest == "merged":
         notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another.")
     if config.is_adaptive and swept:
-        few = min(COSTED, len(pictures.data))
+        few = min(COST_IMAGES, len(pictures.data))
         notes.append(f"Each picture decides what it keeps. Other keep ratios are the mean over {few} of the pictures.")
     if config.reducer_args.get("batch_mode") == "mean_topk":
         notes.append("With batch_mode 'mean_topk' what a picture keeps depends on its batch, and so on --batch-size.")

@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.load import multiply_adds
-from ..data.samples import COSTED
-from ..data.transforms import MODES, name_of, read_picture
-from ..look.viewer import Viewer, costs_of
+from ..data.samples import COST_IMAGES
+from ..data.transforms import MODES, describe_source, read_picture
+from ..look.viewer import Viewer, count_costs
 from .data import LabelledPictures, printable
 from .results import Answers, answers_of
 
@@ -65,14 +65,14 @@ class Runner:
         kept = outputs.kept.cpu()  # [B, S, num_patches]
         self.kept_counts.append(kept.sum(dim=-1))
         self.kept_sums = self.kept_sums + kept.sum(dim=0)
-        self.sparse.append(answers_of(outputs.logits, truth, costs_of(model, kept, size)))
+        self.sparse.append(answers_of(outputs.logits, truth, count_costs(model, kept, size)))
         if dense is not None:
             logits = dense(pixels.to(dense.device, dense.dtype), interpolate_pos_encoding=True).logits.cpu()
             logits = logits if self.viewer.dense_order is None else logits[:, self.viewer.dense_order]
             self.dense.append(answers_of(logits, truth, [multiply_adds(dense, size)] * len(truth)))
         for keep_ratio, other in self.others.items():
             outputs = other(inputs, interpolate_pos_encoding=True)
-            self.sweep[keep_ratio].append(answers_of(outputs.logits, truth, costs_of(other, outputs.kept, size)))
+            self.sweep[keep_ratio].append(answers_of(outputs.logits, truth, count_costs(other, outputs.kept, size)))
 
 
 def size_of(pixels: Tensor) -> tuple[int, int]:
@@ -105,7 +105,7 @@ def at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
 def typical_values(viewer: Viewer, pictures: LabelledPictures) -> Tensor | None:
     """`[N, channels, height, width]` of some of the pictures, for the sparse model; `None` where none can be read."""
     pixels = []
-    for picture in pictures.typical(COSTED, MODES[viewer.model.config.num_channels]):
+    for picture in pictures.typical(COST_IMAGES, MODES[viewer.model.config.num_channels]):
         pixels.append(viewer.pixel_values([picture]))
         check_size("one of the pictures", size_of(pixels[-1]), size_of(pixels[0]))
     return torch.cat(pixels).to(viewer.model.device, viewer.model.dtype) if pixels else None
@@ -169,7 +169,7 @@ def readable(
                     read.skipped.append(printable(str(error)))
                     bar.write(f"{error} It is left out.", file=sys.stderr)
                 else:  # at once, as many decoded pictures at a time would take much memory
-                    pixels.append(pixel_values(image, name_of(picture, source)))
+                    pixels.append(pixel_values(image, describe_source(picture, source)))
                     read.rows.append(row)
                     read.names.append(pictures.name_of(picture, source))
                     read.truth.append(label)

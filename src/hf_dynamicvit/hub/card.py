@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The model card: what a model is and what was measured of it. What was not measured is left out."""
+"""Make a model card: what a model is and what was measured of it. What was not measured is left out."""
 
 import re
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ def model_card(
     language: str | None = None,
     tags: list[str] | None = None,
 ) -> ModelCard:
-    """The card of `model` in `repo_id`, metadata and body.
+    """Make the card of `model` in `repo_id`, metadata and body.
 
     Args:
         model: the model.
@@ -95,7 +95,7 @@ def model_card(
         base_model_relation=None if base_model is None else "finetune",
         datasets=None if measured.dataset is None else [measured.dataset],
         metrics=None if measured.top1 is None else ["accuracy"],
-        eval_results=results_of(measured),
+        eval_results=build_eval_results(measured),
     )
     return ModelCard.from_template(
         data,
@@ -103,8 +103,8 @@ def model_card(
         title=title,
         repo_id=repo_id,
         base_model=base_model,
-        summary=summary_of(model),
-        classes=classes_of(model.config),
+        summary=describe_reduction(model),
+        classes=describe_classes(model.config),
         rows=table_rows(model, measured),
         marker=MARKER,
         adaptive=model.config.is_adaptive,
@@ -114,14 +114,12 @@ def model_card(
         recipe=measured.recipe,
         figure=measured.figure,
         remote_code=remote_code,
-        limits=limits_of(measured),
+        limits=describe_limits(measured),
     )
 
 
 def check_accuracies(measured: Measurements) -> None:
-    """Raises:
-    ValueError: one is not from 0 to 1, or of no picture.
-    """
+    """Refuse accuracies that are not from 0 to 1, or of no image."""
     if measured.num_pictures is not None and measured.num_pictures < 1:
         raise ValueError(f"num_pictures is {measured.num_pictures}; at least 1.")
     for name in ("top1", "dense_top1", "teacher_top1"):
@@ -130,8 +128,8 @@ def check_accuracies(measured: Measurements) -> None:
             raise ValueError(f"{name} is {value}; it must be from 0 to 1.")
 
 
-def results_of(measured: Measurements) -> list[EvalResult] | None:
-    """The accuracy as the Hub reads it; `None` where that or the data set is not known."""
+def build_eval_results(measured: Measurements) -> list[EvalResult] | None:
+    """Return the accuracy as the Hub reads it; `None` where that or the data set is not known."""
     if measured.top1 is None or measured.dataset is None:
         return None
     return [
@@ -145,8 +143,8 @@ def results_of(measured: Measurements) -> list[EvalResult] | None:
     ]
 
 
-def summary_of(model: ReducedForImageClassification) -> str:
-    """One sentence on what the model does with its tokens."""
+def describe_reduction(model: ReducedForImageClassification) -> str:
+    """Say in one sentence what the model does with its tokens."""
     config = model.config
     if model.config.is_adaptive:
         kept = "what each image needs"
@@ -159,16 +157,16 @@ def summary_of(model: ReducedForImageClassification) -> str:
     )
 
 
-def classes_of(config: Any) -> str:
+def describe_classes(config: Any) -> str:
     """Tell how many classes there are, and the first of their names."""
     names = [config.id2label[index] for index in range(config.num_labels)]
     if names == [f"LABEL_{index}" for index in range(len(names))]:
         return f"{len(names)} classes, whose names config.json does not have."
     more = f" and {len(names) - CLASSES} more, all in config.json" if len(names) > CLASSES else ""
-    return f"{len(names)} classes: {', '.join(map(plain, names[:CLASSES]))}{more}."
+    return f"{len(names)} classes: {', '.join(map(escape_markdown, names[:CLASSES]))}{more}."
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Escape `text` for one line of Markdown or a cell of a table."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
 
@@ -181,7 +179,7 @@ def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
     elif measured.teacher_top1 is not None:
         dense = f"{100 * measured.teacher_top1:.2f} % (its teacher)"
     name = measured.dataset_name or measured.dataset
-    where = f" on {plain(name)}" if name else " on the evaluation split"
+    where = f" on {escape_markdown(name)}" if name else " on the evaluation split"
     own = f"{100 * top1:.2f} %"
     if measured.num_pictures is not None:
         where += f", {measured.num_pictures} pictures"
@@ -191,7 +189,7 @@ def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
 
 
 def table_rows(model: ReducedForImageClassification, measured: Measurements) -> list[tuple[str, str, str]]:
-    """Rows of the table: what, the dense model's, this model's."""
+    """Return the rows of the table: what, the dense model's, this model's."""
     dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
     cost = measured.multiply_adds
     if cost is None and not model.config.is_adaptive:
@@ -210,8 +208,8 @@ def table_rows(model: ReducedForImageClassification, measured: Measurements) -> 
     return rows
 
 
-def limits_of(measured: Measurements) -> str:
-    """What the card does not say, said."""
+def describe_limits(measured: Measurements) -> str:
+    """Say what was not measured, and what to beware of."""
     missing = []
     if measured.top1 is None:
         missing.append("accuracy")
@@ -222,7 +220,7 @@ def limits_of(measured: Measurements) -> str:
 
 
 def inherited_license(base_model: str | None) -> str | None:
-    """The licence in the card of a folder or of a Hub repository; `None` where there is none or it is out of reach."""
+    """Read the licence in the card of a folder or a Hub repository; `None` where none is, or none within reach."""
     if base_model is None:
         return None
     path = Path(base_model)

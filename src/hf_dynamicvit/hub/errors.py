@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What goes wrong with the Hub, in words."""
+"""Say in words what goes wrong with the Hub."""
 
 from collections.abc import Generator
 from contextlib import contextmanager

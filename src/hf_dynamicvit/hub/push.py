@@ -20,13 +20,13 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 from ..benchmark.measure import images_per_second
 from ..checkpoints.results import RESULTS, change_since, read_results
 from ..checkpoints.source import beside, read_config
-from ..data.class_folders import files_of
+from ..data.class_folders import find_files
 from ..data.transforms import MODES, read_all
 from ..folders import check_folder, whole_folder
 from ..look.drawing import contact_sheet, stage_pictures
 from ..look.viewer import Viewer
 from ..model.cost import as_pair
-from ..model.reduction import ReducedForImageClassification
+from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from .card import UPLOADED, Measurements, inherited_license, model_card
 from .errors import hub_errors_in_words
 
@@ -61,7 +61,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def kept_figure(model: ReducedForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
+def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
     """Draw what the model sees of each picture, then what it keeps after each decision, a row each.
 
     A warning names files that cannot be read.
@@ -69,16 +69,18 @@ def kept_figure(model: ReducedForImageClassification, processor: Any, files: Seq
     Raises:
         ValueError: none can be; a file is not there, or a folder has no pictures.
     """
-    pictures = [picture for _, picture in read_all(files_of(files), MODES[model.config.num_channels])]
+    pictures = [picture for _, picture in read_all(find_files(files), MODES[model.config.num_channels])]
     views = Viewer(model, processor).look(pictures, batch_size=1)
     return contact_sheet([stage_pictures(view) for view in views])
 
 
 def measure_speed(
-    model: ReducedForImageClassification, batches: tuple[int, ...] = (1, 8)
+    model: DynamicViTForImageClassification, batches: tuple[int, ...] = (1, 8)
 ) -> dict[int, tuple[float, float]]:
-    """Images per second of the dense copy and of `model`, interleaved, on the model's device; nothing for models
-    without a dense copy (Evo-ViT with mean pooling)."""
+    """Measure images per second of the dense copy and of `model`, interleaved, on the model's device.
+
+    Nothing for models without a dense copy (Evo-ViT with mean pooling).
+    """
     if not model.reducer.reads_class_token:
         return {}
     dense, config = model.to_dense().eval(), model.config
@@ -118,7 +120,7 @@ def check_upload(folder: Path, repo_id: str, given: CardContent) -> None:
         raise ValueError(f"{folder / CARD} is the card as it is; remove it, or give nothing to say in another.")
 
 
-def measured_by_training(folder: Path, model: ReducedForImageClassification) -> Measurements:
+def measured_by_training(folder: Path, model: DynamicViTForImageClassification) -> Measurements:
     """Read what `train` measured of `model`; say why, and return nothing, where the model has changed since."""
     results = read_results(folder)
     if results is None:
@@ -140,14 +142,14 @@ def measured_by_training(folder: Path, model: ReducedForImageClassification) -> 
         dataset_name=Path(dataset).name or None if dataset else None,
         multiply_adds=round(results["gmacs"] * 1e9),
         multiply_adds_of="pictures of the evaluation" if model.config.is_adaptive else None,
-        recipe=recipe_from(results),
+        recipe=describe_results(results),
     )
     of = f" of {num_pictures} pictures" if num_pictures else ""
     say(f"The card has what training measured, from {folder / RESULTS}: top-1 {100 * results['top1']:.2f} %{of}.")
     return found
 
 
-def recipe_from(results: dict[str, Any]) -> str:
+def describe_results(results: dict[str, Any]) -> str:
     """Tell in a sentence how it was trained, as far as `results` know."""
     facts = {"steps": "{:d} steps", "epochs": "{:g} epochs", "seed": "seed {:d}", "seconds": "{:.0f} s"}
     if "resumed_after_step" in results:  # the seconds are of the last process alone, the steps of all
@@ -156,7 +158,7 @@ def recipe_from(results: dict[str, Any]) -> str:
     return f"By `hf-dynamicvit train` with `{results['reducer']}`: {', '.join(known)}."
 
 
-def combined(typed: Measurements, trained: Measurements) -> Measurements:
+def combine_measurements(typed: Measurements, trained: Measurements) -> Measurements:
     """Add to what the user typed what training measured; say where the two do not agree.
 
     Raises:
@@ -181,14 +183,14 @@ def combined(typed: Measurements, trained: Measurements) -> Measurements:
     return known
 
 
-def facts_of(folder: Path, model: ReducedForImageClassification, given: CardContent) -> Measurements:
+def collect_facts(folder: Path, model: DynamicViTForImageClassification, given: CardContent) -> Measurements:
     """Collect what the card says but for figure and speed; nothing where the folder has a card."""
     if (folder / CARD).is_file():
         return Measurements()
-    return combined(given.measured, measured_by_training(folder, model))
+    return combine_measurements(given.measured, measured_by_training(folder, model))
 
 
-def stage(folder: Path, out: Path, model: ReducedForImageClassification, given: CardContent, code: bool) -> None:
+def stage(folder: Path, out: Path, model: DynamicViTForImageClassification, given: CardContent, code: bool) -> None:
     """Write to `out` all that goes up but the card that is to be made.
 
     Raises:
@@ -206,7 +208,7 @@ def stage(folder: Path, out: Path, model: ReducedForImageClassification, given: 
 
 def write_card(
     out: Path,
-    model: ReducedForImageClassification,
+    model: DynamicViTForImageClassification,
     repo_id: str,
     known: Measurements,
     given: CardContent,
@@ -252,7 +254,7 @@ def push(
     with hub_errors_in_words(repo_id):
         api.whoami()
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
-    known = facts_of(folder, model, given)
+    known = collect_facts(folder, model, given)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         stage(folder, out, model, given, code)
@@ -282,7 +284,7 @@ def dry_run(
         check_folder(output, overwrite)
     check_upload(folder, repo_id, given)
     model = AutoModelForImageClassification.from_pretrained(folder).eval()
-    known = facts_of(folder, model, given)
+    known = collect_facts(folder, model, given)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
         stage(folder, out, model, given, code)

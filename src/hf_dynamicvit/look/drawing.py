@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of what a model keeps, scores, merges and predicts. Every function returns PIL images.
+"""Draw what a model keeps, scores, merges and predicts, as PIL images.
 
 `cover_dropped`, `stages_row` and `contact_sheet` draw tensors of a model's outputs; the others draw a `View`, as
 `viewer.Viewer` makes it.
@@ -31,7 +31,7 @@ COLUMNS = 4
 
 
 def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> Image.Image:
-    """`image` with its dropped patches covered: 0.2 of the pixel, 0.8 of `colour`.
+    """Cover the dropped patches of `image`: 0.2 of the pixel, 0.8 of `colour`.
 
     Args:
         image: the picture as the model saw it (resized and cropped), at any scale.
@@ -49,12 +49,12 @@ def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colou
 
 
 def stages_row(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> list[Image.Image]:
-    """The picture, then one copy a stage with its dropped patches covered; `kept` is `[S, num_patches]` bool."""
+    """Return the image, then a copy for each stage with dropped patches covered; `kept` is `[S, num_patches]` bool."""
     return [image.convert("RGB"), *(cover_dropped(image, stage, grid, colour) for stage in kept)]
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 4) -> Image.Image:
-    """Rows of pictures on a white sheet, `gap` pixels apart, each row and column as large as its largest picture."""
+    """Lay rows of images on a white sheet, `gap` pixels apart, each row and column as large as its largest image."""
     columns = max(len(row) for row in rows)
     widths = [max(row[column].width for row in rows if column < len(row)) for column in range(columns)]
     heights = [max(picture.height for picture in row) for row in rows]
@@ -70,14 +70,14 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 4) -> Image.
 
 
 def patch_of_pixel(size: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
-    """`[height, width]`: which patch each pixel of a picture of `size` (width, height) is in."""
+    """Return `[height, width]`: the patch that each pixel of an image of `size` (width, height) is in."""
     down, across = grid
     rows, columns = np.arange(size[1]) * down // size[1], np.arange(size[0]) * across // size[0]
     return rows[:, None] * across + columns[None]
 
 
 def tint(image: Image.Image, colours: np.ndarray, strength: np.ndarray, grid: tuple[int, int]) -> Image.Image:
-    """`image` with each patch blended with its colour.
+    """Blend each patch of `image` with its colour.
 
     Args:
         image: RGB.
@@ -92,7 +92,7 @@ def tint(image: Image.Image, colours: np.ndarray, strength: np.ndarray, grid: tu
 
 
 def outline(image: Image.Image, regions: np.ndarray, colours: np.ndarray, grid: tuple[int, int]) -> Image.Image:
-    """`image` with lines where one region ends.
+    """Draw lines on `image` where a region ends.
 
     Args:
         image: RGB.
@@ -113,13 +113,13 @@ def outline(image: Image.Image, regions: np.ndarray, colours: np.ndarray, grid: 
 
 
 def ramp_colours(values: np.ndarray) -> np.ndarray:
-    """`[N]` from 0 to 1 -> `[N, 3]`, 0 to 255."""
+    """Return the colours `[N, 3]`, 0 to 255, of values `[N]` from 0 to 1."""
     places = np.linspace(0, 1, len(RAMP))
     return np.stack([np.interp(values, places, RAMP[:, channel]) for channel in range(3)], axis=-1)
 
 
 def stage_pictures(view: View, colour: str = "white") -> list[Image.Image]:
-    """The picture, then one a decision with the patches that do not take part covered.
+    """Return the image, then a copy for each decision with the patches that do not take part covered.
 
     Where patches sit out and come back (IdleViT, Evo-ViT), those that came back are outlined in blue.
     """
@@ -133,7 +133,7 @@ def stage_pictures(view: View, colour: str = "white") -> list[Image.Image]:
 
 
 def score_maps(view: View) -> list[Image.Image]:
-    """What each patch scored, one picture a decision; no picture where the method scores no patches.
+    """Draw what each patch scored, an image for each decision; none where the method scores no patches.
 
     Dark blue is low, yellow is high: from the lowest to the highest of that decision, the outer 2 % cut off. Patches
     that were not there any more are white.
@@ -153,7 +153,7 @@ def score_maps(view: View) -> list[Image.Image]:
 
 
 def group_maps(view: View) -> list[Image.Image]:
-    """Which patches were merged, one picture a decision; no picture for methods that do not merge.
+    """Draw which patches were merged, an image for each decision; none for methods that do not merge.
 
     A group of two patches and more has a colour and an outline of its own; a patch by itself is as it was.
     """
@@ -163,7 +163,7 @@ def group_maps(view: View) -> list[Image.Image]:
 
 
 def draw_groups(image: Image.Image, owner: np.ndarray, grid: tuple[int, int]) -> Image.Image:
-    """`owner` is `[num_patches]`; its groups are coloured by the first of their patches, the same in every picture."""
+    """Colour the groups of `owner` `[num_patches]` by the first of their patches, the same in every image."""
     regions, colours = np.full(len(owner), -1), np.zeros((len(owner), 3))
     for name in np.unique(owner[owner >= 0]):
         members = np.flatnonzero(owner == name)
@@ -176,7 +176,7 @@ def draw_groups(image: Image.Image, owner: np.ndarray, grid: tuple[int, int]) ->
 
 
 def drop_map(view: View) -> Image.Image:
-    """When each patch went: dark blue at the first decision, yellow at the last; what is kept to the end is plain.
+    """Draw when each patch went: dark blue at the first decision, yellow at the last; what is kept is plain.
 
     Where patches come back, the colour is that of the decision after which one never took part again.
     """
@@ -187,14 +187,14 @@ def drop_map(view: View) -> Image.Image:
 
 
 def drop_names(view: View) -> list[tuple[str, tuple[int, ...]]]:
-    """What the colours of `drop_map` say, in words: a name and a colour a decision."""
+    """Name the colours of `drop_map`: a name and a colour for each decision."""
     last = len(view.kept)
     colours = ramp_colours(np.arange(last) / max(1, last - 1)).round().astype(int)
     return [(f"gone at block {layer}", tuple(colour)) for layer, colour in zip(view.layers, colours, strict=True)]
 
 
 def stage_names(view: View) -> list[str]:
-    """What each decision did: `"block 3: 137 of 196"`; with patches that came back, how many."""
+    """Name what each decision did: `"block 3: 137 of 196"`; with patches that came back, how many."""
     total, names = view.kept.shape[1], []
     for layer, count, returned in zip(view.layers, view.counts, view.returned.sum(dim=1).tolist(), strict=True):
         back = f", {returned} back" if returned else ""
@@ -203,14 +203,14 @@ def stage_names(view: View) -> list[str]:
 
 
 def top_classes(probabilities: Tensor, labels: Sequence[str], count: int = 5) -> list[tuple[str, float]]:
-    """The `count` likeliest classes (all, where there are fewer) with their probabilities, best first."""
+    """Return the `count` likeliest classes (all, where there are fewer) with their probabilities, best first."""
     best = probabilities.topk(min(count, len(labels)))
     return [(labels[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
 @functools.cache
 def text_font() -> Any:
-    """DejaVu Sans, where matplotlib is installed, which brings it: it has Greek, Cyrillic and Arabic too.
+    """Load DejaVu Sans where matplotlib, which brings it, is installed: it has Greek, Cyrillic and Arabic too.
 
     Without it Pillow's own, which is Latin. Neither has Chinese, Japanese or Korean characters.
     """
@@ -222,7 +222,7 @@ def text_font() -> Any:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` pixels, broken between words, or within one that is longer."""
+    """Break `text` into lines of at most `width` pixels, between words, or within one that is longer."""
     font, lines = text_font(), []
     for paragraph in text.splitlines():
         line = ""
@@ -241,7 +241,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def captioned(image: Image.Image, text: str) -> Image.Image:
-    """`image` with `text` below it, in as many lines as it takes; at least `NARROWEST` pixels wide."""
+    """Write `text` below `image`, in as many lines as it takes; at least `NARROWEST` pixels wide."""
     width = max(image.width, NARROWEST)
     lines = wrapped(text, width - 4)
     sheet = Image.new("RGB", (width, image.height + LINE * len(lines) + 4), "white")
@@ -253,7 +253,7 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
 
 
 def prediction_text(view: View, labels: Sequence[str]) -> str:
-    """What both models say, and what it costs, in a few lines."""
+    """Tell in a few lines what both models say, and what it costs."""
     lines = []
     for name, probabilities in (("sparse", view.probabilities), ("dense", view.dense_probabilities)):
         if probabilities is not None:
@@ -264,18 +264,18 @@ def prediction_text(view: View, labels: Sequence[str]) -> str:
 
 
 def chosen(count: int, most: int = COLUMNS) -> list[int]:
-    """At most `most` of `count` decisions, evenly, the last among them."""
+    """Choose at most `most` of `count` decisions, evenly, the last among them."""
     most = min(count, most)
     return [count * (place + 1) // most - 1 for place in range(most)]
 
 
 def card(view: View, labels: Sequence[str], title: str = "") -> Image.Image:
-    """All there is to see of one picture on one sheet: stages, scores, groups, when each patch went, predictions."""
+    """Draw one image on one sheet: stages, scores, groups, when each patch went, predictions."""
     chosen_stages, names = chosen(len(view.kept)), stage_names(view)
     stages, scores, groups = stage_pictures(view), score_maps(view), group_maps(view)
     first = captioned(stages[0], f"{title}\n{prediction_text(view, labels)}".strip())
     rows = [[first, *(captioned(stages[stage + 1], names[stage]) for stage in chosen_stages)]]
-    legend = legend_of(view)
+    legend = draw_legend(view)
     for kind, pictures in (("score", scores), ("groups", groups)):
         if pictures:
             captions = [f"{kind} at block {view.layers[stage]}" for stage in chosen_stages]
@@ -287,8 +287,8 @@ def card(view: View, labels: Sequence[str], title: str = "") -> Image.Image:
     return contact_sheet(rows)
 
 
-def legend_of(view: View) -> Image.Image:
-    """`drop_map` with its colours named below it."""
+def draw_legend(view: View) -> Image.Image:
+    """Draw `drop_map` with its colours named below it."""
     names = drop_names(view)
     shown = [names[stage] for stage in chosen(len(names))]
     image = drop_map(view)
@@ -303,7 +303,7 @@ def legend_of(view: View) -> Image.Image:
 
 
 def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str]) -> Image.Image:
-    """A contact sheet: a row a picture, with what it keeps and what is predicted."""
+    """Draw a contact sheet: a row for each image, with what it keeps and what is predicted."""
     rows = []
     for view, title in zip(views, titles, strict=True):
         pictures, names = stage_pictures(view), stage_names(view)
@@ -313,7 +313,7 @@ def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str]
 
 
 def stage_frames(view: View) -> list[Image.Image]:
-    """Pictures of one size that walk the decisions, from the whole picture on, each with its name below."""
+    """Return images of one size that walk the decisions, from the whole image on, each with its name below."""
     pictures = stage_pictures(view)
     names = [f"all {view.kept.shape[1]} patches", *stage_names(view)]
     frames = [captioned(picture, name) for picture, name in zip(pictures, names, strict=True)]
@@ -325,9 +325,7 @@ def stage_frames(view: View) -> list[Image.Image]:
 
 
 def check_seconds(seconds: float) -> None:
-    """Raises:
-    ValueError: no frame of a GIF is shown so long, or so shortly.
-    """
+    """Refuse seconds for which no frame of a GIF is shown."""
     if not 0.02 <= seconds <= 60:
         raise ValueError(f"seconds is {seconds}; from 0.02 to 60.")
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What a model does with a picture: which patches it keeps and when, how it scores them, what it predicts.
+"""Look at what a model does with an image: what it keeps and when, how it scores, what it predicts.
 
 ```python
 viewer = Viewer.load("my-dynamicvit")
@@ -33,7 +33,7 @@ from ..model.reduction import ReducedForImageClassification
 
 # The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
 # shorter edge at least, so that patches of a very long one can be told apart.
-SHOWN, LEAST = 224, 56
+LONG_EDGE, SHORT_EDGE = 224, 56
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Viewer:
     def load(
         cls, source: str, reducer: str | None = None, dense: str | None = None, same_classes: bool = False
     ) -> "Viewer":
-        """The classifier in `source` with its image processor, in float32.
+        """Load the classifier in `source` with its image processor, in float32.
 
         Args:
             source: folder or Hub name of a ViT or DeiT classifier, sparse or dense.
@@ -193,7 +193,7 @@ class Viewer:
         self.model.set_budget(fraction=fraction, pixel_values=self._typical(pictures))
 
     def set_new_thresholds(self, pictures: Sequence[Image.Image]) -> None:
-        """Where AS-ViT's thresholds are new on these weights, set them so that `pictures` meet its budget.
+        """Set AS-ViT's thresholds so that `pictures` meet its budget, where they are new on these weights.
 
         A fine-tuned model, and every other method, stays as it is.
 
@@ -215,7 +215,7 @@ class Viewer:
         return self.pixel_values(pictures).to(self.model.device, self.model.dtype)
 
     def pixel_values(self, pictures: Sequence[Image.Image], image_size: tuple[int, int] | None = None) -> Tensor:
-        """`[N, channels, height, width]` for the model, stretched to `image_size` `(height, width)` if given.
+        """Prepare pictures, `[N, channels, height, width]`, stretched to `image_size` `(height, width)` if given.
 
         Raises:
             ValueError: the image processor gives the pictures different sizes.
@@ -242,7 +242,7 @@ class Viewer:
         batch_size: int = 32,
         image_size: tuple[int, int] | None = None,
     ) -> list[View]:
-        """What the model does with each of `pictures`, in their order.
+        """Return what the model does with each of `pictures`, in their order.
 
         Args:
             pictures: PIL pictures of any size and mode, or paths of files, taken one by one.
@@ -298,7 +298,7 @@ class Viewer:
             scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
         size = (pixels.shape[-2], pixels.shape[-1])
         probabilities, grid = self.probabilities(outputs.logits), grid_size(model.config, size)
-        costs = costs_of(model, kept, size)
+        costs = count_costs(model, kept, size)
         return [
             View(
                 picture=picture,
@@ -317,7 +317,7 @@ class Viewer:
         ]
 
     def probabilities(self, logits: Tensor) -> Tensor:
-        """`[N, K]` float32 on the CPU: of one class for a picture, or of each for itself (multi-label)."""
+        """Return `[N, K]` float32 on the CPU: of one class for an image, or of each for itself (multi-label)."""
         logits = logits.float().cpu()
         if not logits.isfinite().all():
             raise FloatingPointError(
@@ -327,7 +327,7 @@ class Viewer:
         return logits.sigmoid() if several else logits.softmax(dim=-1)
 
     def seen(self, picture: Image.Image, pixels: Tensor, stretched: bool = False) -> Image.Image:
-        """What the patches of `pixels` `[C, height, width]` show; from the picture where it was only resized."""
+        """Draw what the patches of `pixels` `[C, height, width]` show, from the picture where it was only resized."""
         processor, (height, width) = self.processor, pixels.shape[1:]
         down, across = grid_size(self.model.config, (height, width))
         patch_height, patch_width = as_pair(self.model.config.patch_size)
@@ -336,7 +336,7 @@ class Viewer:
         if stretched or (whole and processor.size.get("height")):
             image = read_picture(picture)
             box = (0, 0, max(1, round(image.width * right / width)), max(1, round(image.height * bottom / height)))
-            return at_size(image.crop(box))
+            return scale_to_show(image.crop(box))
         values = pixels[:, :bottom, :right].float().cpu()
         if processor.do_normalize:
             given = [channel_values(each, len(values)) for each in (processor.image_mean, processor.image_std)]
@@ -344,18 +344,18 @@ class Viewer:
             values = values * std + mean
         values = values / processor.rescale_factor if processor.do_rescale else values
         array = values.round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
-        return at_size(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB"))
+        return scale_to_show(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB"))
 
 
-def at_size(picture: Image.Image) -> Image.Image:
-    """`picture` with its longer edge `SHOWN` and its shorter one at least `LEAST` pixels; a tiny one in squares."""
-    scale, tiny = SHOWN / max(picture.size), max(picture.size) * 2 < SHOWN
-    size = (max(LEAST, round(picture.width * scale)), max(LEAST, round(picture.height * scale)))
+def scale_to_show(picture: Image.Image) -> Image.Image:
+    """Scale `picture` to a longer edge of `LONG_EDGE` and a shorter of `SHORT_EDGE` or more; tiny ones in squares."""
+    scale, tiny = LONG_EDGE / max(picture.size), max(picture.size) * 2 < LONG_EDGE
+    size = (max(SHORT_EDGE, round(picture.width * scale)), max(SHORT_EDGE, round(picture.height * scale)))
     return picture.resize(size, Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS)
 
 
-def costs_of(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
-    """Multiply-adds of each picture, of `size`, from what was kept of it: `[B, S, num_patches]` bool."""
+def count_costs(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
+    """Count the multiply-adds of each image, of `size`, from what was kept of it: `[B, S, num_patches]` bool."""
     reducer, num_patches = model.reducer, kept.shape[-1]
     if not model.config.is_adaptive:
         return [model.multiply_adds(size)] * len(kept)

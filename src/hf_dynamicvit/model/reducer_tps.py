@@ -68,16 +68,28 @@ def squeeze_multiply_adds(reductions: list[tuple[int, int]], width: int) -> int:
     return sum((before - after) * after * width for before, after in reductions)
 
 
-class DTPSReducer(DynamicViTReducer):
-    """dTPS: DynamicViT's predictors choose, masked in training."""
+class Squeezing(TokenReducer):
+    """What dTPS and eTPS share: REST squeezed into the nearest kept token."""
 
     rest = "merged"
+
+    def __init__(self, config: Any, temperature: float, *options: Any):
+        super().__init__(config, *options)
+        self.temperature, self.width = temperature, config.hidden_size
+
+    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
+        return squeeze(tokens, stage, scores, self.temperature)
+
+    def multiply_adds(self, counts, num_patches, num_prefix):
+        squeezing = squeeze_multiply_adds(self.reductions(counts, num_patches), self.width)
+        return super().multiply_adds(counts, num_patches, num_prefix) + squeezing
+
+
+class DTPSReducer(Squeezing, DynamicViTReducer):
+    """dTPS: DynamicViT's predictors choose, masked in training."""
+
     loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}
     frozen_fraction = 0.0
-
-    def __init__(self, config: Any, temperature: float, tau: float, start_at_target: bool):
-        super().__init__(config, tau, start_at_target)
-        self.temperature = temperature
 
     def mask_out(self, tokens: Tokens, stage: Stage, keep: Tensor) -> Tokens:
         """REST squeezed, but still there."""
@@ -87,30 +99,11 @@ class DTPSReducer(DynamicViTReducer):
         patches = squeeze_masked(tokens.patches, cast(Tensor, masked.mask), previous, self.temperature)
         return masked.change(hidden=torch.cat((tokens.prefix, patches), dim=1))
 
-    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
-        return squeeze(tokens, stage, scores, self.temperature)
 
-    def multiply_adds(self, counts, num_patches, num_prefix):
-        squeezing = squeeze_multiply_adds(self.reductions(counts, num_patches), self.width)
-        return super().multiply_adds(counts, num_patches, num_prefix) + squeezing
-
-
-class ETPSReducer(TopKReducer):
+class ETPSReducer(Squeezing, TopKReducer):
     """eTPS: EViT's class attention chooses, between attention and MLP; no parameters, training as inference."""
 
-    rest = "merged"
     reads_patches = True
-
-    def __init__(self, config: Any, temperature: float):
-        super().__init__(config)
-        self.temperature = temperature
-
-    def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:
-        return squeeze(tokens, stage, scores, self.temperature)
-
-    def multiply_adds(self, counts, num_patches, num_prefix):
-        squeezing = squeeze_multiply_adds(self.reductions(counts, num_patches), self.width)
-        return super().multiply_adds(counts, num_patches, num_prefix) + squeezing
 
 
 class TPSReducer(TokenReducer):

@@ -41,7 +41,7 @@ class WeightAverage(TrainerCallback):
         self._start = checkpoint
 
     def on_train_begin(self, args, state, control, *, model, **kwargs):
-        self.average = [parameter.detach().clone() for parameter in learned(model)]
+        self.average = [parameter.detach().clone() for parameter in learned_parameters(model)]
         if self._start is not None:
             self.load(model, self._start)
         if (1 - self.decay) * state.max_steps < 1:
@@ -52,12 +52,12 @@ class WeightAverage(TrainerCallback):
 
     def on_optimizer_step(self, args, state, control, *, model, **kwargs):
         with torch.no_grad():
-            self.update(self.average, [parameter.detach() for parameter in learned(model)], 0)
+            self.update(self.average, [parameter.detach() for parameter in learned_parameters(model)], 0)
 
     @contextmanager
     def in_place(self, model: torch.nn.Module) -> Generator[None]:
         """Put the averaged weights into the model for a while."""
-        own = [parameter.detach().clone() for parameter in learned(model)]
+        own = [parameter.detach().clone() for parameter in learned_parameters(model)]
         copy_into(model, self.average)
         try:
             yield
@@ -76,7 +76,7 @@ class WeightAverage(TrainerCallback):
         if is_adapted(model):  # PEFT knows the names that it writes
             with self.in_place(model):
                 load_adapters(model, checkpoint / FOLDER)
-                self.average = [parameter.detach().clone() for parameter in learned(model)]
+                self.average = [parameter.detach().clone() for parameter in learned_parameters(model)]
             return
         tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}
         rename_legacy_keys(model.backbone, tensors, f"{model.base_model_prefix}.")
@@ -84,7 +84,7 @@ class WeightAverage(TrainerCallback):
         self.average = [place_like(tensors[name], mean) for name, mean in zip(names, self.average, strict=True)]
 
 
-def learned(model: torch.nn.Module) -> list[torch.nn.Parameter]:
+def learned_parameters(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """Return what the average is of; of a sharded model (FSDP2) the shards, also where a forward has gathered them."""
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -95,7 +95,7 @@ def learned(model: torch.nn.Module) -> list[torch.nn.Parameter]:
 @torch.no_grad()
 def copy_into(model: torch.nn.Module, values: list[Tensor]) -> None:
     """Replace the learned parameters of `model` by `values`."""
-    for parameter, value in zip(learned(model), values, strict=True):
+    for parameter, value in zip(learned_parameters(model), values, strict=True):
         parameter.copy_(value)
 
 

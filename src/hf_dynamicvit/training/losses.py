@@ -12,14 +12,14 @@ from ..model.reducer_dynamicvit import keep_ratio_loss
 
 
 def classification_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Cross entropy of `logits` `[B, K]` with `labels`, classes `[B]` or distributions `[B, K]`: a scalar."""
+    """Compare `logits` `[B, K]` with classes `[B]` or distributions `[B, K]`, by cross entropy: a scalar."""
     logits = logits.float()
     targets = labels if labels.ndim < 2 else labels.to(logits.dtype)  # a distribution of integers is one-hot
     return cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
 
 def class_distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """KL(teacher || student) of class logits `[B, K]`, temperature 1, mean over images: a scalar."""
+    """Compute KL(teacher || student) of class logits `[B, K]`, temperature 1, mean over images: a scalar."""
     student, teacher = logits.float().log_softmax(dim=-1), teacher_logits.float().log_softmax(dim=-1)
     return kl_div(student, teacher, reduction="batchmean", log_target=True)
 
@@ -27,7 +27,7 @@ def class_distillation_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 def token_distillation_loss(
     features: Tensor, teacher_features: Tensor, kept: Tensor, count: Tensor | None = None
 ) -> Tensor:
-    """Mean squared error of final-normed patch features `[B, N, D]` over the tokens with `kept` `[B, N]`: a scalar.
+    """Compare final-normed patch features `[B, N, D]` where `kept` `[B, N]`, by mean squared error: a scalar.
 
     The mean runs over all kept tokens of the batch, as released: an image that keeps more weighs more. With nothing
     kept the term is 0.
@@ -43,7 +43,7 @@ def token_distillation_loss(
 
 
 def feature_distillation_loss(features: Tensor, teacher_features: Tensor) -> Tensor:
-    """Mean squared error of `[B, D]` features, each scaled to length 1 (IdleViT, section 3.4): a scalar.
+    """Compare `[B, D]` features, each scaled to length 1, by mean squared error (IdleViT, section 3.4): a scalar.
 
     It is (2 - 2 cosine) / D, which is why the published weight is 1000.
     """

@@ -34,8 +34,8 @@ def concatenated(values: Any) -> np.ndarray:
     return np.asarray(values)
 
 
-def classes_of(values: np.ndarray, name: str) -> np.ndarray:
-    """Classes `[N]` of logits or distributions `[N, K]`, or of classes."""
+def to_classes(values: np.ndarray, name: str) -> np.ndarray:
+    """Return classes `[N]` of logits or distributions `[N, K]`, or classes as they are."""
     if values.ndim == 2 and values.shape[1] > 1:
         return values.argmax(axis=-1)
     if values.ndim == 1 and np.issubdtype(values.dtype, np.integer):
@@ -61,8 +61,8 @@ def compute_accuracy(prediction: EvalPrediction) -> dict[str, float]:
     if labels.ndim == 2 and not np.allclose(labels.sum(axis=-1, dtype=float), 1, atol=1e-2):
         raise ValueError("label_ids are multi-hot; compute_accuracy is top-1, for one class an image.")
     result = Accuracy().compute(
-        predictions=classes_of(concatenated(prediction.predictions), "predictions"),
-        references=classes_of(labels, "label_ids"),
+        predictions=to_classes(concatenated(prediction.predictions), "predictions"),
+        references=to_classes(labels, "label_ids"),
     )
     if result is None:
         raise ValueError("The metric was computed on a process that does not hold the results.")

@@ -45,7 +45,7 @@ class Watcher(TokenReducer):
 
 @contextmanager
 def watched(model: ReducedForImageClassification) -> Generator[Watcher]:
-    """Within it the model keeps every token, and what it yields has seen the stages of one forward."""
+    """Let the model keep every token within the block, and yield what has seen the stages of its last forward."""
     watcher, reducer = Watcher(model.config), model.reducer
     model.backbone.reducer = watcher
     try:

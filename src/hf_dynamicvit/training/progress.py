@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What a training says on the terminal while it runs: one bar, and a line an evaluation."""
+"""Show on the terminal how a training goes: one bar, and a line an evaluation."""
 
 import sys
 import time

@@ -50,7 +50,9 @@ def save_with_code(trainer: Trainer) -> Path:
     return folder
 
 
-def upload(folder: Path, repo_id: str, token: str | None, message: str | None, revision: str | None, wait: bool):
+def commit_folder(
+    folder: Path, repo_id: str, token: str | None, message: str | None, revision: str | None, wait: bool
+):
     """Commit the model in `folder` with the card beside it; return the commit, or a `Future` of it unless `wait`."""
     shutil.copy(folder.parent / "README.md", folder)
     return HfApi(token=token).upload_folder(

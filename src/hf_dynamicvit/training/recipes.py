@@ -190,5 +190,5 @@ def told_default(name: str) -> str:
 
 
 def learning_rate_for(recipe: Recipe, batch: int) -> float:
-    """The recipe's rate in proportion to the images in one step (the linear rule of DeiT)."""
+    """Scale the recipe's rate in proportion to the images in one step (the linear rule of DeiT)."""
     return recipe.settings["learning_rate"] * batch / recipe.batch

@@ -26,7 +26,7 @@ from .finite import explain_gradient_norm, explain_not_finite, stop_error
 from .loss_terms import classification_term, distillation_terms, read_loss_weights, resolve_loss_weights
 from .optimizer import build_optimizer, check_schedule, freeze, head_rate
 from .progress import no_bars_of_weights
-from .publishing import create_repository, read_kept_settings, refuse_adapters, save_with_code, upload
+from .publishing import commit_folder, create_repository, read_kept_settings, refuse_adapters, save_with_code
 from .teacher import DENSE_COPY, Teacher, describe_teacher
 from .teacher_cache import TaughtDataset, cache_outputs
 from .teacher_choice import choose_teacher
@@ -375,10 +375,10 @@ class DynamicViTTrainer(Trainer):
         repo_id = cast(str, self.hub_model_id)
         self.create_model_card(**{"model_name": repo_id.split("/")[-1]} | kwargs)
         self._finish_current_push()
-        return upload(folder, repo_id, token, commit_message, revision or self.args.hub_revision, blocking)
+        return commit_folder(folder, repo_id, token, commit_message, revision or self.args.hub_revision, blocking)
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        """Pushing while training would upload pickles: optimizer, random states, arguments."""
+        """Push no checkpoint while training: it holds pickles (optimizer, random states, arguments)."""
         if self.args.hub_strategy != HubStrategy.END:
             logger.warning_once(
                 f"hub_strategy is {HubStrategy(self.args.hub_strategy).value!r}; checkpoints hold pickles and stay "

@@ -1,2 +1,2 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What protects the demo: limits, refusals, and uploads that are forgotten."""
+"""Protect the demo: limits, refusals, and uploads that are forgotten."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What stands before Gradio's server: it lets pass what the page asks for, and that within the limits."""
+"""Stand before Gradio's server: let pass what the page asks for, within the limits."""
 
 import asyncio
 import json
@@ -138,7 +138,7 @@ class Guard:
             raise Refused(404, NOTHING)
 
     async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path, address = scope["path"], address_of(scope, self.behind_proxy)
+        path, address = scope["path"], find_address(scope, self.behind_proxy)
         if scope["method"] != "POST" or path not in POSTS:
             raise Refused(405, NOTHING)
         headers = dict(scope["headers"])
@@ -165,7 +165,7 @@ class Guard:
         """Refuse what is more than one address may, or more than the server takes at once."""
         under_way, own = self._under_way[path], 0
         if path == JOIN:
-            own = sum(address_of(waiting, self.behind_proxy) == address for waiting in self.queued())
+            own = sum(find_address(waiting, self.behind_proxy) == address for waiting in self.queued())
         elif under_way.total() >= self.limits.uploads_under_way:
             raise Refused(503, BUSY)
         if own + under_way[address] >= self.limits.waiting_of_one:
@@ -175,7 +175,7 @@ class Guard:
             raise Refused(429, f"That was more than {most} requests in a minute. Wait a little.")
 
     async def store(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
-        """Have Gradio write one picture, when all of it is here; what it leaves of a failed one is deleted."""
+        """Have Gradio write one image when all of it is here; delete what it leaves of a failed one."""
         if files_in(body, dict(scope["headers"]).get(b"content-type", b"")) > 1:
             raise Refused(413, ONE_PICTURE)
         statuses = []
@@ -211,7 +211,7 @@ class Guard:
             raise Refused(403, ONLY_UPLOADS)
 
     async def whole_body(self, receive: Receive, most: int) -> bytes:
-        """What was sent, if that is not too much, whatever length was announced, and here in time."""
+        """Return all that was sent; refuse what is too much, whatever length was announced, or too slow."""
         body, more = bytearray(), True
         try:
             async with asyncio.timeout(PATIENCE):
@@ -232,12 +232,12 @@ class Guard:
         return f"The file is too large: at most {self.limits.file_megabytes} MB."
 
     def most(self, scope: Scope) -> int:
-        """Bytes that the body of a request may have."""
+        """Return how many bytes the body of a request may have."""
         return SMALL_BODY + (self.limits.file_megabytes * 1024 * 1024 if scope["path"] == UPLOAD else 0)
 
 
-def address_of(scope: Scope, behind_proxy: bool) -> str:
-    """Who asks; behind a proxy it is what that proxy, the last of them, wrote down."""
+def find_address(scope: Scope, behind_proxy: bool) -> str:
+    """Return the address that asks; behind a proxy, the one that the last proxy wrote down."""
     forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     if behind_proxy and forwarded:
         return forwarded[-1].decode("latin-1").rpartition(",")[2].strip()
@@ -245,7 +245,7 @@ def address_of(scope: Scope, behind_proxy: bool) -> str:
 
 
 def files_in(body: bytes, content_type: bytes) -> int:
-    """How many parts a multipart body has, or more: each begins with the boundary, which also ends the last."""
+    """Count the parts of a multipart body, or more: each begins with the boundary, which also ends the last."""
     from python_multipart.multipart import parse_options_header  # Gradio's
 
     boundary = parse_options_header(content_type)[1].get(b"boundary")
@@ -253,7 +253,7 @@ def files_in(body: bytes, content_type: bytes) -> int:
 
 
 def paths_in(body: bytes) -> tuple[list[str], Any]:
-    """Every `path` in a JSON text, at any depth, and what it is: Gradio reads the files and fetches the addresses.
+    """Return every `path` in a JSON text, at any depth, and its content: Gradio reads files and fetches addresses.
 
     Raises:
         ValueError: it is not JSON.
@@ -269,7 +269,7 @@ def paths_in(body: bytes) -> tuple[list[str], Any]:
 
 
 def depth(sent: Any) -> int:
-    """How deep lists and objects nest, at most `DEEPEST` + 1."""
+    """Count how deep lists and objects nest, at most `DEEPEST` + 1."""
     level, deep = [sent], 0
     while level and deep <= DEEPEST:
         inner = [each for each in level if isinstance(each, list | dict)]
@@ -291,7 +291,7 @@ async def drain(receive: Receive, most: int) -> None:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """`receive` with a body that was read already ahead of it."""
+    """Return `receive` with a body ahead of it that was read already."""
     first = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> MutableMapping[str, Any]:
@@ -301,7 +301,7 @@ def replayed(body: bytes, receive: Receive) -> Receive:
 
 
 async def answer(send: Send, status: int, text: str, as_json: bool) -> None:
-    """Why not: a short plain text, or what Gradio's page reads and shows where something was to be computed."""
+    """Send why not: as plain text, or as what Gradio's page shows where something was to be computed."""
     kind, body = (b"application/json", json.dumps({"detail": text})) if as_json else (b"text/plain", text)
     headers = [(b"content-type", kind + b"; charset=utf-8"), *HEADERS]
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the demo allows: how much, how often, how large."""
+"""Limit the demo: how much, how often, how large."""
 
 import time
 from collections import OrderedDict, deque

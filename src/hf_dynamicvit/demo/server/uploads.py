@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures on the disk, from when they were sent until they are read."""
+"""Keep uploads on the disk from when they were sent until they are read."""
 
 import time
 from contextlib import suppress
@@ -22,7 +22,7 @@ class Uploads:
         self.known: set[str] = set()
 
     def __contains__(self, path: str) -> bool:
-        """Whether `path` is a file where Gradio puts what was sent: in a folder of its own in `folder`."""
+        """Return whether `path` is a file where Gradio puts what was sent: in a folder of its own in `folder`."""
         file = Path(path)
         try:
             return file.resolve() == file and file.parent.parent == self.folder and file.is_file()
@@ -30,7 +30,7 @@ class Uploads:
             return False
 
     def files(self) -> list[Path]:
-        """All of them, and what is left of some that failed; the oldest first."""
+        """List all of them, and what is left of some that failed; the oldest first."""
         found = []
         for file in self.folder.rglob("*"):
             with suppress(FileNotFoundError):  # it was read just now
