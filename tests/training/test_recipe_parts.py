@@ -209,6 +209,21 @@ def test_bad_options_are_named(tmp_path, values, message):
         arguments(tmp_path, **values)
 
 
+def test_arguments_are_copied_with_others_and_checked(tmp_path):
+    args = arguments(tmp_path, loss_weights={"ratio": 1.0})
+    other = args.changed(loss_weights=None, learning_rate=0.5, ema_decay=0.9)
+    assert (other.loss_weights, other.learning_rate, other.ema_decay) == (None, 0.5, 0.9)
+    assert (args.loss_weights, args.learning_rate, args.ema_decay) == ({"ratio": 1.0}, 1e-2, None)
+    assert other.output_dir == args.output_dir and other.device == args.device
+    for values, message in (
+        ({"ema_decay": 2.0}, r"ema_decay is 2\.0"),
+        ({"head_learning_rate": -1.0}, r"head_learning_rate is -1\.0"),
+        ({"learning_rat": 1.0}, "has no argument learning_rat"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            args.changed(**values)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", None])
 def test_the_teacher_in_half_precision(tmp_path, dtype):
     trainer = trainer_for(tmp_path, teacher_dtype=dtype, teacher=toy_dense(seed=3))

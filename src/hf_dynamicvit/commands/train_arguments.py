@@ -88,10 +88,11 @@ def parse(argv: Sequence[str]) -> tuple[ModelArguments, DataArguments, DynamicVi
     groups: Any = parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)
     model, data, training, _ = groups
     if recipe is None and "loss_weights" in typed:  # those that are not typed stay
-        training.loss_weights = settings.get("loss_weights", {}) | training.loss_weights
+        training = training.changed(loss_weights=settings.get("loss_weights", {}) | training.loss_weights)
     if recipe is not None:
         if "learning_rate" not in typed:
-            training.learning_rate = learning_rate_for(RECIPES[recipe], images_in_step(training))
+            rate = learning_rate_for(RECIPES[recipe], images_in_step(training))
+            training = training.changed(learning_rate=rate)
         if training.process_index == 0:
             print_recipe(recipe, typed, training)
     return model, data, training

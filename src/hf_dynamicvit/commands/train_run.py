@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """`hf-dynamicvit train`: fine-tune a model, sparse or dense, on pictures from the Hub, a folder or a file."""
 
-import copy
 import dataclasses
 import json
 import shutil
@@ -61,6 +60,13 @@ from .train_start import (
 # Folders of dense models in the output folder.
 TEACHER, COMPARED = "teacher", "dense"
 
+# How the training of a dense model differs from that of the sparse one that follows.
+FOR_DENSE: dict[str, Any] = {
+    **dict.fromkeys(("loss_weights", "frozen", "backbone_lr_scale", "freeze_backbone_epochs", "ema_decay")),
+    **dict.fromkeys(("evaluate_ema", "cache_teacher", "push_to_hub"), False),
+    "metric_for_best_model": "accuracy",
+}
+
 
 def train(
     model_args: ModelArguments,
@@ -89,10 +95,11 @@ def train(
     model_args, task = prepare(model_args, data_args, training)
     known, teaches = task.known, distils(model_args, training)
     if not known and not model_args.from_scratch and training.head_learning_rate is None:
-        training.head_learning_rate = NEW_HEAD_RATE
+        training = training.changed(head_learning_rate=NEW_HEAD_RATE)
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
         images = len(task.pictures.train)
-        training.logging_steps = min(training.logging_steps, *steps_of(training, images, 1, training.max_steps))
+        steps = steps_of(training, images, 1, training.max_steps)
+        training = training.changed(logging_steps=min(training.logging_steps, *steps))
     if resume is True and (ended := ended_before(training, len(task.pictures.train))) is not None:
         return ended
     if training.process_index == 0:
@@ -114,7 +121,7 @@ def train(
         facts["start"] = {name: tuned[name] for name in ("top1", "epochs")}
         model_args, known = dataclasses.replace(model_args, model=str(folder / TEACHER)), True
         if not task.known:  # it was for the classifier that started anew
-            training.head_learning_rate = None
+            training = training.changed(head_learning_rate=None)
     if model_args.compare_dense:
         what = f"{count - 1} of {count}: training the dense model as long, to compare"
         compared = train_dense(model_args, task, training, known, COMPARED, what)
@@ -273,13 +280,8 @@ def train_dense(
     """
     folder = Path(cast(str, training.output_dir)) / name
     if not (folder / RESULTS).is_file():
-        own = copy.copy(training)
-        own.output_dir, own.learning_rate = str(folder), args.teacher_learning_rate
-        own.loss_weights, own.frozen = None, None
-        own.metric_for_best_model, own.backbone_lr_scale, own.freeze_backbone_epochs = "accuracy", None, None
-        own.ema_decay, own.evaluate_ema, own.cache_teacher, own.push_to_hub = None, False, False, False
-        for option, value in settings.items():
-            setattr(own, option, value)
+        rate = {"output_dir": str(folder), "learning_rate": args.teacher_learning_rate}
+        own = training.changed(**FOR_DENSE, **rate, **settings)
         dense = ModelArguments(args.model, reducer=DENSE, distill=False, image_size=args.image_size)
         dense.keep_checkpoints = args.keep_checkpoints
         resume = last_complete_checkpoint(folder)

@@ -1,9 +1,11 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Arguments of `DynamicViTTrainer`: what `TrainingArguments` lacks."""
 
+import copy
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from transformers import TrainingArguments
@@ -35,6 +37,25 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
         super().__post_init__()
         if self.fp16 and self.device.type == "cpu":
             logger.warning("fp16 has no effect on a CPU: the training computes in float32. bf16 has one.")
+        self._check_options()
+
+    def changed(self, **values: Any) -> "DynamicViTTrainingArguments":
+        """Copy these arguments with other `values`, by name, checked as those of a new object where they are ours.
+
+        What `TrainingArguments` makes of its own at first (devices, enumerations, folders) is not made again.
+
+        Raises:
+            ValueError: there is no such argument, or a value is out of its range.
+        """
+        unknown = sorted(values.keys() - {field.name for field in fields(self)})
+        if unknown:
+            raise ValueError(f"{type(self).__name__} has no argument {', '.join(unknown)}.")
+        other = copy.copy(self)
+        vars(other).update(values)
+        other._check_options()
+        return other
+
+    def _check_numbers(self) -> None:
         if self.loss_weights is not None and not isinstance(self.loss_weights, dict):
             raise ValueError(f"loss_weights is {self.loss_weights!r}; it must be a dictionary from names to numbers.")
         numbers = {f"loss_weights[{name!r}]": value for name, value in (self.loss_weights or {}).items()}
@@ -45,9 +66,9 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (number and math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value!r}; it must be a number of 0 or more.")
-        self._check_options()
 
-    def _check_options(self):
+    def _check_options(self) -> None:
+        self._check_numbers()
         if not 0 < self.layer_lr_decay <= 1:
             raise ValueError(f"layer_lr_decay is {self.layer_lr_decay}; it must be above 0 and at most 1.")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
