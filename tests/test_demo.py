@@ -28,6 +28,7 @@ from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, digits, flowers, o
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
 from hf_dynamicvit.demo.server.guard import depth, files_in, find_address, paths_in
 from hf_dynamicvit.demo.server.limits import Limits, RateLimit
+from hf_dynamicvit.demo.server.uploads import Uploads
 from hf_dynamicvit.families import MODEL_TYPES
 from hf_dynamicvit.look.viewer import Viewer
 from hf_dynamicvit.model import CLASSIFIERS
@@ -144,7 +145,7 @@ def test_choices_off_the_page_are_refused(method, keep_ratio):
 def test_choices_that_are_no_choices_are_refused_in_words(sparse, tmp_path):
     from hf_dynamicvit.demo.page import Page
 
-    page = Page(read_sources([sparse]), [], Limits(), tmp_path)
+    page = Page(read_sources([sparse]), [], Limits(), Uploads(tmp_path, 20, set()))
     usual = ["sparse", OWN, 0.7, False, "tome", 0.7]
     assert "patches and says" in page.answers(noise(), *usual)
     for place, value, said in (
@@ -168,9 +169,10 @@ from PIL import Image
 from hf_dynamicvit.demo.server.limits import Limits
 from hf_dynamicvit.demo.models import read_sources
 from hf_dynamicvit.demo.page import Page
+from hf_dynamicvit.demo.server.uploads import Uploads
 
 source, folder = sys.argv[1], Path(sys.argv[2])
-page = Page(read_sources([source]), [], Limits(), folder)
+page = Page(read_sources([source]), [], Limits(), Uploads(folder, 20, set()))
 (folder / "a").mkdir()
 Image.new("RGB", (32, 32)).save(folder / "a" / "a.png")
 settings, answers = ["sparse", "as trained", 0.7, False, "tome", 0.7], []
@@ -207,7 +209,7 @@ def test_what_nobody_foresaw_is_an_answer_too(sparse, tmp_path, monkeypatch, cap
     def fail(*_):
         raise KeyError("a secret")
 
-    page = Page(read_sources([sparse]), [], Limits(), tmp_path)
+    page = Page(read_sources([sparse]), [], Limits(), Uploads(tmp_path, 20, set()))
     monkeypatch.setattr(Models, "answer", fail)
     html = page.answers(noise(), "sparse", OWN, 0.7, False, "tome", 0.7)
     assert BROKEN in html and "secret" not in html and "a secret" in caplog.text

@@ -110,9 +110,7 @@ def load_pictures(
             fewer than two classes; rows without label; classes that differ between training and validation; pictures
             that cannot be read.
     """
-    if unreadable not in (*UNREADABLE, UNCHECKED):
-        known = ", ".join(map(repr, (*UNREADABLE, UNCHECKED)))
-        raise ValueError(f"unreadable is {unreadable!r}; it can be {known}.")
+    check_unreadable(unreadable)
     splits = load_splits(dataset, config_name, label_column, (train_split, validation_split), **hub)
     train_split = choose_train_split(list(splits), train_split)
     validation_split = choose_validation_split(list(splits), train_split, validation_split)
@@ -120,12 +118,7 @@ def load_pictures(
     image_column = choose_column(features, image_column, image_columns(features), "image")
     label_column = choose_column(features, label_column, label_columns(features), "label")
     train = strip_columns(splits[train_split], train_split, image_column, label_column)
-    names, labels = class_names(train, label_column, train_split)
-    if len(set(labels)) < 2:
-        raise ValueError(
-            f"All {len(labels)} pictures of split {train_split!r} are of class {labels[0]!r}; two classes are needed."
-        )
-    train = with_labels(train, label_column, names, labels)
+    train, names = label_classes(train, label_column, train_split)
     held_out = None if validation_split else HeldOut.of(train, image_column, label_column, validation_fraction, seed)
     if validation_split is None:
         train, validation = hold_out_rows(train, label_column, validation_fraction, seed)
@@ -136,6 +129,23 @@ def load_pictures(
     validation = choose_rows(validation, max_eval_samples, seed, "max_eval_samples")
     pictures = Pictures(train, validation, names, image_column, label_column, held_out)
     return pictures if unreadable == UNCHECKED else readable(pictures, unreadable, num_proc)
+
+
+def check_unreadable(unreadable: str) -> None:
+    """Refuse words for what unreadable images do that there are not."""
+    if unreadable not in (*UNREADABLE, UNCHECKED):
+        known = ", ".join(map(repr, (*UNREADABLE, UNCHECKED)))
+        raise ValueError(f"unreadable is {unreadable!r}; it can be {known}.")
+
+
+def label_classes(train: Dataset, label_column: str, split: str) -> tuple[Dataset, list[str]]:
+    """Put `ClassLabel`s into the training split; return it and the names of its classes, two or more."""
+    names, labels = class_names(train, label_column, split)
+    if len(set(labels)) < 2:
+        raise ValueError(
+            f"All {len(labels)} pictures of split {split!r} are of class {labels[0]!r}; two classes are needed."
+        )
+    return with_labels(train, label_column, names, labels), names
 
 
 def readable(pictures: Pictures, unreadable: str, num_proc: int | None = None) -> Pictures:

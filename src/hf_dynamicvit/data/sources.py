@@ -49,9 +49,7 @@ def load_splits(
     path = Path(dataset).expanduser().absolute()
     cache_dir = hub.get("cache_dir")
     if path.is_file():
-        if path.suffix != ".parquet":
-            raise ValueError(f"{path} is a file with the suffix {path.suffix!r}; a file of pictures is .parquet.")
-        return {"train": load_parquet([str(path)], cache_dir)}
+        return {"train": load_parquet_file(path, cache_dir)}
     if path.is_dir():
         try:
             return load_folder(path, config_name, label_column, folders, cache_dir)
@@ -68,6 +66,13 @@ def load_splits(
         ) from error
     except DatasetsError as error:
         raise ValueError(f"The data set {dataset!r} cannot be read: {error.__cause__ or error}") from error
+
+
+def load_parquet_file(path: Path, cache_dir: Any) -> Dataset:
+    """Read one parquet file; refuse a file of another kind."""
+    if path.suffix != ".parquet":
+        raise ValueError(f"{path} is a file with the suffix {path.suffix!r}; a file of pictures is .parquet.")
+    return load_parquet([str(path)], cache_dir)
 
 
 def load_folder(

@@ -101,9 +101,9 @@ class Page:
     whether to compare, and the other method with its keep ratio. What is sent is in `uploads` until it is read.
     """
 
-    def __init__(self, sources: Sequence[Source], pictures: Sequence[Bundled], limits: Limits, folder: Path):
+    def __init__(self, sources: Sequence[Source], pictures: Sequence[Bundled], limits: Limits, uploads: Uploads):
         self.sources = {source.name: source for source in sources}
-        self.pictures, self.limits, self.uploads = pictures, limits, Uploads(folder, limits.uploads)
+        self.pictures, self.limits, self.uploads = pictures, limits, uploads
         self.rate = RateLimit(limits.requests_a_minute)
         self._models: Any = None
         self._making = threading.Lock()
@@ -359,9 +359,9 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
         ValueError: a source cannot be read or is of another family.
     """
     found, limits = read_sources(sources), limits or Limits()
-    page = Page(found, bundled(found), limits, folder or private_folder())
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, STALE)) as blocks:
-        page.uploads.known = blocks.upload_file_set
+        uploads = Uploads(folder or private_folder(), limits.uploads, blocks.upload_file_set)
+        page = Page(found, bundled(found), limits, uploads)
         picture = gr.State()
         gr.Markdown(INTRODUCTION)
         with gr.Row():

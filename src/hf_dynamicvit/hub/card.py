@@ -84,21 +84,9 @@ def model_card(
     """
     check_accuracies(measured)
     title = repo_id.split("/")[-1]
-    data = ModelCardData(
-        model_name=title,
-        license=license,
-        library_name="transformers",
-        pipeline_tag="image-classification",
-        language=language,
-        tags=[*dict.fromkeys([*TAGS, model.config.reducer, *(tags or [])])],
-        base_model=base_model,
-        base_model_relation=None if base_model is None else "finetune",
-        datasets=None if measured.dataset is None else [measured.dataset],
-        metrics=None if measured.top1 is None else ["accuracy"],
-        eval_results=build_eval_results(measured),
-    )
+    tags = [*dict.fromkeys([*TAGS, model.config.reducer, *(tags or [])])]
     return ModelCard.from_template(
-        data,
+        build_metadata(title, measured, base_model=base_model, license=license, language=language, tags=tags),
         template_path=str(TEMPLATE),
         title=title,
         repo_id=repo_id,
@@ -126,6 +114,21 @@ def check_accuracies(measured: Measurements) -> None:
         value = getattr(measured, name)
         if value is not None and not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}; it must be from 0 to 1.")
+
+
+def build_metadata(title: str, measured: Measurements, *, base_model: str | None, **fields: Any) -> ModelCardData:
+    """Return what the Hub reads of a card; `fields` are those that are taken as they are."""
+    return ModelCardData(
+        model_name=title,
+        library_name="transformers",
+        pipeline_tag="image-classification",
+        base_model=base_model,
+        base_model_relation=None if base_model is None else "finetune",
+        datasets=None if measured.dataset is None else [measured.dataset],
+        metrics=None if measured.top1 is None else ["accuracy"],
+        eval_results=build_eval_results(measured),
+        **fields,
+    )
 
 
 def build_eval_results(measured: Measurements) -> list[EvalResult] | None:

@@ -56,16 +56,12 @@ def write_training_card(
     if path.is_file() and MARKER not in path.read_text(encoding="utf-8"):
         return
     source = finetuned_from or getattr(model.config, "_name_or_path", "") or None
-    measured = Measurements(
-        top1=find_accuracy(facts.state, facts.args) if facts.evaluated else None,
-        dataset=take_first(dataset_tags),
-        dataset_name=take_first(dataset),
-        recipe=describe_recipe(facts),
-    )
+    top1 = find_accuracy(facts.state, facts.args) if facts.evaluated else None
+    data, name = take_first(dataset_tags), take_first(dataset)
     card = model_card(
         model,
         facts.args.hub_model_id or model_name or path.parent.name,
-        measured,
+        Measurements(top1=top1, dataset=data, dataset_name=name, recipe=describe_recipe(facts)),
         source if is_repository(source) else None,
         license or inherited_license(source),
         language=language,

@@ -13,13 +13,14 @@ STALE = 120
 class Uploads:
     """The uploads in `folder`, at most `most`.
 
-    Attributes:
-        known: their paths in Gradio's own memory, which are the names that visitors gave them.
+    Args:
+        folder: where Gradio puts them.
+        most: how many there may be at once.
+        known: their paths in Gradio's own memory, which are the names that visitors gave them; kept in step.
     """
 
-    def __init__(self, folder: Path, most: int):
-        self.folder, self.most = folder, most
-        self.known: set[str] = set()
+    def __init__(self, folder: Path, most: int, known: set[str]):
+        self.folder, self.most, self.known = folder, most, known
 
     def __contains__(self, path: str) -> bool:
         """Return whether `path` is a file where Gradio puts what was sent: in a folder of its own in `folder`."""
