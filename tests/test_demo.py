@@ -24,7 +24,7 @@ from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo.answer import Models
 from hf_dynamicvit.demo.html import answers_html
-from hf_dynamicvit.demo.input import DIGITS, FOLDER, bundled, digits, flowers, open_picture
+from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_picture
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
 from hf_dynamicvit.demo.server.guard import depth, files_in, find_address, paths_in
 from hf_dynamicvit.demo.server.limits import Limits, RateLimit
@@ -239,11 +239,11 @@ def test_equal_ratios_with_other_costs_are_told(sparse):
 
 
 def test_bundled_pictures(sparse):
-    table = json.loads((FOLDER / "attribution.json").read_text())
-    assert {entry["file"] for entry in table["pictures"]} == {file.name for file in FOLDER.glob("*.jpg")}
+    table = json.loads((PHOTOGRAPHS / "attribution.json").read_text())
+    assert {entry["file"] for entry in table["pictures"]} == {file.name for file in PHOTOGRAPHS.glob("*.jpg")}
     for entry, shown in zip(table["pictures"], flowers(), strict=True):
         assert entry["author"] in shown.credit and entry["link"] in shown.credit and "CC-BY 2.0" in shown.credit
-        assert shown.picture.size == (224, 224) and (FOLDER / entry["file"]).stat().st_size < 25_000
+        assert shown.picture.size == (224, 224) and (PHOTOGRAPHS / entry["file"]).stat().st_size < 25_000
     (source,) = read_sources([sparse])
     assert [shown.title for shown in bundled([source])] == [shown.title for shown in flowers()]
 
@@ -254,8 +254,8 @@ def test_digits_are_of_the_quickstarts_test_images():
     rows = load_digits_dataset(seed=0)["test"]
     tested = {row["image"].tobytes(): row["label"] for row in rows}
     shown = digits()
-    assert [image.title for image in shown] == [f"Digit {digit}" for digit in DIGITS]
-    assert [tested[image.picture.tobytes()] for image in shown] == [*DIGITS]
+    assert [image.title for image in shown] == [f"Digit {digit}" for digit in DIGIT_SCANS]
+    assert [tested[image.picture.tobytes()] for image in shown] == [*DIGIT_SCANS]
 
 
 def test_pictures_lose_all_but_their_pixels(tmp_path):

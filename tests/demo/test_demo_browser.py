@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from hf_dynamicvit.demo.input import FOLDER
+from hf_dynamicvit.demo.input import PHOTOGRAPHS
 from hf_dynamicvit.demo.server.limits import RateLimit
 
 
 pytestmark = pytest.mark.slow
 
 
-DAISY = Image.open(FOLDER / "daisy.jpg").convert("RGB")
+DAISY = Image.open(PHOTOGRAPHS / "daisy.jpg").convert("RGB")
 
 
 @pytest.fixture
@@ -140,7 +140,7 @@ def test_comparison(served, open_page):
 def bad_files(folder):
     """Files that are no pictures for us: name -> what the page says."""
     (folder / "text.jpg").write_text("no picture at all")
-    (folder / "cut.jpg").write_bytes((FOLDER / "rose.jpg").read_bytes()[:4000])
+    (folder / "cut.jpg").write_bytes((PHOTOGRAPHS / "rose.jpg").read_bytes()[:4000])
     Image.new("1", (8000, 8000)).save(folder / "wide.png")
     return {
         "text.jpg": "This is no picture that can be read. It can be JPEG, PNG",
@@ -228,7 +228,7 @@ def test_rate_limit_and_forgetting(served, open_page, monkeypatch):
     slide(page, 0.6)
     expect(alert(page)).to_contain_text("more than 40 requests in a minute")
     with page.expect_response("**/upload*"):
-        upload(page, FOLDER / "rose.jpg")
+        upload(page, PHOTOGRAPHS / "rose.jpg")
     expect_soon(page, lambda: not any(file.is_file() for file in served.demo.page.uploads.folder.rglob("*")))
     expect(alert(page)).to_contain_text("more than 40 requests in a minute")
     pick(other)  # somebody else may still ask

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from hf_dynamicvit.demo.input import FOLDER
+from hf_dynamicvit.demo.input import PHOTOGRAPHS
 from hf_dynamicvit.demo.server import guard
 from hf_dynamicvit.demo.server.guard import NOTHING, ONE_PICTURE, ONLY_UPLOADS, TOO_MANY
 from hf_dynamicvit.demo.server.limits import RateLimit
@@ -45,7 +45,7 @@ def test_no_path_of_the_server_is_reachable(served, client):
     wanted += [
         f"{served.checkpoint}/config.json",
         f"{served.demo.page.uploads.folder}/../../etc/passwd",
-        f"{FOLDER}/daisy.jpg",
+        f"{PHOTOGRAPHS}/daisy.jpg",
     ]
     for path in wanted:
         for route in ("gradio_api/file=", "file=", "gradio_api/file/"):
@@ -245,7 +245,7 @@ def pick_index(client) -> int:
 
 
 def test_uploaded_picture_is_read_and_deleted(served, client):
-    path = sent(client, (FOLDER / "daisy.jpg").read_bytes()).json()[0]
+    path = sent(client, (PHOTOGRAPHS / "daisy.jpg").read_bytes()).json()[0]
     assert Path(path).is_file()
     assert "patches and says" in read(client, path)
     assert on_disk(served) == []
@@ -270,7 +270,7 @@ def test_first_request_and_the_end(served, port, tmp_path):
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
             soon(lambda: answers(client))
-            path = sent(client, (FOLDER / "daisy.jpg").read_bytes()).json()[0]
+            path = sent(client, (PHOTOGRAPHS / "daisy.jpg").read_bytes()).json()[0]
             assert "patches and says" in read(client, path)
         ours = [entry.name for entry in temporary.iterdir() if entry.name.startswith(("hf-dynamicvit", "gradio"))]
         assert len(ours) == 1 and ours[0].startswith("hf-dynamicvit-demo-")

@@ -28,7 +28,7 @@ from ..model.cost import as_pair
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..names import UNCHECKED
 from ..training.arguments import DynamicViTTrainingArguments
-from ..training.average import FOLDER
+from ..training.average import EMA_FOLDER
 from ..training.callbacks import GroupingSwitch, KeepRatioWarmup
 from ..training.checkpoints import checkpoints_in, last_complete_checkpoint
 from ..training.metrics import compute_accuracy
@@ -448,7 +448,7 @@ def save(args: ModelArguments, trainer: DynamicViTTrainer, results: dict[str, An
         save_dense(trainer, folder)
         if "ema_top1" in results:
             with trainer.averaged():
-                save_dense(trainer, folder / FOLDER)
+                save_dense(trainer, folder / EMA_FOLDER)
     else:
         trainer.save_model()
     if trainer.is_world_process_zero():

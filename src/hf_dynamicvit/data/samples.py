@@ -20,7 +20,7 @@ from .transforms import MODES, ImageTransform, read_all
 COST_IMAGES = 64
 
 
-def choose_processor(name: str, config: Any) -> tuple[Any, str]:
+def find_or_make_processor(name: str, config: Any) -> tuple[Any, str]:
     """Return the image processor of the checkpoint `name`, or one that only scales, and what to call it.
 
     For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
@@ -65,7 +65,7 @@ def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tens
     else:
         found = read_all(find_files(paths), MODES[config.num_channels])
         pictures, what = [picture for _, picture in found], "pictures"
-    processor, how = choose_processor(name, config)
+    processor, how = find_or_make_processor(name, config)
     transform = ImageTransform(processor, num_channels=config.num_channels)
     pixel_values = torch.stack(transform({"image": pictures})["pixel_values"])
     return pixel_values, f"{len(pictures)} {what}, through {how},"

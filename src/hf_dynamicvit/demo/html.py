@@ -55,7 +55,7 @@ def answer_html(answer: Answer | str) -> str:
     if isinstance(answer, str):
         return f'<article class="dv-answer">{alert(answer)}</article>'
     parts = [
-        heading(answer),
+        build_heading(answer),
         *(f'<p class="dv-note">{escape(note)}</p>' for note in answer.notes),
         stages(answer),
         f'<div class="dv-tables"><div>{cost_table(answer)}</div><div>{classes_table(answer)}</div></div>',
@@ -71,7 +71,7 @@ def build_title(answer: Answer) -> str:
     return f"{answer.reducer}{own}, keep ratio {answer.choice.keep_ratio:.2f}"
 
 
-def heading(answer: Answer) -> str:
+def build_heading(answer: Answer) -> str:
     """Write the title and, for eyes and screen readers, the whole answer in a sentence."""
     view = answer.view
     said = [f"says {likeliest(view.probabilities, answer.labels)}"]

@@ -15,7 +15,7 @@ from .models import Source
 
 # What is read, by the names that Pillow and people use. Few, so that little code meets what strangers send.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
-READ = "JPEG, PNG, WebP, GIF or BMP"
+READABLE_FORMATS = "JPEG, PNG, WebP, GIF or BMP"
 
 # How files of these begin, so that a damaged one is told from what is none.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
@@ -24,10 +24,10 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
 LONGEST_EDGE = 1024
 
 # Flower photographs, and who took them.
-FOLDER = Path(__file__).with_name("pictures")
+PHOTOGRAPHS = Path(__file__).with_name("pictures")
 
 # scikit-learn's scans of a 3, a 4, a 6 and a 9; the quickstart tests on them where its seed is 0.
-DIGITS = {3: 45, 4: 24, 6: 34, 9: 37}
+DIGIT_SCANS = {3: 45, 4: 24, 6: 34, 9: 37}
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,8 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
         raise
     except Exception as error:  # what Pillow raises for damaged files is of many kinds
         if isinstance(error, Image.UnidentifiedImageError) and not file.read_bytes().startswith(SIGNATURES):
-            raise PictureError(f"This is no picture that can be read. It can be {READ}.") from error
-        raise PictureError(f"The picture is cut off or damaged. Save it anew as {READ}.") from error
+            raise PictureError(f"This is no picture that can be read. It can be {READABLE_FORMATS}.") from error
+        raise PictureError(f"The picture is cut off or damaged. Save it anew as {READABLE_FORMATS}.") from error
     plain = Image.new("RGB", upright.size)  # nothing of what the file says about itself comes along
     plain.paste(upright)
     return plain
@@ -83,12 +83,12 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
 
 def flowers() -> list[Bundled]:
     """Read the four photographs of flowers that the demo brings along."""
-    table = json.loads((FOLDER / "attribution.json").read_text(encoding="utf-8"))
+    table = json.loads((PHOTOGRAPHS / "attribution.json").read_text(encoding="utf-8"))
     licence = f'<a href="{table["licence_link"]}">{table["licence"]}</a>'
     return [
         Bundled(
             entry["title"],
-            Image.open(FOLDER / entry["file"]).convert("RGB"),
+            Image.open(PHOTOGRAPHS / entry["file"]).convert("RGB"),
             f'{entry["title"]} by <a href="{entry["link"]}">{escape(entry["author"])}</a> ({licence}, resized)',
         )
         for entry in table["pictures"]
@@ -108,7 +108,7 @@ def digits() -> list[Bundled]:
             enlarge_scan(scans[index]),
             "digits from scikit-learn (UCI, optical recognition of handwritten digits)",
         )
-        for digit, index in DIGITS.items()
+        for digit, index in DIGIT_SCANS.items()
     ]
 
 

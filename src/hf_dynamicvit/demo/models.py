@@ -21,12 +21,12 @@ OWN = "as trained"
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 # The ends of the keep-ratio slider, and its step.
-KEEP_RATIOS = (0.3, 1.0, 0.05)
+SLIDER = (0.3, 1.0, 0.05)
 
 # Where the checkpoint has no single keep ratio the slider starts here.
 USUAL = 0.7
 
-DIGITS = {str(digit): str(digit) for digit in range(10)}
+DIGIT_LABELS = {str(digit): str(digit) for digit in range(10)}
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Choice:
             raise ValueError(f"There is no model {self.model!r}.")
         if self.method not in (OWN, *METHODS):
             raise ValueError(f"There is no method {self.method!r}.")
-        low, high, _ = KEEP_RATIOS
+        low, high, _ = SLIDER
         number = isinstance(self.keep_ratio, int | float) and not isinstance(self.keep_ratio, bool)
         if not number or not low <= self.keep_ratio <= high:
             raise ValueError(f"The keep ratio is {self.keep_ratio!r}; it can be {low} to {high}.")
@@ -88,7 +88,8 @@ def read_sources(places: Sequence[str]) -> list[Source]:
             )
         check_processor(place)
         labels = config.get("id2label")
-        shows_digits = isinstance(labels, dict) and {str(index): name for index, name in labels.items()} == DIGITS
+        named = {str(index): name for index, name in labels.items()} if isinstance(labels, dict) else {}
+        shows_digits = named == DIGIT_LABELS
         sources.append(Source(name, place, config.get("reducer"), on_slider(config.get("keep_ratio")), shows_digits))
     return sources
 
@@ -140,7 +141,7 @@ def short_names(places: Sequence[str]) -> list[str]:
 
 def on_slider(keep_ratio: Any) -> float:
     """Return the position on the slider next to a checkpoint's own keep ratio, if that is one number."""
-    low, high, step = KEEP_RATIOS
+    low, high, step = SLIDER
     if not isinstance(keep_ratio, int | float):
         return USUAL
     return min(high, max(low, round(round(keep_ratio / step) * step, 2)))

@@ -17,8 +17,8 @@ from PIL import Image
 from starlette.middleware import Middleware
 
 from . import private_folder
-from .input import READ, Bundled, bundled, open_picture
-from .models import KEEP_RATIOS, METHODS, OWN, Choice, Source, read_sources
+from .input import READABLE_FORMATS, Bundled, bundled, open_picture
+from .models import METHODS, OWN, SLIDER, Choice, Source, read_sources
 from .server.guard import ONLY_UPLOADS, Guard, Scope
 from .server.limits import Limits, RateLimit
 from .server.uploads import STALE, Uploads
@@ -191,7 +191,7 @@ class Page:
 
 def within(keep_ratio: Any) -> Any:
     """Move a number that was typed beyond the slider to its end, as the page does."""
-    low, high, _ = KEEP_RATIOS
+    low, high, _ = SLIDER
     finite = isinstance(keep_ratio, int | float) and abs(keep_ratio) < math.inf
     return min(high, max(low, keep_ratio)) if finite else keep_ratio
 
@@ -203,7 +203,7 @@ def drop_zone(limits: Limits) -> gr.Image:
         type="filepath",
         height=190,
         buttons=[],
-        placeholder=f"Drop a picture, or click\n{READ}, at most {limits.file_megabytes} MB",
+        placeholder=f"Drop a picture, or click\n{READABLE_FORMATS}, at most {limits.file_megabytes} MB",
         elem_id="drop",
     )
 
@@ -228,7 +228,7 @@ def pick_style(pictures: Sequence[Bundled]) -> str:
 
 def controls(sources: Sequence[Source]) -> list[Any]:
     """Make the controls: model, method, keep ratio, whether to compare, the other method and its keep ratio."""
-    low, high, step = KEEP_RATIOS
+    low, high, step = SLIDER
     names = [source.name for source in sources]
 
     def method(label: str, value: str, **options) -> gr.Radio:  # Gradio's drop-downs stay open when one tabs on

@@ -82,7 +82,7 @@ def model_card(
     Raises:
         ValueError: an accuracy is not from 0 to 1, or of no picture.
     """
-    check_accuracies(measured)
+    check_measurements(measured)
     title = repo_id.split("/")[-1]
     tags = [*dict.fromkeys([*TAGS, model.config.reducer, *(tags or [])])]
     return ModelCard.from_template(
@@ -106,7 +106,7 @@ def model_card(
     )
 
 
-def check_accuracies(measured: Measurements) -> None:
+def check_measurements(measured: Measurements) -> None:
     """Refuse accuracies that are not from 0 to 1, or of no image."""
     if measured.num_pictures is not None and measured.num_pictures < 1:
         raise ValueError(f"num_pictures is {measured.num_pictures}; at least 1.")

@@ -20,7 +20,7 @@ from .adapters import is_adapted, load_adapters
 
 
 # The folder beside a checkpoint's own files that holds the averaged model.
-FOLDER = "ema"
+EMA_FOLDER = "ema"
 
 
 class WeightAverage(TrainerCallback):
@@ -70,12 +70,12 @@ class WeightAverage(TrainerCallback):
         Raises:
             ValueError: it was saved without one.
         """
-        files = sorted((checkpoint / FOLDER).glob("*.safetensors"))
+        files = sorted((checkpoint / EMA_FOLDER).glob("*.safetensors"))
         if not files:
             raise ValueError(f"ema_decay is {self.decay}, but {checkpoint} was saved without an average.")
         if is_adapted(model):  # PEFT knows the names that it writes
             with self.in_place(model):
-                load_adapters(model, checkpoint / FOLDER)
+                load_adapters(model, checkpoint / EMA_FOLDER)
                 self.average = [parameter.detach().clone() for parameter in learned_parameters(model)]
             return
         tensors = {name: tensor for file in files for name, tensor in load_file(file).items()}

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils import logging
 
-from .average import FOLDER
+from .average import EMA_FOLDER
 
 
 # Without a bar, what is logged is a line when none was written for so many seconds.
@@ -123,8 +123,9 @@ class Progress(TrainerCallback):
         elif state.is_world_process_zero:
             if self.bar is not None:
                 self.bar.set_postfix_str("", refresh=False)
-            averaged = f"eval_{FOLDER}_accuracy" in metrics
-            accuracy = told_accuracy(metrics[f"eval_{FOLDER}_accuracy" if averaged else "eval_accuracy"], self.images)
+            ema_accuracy = f"eval_{EMA_FOLDER}_accuracy"
+            averaged = ema_accuracy in metrics
+            accuracy = told_accuracy(metrics[ema_accuracy if averaged else "eval_accuracy"], self.images)
             kept = kept_fractions(self.logged) if self.sparse and not averaged else []
             which = "  averaged weights" if averaged else self.learned()
             told = f"  kept {told_fractions(kept)}" if kept else ""

@@ -18,7 +18,7 @@ from ..model.logger import logger
 from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
-from .average import FOLDER, WeightAverage
+from .average import EMA_FOLDER, WeightAverage
 from .callbacks import ClampReducer, FreezeBackbone, StuckParameters, TrainingBegins, end_steps
 from .checkpoints import check_room, checkpoint_to_resume, estimate_bytes, is_complete
 from .checks import check_options, check_precision, check_student, warn_of_adapters
@@ -343,7 +343,7 @@ class DynamicViTTrainer(Trainer):
         with no_bars_of_weights():
             super().save_model(output_dir, _internal_call)
         if self._average is not None and self._average.average:
-            folder = Path(cast(str, output_dir or self.args.output_dir)) / FOLDER
+            folder = Path(cast(str, output_dir or self.args.output_dir)) / EMA_FOLDER
             with self.averaged(), no_bars_of_weights():
                 super().save_model(str(folder), _internal_call=True)
 
