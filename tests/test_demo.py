@@ -26,8 +26,8 @@ from hf_dynamicvit.demo.answer import Models
 from hf_dynamicvit.demo.html import answers_html
 from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_picture
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
-from hf_dynamicvit.demo.server.guard import depth, files_in, find_address, paths_in
 from hf_dynamicvit.demo.server.limits import Limits, RateLimit
+from hf_dynamicvit.demo.server.messages import depth, files_in, find_address, paths_in
 from hf_dynamicvit.demo.server.uploads import Uploads
 from hf_dynamicvit.families import MODEL_TYPES
 from hf_dynamicvit.look.viewer import Viewer
@@ -143,7 +143,7 @@ def test_choices_off_the_page_are_refused(method, keep_ratio):
 
 
 def test_choices_that_are_no_choices_are_refused_in_words(sparse, tmp_path):
-    from hf_dynamicvit.demo.page import Page
+    from hf_dynamicvit.demo.events import Page
 
     page = Page(read_sources([sparse]), [], Limits(), Uploads(tmp_path, 20, set()))
     usual = ["sparse", OWN, 0.7, False, "tome", 0.7]
@@ -168,7 +168,7 @@ from pathlib import Path
 from PIL import Image
 from hf_dynamicvit.demo.server.limits import Limits
 from hf_dynamicvit.demo.models import read_sources
-from hf_dynamicvit.demo.page import Page
+from hf_dynamicvit.demo.events import Page
 from hf_dynamicvit.demo.server.uploads import Uploads
 
 source, folder = sys.argv[1], Path(sys.argv[2])
@@ -204,7 +204,7 @@ def test_events_import_nothing_while_another_does(sparse, tmp_path):
 
 def test_what_nobody_foresaw_is_an_answer_too(sparse, tmp_path, monkeypatch, caplog):
     """Or that of another model would stay where it is."""
-    from hf_dynamicvit.demo.page import BROKEN, Page
+    from hf_dynamicvit.demo.events import BROKEN, Page
 
     def fail(*_):
         raise KeyError("a secret")

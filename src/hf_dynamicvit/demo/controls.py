@@ -1,0 +1,110 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Make the controls of the demo's page, and connect them with its events. Importing this file imports Gradio."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from .events import Page
+from .input import READABLE_FORMATS, Bundled
+from .models import METHODS, OWN, SLIDER, Source
+from .server.limits import Limits
+from .style import data_url
+
+
+# What needs no model waits for none.
+AT_ONCE: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+
+# On a narrow screen the answer is below the controls.
+SHOW_ANSWER = "() => { if (window.innerWidth < 700) document.getElementById('answer').scrollIntoView(); }"
+
+
+def drop_zone(limits: Limits) -> gr.Image:
+    return gr.Image(
+        label="Your picture",
+        sources=["upload", "clipboard"],
+        type="filepath",
+        height=190,
+        buttons=[],
+        placeholder=f"Drop a picture, or click\n{READABLE_FORMATS}, at most {limits.file_megabytes} MB",
+        elem_id="drop",
+    )
+
+
+def pick_buttons(pictures: Sequence[Bundled]) -> list[gr.Button]:
+    """Make a button for each image that the demo brings along, with the image on it."""
+    with gr.Row(elem_classes="dv-picks"):
+        return [
+            gr.Button(entry.title, elem_id=f"pick-{index}", elem_classes="dv-pick", size="sm")
+            for index, entry in enumerate(pictures)
+        ]
+
+
+def pick_style(pictures: Sequence[Bundled]) -> str:
+    """Put the images on their buttons inside the style, so that the server has no file to give away."""
+    shade = "linear-gradient(transparent 50%, rgb(0 0 0 / 80%))"  # for the name to be read on
+    return "\n".join(
+        f"#pick-{index} {{ background-image: {shade}, url({data_url(entry.picture)}) !important; }}"
+        for index, entry in enumerate(pictures)
+    )
+
+
+def controls(sources: Sequence[Source]) -> list[Any]:
+    """Make the controls: model, method, keep ratio, whether to compare, the other method and its keep ratio."""
+    low, high, step = SLIDER
+    names = [source.name for source in sources]
+
+    def method(label: str, value: str, **options) -> gr.Radio:  # Gradio's drop-downs stay open when one tabs on
+        return gr.Radio([OWN, *METHODS], value=value, label=label, elem_classes="dv-choice", **options)
+
+    info = (
+        "of the patches that reach a stage, the fraction it keeps (tome: of all patches, the fraction left at the end)"
+    )
+
+    def keep_ratio(label: str, **options) -> gr.Slider:
+        return gr.Slider(low, high, sources[0].keep_ratio, step=step, label=label, info=info, buttons=[], **options)
+
+    model = gr.Radio(names, value=names[0], label="Model", elem_classes="dv-choice", elem_id="model")
+    own = [method("Method", OWN, elem_id="method"), keep_ratio("Keep ratio", elem_id="keep_ratio")]
+    compare = gr.Checkbox(False, label="Compare with another method", elem_id="compare")
+    with gr.Column(visible=False) as second:
+        other = [
+            method("Other method", "tome", elem_id="other_method"),
+            keep_ratio("Other keep ratio", elem_id="other_keep_ratio"),
+        ]
+    compare.change(lambda on: gr.Column(visible=on), compare, second, **AT_ONCE)
+    return [model, *own, compare, *other]
+
+
+def connect(
+    page: Page,
+    picture: gr.State,
+    drop: gr.Image,
+    buttons: Sequence[gr.Button],
+    settings: Sequence[Any],
+    answer: gr.HTML,
+) -> None:
+    """Let every control answer anew with the current image."""
+    options: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "show_progress": "minimal"}
+    options["preprocess"] = False  # Gradio would decode a file before its size is looked at; `Choice` checks the rest
+    sent = drop.upload(
+        page.upload,
+        [drop, *settings],
+        [picture, drop, answer],
+        trigger_mode="multiple",  # each is read, and so deleted
+        **options,
+    )
+    picked = [
+        button.click(page.picker(index), list(settings), [picture, answer], **options)
+        for index, button in enumerate(buttons)
+    ]
+    for event in (sent, *picked):
+        event.then(None, js=SHOW_ANSWER)
+    model, method, keep_ratio, compare, other_method, other_keep_ratio = settings
+    changes = (method.change, compare.change, other_method.change, keep_ratio.release, other_keep_ratio.release)
+    for change in changes:
+        change(page.look, [picture, *settings], answer, trigger_mode="always_last", **options)
+    model.change(
+        lambda name: [page.sources[name].keep_ratio] * 2, model, [keep_ratio, other_keep_ratio], **AT_ONCE
+    ).then(page.look, [picture, *settings], answer, **options)

@@ -1,0 +1,132 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Answer the events of the demo's page. Importing this file imports Gradio."""
+
+import logging
+import math
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from .input import Bundled, open_picture
+from .models import OWN, SLIDER, Choice, Source
+from .server.guard import ONLY_UPLOADS
+from .server.limits import Limits, RateLimit
+from .server.uploads import Uploads
+from .style import alert, hint
+
+
+logger = logging.getLogger(__name__)
+
+EMPTY = "Drop a picture, or pick one, and what the model does with it appears here."
+
+BROKEN = "This went wrong, and it is not your fault. The log of the server says more."
+
+# The controls: model, method, keep ratio, whether to compare, the other method and its keep ratio.
+SETTINGS = 6
+
+
+class Page:
+    """What the page's events call; every method returns what the page then shows.
+
+    Gradio fills in `request` by its annotation. `settings` are the values of the controls: model, method, keep ratio,
+    whether to compare, and the other method with its keep ratio. What is sent is in `uploads` until it is read.
+    """
+
+    def __init__(self, sources: Sequence[Source], pictures: Sequence[Bundled], limits: Limits, uploads: Uploads):
+        self.sources = {source.name: source for source in sources}
+        self.pictures, self.limits, self.uploads = pictures, limits, uploads
+        self.rate = RateLimit(limits.requests_a_minute)
+        self._models: Any = None
+        self._making = threading.Lock()
+
+    @property
+    def models(self) -> Any:
+        """The `Models`; who first asks for them imports torch and Transformers.
+
+        All that is imported late is imported here: two threads that import what needs each other would stop.
+        """
+        with self._making:
+            from ..data import transforms  # noqa: F401  which `open_picture` needs
+            from . import html  # noqa: F401
+            from .answer import Models
+
+            self._models = self._models or Models(list(self.sources.values()))
+        return self._models
+
+    def warm_up(self) -> None:
+        """Import and load what the first answer needs; whatever is wrong with it the answer will say."""
+        with suppress(Exception):
+            self.models.load(next(iter(self.sources)), OWN)
+
+    def upload(self, request: gr.Request, sent: dict[str, Any] | None, *settings: Any) -> tuple[Any, Any, Any]:
+        """Read what was sent, delete it, look at it. Returns the picture, an empty drop zone, the answer."""
+        if sent is None:
+            return gr.skip(), gr.skip(), gr.skip()
+        path = sent.get("path") if isinstance(sent, dict) else None
+        if not isinstance(path, str) or path not in self.uploads:
+            return gr.skip(), None, alert(ONLY_UPLOADS)
+        file = Path(path)
+        try:
+            if not self.rate.allows(str(request.session_hash)):
+                return gr.skip(), None, alert(self.too_often)
+            _ = self.models  # imported
+            picture = open_picture(file, self.limits.pixels)
+        except ValueError as error:
+            return gr.skip(), None, alert(str(error))
+        finally:
+            self.uploads.delete(file)
+        return picture, None, self.answers(picture, *settings)
+
+    def picker(self, index: int) -> Callable[..., tuple[Image.Image, str]]:
+        """Return what the button of an image that the demo brings along calls."""
+
+        def pick(request: gr.Request, *settings: Any) -> tuple[Image.Image, str]:
+            picture = self.pictures[index].picture
+            return picture, self.look(request, picture, *settings)
+
+        return pick
+
+    def look(self, request: gr.Request, picture: Image.Image | None, *settings: Any) -> str:
+        """Answer for the current image, if there is one."""
+        if picture is None:
+            return hint(EMPTY)
+        if not self.rate.allows(str(request.session_hash)):
+            return alert(self.too_often)
+        return self.answers(picture, *settings)
+
+    @property
+    def too_often(self) -> str:
+        return f"That was more than {self.limits.requests_a_minute} requests in a minute. Wait a little."
+
+    def answers(self, picture: Image.Image, *settings: Any) -> str:
+        """Give one answer, or that of the other method beside it."""
+        if len(settings) != SETTINGS:
+            return alert(f"There are {SETTINGS} settings, not {len(settings)}.")
+        model, method, keep_ratio, compare, *other = settings
+        asked = [(method, keep_ratio), other] if compare else [(method, keep_ratio)]
+        found = [self.answer(picture, model, *each) for each in asked]
+        from .html import answers_html  # as `models` imported it
+
+        return answers_html(found)
+
+    def answer(self, picture: Image.Image, model: str, method: str, keep_ratio: float):
+        """Say what a model does, or why it does not: an error would leave the previous answer in place."""
+        try:
+            return self.models.answer(picture, Choice(model, method, within(keep_ratio)))
+        except ValueError as error:
+            return f"{method}, keep ratio {keep_ratio}: {error}"
+        except Exception:
+            logger.exception("%s with %s at %s", model, method, keep_ratio)
+            return BROKEN
+
+
+def within(keep_ratio: Any) -> Any:
+    """Move a number that was typed beyond the slider to its end, as the page does."""
+    low, high, _ = SLIDER
+    finite = isinstance(keep_ratio, int | float) and abs(keep_ratio) < math.inf
+    return min(high, max(low, keep_ratio)) if finite else keep_ratio
