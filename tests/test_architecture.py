@@ -5,6 +5,8 @@ import ast
 from collections.abc import Collection
 from pathlib import Path
 
+from transformers import Trainer
+
 import hf_dynamicvit
 
 
@@ -143,6 +145,28 @@ def test_no_module_imports_itself_by_way_of_others():
     while leaves := {name for name, others in graph.items() if not others & graph.keys()}:
         graph = {name: others for name, others in graph.items() if name not in leaves}
     assert not graph
+
+
+# what is set on another object, in rooms where an object is handed what it needs: a copy of a configuration, a reducer
+# that stands in for a while, the Trainer's own way to be stopped
+SET_FROM_OUTSIDE = {
+    "callbacks.py": {"config.keep_ratio"},
+    "predictor_start.py": {"model.backbone.reducer"},
+    "trainer.py": {"self.control.should_training_stop"},
+}
+
+
+def test_objects_set_their_own_attributes():
+    for room in ("training", "hub", "data", "demo", "look"):
+        for path in (ROOT / room).rglob("*.py"):
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            stored = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+            found = {ast.unparse(node) for node in stored if ast.unparse(node.value) != "self"}
+            assert found <= SET_FROM_OUTSIDE.get(path.name, set()), f"{path}: {found}"
+
+
+def test_the_trainer_is_one_class_over_that_of_transformers():
+    assert hf_dynamicvit.DynamicViTTrainer.__bases__ == (Trainer,)
 
 
 def test_only_commands_parse_command_lines():

@@ -1,2 +1,2 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What a model does with an image, and drawings of it."""
+"""Look at what a model does with an image, and draw it."""

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""A student that PEFT has wrapped: the model inside, the reducer that acts, the weights with adapters merged in."""
+"""Reach into a student that PEFT has wrapped: the model inside, the reducer that acts, weights with adapters merged."""
 
 import copy
 from pathlib import Path
