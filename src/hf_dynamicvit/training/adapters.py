@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Reach into a student that PEFT has wrapped: the model inside, the reducer that acts, weights with adapters merged."""
+"""Reach into a student that PEFT has wrapped: the model inside, the reducer that acts, merged weights."""
 
 import copy
 from pathlib import Path
