@@ -84,7 +84,7 @@ class DynamicViTTrainer(Trainer):
         self.train_collator = train_collator
         # loss terms here are means over the batch, whatever the model's forward accepts
         self.model_accepts_loss_kwargs = False
-        self._asked: Teacher | None = None
+        self._prepared_teacher: Teacher | None = None
         self._make_teacher()
         self._average = None if self.args.ema_decay is None else WeightAverage(self.args.ema_decay)
         self._term_log = TermLog()
@@ -129,9 +129,9 @@ class DynamicViTTrainer(Trainer):
     def _make_teacher(self) -> None:
         """Prepare the teacher as the student is, unless that was done."""
         if self.teacher is None:
-            self._asked = None
-        elif self._asked is None or self._asked.model is not self.teacher:
-            self._asked = Teacher(self.teacher, self.args, self.accelerator)
+            self._prepared_teacher = None
+        elif self._prepared_teacher is None or self._prepared_teacher.model is not self.teacher:
+            self._prepared_teacher = Teacher(self.teacher, self.args, self.accelerator)
 
     def call_model_init(self, trial=None):
         model = super().call_model_init(trial)
@@ -149,18 +149,18 @@ class DynamicViTTrainer(Trainer):
 
     def teacher_outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
         """Return the teacher's logits `[B, K]` and features `[B, P + N, D]`, `None` where it has none, of a batch."""
-        return cast(Teacher, self._asked).outputs(inputs)
+        return cast(Teacher, self._prepared_teacher).outputs(inputs)
 
     def teacher_accuracy(self) -> float:
         """Compute the teacher's top-1 on the evaluation data, from 0 to 1."""
-        return cast(Teacher, self._asked).accuracy(map(self._prepare_inputs, self.get_eval_dataloader()))
+        return cast(Teacher, self._prepared_teacher).accuracy(map(self._prepare_inputs, self.get_eval_dataloader()))
 
     def _cache_teacher(self) -> None:
         if self.train_collator is not None:
             raise ValueError("cache_teacher needs the same pixels in every epoch, but train_collator mixes pictures.")
         with_features = bool(self.loss_weights["token_distill"] or self.loss_weights["feature_distill"])
         size, collate, prepare = self.args.eval_batch_size, self.data_collator, self._prepare_inputs
-        teacher = cast(Teacher, self._asked)
+        teacher = cast(Teacher, self._prepared_teacher)
         self.train_dataset = cache_outputs(teacher, self.train_dataset, size, collate, prepare, with_features)
 
     # Training
