@@ -60,7 +60,7 @@ def build_augmentation(
         scale: least fraction of the area that the crop keeps.
         randaugment_magnitude: 0 (no RandAugment) to 10.
         color_jitter: 0 for none.
-        fill: the colour of what a shifted or turned picture uncovers, a value per channel or one for all.
+        fill: the colour of what a shifted or turned image uncovers, a value per channel or one for all.
     """
     if size is None:
         raise ValueError("augmentation 'full' crops to the processor's size; its do_resize is off. Turn it on.")
@@ -90,7 +90,7 @@ def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
 
 
 class MixCollator:
-    """A collator for training that mixes the pictures of a batch by mixup or cutmix; `labels` become float `[B, K]`.
+    """A collator for training that mixes the images of a batch by mixup or cutmix; `labels` become float `[B, K]`.
 
     For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. With `DrawnPictures` the same
     batch is mixed in the same way again. The model needs `problem_type`

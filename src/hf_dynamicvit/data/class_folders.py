@@ -67,14 +67,14 @@ def find_split(splits: Sequence[str], kinds: Sequence[str], option: str) -> str 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder with pictures in it or below; what is hidden, and `__MACOSX`, is not there.
+    """A folder with images in it or below; what is hidden, and `__MACOSX`, is not there.
 
     Attributes:
         path: where it is.
         pictures: files directly in it that PIL opens by their suffix.
-        folders: those directly in it that have pictures at any depth, by name.
+        folders: those directly in it that have images at any depth, by name.
         empty: what else is in those without, as `others`, by name.
-        others: how many files there are directly in it that are no pictures, by suffix.
+        others: how many files there are directly in it that are no images, by suffix.
     """
 
     path: Path
@@ -85,7 +85,7 @@ class Folder:
 
     @property
     def files(self) -> list[str]:
-        """The pictures in it at any depth, sorted."""
+        """The images in it at any depth, sorted."""
         return sorted([*self.pictures, *(file for folder in self.folders.values() for file in folder.files)])
 
     @property
@@ -95,7 +95,7 @@ class Folder:
 
     @property
     def is_above_classes(self) -> bool:
-        """Its pictures are all in folders of it."""
+        """Its images are all in folders of it."""
         return bool(self.folders) and not self.pictures
 
 
@@ -122,14 +122,14 @@ def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
 
 
 def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict[str, Dataset]:
-    """Read `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg` by split; nothing where there are no pictures.
+    """Read `path/<class>/*.jpg` or `path/<split>/<class>/*.jpg` by split; nothing where there are no images.
 
     Splits are known by the words that `load_dataset("imagefolder")` knows, or named in `folders`, if there are class
     folders in them. It would also take a class "train" or "test-tube" for a split, and give no labels at all where
-    pictures lie at different depths.
+    images lie at different depths.
 
     Raises:
-        ValueError: the pictures are in no class folders, or it is not clear which folders are the classes.
+        ValueError: the images are in no class folders, or it is not clear which folders are the classes.
     """
     found = scan(path)
     if splits := split_folders(found, folders):
@@ -241,7 +241,7 @@ def picture_files(folder: Path) -> list[str]:
 
 
 def find_files(paths: Iterable[Path]) -> list[str]:
-    """List the files among `paths` and the picture files of the folders among them, at any depth.
+    """List the files among `paths` and the image files of the folders among them, at any depth.
 
     Raises:
         ValueError: one is not there, or a folder has none.
@@ -266,7 +266,7 @@ def picture_suffixes() -> set[str]:
 
 
 def class_folder_dataset(found: Folder) -> Dataset:
-    """Take every folder in `found` for the class of its pictures; a warning names what is left out.
+    """Take every folder in `found` for the class of its images; a warning names what is left out.
 
     Raises:
         ValueError: it is not clear which folders are the classes.

@@ -31,18 +31,18 @@ from .sources import load_splits
 from .transforms import SOURCE_COLUMN, explain_unreadable
 
 
-# Pictures that are handed to the threads at a time; errors that are told.
+# Images that are handed to the threads at a time; errors that are told.
 AT_A_TIME, TOLD = 256, 3
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """How validation pictures were taken from the training split, so that they can be found again.
+    """How validation images were taken from the training split, so that they can be found again.
 
     Attributes:
         fraction: of each class.
         seed: of the choice.
-        total: pictures of the split before.
+        total: images of the split before.
         fingerprint: of these, as `fingerprint` gives it.
     """
 
@@ -59,7 +59,7 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Pictures:
-    """Two data sets with the same columns: pictures that are not decoded yet, `ClassLabel`s, where a picture is from.
+    """Two data sets with the same columns: images that are not decoded yet, `ClassLabel`s, where an image is from.
 
     For `ImageTransform(processor, image_column=..., label_column=...)`, which decodes them. `held_out` says how the
     second came about where it is a part of the first's split.
@@ -92,22 +92,22 @@ def load_pictures(
 
     Args:
         dataset: a folder, a parquet file or the name of a data set on the Hub. A folder can hold class folders, alone
-            or in split folders, parquet files, a data set of `save_to_disk`, or pictures with a metadata file.
+            or in split folders, parquet files, a data set of `save_to_disk`, or images with a metadata file.
         config_name: of a data set with several configurations.
         train_split, validation_split: names of splits; usual ones are found. Without a validation split, or with the
             name of the training split for it, a part of the training split is validation.
         image_column, label_column: names of columns; the only ones that can be are found.
         validation_fraction: of the training split, the same of each class, where there is no validation split.
         seed: of that split, and of the choice of `max_train_samples` and `max_eval_samples`.
-        unreadable: every picture is read once, and those that cannot be are refused (`"stop"`) or left out
+        unreadable: every image is read once, and those that cannot be are refused (`"stop"`) or left out
             (`"skip"`), by name; `"unchecked"`: none is read before the training, which the first of these stops.
-        max_train_samples, max_eval_samples: use only so many pictures, taken at random.
-        num_proc: pictures that are read at the same time; by default one on each CPU, up to 8.
+        max_train_samples, max_eval_samples: use only so many images, taken at random.
+        num_proc: images that are read at the same time; by default one on each CPU, up to 8.
         **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
 
     Raises:
-        ValueError: there is no such data set, split or column, or several could be meant; there are no pictures or
-            fewer than two classes; rows without label; classes that differ between training and validation; pictures
+        ValueError: there is no such data set, split or column, or several could be meant; there are no images or
+            fewer than two classes; rows without label; classes that differ between training and validation; images
             that cannot be read.
     """
     check_unreadable(unreadable)
@@ -149,7 +149,7 @@ def label_classes(train: Dataset, label_column: str, split: str) -> tuple[Datase
 
 
 def readable(pictures: Pictures, unreadable: str, num_proc: int | None = None) -> Pictures:
-    """Read every picture once; refuse those that cannot be (`"stop"`), or leave them out (`"skip"`), by name.
+    """Read every image once; refuse those that cannot be (`"stop"`), or leave them out (`"skip"`), by name.
 
     Raises:
         ValueError: some cannot be read, or none can.
@@ -188,7 +188,7 @@ def strip_columns(data: Dataset, split: str, image_column: str, label_column: st
     """Keep of `data` only images, not decoded, and labels, and add where each image is from.
 
     Raises:
-        ValueError: there are no such columns, or the column holds no pictures.
+        ValueError: there are no such columns, or the column holds no images.
     """
     columns = ", ".join(data.column_names)
     if missing := [name for name in (image_column, label_column) if name not in data.column_names]:
@@ -226,7 +226,7 @@ def hold_out_rows(train: Dataset, label_column: str, fraction: float, seed: int)
 def fingerprint(data: Dataset, image_column: str, label_column: str) -> str:
     """Hash a data set of `strip_columns` and `with_labels`, so that it is recognised where its folder was moved.
 
-    Of the names of its classes and, in their order, of the class of each picture, its file within the folder that all
+    Of the names of its classes and, in their order, of the class of each image, its file within the folder that all
     are in (of one that is no file, its place in the data set), and its size in bytes. Nothing is decoded.
     """
     columns = data.with_format("arrow")[:].flatten()
@@ -261,7 +261,7 @@ def choose_rows(data: Dataset, count: int | None, seed: int, option: str) -> Dat
 
 
 def find_unreadable(data: Dataset, image_column: str, num_proc: int | None = None) -> dict[int, str]:
-    """Read every picture; return the rows of those that cannot be read, in their order, and why."""
+    """Read every image; return the rows of those that cannot be read, in their order, and why."""
     # Threads, as decoders let others run. Not `map`: from its cache the errors of repaired files would come back.
     columns = data.select_columns([image_column, SOURCE_COLUMN])
     found: list[str | None] = []
@@ -274,7 +274,7 @@ def find_unreadable(data: Dataset, image_column: str, num_proc: int | None = Non
 
 
 def check_errors(errors: Sequence[str], total: int) -> None:
-    """Refuse pictures that cannot be read.
+    """Refuse images that cannot be read.
 
     Raises:
         ValueError: names the first of them, and the way out.

@@ -9,15 +9,15 @@ from .transforms import channel_values, target_size
 
 
 def check_same_input(source: str, processor: Any, other: str, cropped: bool = True) -> None:
-    """Refuse a model that is used to pictures prepared otherwise: it would see what it was not trained on.
+    """Refuse a model that is used to images prepared otherwise: it would see what it was not trained on.
 
     Args:
-        source: the model whose image processor, `processor`, prepares the pictures.
+        source: the model whose image processor, `processor`, prepares the images.
         other: a checkpoint that sees the same. One without image processor is taken at its word, which is said.
         cropped: what is cut off at the edges must agree too; else, as in training, the size that is left.
 
     Raises:
-        ValueError: its image processor differs in what it does to a picture.
+        ValueError: its image processor differs in what it does to an image.
     """
     another = find_processor(other)
     if another is None:

@@ -16,7 +16,7 @@ from .class_folders import find_files
 from .transforms import MODES, ImageTransform, read_all
 
 
-# Pictures on which cost is measured and thresholds are set, where those depend on the picture.
+# Images on which cost is measured and thresholds are set, where those depend on the image.
 COST_IMAGES = 64
 
 
@@ -53,7 +53,7 @@ def sample_crops() -> list[Image.Image]:
 def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tensor, str]:
     """Read images as the model `name` takes them, `[N, channels, height, width]`; return them and what they are.
 
-    A warning names pictures that cannot be read.
+    A warning names images that cannot be read.
 
     Raises:
         ValueError: none can be read; a file is not there, a folder has none; the samples are wanted without

@@ -2,7 +2,7 @@
 """Augment at random so that only seed, epoch and image matter, not what was drawn before.
 
 A training that resumes in the middle of an epoch, and one with other workers or processes, then shows the very same
-pictures. (Loaders fetch ahead of the step that they fetch for: saved random states belong to later pictures.)
+images. (Loaders fetch ahead of the step that they fetch for: saved random states belong to later images.)
 """
 
 import random

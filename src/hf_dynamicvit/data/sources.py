@@ -44,7 +44,7 @@ def load_splits(
         **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
 
     Raises:
-        ValueError: there is no such data set, or no picture in it.
+        ValueError: there is no such data set, or no image in it.
     """
     path = Path(dataset).expanduser().absolute()
     cache_dir = hub.get("cache_dir")
@@ -155,7 +155,7 @@ def load_parquet(files: Iterable[str], cache_dir: Any) -> Dataset:
 
 
 def load_described_pictures(path: Path, cache_dir: Any) -> dict[str, Dataset]:
-    """Read the pictures that metadata files name, by split; a warning counts those that none names."""
+    """Read the images that metadata files name, by split; a warning counts those that none names."""
     own = [folder for folder in folders_in(path) if has_metadata(folder)]
     if own and not has_metadata(path) and all(find_split_kind(folder.name) for folder in own):
         found = {folder.name: load_image_folder([f"{glob.escape(str(folder))}/**"], cache_dir) for folder in own}
@@ -177,7 +177,7 @@ def load_image_folder(patterns: list[str], cache_dir: Any) -> Dataset:
 
 
 def list_row_files(data: Dataset) -> list[str]:
-    """List the files of all columns of pictures."""
+    """List the files of all columns of images."""
     columns = [name for name, feature in data.features.items() if isinstance(feature, ImageFeature)]
     table = data.with_format("arrow")[:].flatten()
     return [file for name in columns for file in table[f"{name}.path"].to_pylist()]

@@ -16,26 +16,26 @@ from .augmentation import build_augmentation, build_erasing, resolve_augmentatio
 
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-# PIL cuts these off at 255 where it converts them: a picture would turn white, or black
+# PIL cuts these off at 255 where it converts them: an image would turn white, or black
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-# the column with which `load_pictures` says where a picture is that has no file of its own
+# the column with which `load_pictures` says where an image is that has no file of its own
 SOURCE_COLUMN = "picture_source"
 
 
 class ImageTransform:
-    """A transform for `Dataset.set_transform`: pictures to `pixel_values` `[C, H, W]` and their labels to `labels`.
+    """A transform for `Dataset.set_transform`: images to `pixel_values` `[C, H, W]` and their labels to `labels`.
 
-    Pictures are decoded here where the data set has not done it (`Image(decode=False)`), turned upright as their EXIF
+    Images are decoded here where the data set has not done it (`Image(decode=False)`), turned upright as their EXIF
     data says, and converted to `num_channels`. Labels stay as they are: classes, or distributions; without a label
     column, as for prediction, there are none. The Trainer needs `remove_unused_columns=False` with it.
 
-    Training pictures are cropped straight to the size that the processor would give them. `crop` and `flip` say by
+    Training images are cropped straight to the size that the processor would give them. `crop` and `flip` say by
     hand what happens to them; `augmentation` names a level:
 
     - `"none"`: `crop` and `flip` only, which is nothing by default, as for evaluation;
     - `"plain"`: random resized crop and flip, with PIL;
     - `"full"`: as published for DeiT and DynamicViT, with torchvision; see `augmentation.py` for what differs;
-    - `"auto"`: `"full"` where torchvision is installed and takes the pictures, else `"plain"` and a warning.
+    - `"auto"`: `"full"` where torchvision is installed and takes the images, else `"plain"` and a warning.
 
     Random numbers of `crop`, `flip` and `"plain"` come from Python's `random`, those of `"full"` from torch; the
     Trainer seeds, saves and restores both, and seeds every worker with numbers of its own.
@@ -45,17 +45,17 @@ class ImageTransform:
         crop: random resized crop: the least fraction of the area that it keeps; `None` for no crop.
         flip: random horizontal flip.
         image_column, label_column: names in the data set.
-        num_channels: of the model: 1 for grey, 3 for RGB, 4 for RGBA pictures.
+        num_channels: of the model: 1 for grey, 3 for RGB, 4 for RGBA images.
         augmentation: `"none"`, `"plain"`, `"full"` or `"auto"`.
         scale: the `crop` of `"plain"` and `"full"`.
         randaugment_magnitude: 0 (no RandAugment) to 10, for `"full"`.
-        random_erasing: probability to erase a part of the picture, for `"full"`.
+        random_erasing: probability to erase a part of the image, for `"full"`.
         color_jitter: strength of random brightness, contrast and saturation, for `"full"`; timm has 0.4 without
             RandAugment, and none with it.
 
     Raises:
         ValueError: an option out of range, `"full"` without torchvision, a number of channels that there is not or
-            that the processor cannot normalise; when called, no column of pictures, or a picture that cannot be read,
+            that the processor cannot normalise; when called, no column of images, or an image that cannot be read,
             by name. (A data set that decodes by itself fails before, without a name: cast its column to
             `datasets.Image(decode=False)`.)
     """
@@ -124,12 +124,12 @@ def read_picture(picture: Any, source: str | None = None, mode: str | None = "RG
     """Read an image of a data set, decoded or not; return it upright and of `mode`.
 
     Args:
-        picture: a PIL picture, the path of a file, or what `datasets.Image(decode=False)` gives: `bytes` or a `path`.
+        picture: a PIL image, the path of a file, or what `datasets.Image(decode=False)` gives: `bytes` or a `path`.
         source: where it is in the data set, for one that is no file.
         mode: `None` for its own.
 
     Raises:
-        ValueError: it is no picture, cannot be read, or has more than 8 bits a channel.
+        ValueError: it is no image, cannot be read, or has more than 8 bits a channel.
     """
     picture = as_row(picture)
     name = describe_source(picture, source)
@@ -147,7 +147,7 @@ def read_picture(picture: Any, source: str | None = None, mode: str | None = "RG
 
 
 def as_row(picture: Any) -> Any:
-    """Return the path of a file as `datasets.Image(decode=False)` gives it, and other pictures as they are.
+    """Return the path of a file as `datasets.Image(decode=False)` gives it, and other images as they are.
 
     Raises:
         ValueError: it is none.
@@ -171,7 +171,7 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 
 def explain_unreadable(picture: Any, source: str | None = None) -> str | None:
-    """Say why `read_picture` would not read a picture that is not decoded yet; `None` where it would.
+    """Say why `read_picture` would not read an image that is not decoded yet; `None` where it would.
 
     A JPEG is decoded at an eighth of its size, for a quarter of the time: that takes all of the file too.
     """
@@ -193,7 +193,7 @@ def explain_unreadable(picture: Any, source: str | None = None) -> str | None:
 
 
 def explain_error(error: Exception) -> str:
-    """Say why a picture cannot be read; of bytes, Pillow names their place in memory."""
+    """Say why an image cannot be read; of bytes, Pillow names their place in memory."""
     return "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
@@ -257,7 +257,7 @@ def channel_values(values: Any, num_channels: int) -> list[float]:
 def target_size(processor: Any) -> tuple[int, int] | None:
     """Return `(height, width)` of the images that `processor` makes; `None` where it leaves them as they are.
 
-    Where only the shortest edge is given, the size of a picture of equal edges.
+    Where only the shortest edge is given, the size of an image of equal edges.
     """
     if processor.do_center_crop:
         size = processor.crop_size

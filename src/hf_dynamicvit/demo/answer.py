@@ -31,7 +31,7 @@ SECONDS, TURNS = 1.0, 15
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model did with a picture.
+    """What a model did with an image.
 
     Attributes:
         choice: what was asked.
@@ -40,7 +40,7 @@ class Answer:
         view: what it did.
         labels: of the classes, in the order of the probabilities.
         notes: what a reader should know before believing it.
-        milliseconds: median time of one picture, of `"sparse"` and, if there is one, `"dense"`.
+        milliseconds: median time of one image, of `"sparse"` and, if there is one, `"dense"`.
         device: where they ran.
     """
 
@@ -66,7 +66,7 @@ class Models:
         self._lock = threading.Lock()
 
     def answer(self, picture: Image.Image, choice: Choice) -> Answer:
-        """Set the keep ratio, look at the picture and measure, while nobody else does.
+        """Set the keep ratio, look at the image and measure, while nobody else does.
 
         Raises:
             ValueError: there is no such model, it cannot run that method, or not with that keep ratio.
@@ -115,7 +115,7 @@ class Models:
 def build_notes(viewer: Viewer, source: Source) -> list[str]:
     """List what a reader should know before believing what the model shows."""
     method, found = viewer.model.config.reducer, []
-    adaptive = viewer.model.config.is_adaptive  # its thresholds are set on the picture, trained or not
+    adaptive = viewer.model.config.is_adaptive  # its thresholds are set on the image, trained or not
     if viewer.untrained and not adaptive:
         found.append(
             f"Not trained: {method} has parameters of its own, and on these weights they are random. What is kept, "

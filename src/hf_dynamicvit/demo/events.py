@@ -64,7 +64,7 @@ class Page:
             self.models.load(next(iter(self.sources)), OWN)
 
     def upload(self, request: gr.Request, sent: dict[str, Any] | None, *settings: Any) -> tuple[Any, Any, Any]:
-        """Read what was sent, delete it, look at it. Returns the picture, an empty drop zone, the answer."""
+        """Read what was sent, delete it, look at it. Returns the image, an empty drop zone, the answer."""
         if sent is None:
             return gr.skip(), gr.skip(), gr.skip()
         path = sent.get("path") if isinstance(sent, dict) else None

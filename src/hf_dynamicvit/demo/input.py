@@ -20,7 +20,7 @@ READABLE_FORMATS = "JPEG, PNG, WebP, GIF or BMP"
 # How files of these begin, so that a damaged one is told from what is none.
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
 
-# A larger picture is made smaller as it comes in: a model sees a few hundred pixels of it.
+# A larger image is made smaller as it comes in: a model sees a few hundred pixels of it.
 LONGEST_EDGE = 1024
 
 # Flower photographs, and who took them.
@@ -32,7 +32,7 @@ DIGIT_SCANS = {3: 45, 4: 24, 6: 34, 9: 37}
 
 @dataclass(frozen=True)
 class Bundled:
-    """A picture that the demo brings along; `credit` says whose it is, in HTML."""
+    """An image that the demo brings along; `credit` says whose it is, in HTML."""
 
     title: str
     picture: Image.Image
@@ -40,7 +40,7 @@ class Bundled:
 
 
 class PictureError(ValueError):
-    """Why a picture is not read, in words for who sent it."""
+    """Why an image is not read, in words for who sent it."""
 
 
 def open_picture(file: Path, most_pixels: int) -> Image.Image:
@@ -49,7 +49,7 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
     Its size is known before a pixel is decoded.
 
     Raises:
-        PictureError: it is no picture, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
+        PictureError: it is no image, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
             message is for who sent it and names no folder.
     """
     from ..data.transforms import DEEP_MODES  # brings torch, which the page is served without

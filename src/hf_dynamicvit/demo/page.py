@@ -166,7 +166,7 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
         gr.HTML(f'<p class="dv-small">{STORED}</p><p class="dv-small">Pictures: {credits}.</p>', padding=False)
         connect(page, picture, drop, buttons, settings, answer)
 
-        def forget(request: gr.Request) -> None:  # Gradio would keep the picture for an hour, the answer for ever
+        def forget(request: gr.Request) -> None:  # Gradio would keep the image for an hour, the answer for ever
             blocks.state_holder.session_data.pop(str(request.session_hash), None)
 
         blocks.unload(forget)

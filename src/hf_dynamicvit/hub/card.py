@@ -33,7 +33,7 @@ class Measurements:
     Attributes:
         top1: accuracy on the evaluation split, 0 to 1.
         dense_top1: that of the dense model it came from.
-        teacher_top1: that of its teacher on the same pictures, which stands there where `dense_top1` is not known.
+        teacher_top1: that of its teacher on the same images, which stands there where `dense_top1` is not known.
         num_pictures: that `top1` is of, for its 95 % interval.
         dataset: name of the data set on the Hub.
         dataset_name: of the same, or of one that is elsewhere, as people say it.
@@ -41,7 +41,7 @@ class Measurements:
         images_per_second: batch size -> (dense, this model), both measured in one run on `device`.
         device: the machine in words.
         recipe: how it was trained, in Markdown.
-        figure: file name of a picture beside the card.
+        figure: file name of an image beside the card.
     """
 
     top1: float | None = None
@@ -80,7 +80,7 @@ def model_card(
         language, tags: metadata; the tags besides our own.
 
     Raises:
-        ValueError: an accuracy is not from 0 to 1, or of no picture.
+        ValueError: an accuracy is not from 0 to 1, or of no image.
     """
     check_measurements(measured)
     title = repo_id.split("/")[-1]

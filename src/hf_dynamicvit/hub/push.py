@@ -62,12 +62,12 @@ def say(text: str) -> None:
 
 
 def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
-    """Draw what the model sees of each picture, then what it keeps after each decision, a row each.
+    """Draw what the model sees of each image, then what it keeps after each decision, a row each.
 
     A warning names files that cannot be read.
 
     Raises:
-        ValueError: none can be; a file is not there, or a folder has no pictures.
+        ValueError: none can be; a file is not there, or a folder has no images.
     """
     pictures = [picture for _, picture in read_all(find_files(files), MODES[model.config.num_channels])]
     views = Viewer(model, processor).look(pictures, batch_size=1)
@@ -194,7 +194,7 @@ def stage(folder: Path, out: Path, model: DynamicViTForImageClassification, give
     """Write to `out` all that goes up but the card that is to be made.
 
     Raises:
-        ValueError: a picture for the figure cannot be read.
+        ValueError: an image for the figure cannot be read.
     """
     model.save_pretrained(out, with_remote_code=code)
     shutil.copy(folder / "preprocessor_config.json", out)

@@ -24,7 +24,7 @@ RAMP = np.array([[36, 16, 84], [58, 82, 139], [33, 145, 140], [94, 201, 98], [25
 
 BLUE = (30, 110, 255)
 TEXT_SIZE, LINE = 13, 18
-NARROWEST = 140  # pixels of a picture with a caption
+NARROWEST = 140  # pixels of an image with a caption
 
 # Decisions on a card and on a contact sheet; of more, as many are chosen evenly, the last among them.
 COLUMNS = 4
@@ -34,7 +34,7 @@ def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colou
     """Cover the dropped patches of `image`: 0.2 of the pixel, 0.8 of `colour`.
 
     Args:
-        image: the picture as the model saw it (resized and cropped), at any scale.
+        image: the image as the model saw it (resized and cropped), at any scale.
         kept: `[num_patches]` bool, one slice of `outputs.kept`.
         grid: patches down and across; their product is `num_patches`.
 
@@ -82,7 +82,7 @@ def tint(image: Image.Image, colours: np.ndarray, strength: np.ndarray, grid: tu
     Args:
         image: RGB.
         colours: `[num_patches, 3]`, 0 to 255.
-        strength: `[num_patches]`, 0 leaves the picture, 1 leaves the colour alone.
+        strength: `[num_patches]`, 0 leaves the image, 1 leaves the colour alone.
         grid: patches down and across.
     """
     patches = patch_of_pixel(image.size, grid)

@@ -31,14 +31,14 @@ from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reduction import ReducedForImageClassification
 
 
-# The longer edge of a picture that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
+# The longer edge of an image that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
 # shorter edge at least, so that patches of a very long one can be told apart.
 LONG_EDGE, SHORT_EDGE = 224, 56
 
 
 @dataclass(frozen=True)
 class View:
-    """What a model did with one picture.
+    """What a model did with one image.
 
     Attributes:
         picture: RGB, what the model saw of it; in its own aspect ratio where it was only resized.
@@ -51,7 +51,7 @@ class View:
         merging: dropped patches live on in the token that `owner` names (ToMe, TPS).
         probabilities: `[K]`, of the sparse model.
         dense_probabilities: `[K]`, of the dense one, if there is one.
-        multiply_adds: of this picture.
+        multiply_adds: of this image.
         dense_multiply_adds: the same through the dense model.
     """
 
@@ -90,7 +90,7 @@ class View:
 
 
 class Viewer:
-    """A sparse classifier, its dense counterpart and its image processor, ready to look at pictures.
+    """A sparse classifier, its dense counterpart and its image processor, ready to look at images.
 
     Args:
         model: a `DynamicViTForImageClassification` or its like; put into eval mode.
@@ -150,7 +150,7 @@ class Viewer:
 
         Raises:
             ValueError: there is no such method, no such checkpoint, or it is of another family, lacks weights or an
-                image processor; `dense` has other classes, or an image processor that prepares pictures otherwise.
+                image processor; `dense` has other classes, or an image processor that prepares images otherwise.
         """
         model, untrained = load_sparse(source, reducer)
         processor = read_processor(source)
@@ -215,10 +215,10 @@ class Viewer:
         return self.pixel_values(pictures).to(self.model.device, self.model.dtype)
 
     def pixel_values(self, pictures: Sequence[Image.Image], image_size: tuple[int, int] | None = None) -> Tensor:
-        """Prepare pictures, `[N, channels, height, width]`, stretched to `image_size` `(height, width)` if given.
+        """Prepare images, `[N, channels, height, width]`, stretched to `image_size` `(height, width)` if given.
 
         Raises:
-            ValueError: the image processor gives the pictures different sizes.
+            ValueError: the image processor gives the images different sizes.
         """
         transform = ImageTransform(self.processor, num_channels=self.model.config.num_channels)
         found = []
@@ -245,7 +245,7 @@ class Viewer:
         """Return what the model does with each of `pictures`, in their order.
 
         Args:
-            pictures: PIL pictures of any size and mode, or paths of files, taken one by one.
+            pictures: PIL images of any size and mode, or paths of files, taken one by one.
             batch_size: so many at a time; it does not change what is seen (AS-ViT with `batch_mode="mean_topk"`
                 apart, which decides by batch).
             image_size: `(height, width)` in pixels to stretch them to, in place of what the image processor does.
@@ -265,7 +265,7 @@ class Viewer:
         batch_size: int = 32,
         image_size: tuple[int, int] | None = None,
     ) -> Generator[list[View]]:
-        """As `look`, batch by batch; pictures of other sizes than the one before, for the model, start a batch."""
+        """As `look`, batch by batch; images of other sizes than the one before, for the model, start a batch."""
         if isinstance(pictures, (str, PathLike, Image.Image)):
             raise ValueError(f"pictures is one {type(pictures).__name__}; a list of pictures is wanted: [picture].")
         if batch_size < 1:
@@ -327,7 +327,7 @@ class Viewer:
         return logits.sigmoid() if several else logits.softmax(dim=-1)
 
     def seen(self, picture: Image.Image, pixels: Tensor, stretched: bool = False) -> Image.Image:
-        """Draw what the patches of `pixels` `[C, height, width]` show, from the picture where it was only resized."""
+        """Draw what the patches of `pixels` `[C, height, width]` show, from the image where it was only resized."""
         processor, (height, width) = self.processor, pixels.shape[1:]
         down, across = grid_size(self.model.config, (height, width))
         patch_height, patch_width = as_pair(self.model.config.patch_size)

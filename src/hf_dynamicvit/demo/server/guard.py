@@ -39,7 +39,7 @@ GETS = (
 FOLDERS = ("/assets/", "/static/")
 HEARTBEAT, FILE = f"{API}/heartbeat/", f"{API}/file="
 
-# Bytes of an upload beside the picture itself; and of what the page sends to have something computed.
+# Bytes of an upload beside the image itself; and of what the page sends to have something computed.
 SMALL_BODY = 64 * 1024
 
 # Characters of the number of a window; Gradio's page makes one of about ten.

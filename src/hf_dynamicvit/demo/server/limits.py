@@ -17,15 +17,15 @@ class Limits:
     the address from which requests come has limits too.
 
     Attributes:
-        file_megabytes: of one picture.
-        pixels: of one picture.
+        file_megabytes: of one image.
+        pixels: of one image.
         requests_a_minute: of one window; a comparison is one.
         events_a_minute: of one address; a click is up to three, and an upload is one.
         waiting: requests that wait for their turn.
         waiting_of_one: those of them, and the uploads under way, that come from one address.
-        uploads_under_way: pictures on their way at once.
-        uploads: pictures on the disk at once, sent and not yet read; of more, the oldest is deleted.
-        visitors: whose pictures are in memory at once; of more, the oldest is forgotten.
+        uploads_under_way: images on their way at once.
+        uploads: images on the disk at once, sent and not yet read; of more, the oldest is deleted.
+        visitors: whose images are in memory at once; of more, the oldest is forgotten.
     """
 
     file_megabytes: int = 10

@@ -43,7 +43,7 @@ class Uploads:
         self.known.discard(str(file))
         file.unlink(missing_ok=True)
         if file.parent != self.folder:
-            with suppress(OSError):  # the same picture came in once more; who sent that deletes it
+            with suppress(OSError):  # the same image came in once more; who sent that deletes it
                 file.parent.rmdir()
 
     def make_room(self) -> None:
