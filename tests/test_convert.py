@@ -15,7 +15,9 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, De
 from transformers.models.deit.modeling_deit import DeiTForImageClassificationWithTeacher
 
 from hf_dynamicvit import DynamicDeiTForImageClassification
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config, published_processor, read_label_names
+from hf_dynamicvit.checkpoints.convert import convert_state_dict, read_label_names
+from hf_dynamicvit.checkpoints.convert_config import infer_config
+from hf_dynamicvit.checkpoints.convert_processor import published_processor
 from hf_dynamicvit.checkpoints.published import read_state_dict
 from hf_dynamicvit.commands.cli import main
 

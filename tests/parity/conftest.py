@@ -9,7 +9,8 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 
 
 FOLDERS = [Path(__file__).parents[3] / "shared" / "fixtures", Path(__file__).parents[1] / "fixtures"]

@@ -8,7 +8,8 @@ import torch
 from torch.testing import assert_close
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTModel
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.checkpoints.published import rename_key, rename_keys
 from hf_dynamicvit.model.cost import block_multiply_adds, vit_multiply_adds
 from hf_dynamicvit.model.reducer import TokenReducer

@@ -6,7 +6,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
 
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.checkpoints.published import rename_key
 from hf_dynamicvit.model.masking import DecisionGradient, decision_bias
 from hf_dynamicvit.model.scoring import TokenScorePredictor

@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.checkpoints.published import rename_key
 from hf_dynamicvit.training.losses import classification_loss
 

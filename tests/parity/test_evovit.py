@@ -7,7 +7,8 @@ from torch.testing import assert_close
 from toys import assert_same_model, toy_config, toy_dense, toy_images, toy_model
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.checkpoints.published import rename_key
 from hf_dynamicvit.model.reducer_evovit import EvoViTReducer
 

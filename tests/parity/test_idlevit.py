@@ -8,7 +8,8 @@ from toys import toy_images, toy_model
 from transformers.models.vit.modeling_vit import ViTForImageClassification
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.checkpoints.published import rename_key
 from hf_dynamicvit.model.scoring import class_query_logits
 from hf_dynamicvit.training.losses import class_distillation_loss, classification_loss, feature_distillation_loss

@@ -6,7 +6,8 @@ import torch
 from torch.testing import assert_close
 
 from hf_dynamicvit import DynamicViTConfig
-from hf_dynamicvit.checkpoints.convert import convert_state_dict, infer_config
+from hf_dynamicvit.checkpoints.convert import convert_state_dict
+from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.model.reducer_tome import ToMeReducer, merge_schedule
 from hf_dynamicvit.model.selection import bipartite_matching
 from hf_dynamicvit.model.tokens import Stage, Tokens

@@ -4,7 +4,8 @@
 import argparse
 from typing import Any
 
-from ..checkpoints.convert import convert, heads_beside, read_label_names
+from ..checkpoints.convert import convert, read_label_names
+from ..checkpoints.convert_config import heads_beside
 from ..checkpoints.labels import few
 from ..checkpoints.published import Published, rename_keys
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification

@@ -1,0 +1,157 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The configuration of a published checkpoint, read off its tensors and timm's `config.json` beside it."""
+
+import re
+from typing import Any
+
+from torch import Tensor
+
+from ..model.configuration_dynamicdeit import DynamicDeiTConfig
+from ..model.configuration_dynamicvit import DynamicViTConfig
+from .convert_checks import check_kind
+from .published import Published, is_distilled
+from .timm import image_size_of, model_args_of
+
+
+# Heads of published ViTs that are not 64 wide (So400m, H, g, G), by the width of the model.
+HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+
+
+def infer_config(
+    state_dict: dict[str, Tensor],
+    num_attention_heads: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    label_names: list[str] | None = None,
+    **overrides: Any,
+) -> DynamicViTConfig:
+    """Infer the configuration whose sizes the published tensors have.
+
+    `layer_norm_eps` is 1e-6, as they were trained with. It is that of DynamicDeiT where there is a distillation token.
+    Without a classifier in the file it has no classes.
+
+    Args:
+        state_dict: tensors under published keys.
+        num_attention_heads: `None` means those usual for the width, in most 64 wide.
+        image_size: pixels; `None` means square.
+        label_names: names of the classes, in order.
+        overrides: fields of `DynamicViTConfig`, such as `reducer`.
+
+    Raises:
+        ValueError: a family that is not supported, tensors missing, or sizes that do not fit.
+    """
+    check_kind(state_dict, overrides.get("reducer", "dynamicvit"))
+    num_layers = count_blocks(state_dict)
+    width, channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
+    distilled = is_distilled(state_dict)
+    if image_size is None:
+        side = side_of_square(state_dict["pos_embed"].shape[1] - (2 if distilled else 1))
+        image_size = (side * patch_height, side * patch_width)
+    names = names_of_classes(state_dict, label_names)
+    config = (DynamicDeiTConfig if distilled else DynamicViTConfig)(
+        hidden_size=width,
+        num_hidden_layers=num_layers,
+        num_attention_heads=check_heads(width, num_attention_heads),
+        intermediate_size=state_dict["blocks.0.mlp.fc1.weight"].shape[0],
+        num_channels=channels,
+        patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
+        image_size=image_size[0] if isinstance(image_size, tuple) and image_size[0] == image_size[1] else image_size,
+        qkv_bias="blocks.0.attn.qkv.bias" in state_dict or "qks.0.qk.bias" in state_dict,
+        layer_norm_eps=1e-6,
+        id2label=dict(enumerate(names)),
+        label2id={name: index for index, name in enumerate(names)},
+        **overrides,
+    )
+    if config.reads_class_token and any(name.startswith("qks.") for name in state_dict):
+        raise ValueError(
+            "This Evo-ViT checkpoint classifies the mean of the patches; reducer_args has 'pooling': 'class'."
+        )
+    return config
+
+
+def count_blocks(state_dict: dict[str, Tensor]) -> int:
+    """Count the blocks of a timm-style ViT.
+
+    Raises:
+        ValueError: the tensors are of something else.
+    """
+    needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}
+    if any(name.startswith("head.") for name in state_dict):
+        needed["head.weight"] = 2
+    wrong = [name for name, ndim in needed.items() if name not in state_dict or state_dict[name].ndim != ndim]
+    blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state_dict if name.startswith("blocks.")]
+    if wrong or not all(blocks):
+        raise ValueError(
+            f"Not a timm-style ViT checkpoint: {', '.join(wrong) or 'a block without a number'} missing or mis-shaped."
+        )
+    return 1 + max(int(block[1]) for block in blocks if block)
+
+
+def names_of_classes(state_dict: dict[str, Tensor], given: list[str] | None) -> list[str]:
+    """Return the names of the classes that are `given`, else one made up for each; none without a classifier.
+
+    Raises:
+        ValueError: there are more or fewer names than classes.
+    """
+    num_labels = state_dict["head.weight"].shape[0] if "head.weight" in state_dict else 0
+    if given is not None and len(given) != num_labels:
+        raise ValueError(f"{len(given)} label names for {num_labels} classes.")
+    return given or [f"LABEL_{index}" for index in range(num_labels)]
+
+
+def side_of_square(num_patches: int) -> int:
+    """Return how many patches a square grid has in a row.
+
+    Raises:
+        ValueError: they are no square.
+    """
+    side = round(num_patches**0.5)
+    if side * side != num_patches:
+        raise ValueError(f"{num_patches} positions are not a square grid; give the image size, height and width.")
+    return side
+
+
+def check_heads(width: int, given: int | None) -> int:
+    """Return the number of attention heads that is `given`, or `None`: usual for the width, in most models 64 wide.
+
+    Raises:
+        ValueError: they do not divide the width.
+    """
+    heads = HEADS.get(width, max(1, width // 64)) if given is None else given
+    if heads < 1 or width % heads:
+        raise ValueError(f"{heads} attention heads do not divide the width {width}; give their number.")
+    return heads
+
+
+def image_size_beside(published: Published) -> tuple[int, int] | None:
+    """Return height and width by timm's `config.json`, if the tensors are of a model of that size.
+
+    Raises:
+        ValueError: they are not, and its `model_args` say so.
+    """
+    patches, positions = (published.tensors.get(name) for name in ("patch_embed.proj.weight", "pos_embed"))
+    if published.config is None or patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
+        return None
+    height, width = image_size_of(published.config)
+    num_patches = (height // patches.shape[2]) * (width // patches.shape[3])
+    num_prefix = 2 if is_distilled(published.tensors) else 1
+    if positions.shape[1] == num_prefix + num_patches:
+        return height, width
+    if "img_size" in model_args_of(published.config):
+        raise ValueError(
+            f"config.json has img_size {height} x {width} in its model_args, of {num_patches} patches, but the file "
+            f"has {positions.shape[1] - num_prefix}: type --image-size, height and width."
+        )
+    return None
+
+
+def heads_beside(published: Published) -> int | None:
+    """Return the number of attention heads in timm's `config.json`, if it changes the architecture's."""
+    return model_args_of(published.config or {}).get("num_heads")
+
+
+def label_names_beside(published: Published) -> list[str] | None:
+    """Names of the classes in timm's `config.json`, where it has one for each."""
+    names, head = (published.config or {}).get("label_names"), published.tensors.get("head.weight")
+    if not isinstance(names, list) or head is None or len(names) != len(head):
+        return None
+    return [str(name) for name in names]
