@@ -63,8 +63,8 @@ def test_there_is_a_file_for_each_way():
 def test_the_command_in_two_processes(place):  # noqa: F811
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
     launch += ["--rdzv-endpoint=localhost:0", "-m", "hf_dynamicvit", "train", "--model", "other"]
-    options = ["--dataset", "pictures", "--output_dir", "out", "--use_cpu", "--max_steps", "2"]
-    options += ["--teacher_epochs", "1", "--per_device_train_batch_size", "3", "--ema_decay", "0.5"]
+    options = ["--dataset", "pictures", "--output-dir", "out", "--use-cpu", "--max-steps", "2"]
+    options += ["--teacher-epochs", "1", "--per-device-train-batch-size", "3", "--ema-decay", "0.5"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run([sys.executable, *launch, *options], capture_output=True, text=True, env=environment)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -238,7 +238,7 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     toy_model(reducer="asvit", keep_ratio=0.5).save_pretrained("saved")
     Image.new("RGB", (40, 30), (200, 30, 90)).save("red.png")
-    assert run("saved", "--pictures", "red.png", "--batch-sizes", "2") == 0
+    assert run("saved", "--images", "red.png", "--batch-sizes", "2") == 0
     said = "Measured on 1 pictures, through scaling to 32 x 32, as it has no image processor."
     assert said in capsys.readouterr().out
 
@@ -280,7 +280,7 @@ def test_every_line_of_a_plot_is_between_two_labels(values, ticks):
         (["absent", "--output", "taken"], "taken exists already and is no folder"),
         (["absent", "--output", "full"], "full exists already; name a new or an empty folder, or type --overwrite"),
         (["absent", "--output", "/proc/nope"], "/proc/nope cannot be written"),
-        (["saved", "--pictures", "red.png", "--image-size", "64"], "give no --image-size"),
+        (["saved", "--images", "red.png", "--image-size", "64"], "give no --image-size"),
     ],
 )
 def test_the_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):

@@ -15,9 +15,12 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Tr
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification, __version__
 from hf_dynamicvit.commands import quickstart_run
 from hf_dynamicvit.commands.cli import COMMANDS, command_parser, main
+from hf_dynamicvit.commands.ranges import Range, as_option
 from hf_dynamicvit.commands.train import trainer_option_names
 from hf_dynamicvit.commands.train_arguments import parse
-from hf_dynamicvit.commands.train_options import RANGES, SECTIONS, DataArguments, ModelArguments, Range, names_of
+from hf_dynamicvit.commands.train_help import SECTIONS
+from hf_dynamicvit.commands.train_options import DataArguments, ModelArguments, names_of
+from hf_dynamicvit.commands.train_ranges import RANGES
 from hf_dynamicvit.training.arguments import DynamicViTTrainingArguments
 from hf_dynamicvit.training.recipes import ALWAYS
 
@@ -104,11 +107,11 @@ def test_training_shows_its_own_options_first(capsys):
     """Those of TrainingArguments that are seldom needed with --help-all only."""
     out, everything = printed(["train", "--help"], capsys)[1], printed(["train", "--help-all"], capsys)[1]
     shown = [name for names in SECTIONS.values() for name in names]
-    assert len(shown) == len({*shown}) and "--torch_compile" not in out
+    assert len(shown) == len({*shown}) and "--torch-compile" not in out
     for name in names_of(DynamicViTTrainingArguments):
-        option = "--no_distill" if name == "distill" else f"--{name}"
+        option = "--no-distill" if name == "distill" else as_option(name)
         assert f"  {option}" in everything and (name in shown) == (f"  {option}" in out), name
-    assert "  --no_distill  " in out and "--keep-ratio" not in out and "--help-all" in out
+    assert "  --no-distill  " in out and "--keep_ratio" not in out + everything and "--help-all" in out
     assert "(default: 0)" in out and "dynamicvit-output" in out and "default: None" not in everything
 
 
@@ -116,7 +119,7 @@ def test_training_shows_its_own_options_first(capsys):
 def test_training_tells_the_defaults_that_it_uses(reducer, tmp_path):
     """Of every option that the help shows a default of, and of those that depend on the method."""
     DynamicViTConfig().save_pretrained(tmp_path)
-    words = ["--model", str(tmp_path), "--dataset", "d", "--reducer", reducer, "--use_cpu"]
+    words = ["--model", str(tmp_path), "--dataset", "d", "--reducer", reducer, "--use-cpu"]
     used = {name: value for group in parse(words) for name, value in vars(group).items()}
     for action in command_parser("train")._actions:
         if action.dest in used and action.default is not None and action.dest not in ("reducer", "use_cpu"):
@@ -160,7 +163,7 @@ def test_the_options_of_training_arguments_are_all_known():
 
 def test_names_people_type_for_options_of_training(tmp_path):
     DynamicViTConfig().save_pretrained(tmp_path)
-    words = ["--model", str(tmp_path), "--dataset", "d", "--use_cpu", "--reducer-layers", "1", "2"]
+    words = ["--model", str(tmp_path), "--dataset", "d", "--use-cpu", "--reducer-layers", "1", "2"]
     words += ["--output", "o", "--epochs=7", "--batch-size", "3", "--lr", "1e-4", "--keep-ratio", "0.5"]
     model, _, training = parse(command_parser("train").parse_args(words).argv)
     assert (training.output_dir, training.num_train_epochs) == ("o", 7.0)
@@ -182,7 +185,7 @@ def test_names_people_type_for_options_of_training(tmp_path):
         (["convert", "--source", "m"], "there is no --source; type the source itself"),
         (["evaluate", "m", "--model", "n"], "'m' and --model both name a model; type one"),
         (["evaluate", "m", "n", "--dataset", "d"], "'n' is one argument too many"),
-        (["export", "m", "--model", "n", "--format", "onnx", "--output", "o"], "'m' is one argument too many"),
+        (["export", "m", "--model", "n", "--format", "onnx", "--output", "o"], "'m' and --model both name a model"),
         (["export", "m", "--fromat=onnx"], "there is no option --fromat; did you mean --format?"),
         (["export", "m", "--format", "onx", "--output", "m.onnx"], "there is no 'onx'; did you mean onnx?"),
         (["export", "m", "--format", "pdf", "--output", "m.pdf"], "there is no 'pdf'; there are onnx, torch-export"),
@@ -198,7 +201,7 @@ def test_names_people_type_for_options_of_training(tmp_path):
             "there is no 'ignore'; there are stop, skip",
         ),
         (["train", "m", "--dataset", "d", "--augmentation", "heavy"], "there is no 'heavy'; there are none, plain,"),
-        (["train", "m", "--dataset", "d", "--teacher_dtype", "float"], "'float'; did you mean float32?"),
+        (["train", "m", "--dataset", "d", "--teacher-dtype", "float"], "'float'; did you mean float32?"),
         (["train", "m", "--dataset", "d", "--batchsize", "8"], "there is no option --batchsize; did you mean --batch"),
         (["completion", "fish"], "there is no 'fish'; there are bash, zsh, tcsh"),
     ],
@@ -233,7 +236,7 @@ def test_what_is_mistyped_is_answered_with_what_to_type(arguments, message, caps
 )
 def test_a_model_is_named_with_or_without_an_option(typed, meant):
     one, other = (command_parser(words[0]).parse_args(words[1:]) for words in (typed, meant))
-    assert {**vars(one), "spelled": None} == {**vars(other), "spelled": None}
+    assert vars(one) | {"spelled": None, "argv": None} == vars(other) | {"spelled": None, "argv": None}
 
 
 def outside(numbers: Range, whole: bool) -> list[float]:
@@ -249,11 +252,12 @@ def test_numbers_that_an_option_does_not_take_are_refused_at_once(capsys):
     """In the option's own name; there are neither the model nor the pictures."""
     options = command_parser("train")._option_string_actions
     for name, numbers in RANGES.items():
-        whole = options[f"--{name}"].type is int
+        option = as_option(name)
+        whole = options[option].type is int
         for number in outside(numbers, whole):
-            word = f"--{name}={number:.12g}"
+            word = f"{option}={number:.12g}"
             status, _, err = printed(["train", "no-model", "--dataset", "none", word], capsys)
-            assert (status, err) == (1, f"hf-dynamicvit train: --{name} is {number:g}; it must be {numbers}.\n")
+            assert (status, err) == (1, f"hf-dynamicvit train: {option} is {number:g}; it must be {numbers}.\n")
 
 
 @pytest.mark.parametrize(
@@ -268,7 +272,7 @@ def test_numbers_that_an_option_does_not_take_are_refused_at_once(capsys):
             "--budget is 70; it must be above 0 and at most 1, a fraction of the dense model's ",
         ),
         (["--validation-fraction", "0"], "--validation-fraction is 0; it must be above 0 and below 1, a fraction of"),
-        (["--max_steps", "0"], "--max_steps is 0; it must be 1 or more, or -1 for no limit."),
+        (["--max-steps", "0"], "--max-steps is 0; it must be 1 or more, or -1 for no limit."),
         (["--keep-ratio", "0.7", "0"], "--keep-ratio is 0; it must be above 0 and at most 1."),
         (["--keep-ratio", "0.5", "0.6"], "--keep-ratio is 0.5 0.6; it must not increase."),
         (["--save-steps", "0"], "--save-steps is 0; it must be above 0."),
@@ -292,7 +296,7 @@ def test_evaluate_and_visualize_refuse_numbers_as_train_does(command, capsys):
     if command[0] == "evaluate":
         refused |= {
             "--keep-ratios 0.5 nan": "--keep-ratios is nan; it must be above 0 and at most 1.",
-            "--max-samples 0": "--max-samples is 0; it must be 1 or more.",
+            "--limit 0": "--limit is 0; it must be 1 or more.",
             "--max-changed -1": "--max-changed is -1; it must be 0 or more.",
         }
     else:
@@ -314,7 +318,7 @@ def test_every_option_that_takes_numbers_has_a_range():
             assert RANGES[action.dest].holds(action.default), action.dest
 
 
-@pytest.mark.parametrize("option", ["--output", "--output_dir", "--output-dir"])
+@pytest.mark.parametrize("option", ["--output", "--output-dir", "--output-dir"])
 def test_a_folder_that_cannot_be_written_is_refused_at_once(option, tmp_path, monkeypatch, capsys):
     """In the option's own name; the model is not there."""
     monkeypatch.chdir(tmp_path)
@@ -325,7 +329,7 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(option, tmp_path, mo
         ("afile", "afile exists already and is no folder"),
         ("afile/new", "afile/new cannot be"),
         ("/proc/nope", "/proc/nope cannot be written"),
-        ("full", "full exists already; name a new or an empty folder, or go on there with --resume_from_checkpoint"),
+        ("full", "full exists already; name a new or an empty folder, or go on there with --resume-from-checkpoint"),
     ]:
         status, _, err = printed(["train", "no-model", "--dataset", "none", option, folder], capsys)
         assert status == 1 and err.startswith(f"hf-dynamicvit train: {option} {message}"), err

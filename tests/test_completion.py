@@ -67,16 +67,16 @@ def test_every_option_of_every_command(ask, name):
 
 @needs_bash
 def test_choices(ask):
-    assert ask("export", "my-model", "--format", "o") == {"onnx"}
-    assert ask("benchmark", "my-model", "--reducer", "") >= {*REDUCERS}
-    assert ask("benchmark", "my-model", "--reducer", "tome", "to") == {"tome", "topk"}
+    assert ask("export", "--model", "my-model", "--format", "o") == {"onnx"}
+    assert ask("benchmark", "--model", "my-model", "--reducer", "") >= {*REDUCERS}
+    assert ask("benchmark", "--model", "my-model", "--reducer", "tome", "to") == {"tome", "topk"}
     assert ask("completion", "") == {*SHELLS}
 
 
 @needs_bash
 def test_files(ask):
-    assert ask("export", "my") == {"my-model", "my-weights.pth"}
-    assert ask("export", "m", "--pictures", "pic") == {"pictures"}
+    assert ask("export", "--model", "my") == {"my-model", "my-weights.pth"}
+    assert ask("export", "--model", "m", "--images", "pic") == {"pictures"}
     assert ask("train", "--model", "my-m") == {"my-model"}
     assert ask("train", "--dataset", "p") == {"pictures"}
     assert ask("convert", "my-w") == {"my-weights.pth"}
@@ -87,7 +87,7 @@ def test_files(ask):
 def test_other_shells(shell, capsys):
     assert main(["completion", shell]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in COMMANDS) and "keep_ratio" in printed and "torch-export" in printed
+    assert all(name in printed for name in COMMANDS) and "keep-ratio" in printed and "torch-export" in printed
 
 
 def test_without_shtab(monkeypatch, capsys):

@@ -41,7 +41,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 # command -> options after those of the page, of which the last of a name counts (full augmentation takes torchvision)
 SHORTER = {
-    "train": "--use_cpu --max_steps 1 --augmentation plain --mixup 0 --cutmix 0",
+    "train": "--use-cpu --max-steps 1 --augmentation plain --mixup 0 --cutmix 0",
     "benchmark": "--repeats 1 --warmup 0 --threads 1 --batch-sizes 1",
     "evaluate": "--batch-size 4",
     "examples/finetune_flowers.py": "--batch-size 4 --epochs 0.5 --budget 0.8",

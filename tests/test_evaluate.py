@@ -15,8 +15,8 @@ from toys import TOY, reads_class_token, toy_dense, toy_images
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
+from hf_dynamicvit.checkpoints.cost import multiply_adds
 from hf_dynamicvit.checkpoints.labels import order_of
-from hf_dynamicvit.checkpoints.load import multiply_adds
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.evaluation.data import choose_split, load_labelled
 from hf_dynamicvit.evaluation.evaluate import evaluate

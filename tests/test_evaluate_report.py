@@ -167,7 +167,7 @@ def test_command_line(folder, tmp_path, capsys):
     with_names(toy_dense(3, num_labels=6), NAMES).save_pretrained(dense)
     output = tmp_path / "report"
     command = ["evaluate", "--model", sparse, "--dataset", str(folder), "--dense", str(dense), "--reducer", "evit"]
-    command += ["--keep-ratios", "0.5", "--max-samples", "9", "--batch-size", "4", "--output", str(output), "--json"]
+    command += ["--keep-ratios", "0.5", "--limit", "9", "--batch-size", "4", "--output", str(output), "--json"]
     assert main([*command, "--device", "cpu", "--dtype", "bfloat16"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((output / "report.json").read_text())

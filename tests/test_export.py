@@ -16,7 +16,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 import hf_dynamicvit
 from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassification
-from hf_dynamicvit.checkpoints.load import multiply_adds
+from hf_dynamicvit.checkpoints.cost import multiply_adds
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.samples import sample_crops
 from hf_dynamicvit.export import (
@@ -125,7 +125,7 @@ def test_command_line_onnx(tmp_path, capfd):
     crops[9].save(folder / "deeper" / "b.jpg")
     (folder / "notes.txt").write_text("no picture")
     capfd.readouterr()
-    command = ["export", str(tmp_path / "model"), "--format", "onnx", "--output", str(file), "--pictures", str(folder)]
+    command = ["export", str(tmp_path / "model"), "--format", "onnx", "--output", str(file), "--images", str(folder)]
     assert main(command) == 0
     printed, noise = capfd.readouterr()
     assert "Checked on 2 pictures, through its image processor, in batches of 1, 3, 2: same top-1" in printed
@@ -221,7 +221,7 @@ def test_a_model_that_is_hardly_trained_is_named(tmp_path, pretend):
         with pytest.raises(ValueError, match="of 6 pictures, 6 have other logits") as refused:
             export(model, "torch-export", tmp_path / "toy.pt2", toy_images(6))
         assert ("With 6 of them the scores" in str(refused.value)) == told
-        assert ("train it longer, or check the file on other --pictures." in str(refused.value)) == told
+        assert ("train it longer, or check the file on other --images." in str(refused.value)) == told
     assert undecided(toy_dense(), toy_images(2)).tolist() == [False, False]
 
 
@@ -318,11 +318,11 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
 
     broken = tmp_path / "broken.jpg"
     assert f"None of 1 pictures can be read. The first: Cannot read the picture {broken}" in said(
-        "sparse", "--pictures", broken
+        "sparse", "--images", broken
     )
-    assert "There is no file or folder" in said("sparse", "--pictures", tmp_path / "nowhere.png")
-    assert "has no pictures" in said("sparse", "--pictures", tmp_path / "empty")
-    assert "give --pictures" in said("sparse")
+    assert "There is no file or folder" in said("sparse", "--images", tmp_path / "nowhere.png")
+    assert "has no pictures" in said("sparse", "--images", tmp_path / "empty")
+    assert "give --images" in said("sparse")
     assert "'swin'; export takes vit, dynamicvit, deit" in said("swin")
     assert "lacks weights of a ViTForImageClassification" in said("headless")
     assert not (tmp_path / "toy.pt2").exists()

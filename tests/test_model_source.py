@@ -22,7 +22,7 @@ COMMANDS = {
     "push": ["push", "MODEL", "me/model"],
     "evaluate": ["evaluate", "--model", "MODEL", "--dataset", "pictures"],
     "visualize": ["visualize", "--model", "MODEL", "--images", "pictures/red.png", "--output", "new"],
-    "train": ["train", "--model", "MODEL", "--dataset", "pictures", "--output_dir", "new"],
+    "train": ["train", "--model", "MODEL", "--dataset", "pictures", "--output-dir", "new"],
 }
 
 # What is typed -> what the answer says

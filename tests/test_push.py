@@ -131,7 +131,7 @@ def test_what_is_typed_goes_first(place, capsys):
     card, said = dry_run(capsys, "--top1", "0.9", "--dense-top1", "0.95", "--dataset-name", "my pets")
     assert "| top-1 on my pets | 95.00 % | 90.00 % |" in card and "45 steps" in card
     assert "The card has --top1 0.9, as typed, in place of the 0.8043 of results.json." in said
-    card, said = dry_run(capsys, "--top1", "0.804", "--dataset", "me/pets", "--num-pictures", "46")
+    card, said = dry_run(capsys, "--top1", "0.804", "--dataset", "me/pets", "--num-images", "46")
     assert "| top-1 on me/pets, 46 pictures | 84.78 % (its teacher) | 80.40 % (95" in card
     assert "in place of the 0.8043" not in said
     assert "The card names the data set me/pets, as typed, in place of the my|pictures of results.json." in said
@@ -204,8 +204,8 @@ def test_images_that_decide_have_the_cost_that_training_measured(place, capsys):
     [
         (["--dataset-name", "pets"], "--dataset-name is pets, of an accuracy; type --top1 too"),
         (["--dense-top1", "0.9"], "--dense-top1 is 0.9, of an accuracy; type --top1 too"),
-        (["--num-pictures", "9"], "--num-pictures is 9, of an accuracy; type --top1 too"),
-        (["--top1", "0.5", "--num-pictures", "0"], "num_pictures is 0; at least 1"),
+        (["--num-images", "9"], "--num-images is 9, of an accuracy; type --top1 too"),
+        (["--top1", "0.5", "--num-images", "0"], "num_pictures is 0; at least 1"),
         (["--top1", "93"], "top1 is 93.0; it must be from 0 to 1"),
     ],
 )
@@ -221,7 +221,7 @@ def test_nothing_that_is_typed_is_dropped(options, message, place, capsys):
 def test_a_dry_run_writes_the_card_and_nothing_else(place, capsys):
     save(place / "saved")
     Image.new("RGB", (40, 40)).save("black.png")
-    options = ("--pictures", "black.png", "--output", "card")
+    options = ("--images", "black.png", "--output", "card")
     out, said = dry_run(capsys, *options)
     assert out == "Wrote the card to card.\n" and "Nothing was uploaded. To me/small would go README.md, " in said
     files = said.split("would go")[1]

@@ -33,9 +33,10 @@ from hf_dynamicvit.checkpoints.results import wilson_interval
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.commands.train_arguments import parse
 from hf_dynamicvit.commands.train_checks import check_processes
+from hf_dynamicvit.commands.train_next import next_commands
 from hf_dynamicvit.commands.train_options import DataArguments, ModelArguments
-from hf_dynamicvit.commands.train_report import kept_row, next_commands
-from hf_dynamicvit.commands.train_start import at_size
+from hf_dynamicvit.commands.train_report import kept_row
+from hf_dynamicvit.commands.train_size import at_size
 from hf_dynamicvit.data.loading import HeldOut, Pictures
 from hf_dynamicvit.data.transforms import target_size
 from hf_dynamicvit.evaluation.evaluate import evaluate
@@ -73,19 +74,19 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-QUICK = ["--use_cpu", "--bf16", "false", "--disable_tqdm", "true", "--max_steps", "2", "--batch-size", "6"]
+QUICK = ["--use-cpu", "--bf16", "false", "--disable-tqdm", "true", "--max-steps", "2", "--batch-size", "6"]
 
 
 def train(*options, model="knows", output="out"):
-    command = ["train", "--model", model, "--dataset", "pictures", "--output_dir", output]
+    command = ["train", "--model", model, "--dataset", "pictures", "--output-dir", output]
     return main([*command, *QUICK, *options])
 
 
 def test_from_another_models_classes_to_a_pipeline(place, capsys):
     """Dense fine-tuning first, then sparse: it learns three colours, and others can use it."""
-    epochs = ["--max_steps", "-1", "--teacher_epochs", "20", "--num_train_epochs", "4"]
-    rates = ["--teacher_learning_rate", "3e-3", "--learning_rate", "1e-3", "--augmentation", "none"]
-    assert train(*epochs, *rates, "--keep_ratio", "0.6", model="other") == 0
+    epochs = ["--max-steps", "-1", "--teacher-epochs", "20", "--num-train-epochs", "4"]
+    rates = ["--teacher-learning-rate", "3e-3", "--learning-rate", "1e-3", "--augmentation", "none"]
+    assert train(*epochs, *rates, "--keep-ratio", "0.6", model="other") == 0
     results = json.loads((place / "out" / "results.json").read_text())
     assert results["teacher_top1"] == 1.0 and results["top1"] >= 5 / 6
     assert results["gmacs"] < results["dense_gmacs"] and results["patches"] == [38, 23, 13]
@@ -100,14 +101,14 @@ def test_from_another_models_classes_to_a_pipeline(place, capsys):
 
 @pytest.mark.parametrize("method", sorted(REDUCERS))
 def test_every_method_trains(place, method):
-    assert train("--reducer", method, "--no_distill") == 0
+    assert train("--reducer", method, "--no-distill") == 0
     results = json.loads((place / "out" / "results.json").read_text())
     assert results["reducer"] == method and results["steps"] == 2 and "teacher_top1" not in results
     assert AutoModelForImageClassification.from_pretrained("out").config.reducer == method
 
 
 def test_the_models_own_order_of_classes_is_kept(place):
-    assert train("--reducer", "evit", "--learning_rate", "0") == 0
+    assert train("--reducer", "evit", "--learning-rate", "0") == 0
     before = ViTForImageClassification.from_pretrained("knows")
     after = DynamicViTForImageClassification.from_pretrained("out")
     assert after.config.id2label == before.config.id2label == {0: "red", 1: "green", 2: "blue"}
@@ -131,7 +132,7 @@ def test_who_knows_other_classes_teaches_nobody(place, capsys, method):
 def test_predictors_of_every_method_learn_at_their_own_rate(place):
     rates = {}
     for method in ("dynamicvit", "tps", "evit"):
-        _, _, training = parse(["--model", "knows", "--dataset", "pictures", "--reducer", method, "--use_cpu"])
+        _, _, training = parse(["--model", "knows", "--dataset", "pictures", "--reducer", method, "--use-cpu"])
         rates[method] = training.learning_rate, training.backbone_lr_scale
     assert rates == {"dynamicvit": (1e-3, 0.05), "tps": (1e-3, 0.05), "evit": (5e-5, None)}
 
@@ -146,7 +147,7 @@ def test_the_same_classes_by_other_names(place):
     names = {0: "crane", 1: "crane", 2: "heron"}
     toy_dense(num_labels=3, id2label=names, label2id={"crane": 1, "heron": 2}).save_pretrained("cranes")
     save_processor("cranes")
-    assert train("--same_classes", "--reducer", "evit", "--learning_rate", "0", model="cranes") == 0
+    assert train("--same-classes", "--reducer", "evit", "--learning-rate", "0", model="cranes") == 0
     weights = [AutoModelForImageClassification.from_pretrained(name).classifier.weight for name in ("cranes", "out")]
     assert torch.equal(*weights)
 
@@ -155,26 +156,26 @@ def test_options_of_a_sparse_model_are_added_to(place):
     labels = {"id2label": dict(enumerate(COLOURS)), "label2id": {name: index for index, name in enumerate(COLOURS)}}
     toy_model(reducer_args={"tau": 0.5}, num_labels=3, **labels).save_pretrained("sparse")
     save_processor("sparse")
-    assert train("--reducer_args", '{"start_at_target": true}', model="sparse") == 0
+    assert train("--reducer-args", '{"start_at_target": true}', model="sparse") == 0
     config = DynamicViTForImageClassification.from_pretrained("out").config
     assert config.reducer_args == {"tau": 0.5, "start_at_target": True}
-    assert train("--teacher_epochs", "1", model="sparse", output="again") == 1
+    assert train("--teacher-epochs", "1", model="sparse", output="again") == 1
 
 
 @pytest.mark.parametrize("labels", [5, 0])
 def test_a_sparse_model_of_other_classes_names_a_way_that_works(place, capsys, labels):
     toy_model(num_labels=labels).save_pretrained("sparse")
     save_processor("sparse")
-    for options in ([], ["--teacher_epochs", "1"], ["--teacher", "other"]):
+    for options in ([], ["--teacher-epochs", "1"], ["--teacher", "other"]):
         assert train(*options, model="sparse") == 1
         error = capsys.readouterr().err
-        assert "--teacher_epochs 3" not in error and "`--model sparse --reducer none --output FOLDER`" in error
+        assert "--teacher-epochs 3" not in error and "`--model sparse --reducer none --output FOLDER`" in error
         assert "`--model FOLDER --reducer dynamicvit`" in error
     assert train("--reducer", "none", model="sparse", output="dense") == 0
     assert train("--reducer", "dynamicvit", model="dense") == 0
     config = DynamicViTForImageClassification.from_pretrained("out").config
     assert sorted(config.id2label.values()) == sorted(COLOURS) and config.keep_ratio == toy_model().config.keep_ratio
-    assert train("--no_distill", model="sparse", output="without") == 0
+    assert train("--no-distill", model="sparse", output="without") == 0
 
 
 def test_a_model_without_classifier_says_how_to_give_it_one(place, capsys):
@@ -185,8 +186,8 @@ def test_a_model_without_classifier_says_how_to_give_it_one(place, capsys):
 
 
 def test_a_cached_teacher_leaves_evaluation_alone(place):
-    options = ["--cache_teacher", "true", "--augmentation", "none", "--dataloader_num_workers", "1"]
-    options += ["--dataloader_persistent_workers", "true", "--max_eval_samples", "3"]
+    options = ["--cache-teacher", "true", "--augmentation", "none", "--dataloader-num-workers", "1"]
+    options += ["--dataloader-persistent-workers", "true", "--max-eval-samples", "3"]
     assert train(*options) == 0
     results = json.loads((place / "out" / "results.json").read_text())
     assert results["top1"] * 3 == pytest.approx(round(results["top1"] * 3))
@@ -194,25 +195,25 @@ def test_a_cached_teacher_leaves_evaluation_alone(place):
 
 @pytest.mark.slow
 def test_a_dense_model_with_an_average(place):
-    assert train("--reducer", "none", "--ema_decay", "0.5", "--evaluate_ema", "true") == 0
+    assert train("--reducer", "none", "--ema-decay", "0.5", "--evaluate-ema", "true") == 0
     last, mean = (ViTForImageClassification.from_pretrained(name).classifier.weight for name in ("out", "out/ema"))
     assert not torch.equal(last, mean)
 
 
 @pytest.mark.slow
 def test_a_run_that_stopped_in_its_teacher_goes_on(place):
-    assert train("--teacher_epochs", "1", model="other") == 0
+    assert train("--teacher-epochs", "1", model="other") == 0
     for path in (place / "out").iterdir():
         if path.name != "teacher":
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert train("--teacher_epochs", "1", "--resume_from_checkpoint", "last", model="other") == 0
+    assert train("--teacher-epochs", "1", "--resume-from-checkpoint", "last", model="other") == 0
     assert (place / "out" / "results.json").is_file()
 
 
 def test_as_many_other_classes_get_a_new_classifier(place):
     toy_dense(num_labels=3).save_pretrained("three")
     save_processor("three")
-    assert train("--reducer", "topk", "--learning_rate", "0", model="three") == 0
+    assert train("--reducer", "topk", "--learning-rate", "0", model="three") == 0
     weights = [
         AutoModelForImageClassification.from_pretrained(name).state_dict()["classifier.weight"]
         for name in ("three", "out")
@@ -238,10 +239,10 @@ def test_a_budget_in_place_of_a_keep_ratio(place, method):
 
 def test_everything_at_once(place):
     """The parts of recipes that have options here, together."""
-    options = ["--ema_decay", "0.5", "--evaluate_ema", "true", "--drop_path_rate", "0.2", "--frozen", "cls_token"]
-    options += ["--keep_ratio_warmup_epochs", "1", "--layer_lr_decay", "0.8", "--teacher_dtype", "bfloat16"]
-    options += ["--label_smoothing_factor", "0.1", "--load_best_model_at_end", "true", "--bf16", "true"]
-    assert train(*options, "--reducer_args", '{"tau": 0.5}', "--reducer_layers", "1", "3") == 0
+    options = ["--ema-decay", "0.5", "--evaluate-ema", "true", "--drop-path-rate", "0.2", "--frozen", "cls_token"]
+    options += ["--keep-ratio-warmup-epochs", "1", "--layer-lr-decay", "0.8", "--teacher-dtype", "bfloat16"]
+    options += ["--label-smoothing-factor", "0.1", "--load-best-model-at-end", "true", "--bf16", "true"]
+    assert train(*options, "--reducer-args", '{"tau": 0.5}', "--reducer-layers", "1", "3") == 0
     model = DynamicViTForImageClassification.from_pretrained("out")
     assert model.config.reducer_args == {"tau": 0.5} and model.config.reducer_layers == [1, 3]
     assert model.config.drop_path_rate == 0.2
@@ -251,8 +252,8 @@ def test_everything_at_once(place):
 
 def test_evovit_switches_its_grouping(place):
     """Patches are selected in more blocks at first than later."""
-    switch = ["--layer_grouping_fraction", "0.5", "--logging_steps", "1"]
-    assert train("--reducer", "evovit", "--from_scratch", *switch) == 0
+    switch = ["--layer-grouping-fraction", "0.5", "--logging-steps", "1"]
+    assert train("--reducer", "evovit", "--from-scratch", *switch) == 0
     log = json.loads((place / "out" / "results.json").read_text())["log"]
     counts = [sum(name.startswith("kept_stage") for name in entry) for entry in log if "loss" in entry]
     assert counts[0] > counts[1]
@@ -260,7 +261,7 @@ def test_evovit_switches_its_grouping(place):
 
 @pytest.mark.slow
 def test_it_goes_on_where_it_stopped(place, capsys):
-    again = ["--save_strategy", "steps", "--save_steps", "1", "--teacher_epochs", "1", "--keep_checkpoints"]
+    again = ["--save-strategy", "steps", "--save-steps", "1", "--teacher-epochs", "1", "--keep-checkpoints"]
     assert train(*again, model="other") == 0
     shutil.copytree("out", "whole")
     for name in ("checkpoint-2", "results.json", "model.safetensors"):
@@ -268,9 +269,9 @@ def test_it_goes_on_where_it_stopped(place, capsys):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     written = (place / "out" / "teacher" / "results.json").stat().st_mtime_ns
     assert train(*again, model="other") == 1
-    message = "--output_dir out exists already; name a new or an empty folder, or go on there with "
-    assert f"{message}--resume_from_checkpoint last." in capsys.readouterr().err
-    assert train(*again, "--resume_from_checkpoint", "last", model="other") == 0
+    message = "--output-dir out exists already; name a new or an empty folder, or go on there with "
+    assert f"{message}--resume-from-checkpoint last." in capsys.readouterr().err
+    assert train(*again, "--resume-from-checkpoint", "last", model="other") == 0
     out, error = capsys.readouterr()
     assert "the dense model, which was fine-tuned before" in out and re.search(r"training \d+ s \(after step 1\)", out)
     assert "2 of 2: training dynamicvit, going on after step 1" in error and "1 of 2" not in error
@@ -282,14 +283,14 @@ def test_it_goes_on_where_it_stopped(place, capsys):
 
 def test_a_training_that_ended_has_nothing_to_go_on_from_and_says_so(place, capsys):
     """Its checkpoints are gone, the dense models' too; what it found is told again."""
-    options = ["--teacher_epochs", "1", "--compare_dense"]
+    options = ["--teacher-epochs", "1", "--compare-dense"]
     assert train(*options, model="other") == 0
     told = capsys.readouterr().out.split("\nResults on ")[1]
     assert not [path for path in place.glob("out/**/*") if "checkpoint" in path.name or "optimizer" in path.name]
     weights = (place / "out" / "model.safetensors").read_bytes()
-    assert train(*options, "--resume_from_checkpoint", "last", model="other") == 0
+    assert train(*options, "--resume-from-checkpoint", "last", model="other") == 0
     assert capsys.readouterr().out.split("\nResults on ")[1] == told
-    assert train(*options, "--max_steps", "3", "--resume_from_checkpoint", "last", model="other") == 1
+    assert train(*options, "--max-steps", "3", "--resume-from-checkpoint", "last", model="other") == 1
     message = (
         "ended after 2 steps and kept no checkpoint, so that it cannot go on to 3; start from its model (--model out"
     )
@@ -298,7 +299,7 @@ def test_a_training_that_ended_has_nothing_to_go_on_from_and_says_so(place, caps
 
 
 def test_the_dense_model_is_trained_as_long_to_compare(place, capsys):
-    assert train("--teacher_epochs", "1", "--compare_dense", model="other") == 0
+    assert train("--teacher-epochs", "1", "--compare-dense", model="other") == 0
     out, error = capsys.readouterr()
     titles = [line for line in error.splitlines() if " of 3: " in line]
     assert [title[:6] for title in titles] == ["1 of 3", "2 of 3", "3 of 3"]
@@ -317,16 +318,16 @@ def test_the_dense_model_is_trained_as_long_to_compare(place, capsys):
         assert re.search(rf"^  {name} .*GMACs  {re.escape(epochs)}  ", said, re.MULTILINE), said
     assert [*results["phases"]] == ["images", "teacher", "dense", "predictors", "training", "evaluation"]
     AutoModelForImageClassification.from_pretrained("out/dense")
-    assert train("--reducer", "none", "--compare_dense", output="new") == 1
-    assert "--compare_dense is typed, but --reducer none trains the dense model itself" in capsys.readouterr().err
+    assert train("--reducer", "none", "--compare-dense", output="new") == 1
+    assert "--compare-dense is typed, but --reducer none trains the dense model itself" in capsys.readouterr().err
 
 
 def test_the_best_epoch_is_kept(place, capsys, monkeypatch):
     accuracies = iter([0.5, 1.0, 0.25])
     monkeypatch.setattr(
-        "hf_dynamicvit.commands.train_run.compute_accuracy", lambda prediction: {"accuracy": next(accuracies)}
+        "hf_dynamicvit.commands.train_once.compute_accuracy", lambda prediction: {"accuracy": next(accuracies)}
     )
-    options = ["--max_steps", "-1", "--epochs", "3", "--reducer", "evit", "--keep_checkpoints"]
+    options = ["--max-steps", "-1", "--epochs", "3", "--reducer", "evit", "--keep-checkpoints"]
     assert train(*options) == 0
     results = json.loads((place / "out" / "results.json").read_text())
     assert results["top1"] == 1.0 and results["best_epoch"] == 2  # and none was evaluated again
@@ -338,14 +339,14 @@ def test_the_best_epoch_is_kept(place, capsys, monkeypatch):
 
 
 def test_which_epoch_is_kept_by_default():
-    typed = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new", "--use_cpu"]
+    typed = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new", "--use-cpu"]
     for options, wanted in (
         (["--reducer", "dynamicvit"], True),
         (["--reducer", "none"], True),
         (["--reducer", "asvit"], False),
-        (["--reducer", "evit", "--eval_strategy", "no"], False),
-        (["--reducer", "evit", "--save_strategy", "no"], False),
-        (["--reducer", "evit", "--load_best_model_at_end", "false"], False),
+        (["--reducer", "evit", "--eval-strategy", "no"], False),
+        (["--reducer", "evit", "--save-strategy", "no"], False),
+        (["--reducer", "evit", "--load-best-model-at-end", "false"], False),
     ):
         assert parse(typed + options)[2].load_best_model_at_end == wanted
 
@@ -353,11 +354,11 @@ def test_which_epoch_is_kept_by_default():
 @pytest.mark.parametrize("faster", [True, False])
 def test_bfloat16_where_it_is_faster(monkeypatch, faster):
     monkeypatch.setattr("hf_dynamicvit.commands.train_arguments.bfloat16_is_faster", lambda device: faster)
-    typed = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new", "--reducer", "evit"]
+    typed = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new", "--reducer", "evit"]
     assert parse(typed)[2].bf16 == faster
     assert parse([*typed, "--bf16"])[2].bf16
     assert not parse([*typed, "--bf16", "false"])[2].bf16
-    assert not parse([*typed, "--fp16", "--use_cpu"])[2].bf16
+    assert not parse([*typed, "--fp16", "--use-cpu"])[2].bf16
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "fp16")
     assert not parse(typed)[2].bf16
 
@@ -367,14 +368,14 @@ def test_a_new_classifier_has_a_rate_of_its_own(place, capsys):
     assert train("--reducer", "evit", model="other") == 0
     assert ", 0.005 (classifier), " in rows_of(capsys.readouterr().out)["rates"]
     assert (
-        train("--reducer", "evit", "--teacher_epochs", "1", "--head_learning_rate", "0.01", model="other", output="b")
+        train("--reducer", "evit", "--teacher-epochs", "1", "--head-learning-rate", "0.01", model="other", output="b")
         == 0
     )
     rows = rows_of(capsys.readouterr().out)
     assert rows["teacher"].endswith("at 0.0002, the classifier at 0.01)") and "classifier" not in rows["rates"]
     assert train("--reducer", "evit", output="c") == 0
     assert "classifier" not in rows_of(capsys.readouterr().out)["rates"]
-    assert train("--reducer", "evit", "--head_learning_rate", "0.01", output="d") == 0
+    assert train("--reducer", "evit", "--head-learning-rate", "0.01", output="d") == 0
     assert ", 0.01 (classifier), " in rows_of(capsys.readouterr().out)["rates"]
 
 
@@ -382,23 +383,23 @@ def test_new_predictors_start_from_class_attention(place, capsys, monkeypatch):
     """Those of a dense start; not on resume, and not where a sparse model has trained ones."""
     runs = []
     monkeypatch.setattr(
-        "hf_dynamicvit.commands.train_run.imitate_class_attention", lambda model, images: runs.append(len(images))
+        "hf_dynamicvit.commands.train_once.imitate_class_attention", lambda model, images: runs.append(len(images))
     )
-    options = ["--save_strategy", "steps", "--save_steps", "1", "--keep_checkpoints"]
+    options = ["--save-strategy", "steps", "--save-steps", "1", "--keep-checkpoints"]
     assert train(*options) == 0
     assert runs == [18] and rows_of(capsys.readouterr().out)["predictors"] == (
         "start from the class attention of the dense model"
     )
     assert [*json.loads((place / "out" / "results.json").read_text())["phases"]][1] == "predictors"
-    assert train(*options, "--max_steps", "3", "--resume_from_checkpoint", "last") == 0
+    assert train(*options, "--max-steps", "3", "--resume-from-checkpoint", "last") == 0
     assert train(model="out", output="further") == 0
     assert train("--reducer", "evit", output="evit") == 0
-    assert train("--predictor_start", "random", output="random") == 0
-    assert train("--from_scratch", "--no_distill", output="scratch") == 0
+    assert train("--predictor-start", "random", output="random") == 0
+    assert train("--from-scratch", "--no-distill", output="scratch") == 0
     assert runs == [18] and "class attention" not in capsys.readouterr().out.split("scratch")[-1]
-    assert train("--reducer", "evit", "--predictor_start", "random", output="no") == 1
-    assert "--predictor_start is typed, but --reducer evit has no predictors" in capsys.readouterr().err
-    given = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new"]
+    assert train("--reducer", "evit", "--predictor-start", "random", output="no") == 1
+    assert "--predictor-start is typed, but --reducer evit has no predictors" in capsys.readouterr().err
+    given = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new"]
     assert parse([*given, "--recipe", "dynamicvit-deit-small"])[0].predictor_start == "random"
     assert parse([*given, "--recipe", "dynamicvit-deit-small", "--reducer", "tps"])[0].predictor_start == "attention"
 
@@ -411,11 +412,11 @@ def test_more_kept_in_training_than_at_inference_is_told():
 
 
 def test_a_run_that_has_all_its_steps_takes_none_more(place):
-    options = ["--reducer", "evit", "--lr_scheduler_type", "constant", "--save_strategy", "steps", "--save_steps", "1"]
-    options.append("--keep_checkpoints")
+    options = ["--reducer", "evit", "--lr-scheduler-type", "constant", "--save-strategy", "steps", "--save-steps", "1"]
+    options.append("--keep-checkpoints")
     assert train(*options) == 0
     before = DynamicViTForImageClassification.from_pretrained("out").state_dict()
-    assert train(*options, "--resume_from_checkpoint", "last") == 0
+    assert train(*options, "--resume-from-checkpoint", "last") == 0
     assert json.loads((place / "out" / "results.json").read_text())["steps"] == 2
     after = DynamicViTForImageClassification.from_pretrained("out").state_dict()
     assert all(torch.equal(before[name], value) for name, value in after.items())
@@ -423,7 +424,9 @@ def test_a_run_that_has_all_its_steps_takes_none_more(place):
 
 def test_what_is_cheap_to_check_is_checked_before_any_image_is_read(place, monkeypatch, capsys):
     """Classes, batches, processes and the Hub."""
-    monkeypatch.setattr("hf_dynamicvit.commands.train_run.readable", lambda *given: pytest.fail("every image is read"))
+    monkeypatch.setattr(
+        "hf_dynamicvit.commands.train_images.readable", lambda *given: pytest.fail("every image is read")
+    )
 
     def unreachable(api):
         raise ConnectionError("no route to the Hub")
@@ -431,10 +434,10 @@ def test_what_is_cheap_to_check_is_checked_before_any_image_is_read(place, monke
     monkeypatch.setattr("hf_dynamicvit.commands.train_checks.HfApi.whoami", unreachable)
     for options, message in (
         (["--model", "other"], "cannot teach them"),
-        (["--dataloader_drop_last", "true", "--batch-size", "400"], "18 pictures are none of 400"),
-        (["--push_to_hub", "--hub_model_id", "me/model"], "no route to the Hub"),
-        (["--report_to", "neptune"], "--report_to is neptune, which is not installed; installed: "),
-        (["--image-size", "30"], "--image_size is 30; patches are 4 x 4 pixels"),
+        (["--dataloader-drop-last", "true", "--batch-size", "400"], "18 images are none of 400"),
+        (["--push-to-hub", "--hub-model-id", "me/model"], "no route to the Hub"),
+        (["--report-to", "neptune"], "--report-to is neptune, which is not installed; installed: "),
+        (["--image-size", "30"], "--image-size is 30; patches are 4 x 4 pixels"),
     ):
         assert train(*options) == 1
         assert message in capsys.readouterr().err and not (place / "out").exists()
@@ -450,31 +453,31 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--model", "other"], "cannot teach them. --teacher_epochs 3 fine-tunes it"),
-        (["--from_scratch"], "random weights cannot teach itself"),
-        (["--reducer_args", "{tau"], "which is no JSON"),
-        (["--reducer_args", "[1]"], "must be a JSON object"),
-        (["--keep_ratio", "1.5"], "keep_ratio is 1.5"),
+        (["--model", "other"], "cannot teach them. --teacher-epochs 3 fine-tunes it"),
+        (["--from-scratch"], "random weights cannot teach itself"),
+        (["--reducer-args", "{tau"], "which is no JSON"),
+        (["--reducer-args", "[1]"], "must be a JSON object"),
+        (["--keep-ratio", "1.5"], "--keep-ratio is 1.5"),
         (["--dataset", "nowhere"], "nowhere"),
         (["--dataset", "pictures/train/red"], "pictures/train/red"),
-        (["--resume_from_checkpoint", "last"], "no checkpoint in out"),
-        (["--resume_from_checkpoint", "pictures"], "pictures is no checkpoint that was written to its end"),
-        (["--teacher", "other"], "--teacher other has 5 classes, the pictures 3"),
+        (["--resume-from-checkpoint", "last"], "no checkpoint in out"),
+        (["--resume-from-checkpoint", "pictures"], "pictures is no checkpoint that was written to its end"),
+        (["--teacher", "other"], "--teacher other has 5 classes, the images 3"),
         (["--teacher", "knows", "--reducer", "topk"], "--teacher is knows, but --reducer topk learns from none"),
         (["--teacher", "knows", "--reducer", "none"], "--teacher is typed, but --reducer none learns from no teacher"),
-        (["--teacher_epochs", "1", "--reducer", "none"], "--reducer none learns from no teacher"),
-        (["--teacher_learning_rate", "1e-4"], "has no effect without --teacher_epochs 3"),
-        (["--hub_model_id", "me/it"], "has no effect without --push_to_hub"),
-        (["--random_erasing", "0.1"], "has no effect with --augmentation plain"),
-        (["--crop_scale", "0.1", "--augmentation", "none"], "has no effect with --augmentation none"),
-        (["--reducer", "asvit", "--keep_ratio", "0.5"], "each image decides; type --budget"),
+        (["--teacher-epochs", "1", "--reducer", "none"], "--reducer none learns from no teacher"),
+        (["--teacher-learning-rate", "1e-4"], "has no effect without --teacher-epochs 3"),
+        (["--hub-model-id", "me/it"], "has no effect without --push-to-hub"),
+        (["--random-erasing", "0.1"], "has no effect with --augmentation plain"),
+        (["--crop-scale", "0.1", "--augmentation", "none"], "has no effect with --augmentation none"),
+        (["--reducer", "asvit", "--keep-ratio", "0.5"], "each image decides; type --budget"),
         (["--reducer", "none", "--budget", "0.5"], "keeps everything"),
-        (["--keep_ratio", "0.5", "--budget", "0.5"], "type one"),
-        (["--no_distill", "--teacher", "other"], "goes without"),
-        (["--remove_unused_columns", "true"], "would remove the pictures"),
-        (["--cache_teacher", "true"], "type --augmentation none"),
-        (["--same_classes", "--model", "other"], "other has 5 classes, the pictures 3"),
-        (["--teacher_epochs", "1", "--keep_ratio", "1.5"], "keep_ratio is 1.5"),
+        (["--keep-ratio", "0.5", "--budget", "0.5"], "type one"),
+        (["--no-distill", "--teacher", "other"], "goes without"),
+        (["--remove-unused-columns", "true"], "would remove the images"),
+        (["--cache-teacher", "true"], "type --augmentation none"),
+        (["--same-classes", "--model", "other"], "other has 5 classes, the images 3"),
+        (["--teacher-epochs", "1", "--keep-ratio", "1.5"], "--keep-ratio is 1.5"),
         (["--budget", "0.01"], "the budget is 0.01 of the dense model's multiply-adds; dynamicvit here takes from 0."),
         (["--budget", "70"], "--budget is 70; it must be above 0 and at most 1, a fraction of the dense model's"),
     ],
@@ -503,7 +506,7 @@ def test_half_precision_checkpoints_are_trained_in_float32(place, monkeypatch):
 
     monkeypatch.setattr(DynamicViTTrainer, "__init__", watching)
     assert train("--teacher", "taught", model="half") == 0
-    assert train("--teacher_epochs", "1", model="half", output="both") == 0
+    assert train("--teacher-epochs", "1", model="half", output="both") == 0
     assert seen == [{torch.float32}] * 5  # student, teacher; the dense model; student, its copy
     for folder in ("out", "both", "both/teacher"):
         weights = load_file(place / folder / "model.safetensors")
@@ -532,12 +535,12 @@ def test_a_teacher_of_other_pictures_is_refused(place, capsys):
 @pytest.mark.parametrize("how", ["typed", "processor", "teacher"])
 def test_another_image_size_than_the_models(place, how, warnings_text):
     """Positions are interpolated, and what is saved fits together, whichever way the size came."""
-    options = ["--learning_rate", "0", "--reducer", "evit"]
+    options = ["--learning-rate", "0", "--reducer", "evit"]
     if how == "processor":
         save_processor("knows", 48)
     else:
         options += ["--image-size", "48"]
-    options += ["--teacher_epochs", "1", "--teacher_learning_rate", "0"] if how == "teacher" else []
+    options += ["--teacher-epochs", "1", "--teacher-learning-rate", "0"] if how == "teacher" else []
     before = ViTForImageClassification.from_pretrained("knows").eval()
     assert train(*options) == 0
     assert warnings_text().count("trained on images of 32 x 32 pixels; here they are 48 x 48") == 1
@@ -572,8 +575,8 @@ def test_an_image_processor_of_another_size_crops_as_large_a_part(options, size,
 
 def test_an_image_size_that_is_none(place, capsys):
     for typed, message in (
-        (["0"], "--image_size is 0"),
-        (["32", "32", "32"], "--image_size is 32 32 32"),
+        (["0"], "--image-size is 0"),
+        (["32", "32", "32"], "--image-size is 32 32 32"),
         (["3"], "patches are 4 x 4 pixels"),
     ):
         assert train("--image-size", *typed) == 1
@@ -584,7 +587,7 @@ def test_as_many_classes_of_other_names_may_be_the_same(place, capsys, warnings_
     toy_dense(num_labels=3).save_pretrained("three")
     save_processor("three")
     same = (
-        "If its classes are these in this order, 'blue', 'green', 'red', only called otherwise, type --same_classes."
+        "If its classes are these in this order, 'blue', 'green', 'red', only called otherwise, type --same-classes."
     )
     assert train(model="three") == 1
     assert same in capsys.readouterr().err
@@ -592,13 +595,13 @@ def test_as_many_classes_of_other_names_may_be_the_same(place, capsys, warnings_
     assert same in warnings_text() and "LOAD REPORT" not in warnings_text()
     capsys.readouterr()
     assert train(model="other", output="none") == 1
-    assert "--same_classes" not in capsys.readouterr().err
+    assert "--same-classes" not in capsys.readouterr().err
 
 
 def test_a_model_without_classifier_gets_one(place, warnings_text):
     toy_dense(num_labels=0).save_pretrained("headless")
     save_processor("headless")
-    assert train("--no_distill", model="headless") == 0
+    assert train("--no-distill", model="headless") == 0
     assert "LOAD REPORT" not in warnings_text()
     assert DynamicViTForImageClassification.from_pretrained("out").classifier.weight.shape == (3, 32)
 
@@ -614,7 +617,7 @@ def test_weights_that_are_missing_are_named(place, capsys):
 def test_an_unreadable_picture_is_named_or_left_out(place, capsys):
     broken = place / "pictures" / "train" / "red" / "5.png"
     broken.write_bytes(broken.read_bytes()[:100])
-    assert train("--teacher_epochs", "1", model="other") == 1
+    assert train("--teacher-epochs", "1", model="other") == 1
     error = capsys.readouterr().err
     assert re.search(r"1 of 24 pictures cannot be read.*red/5\.png.* leave them out with --unreadable skip", error)
     assert not (place / "out").exists()  # it was found before anything was written
@@ -627,14 +630,14 @@ def test_a_single_class_is_refused(place, capsys):
     for split in ("train", "test"):
         for name in ("red", "blue"):
             shutil.rmtree(place / "pictures" / split / name)
-    assert train("--no_distill", model="other") == 1
+    assert train("--no-distill", model="other") == 1
     assert "are of class 'green'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_fills_what_is_not_typed(place, name, capsys):
-    typed = ["--weight_decay", "0.5", "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"]
-    options = ["--model", "knows", "--dataset", "pictures", "--output_dir", "out", "--recipe", name, "--use_cpu"]
+    typed = ["--weight-decay", "0.5", "--per-device-train-batch-size", "8", "--gradient-accumulation-steps", "2"]
+    options = ["--model", "knows", "--dataset", "pictures", "--output-dir", "out", "--recipe", name, "--use-cpu"]
     model, data, training = parse([*options, *typed])
     recipe = RECIPES[name]
     assert training.learning_rate == pytest.approx(recipe.settings["learning_rate"] * 16 / recipe.batch)
@@ -643,7 +646,7 @@ def test_a_recipe_fills_what_is_not_typed(place, name, capsys):
     out = capsys.readouterr().out
     assert recipe.source in out and "weight_decay" in out and "-> 0.5, as typed" in out
     assert set(recipe.settings) <= {field for part in (model, data, training) for field in vars(part)}
-    model, _, training = parse([*options, "--learning_rate", "0.3"])
+    model, _, training = parse([*options, "--learning-rate", "0.3"])
     assert training.learning_rate == 0.3
 
 
@@ -651,7 +654,7 @@ def test_a_recipe_fills_what_is_not_typed(place, name, capsys):
 def test_a_recipe_runs(place, name):
     """As it is where torchvision is installed, else without what needs it."""
     without = [] if is_torchvision_available() else ["--augmentation", "auto", "--mixup", "0", "--cutmix", "0"]
-    assert train("--recipe", name, *without, "--logging_steps", "1") == 0
+    assert train("--recipe", name, *without, "--logging-steps", "1") == 0
     config = DynamicViTForImageClassification.from_pretrained("out").config
     settings = RECIPES[name].settings
     assert config.reducer == settings["reducer"] and config.drop_path_rate == settings.get("drop_path_rate", 0)
@@ -662,8 +665,8 @@ def test_a_recipe_runs(place, name):
 
 
 def test_a_recipe_in_a_few_epochs_trains_the_backbone(place):
-    options = ["--augmentation", "plain", "--mixup", "0", "--cutmix", "0", "--learning_rate", "1e-2"]
-    assert train("--recipe", "dynamicvit-deit-small", *options, "--max_steps", "-1", "--num_train_epochs", "2") == 0
+    options = ["--augmentation", "plain", "--mixup", "0", "--cutmix", "0", "--learning-rate", "1e-2"]
+    assert train("--recipe", "dynamicvit-deit-small", *options, "--max-steps", "-1", "--num-train-epochs", "2") == 0
     before = ViTForImageClassification.from_pretrained("knows").state_dict()
     after = ViTForImageClassification.from_pretrained("out").state_dict()
     frozen = ("cls_token", "position_embeddings")
@@ -681,7 +684,7 @@ def test_for_a_machine_to_read(place, capsys):
 
 
 def test_a_recipe_for_another_method_leaves_out_what_is_its_own(place, capsys):
-    options = ["--model", "knows", "--dataset", "pictures", "--recipe", "idlevit", "--use_cpu", "--reducer", "evit"]
+    options = ["--model", "knows", "--dataset", "pictures", "--recipe", "idlevit", "--use-cpu", "--reducer", "evit"]
     model, _, training = parse(options)
     assert model.reducer == "evit" and model.reducer_args is None and model.keep_ratio is None
     assert training.loss_weights is None and training.weight_decay == 0.05
@@ -691,19 +694,19 @@ def test_a_recipe_for_another_method_leaves_out_what_is_its_own(place, capsys):
 
 
 def test_another_schedule_than_the_recipes(place):
-    options = ["--augmentation", "none", "--mixup", "0", "--cutmix", "0", "--lr_scheduler_type", "linear"]
+    options = ["--augmentation", "none", "--mixup", "0", "--cutmix", "0", "--lr-scheduler-type", "linear"]
     assert train("--recipe", "evit-finetune", *options) == 0
 
 
 def test_mixed_pictures_train_and_are_evaluated(place):
     pytest.importorskip("torchvision")
-    assert train("--augmentation", "full", "--mixup", "0.8", "--cutmix", "1.0", "--label_smoothing_factor", "0.1") == 0
+    assert train("--augmentation", "full", "--mixup", "0.8", "--cutmix", "1.0", "--label-smoothing-factor", "0.1") == 0
 
 
 @pytest.mark.slow
 def test_the_example_is_the_command(place):
     script = Path(__file__).parents[1] / "examples" / "train_image_classification.py"
-    command = [sys.executable, str(script), "--model", "knows", "--dataset", "pictures", "--output_dir", "out", *QUICK]
+    command = [sys.executable, str(script), "--model", "knows", "--dataset", "pictures", "--output-dir", "out", *QUICK]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "top-1" in result.stdout and (place / "out" / "model.safetensors").is_file()
@@ -714,7 +717,7 @@ def test_held_out_pictures_are_found_again(place, capsys):
     shutil.move(place / "pictures" / "train", place / "all")
     shutil.rmtree(place / "pictures")
     shutil.move(place / "all", place / "pictures")
-    assert train("--validation_fraction", "0.34", "--json") == 0
+    assert train("--validation-fraction", "0.34", "--json") == 0
     trained = json.loads(capsys.readouterr().out)
     assert len(trained["held_out"].pop("fingerprint")) == 64
     assert trained["held_out"] == {"fraction": 0.34, "seed": 42, "total": 18}
@@ -725,7 +728,7 @@ def test_held_out_pictures_are_found_again(place, capsys):
     assert "the 6 pictures that the training of the model held out" in report["notes"][0]
     in_python = evaluate("out", "pictures", keep_ratios=()).as_dict()
     assert {**in_python, "settings": None} == {**report, "settings": None}
-    assert main([*command, "--all-pictures"]) == 0
+    assert main([*command, "--all-images"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["total"] == 18 and "the numbers are too good" in report["notes"][0]
     shutil.move("pictures", "moved")
@@ -739,9 +742,9 @@ def test_held_out_pictures_are_found_again(place, capsys):
 
 
 def test_no_pinned_memory_without_an_accelerator(place, recwarn):
-    assert train("--keep_ratio", "0.6") == 0
+    assert train("--keep-ratio", "0.6") == 0
     assert not [str(warning.message) for warning in recwarn if "pin_memory" in str(warning.message)]
-    given = ["--model", "knows", "--dataset", "pictures", "--output_dir", "new"]
+    given = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new"]
     assert parse(given)[2].dataloader_pin_memory == torch.accelerator.is_available()
 
 
@@ -757,8 +760,8 @@ def rows_of(text: str) -> dict[str, str]:
 
 def test_it_begins_with_what_it_will_do(place, capsys):
     """Numbers as the training then has them, ahead of it, and the options that were left as they are."""
-    options = ["--max_steps", "-1", "--epochs", "2", "--lr", "1e-3", "--teacher_epochs", "1", "--teacher", "knows"]
-    assert train(*options, "--validation_split", "train", "--gradient_accumulation_steps", "2", model="other") == 0
+    options = ["--max-steps", "-1", "--epochs", "2", "--lr", "1e-3", "--teacher-epochs", "1", "--teacher", "knows"]
+    assert train(*options, "--validation-split", "train", "--gradient-accumulation-steps", "2", model="other") == 0
     out = capsys.readouterr().out
     summary, results = out.split("\nResults on ")[0], json.loads((place / "out" / "results.json").read_text())
     assert 8 <= len(summary.splitlines()) <= 15 and all(len(line) <= 100 for line in summary.splitlines())
@@ -771,7 +774,7 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     assert rows["method"] == "dynamicvit, keep ratio 0.7: 44, 31, 21 of 64 patches from blocks 1, 2, 3 on"
     assert results["patches"] == [44, 31, 21]
     sparse, dense = results["gmacs"], results["dense_gmacs"]
-    assert rows["cost"] == f"{sparse:#.4g} of the dense model's {dense:#.4g} GMACs a picture ({sparse / dense:.2f})"
+    assert rows["cost"] == f"{sparse:#.4g} of the dense model's {dense:#.4g} GMACs an image ({sparse / dense:.2f})"
     assert rows["teacher"] == (
         "knows; the dense start is fine-tuned first (1 epoch, 2 steps at 0.0002, the classifier at 0.005)"
     )
@@ -782,7 +785,7 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     )
     assert rows["augmentation"] == "plain: flips, crops of 0.7 of the area or more"
     assert rows["machine"].startswith("cpu, torch threads ") and rows["machine"].endswith(", float32")
-    assert rows["by default"] == "--reducer dynamicvit --keep_ratio 0.7 --augmentation plain (all others: --help)"
+    assert rows["by default"] == "--reducer dynamicvit --keep-ratio 0.7 --augmentation plain (all others: --help)"
 
 
 @pytest.mark.parametrize(
@@ -790,17 +793,17 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     [
         (["--reducer", "none"], {"method": "none: a dense model", "cost": "0.003310 GMACs", "teacher": "none"}),
         (["--budget", "0.8"], {"method": "dynamicvit, budget 0.8: 5", "teacher": "a frozen dense copy of knows"}),
-        (["--reducer", "asvit"], {"method": "asvit: each picture decides", "cost": "about 0.65 of", "by": "--budget"}),
+        (["--reducer", "asvit"], {"method": "asvit: each image decides", "cost": "about 0.65 of", "by": "--budget"}),
         (["--reducer", "asvit", "--budget", "0.7"], {"cost": "about 0.7 of the dense model's 0.003310 GMACs"}),
-        (["--reducer", "tome", "--reducer_args", '{"r": 4}'], {"method": "tome, r 4: 60, 56, 52, 48 of 64 patches"}),
-        (["--keep_ratio", "0.8", "0.6", "0.5"], {"method": "dynamicvit, keep ratios 0.80/0.60/0.50: 51, 38, 32 of"}),
-        (["--teacher_epochs", "1", "--reducer", "topk"], {"teacher": "none; the dense start is fine-tuned first"}),
-        (["--from_scratch", "--no_distill"], {"model": "shape of knows", "classes": "3 (red, green, blue); as good"}),
+        (["--reducer", "tome", "--reducer-args", '{"r": 4}'], {"method": "tome, r 4: 60, 56, 52, 48 of 64 patches"}),
+        (["--keep-ratio", "0.8", "0.6", "0.5"], {"method": "dynamicvit, keep ratios 0.80/0.60/0.50: 51, 38, 32 of"}),
+        (["--teacher-epochs", "1", "--reducer", "topk"], {"teacher": "none; the dense start is fine-tuned first"}),
+        (["--from-scratch", "--no-distill"], {"model": "shape of knows", "classes": "3 (red, green, blue); as good"}),
         (["--recipe", "evit-finetune", "--augmentation", "none", "--mixup", "0", "--cutmix", "0"], {"rates": "learn"}),
     ],
 )
 def test_what_it_begins_with_says_all_that_there_is(place, capsys, options, wanted):
-    assert train(*options, "--logging_steps", "1") == 0
+    assert train(*options, "--logging-steps", "1") == 0
     out, err = capsys.readouterr()
     results = json.loads((place / "out" / "results.json").read_text())
     rows = rows_of(out[out.index("  model  ") :].split("\nResults on ")[0])
@@ -816,7 +819,7 @@ def test_what_it_begins_with_says_all_that_there_is(place, capsys, options, want
 
 
 def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
-    assert train("--ema_decay", "0.5", "--evaluate_ema", "true", "--teacher_epochs", "1", "--logging_steps", "1") == 0
+    assert train("--ema-decay", "0.5", "--evaluate-ema", "true", "--teacher-epochs", "1", "--logging-steps", "1") == 0
     out = capsys.readouterr().out
     results = json.loads((place / "out" / "results.json").read_text())
     said = out[out.index("Results on ") :]
@@ -876,7 +879,7 @@ class Screen(io.StringIO):
         return True
 
 
-TWO_EPOCHS = ["--max_steps", "-1", "--epochs", "2", "--teacher_epochs", "1", "--save_strategy", "no"]
+TWO_EPOCHS = ["--max-steps", "-1", "--epochs", "2", "--teacher-epochs", "1", "--save-strategy", "no"]
 LINES = [
     "1 of 2: training the dense model, which becomes the start and the teacher",
     "  epoch 1/1  step 3/3  loss #  top-1 # % of 6",
@@ -892,7 +895,7 @@ def without_numbers(line: str) -> str:
 
 def test_while_it_runs_a_line_an_evaluation(place, capsys):
     """Where no bar can be drawn; nothing else, but what is said of weights that are new."""
-    assert train(*TWO_EPOCHS, "--disable_tqdm", "false") == 0
+    assert train(*TWO_EPOCHS, "--disable-tqdm", "false") == 0
     error = capsys.readouterr().err
     lines = [line for line in error.splitlines() if line.startswith(("  epoch", "1 of", "2 of"))]
     assert [*map(without_numbers, lines)] == LINES
@@ -903,7 +906,7 @@ def test_while_it_runs_a_line_an_evaluation(place, capsys):
 def test_while_it_runs_one_bar_on_a_terminal(place, monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
-    assert train(*TWO_EPOCHS, "--disable_tqdm", "false") == 0
+    assert train(*TWO_EPOCHS, "--disable-tqdm", "false") == 0
     text = screen.getvalue()
     assert "epoch 2.00/2: 100%|" in text and "6/6 [" in text and "loss " in text and "rate " in text
     assert "\x1b[A" not in text and "Writing" not in text and "{'" not in text
@@ -915,13 +918,13 @@ def test_while_it_runs_one_bar_on_a_terminal(place, monkeypatch):
 def test_no_bar_is_drawn_where_none_is_wanted(place, monkeypatch):
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
-    assert train("--disable_tqdm", "true") == 0
+    assert train("--disable-tqdm", "true") == 0
     assert "%|" not in screen.getvalue() and "top-1" in screen.getvalue()
 
 
 def test_without_evaluations_there_is_a_line_now_and_then(place, capsys, monkeypatch):
     monkeypatch.setattr(progress, "QUIET_SECONDS", 0.0)
-    assert train("--eval_strategy", "no", "--logging_steps", "1", "--lr", "0.001") == 0
+    assert train("--eval-strategy", "no", "--logging-steps", "1", "--lr", "0.001") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  epoch")]
     assert len(lines) == 2 and re.fullmatch(r"  epoch 0.67/0.67  step 2/2  loss [\d.]+  rate [\d.e-]+", lines[1])
 
@@ -935,8 +938,8 @@ def test_a_folder_with_nothing_in_it_is_no_obstacle(place, capsys):
 
 
 def test_nothing_is_written_before_all_is_known_to_fit(place):
-    for options in (["--budget", "0.01"], ["--teacher", "other"], ["--dataset", "nowhere"], ["--reducer_layers", "9"]):
+    for options in (["--budget", "0.01"], ["--teacher", "other"], ["--dataset", "nowhere"], ["--reducer-layers", "9"]):
         assert train(*options) == 1
         assert not (place / "out").exists(), options
-    assert train("--resume_from_checkpoint", "last") == 1
+    assert train("--resume-from-checkpoint", "last") == 1
     assert not (place / "out").exists()

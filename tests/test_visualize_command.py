@@ -13,7 +13,7 @@ from toys import toy_dense, toy_model
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.commands import visualize_run
 from hf_dynamicvit.commands.cli import main
-from hf_dynamicvit.commands.visualize_run import names_of, some_of
+from hf_dynamicvit.commands.visualize_run import evenly_spaced, names_of
 
 
 @pytest.fixture
@@ -136,7 +136,9 @@ def test_what_is_there_stays(folder, capsys):
 
 def test_a_limit_takes_pictures_evenly():
     files = [f"{folder}/{index}" for folder in "abc" for index in range(10)]
-    assert some_of(files, 3) == ["a/0", "b/0", "c/0"] and some_of(files, None) == files == some_of(files, 99)
+    assert evenly_spaced(files, 3) == ["a/0", "b/0", "c/0"] and evenly_spaced(files, None) == files == evenly_spaced(
+        files, 99
+    )
 
 
 def test_names_do_not_collide():

@@ -272,7 +272,7 @@ def largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[],
         why = (
             f" With {ties} of them the scores on both sides of the limit between kept and dropped are equal to "
             "rounding, so that chance decides, as in a model that is hardly trained: train it longer, or check the "
-            "file on other --pictures."
+            "file on other --images."
         )
         raise ValueError(
             f"Nothing is written, as the file would not compute what the model does: of {len(logits)} pictures, "

@@ -90,7 +90,7 @@ def files_of(hub) -> dict[str, bytes]:
 def test_push_and_load_with_and_without_the_package(hub, client, saved, tmp_path):
     Image.effect_noise((40, 48), 60).save(tmp_path / "noise.jpg")
     facts = ("--top1", "0.75", "--dense-top1", "0.8", "--dataset", "me/flowers", "--license", "apache-2.0")
-    more = ("--base-model", "facebook/deit-tiny-patch16-224", "--pictures", "noise.jpg", "--measure-speed")
+    more = ("--base-model", "facebook/deit-tiny-patch16-224", "--images", "noise.jpg", "--measure-speed")
     result = client(PUSH, "saved", f"{USER}/small", *facts, *more)
     assert result.returncode == 0, result.stderr
     assert f"{hub.url}/{USER}/small/commit/" in result.stdout
@@ -271,8 +271,8 @@ def test_the_training_command_pushes(hub, client, saved, tmp_path):
         folder = tmp_path / "pictures" / name
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (12 * index, 60, 200)).save(folder / f"{index}.png")
-    options = ["--model", "saved", "--dataset", "pictures", "--output_dir", "out", "--use_cpu", "--max_steps", "1"]
-    result = client(TRAIN, *options, "--ema_decay", "0.5", "--push_to_hub", "--hub_model_id", f"{USER}/small")
+    options = ["--model", "saved", "--dataset", "pictures", "--output-dir", "out", "--use-cpu", "--max-steps", "1"]
+    result = client(TRAIN, *options, "--ema-decay", "0.5", "--push-to-hub", "--hub-model-id", f"{USER}/small")
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     accuracy, held_out = results["top1"], results["images"]
@@ -283,7 +283,7 @@ def test_the_training_command_pushes(hub, client, saved, tmp_path):
     pushed = torch.load(tmp_path / "loaded.pt")
     assert client(LOAD, "out").returncode == 0
     assert_loaded(tmp_path, *pushed)
-    (tmp_path / "out" / "README.md").unlink()  # as without --push_to_hub
+    (tmp_path / "out" / "README.md").unlink()  # as without --push-to-hub
     result = client(PUSH, "out", f"{USER}/again")
     assert result.returncode == 0 and "The card has what training measured" in result.stderr
     card = hub.repositories[f"{USER}/again"].at("main")[2]["README.md"].decode()

@@ -11,7 +11,7 @@ from transformers.models.deit.modeling_deit import DeiTEmbeddings
 from transformers.models.vit.modeling_vit import ViTEmbeddings
 
 from hf_dynamicvit.benchmark.measure import Ideal, benchmark
-from hf_dynamicvit.checkpoints.load import load
+from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
 from hf_dynamicvit.demo.answer import measure_milliseconds
 from hf_dynamicvit.look.viewer import Viewer
 
@@ -76,7 +76,7 @@ def test_a_viewer_of_a_dense_checkpoint(tmp_path, family, grid):
     viewer.set_keep_ratio(1.0)
     (picture,) = pictures((50, 40))
     with torch.no_grad():
-        expected = load(str(tmp_path))(viewer.pixel_values([picture])).logits.softmax(-1)[0]
+        expected = read_checkpoint(tmp_path).load()(viewer.pixel_values([picture])).logits.softmax(-1)[0]
     (view,) = viewer.look([picture])
     assert_close(view.dense_probabilities, expected, atol=1e-5, rtol=1e-5)
     assert_close(view.probabilities, expected, atol=1e-5, rtol=1e-5)

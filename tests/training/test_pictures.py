@@ -513,7 +513,7 @@ def test_folders_that_may_be_splits_are_no_classes(tmp_path, others):
         ValueError, match=r"split folders have one of the words train, training, validation, .*, eval"
     ) as told:
         load_pictures(str(tmp_path))
-    assert "--train_split and --validation_split of train, or --split of evaluate" in str(told.value)
+    assert "--train-split and --validation-split of train, or --split of evaluate" in str(told.value)
     named = load_pictures(str(tmp_path), train_split="first", validation_split=others[0])
     assert named.names == CLASSES and len(named.validation) == 12
 
@@ -525,7 +525,7 @@ def test_splits_in_class_folders_are_no_pictures_of_the_class(tmp_path):
         ValueError, match=r"cat, dog, eel in .* hold folders of the same names \(test, train\)"
     ) as told:
         load_pictures(str(tmp_path))
-    assert "--train_split and --validation_split of train, or --split of evaluate" in str(told.value)
+    assert "--train-split and --validation-split of train, or --split of evaluate" in str(told.value)
 
 
 def test_pictures_in_split_folders_without_classes_are_refused(tmp_path):

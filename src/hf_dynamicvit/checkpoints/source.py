@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What a user typed for a model: its configuration and image processor, or what to type instead."""
+"""Read the configuration and image processor of what a user typed for a model, or say what to type instead."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoImageProcessor, PreTrainedConfig
+from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, PreTrainedConfig
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
 from ..names import nearest
@@ -22,10 +23,51 @@ WANTED = "a model is the folder of a saved one, with config.json, or a name on t
 
 
 def read_config(source: str | Path) -> Any:
-    """The configuration of the checkpoint in the folder or Hub repository `source`, or in that file, if a `.json`.
+    """Read the configuration of the checkpoint in the folder or Hub repository `source`, or in that `.json`.
 
     Raises:
         ValueError: there is none, it is of timm, or its weights are damaged, in one line that says what to type.
+    """
+    config = make_config(source, read_content(source))
+    check_weights_are_whole(source)
+    return config
+
+
+def read_content(source: str | Path) -> dict[str, Any]:
+    """Read what is written in the `config.json` of `source`, as `read_config` finds it.
+
+    Raises:
+        ValueError: there is none, or it is of timm.
+    """
+    check_place(source)
+    try:
+        content = PreTrainedConfig.get_config_dict(source)[0]
+    except OSError as error:
+        reason = str(error).splitlines()[0].removesuffix(".")
+        if Path(source).exists():
+            raise ValueError(f"the configuration of {source} cannot be read: {reason}.") from error
+        raise ValueError(f"there is no folder {source}, and on the Hub: {reason}{beside(Path(source))}") from error
+    check_library(str(source), content)
+    return content
+
+
+def make_config(source: str | Path, content: dict[str, Any]) -> Any:
+    """Make the configuration of `source` that `content` describes, of the class for its model type.
+
+    Raises:
+        ValueError: there is no such model type, or a value is not allowed.
+    """
+    model_type = content.get("model_type", "")
+    if model_type in CONFIG_MAPPING:
+        return CONFIG_MAPPING[model_type].from_dict(copy.deepcopy(content), name_or_path=str(source))
+    return AutoConfig.from_pretrained(source)  # refuses it, in words for what is missing
+
+
+def check_place(source: str | Path) -> None:
+    """Refuse what is neither a folder with a checkpoint, nor a `.json`, nor a name on the Hub.
+
+    Raises:
+        ValueError: says what it is, and what to type.
     """
     path = Path(source)
     if path.is_dir() and not (path / "config.json").is_file():
@@ -36,22 +78,23 @@ def read_config(source: str | Path) -> Any:
         raise ValueError(f"{source} is a file; {WANTED}{other}.")
     if not path.exists() and not HUB_NAME.fullmatch(str(source)):
         raise ValueError(f"there is no folder {source}{beside(path, f'; {WANTED}.')}")
-    try:
-        check_library(str(source), PreTrainedConfig.get_config_dict(source)[0])
-        config = AutoConfig.from_pretrained(source)
-    except OSError as error:
-        reason = str(error).splitlines()[0].removesuffix(".")
-        if path.exists():
-            raise ValueError(f"the configuration of {source} cannot be read: {reason}.") from error
-        raise ValueError(f"there is no folder {source}, and on the Hub: {reason}{beside(path)}") from error
-    for file in path.glob("*.safetensors"):
+
+
+def check_weights_are_whole(source: str | Path) -> None:
+    """Refuse a folder with a damaged file of weights.
+
+    Raises:
+        ValueError: names the file.
+    """
+    for file in Path(source).glob("*.safetensors"):
         check_whole(file)
-    return config
 
 
 def check_library(source: str, config: dict[str, Any]) -> None:
-    """Raises:
-    ValueError: the checkpoint `source`, which has that `config.json`, is one of timm.
+    """Refuse the checkpoint `source`, which has that `config.json`, if it is one of timm.
+
+    Raises:
+        ValueError: it is; how to convert it.
     """
     if not is_timm(config):
         return
@@ -66,8 +109,10 @@ def check_library(source: str, config: dict[str, Any]) -> None:
 
 
 def check_whole(file: Path) -> None:
-    """Raises:
-    ValueError: `file` is not the `.safetensors` that its header describes.
+    """Refuse a file that is not the `.safetensors` that its header describes.
+
+    Raises:
+        ValueError: names it.
     """
     try:
         with safe_open(file, "pt"):
@@ -88,14 +133,14 @@ def beside(path: Path, otherwise: str = ".") -> str:
     return nearest(str(path), [str(found) for found in path.parent.iterdir() if found.is_dir()], otherwise)
 
 
-def find_processor(source: str | Path) -> Any | None:
-    """Load the image processor of the checkpoint `source`; return `None` where it has none.
+def find_processor(source: str | Path, config: Any | None = None) -> Any | None:
+    """Load the image processor of the checkpoint `source`, of configuration `config`; return `None` where it has none.
 
     Raises:
         ValueError: its file cannot be read, or the Hub cannot be asked whether there is one.
     """
     try:
-        return AutoImageProcessor.from_pretrained(source)
+        return AutoImageProcessor.from_pretrained(source, config=config)  # which it else reads, where needed
     except OSError as error:
         if not has_processor_file(source):
             return None
@@ -122,13 +167,13 @@ def has_processor_file(source: str | Path) -> bool:
     return True
 
 
-def read_processor(source: str | Path) -> Any:
-    """Load the image processor of the checkpoint `source`.
+def read_processor(source: str | Path, config: Any | None = None) -> Any:
+    """Load the image processor of the checkpoint `source`, of configuration `config`.
 
     Raises:
-        ValueError: it has none; pictures prepared by a guess would give wrong numbers.
+        ValueError: it has none; images prepared by a guess would give wrong numbers.
     """
-    processor = find_processor(source)
+    processor = find_processor(source, config)
     if processor is None:
         raise ValueError(
             f"{source} has no image processor, such as {IMAGE_PROCESSOR_NAME}, so that nobody knows how it takes "

@@ -3,19 +3,20 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from ..names import COMPILED, DTYPES, METHODS, SHAPES
-from .parser import add_json_option, add_overwrite_option
+from .parser import add_images_option, add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
 # your model beside the dense one, on this CPU
-hf-dynamicvit benchmark my-dynamicvit
+hf-dynamicvit benchmark --model my-dynamicvit
 # methods at the same cost on a GPU, eager and compiled, with plots
-hf-dynamicvit benchmark deit-small --reducer topk evit tome --budget 0.6 --batch-sizes 1 8 32 128 \\
+hf-dynamicvit benchmark --model deit-small --reducer topk evit tome --budget 0.6 --batch-sizes 1 8 32 128 \\
     --device cuda --dtype bfloat16 --compile eager default --output bench
 # the numbers for a script
-hf-dynamicvit benchmark my-dynamicvit --batch-sizes 1 --threads 1 4 --json > benchmark.json
+hf-dynamicvit benchmark --model my-dynamicvit --batch-sizes 1 --threads 1 4 --json > benchmark.json
 """
 
 
@@ -26,50 +27,63 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "option takes several values, every combination is measured."
     )
     parser.add_argument(
-        "model",
+        "--model",
+        required=True,
         nargs="+",
         help=f"checkpoint (folder or Hub name) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
     )
-    sparse = parser.add_argument_group("what is kept")
-    sparse.add_argument(
+    add_sparse(parser.add_argument_group("what is kept"))
+    add_measuring(parser.add_argument_group("how it is measured"))
+    add_output(parser.add_argument_group("what comes out"))
+
+
+def add_sparse(group: Any) -> None:
+    """Add the options that say which methods are measured, and how much they keep."""
+    group.add_argument(
         "--reducer",
         nargs="+",
         choices=METHODS,
         default=[None],
         help="methods (default: the checkpoint's, dynamicvit)",
     )
-    sparse.add_argument(
+    group.add_argument(
         "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
     )
-    sparse.add_argument(
+    group.add_argument(
         "--budget", type=float, help="fraction of the dense multiply-adds, 0 to 1, at the model's own size"
     )
-    how = parser.add_argument_group("how it is measured")
-    how.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="images at a time")
-    how.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
-    how.add_argument("--pictures", type=Path, nargs="+", help="pictures or folders of them (default: noise)")
-    how.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, cuda:1, ...")
-    how.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="arithmetic")
-    how.add_argument("--attention", nargs="+", default=["sdpa"], help="of the sparse models: sdpa, eager, ...")
-    how.add_argument(
+
+
+def add_measuring(group: Any) -> None:
+    """Add the options that say on what images, where and how the models run."""
+    group.add_argument("--batch-sizes", nargs="+", type=int, default=[1, 8, 32], help="images at a time")
+    group.add_argument("--image-size", nargs="+", type=int, default=[None], help="pixels (default: the checkpoint's)")
+    add_images_option(group, " (default: noise)")
+    group.add_argument("--device", nargs="+", default=["cpu"], help="cpu, cuda, cuda:1, ...")
+    group.add_argument("--dtype", nargs="+", choices=DTYPES, default=["float32"], help="arithmetic")
+    group.add_argument("--attention", nargs="+", default=["sdpa"], help="of the sparse models: sdpa, eager, ...")
+    group.add_argument(
         "--compile", nargs="+", choices=COMPILED, default=["eager"], help="mode of torch.compile, or eager"
     )
-    how.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
-    how.add_argument("--repeats", type=int, default=20, help="measured turns of each model")
-    how.add_argument("--warmup", type=int, default=3, help="turns before")
-    how.add_argument("--optimize", action="store_true", help="model.optimize_for_inference() first")
-    output = parser.add_argument_group("what comes out")
-    output.add_argument(
+    group.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
+    group.add_argument("--repeats", type=int, default=20, help="measured turns of each model")
+    group.add_argument("--warmup", type=int, default=3, help="turns before")
+    group.add_argument("--optimize", action="store_true", help="model.optimize_for_inference() first")
+
+
+def add_output(group: Any) -> None:
+    """Add the options that say what is written."""
+    group.add_argument(
         "--output",
         type=Path,
         metavar="FOLDER",
         help="for benchmark.json, benchmark.md and plots; must be new or empty",
     )
-    add_overwrite_option(output)
-    output.add_argument(
+    add_overwrite_option(group)
+    group.add_argument(
         "--accuracy", nargs="+", default=[], metavar="MODEL=TOP1", help="0 to 1, for a plot over throughput"
     )
-    add_json_option(output)
+    add_json_option(group)
 
 
 def main(args: argparse.Namespace) -> None:

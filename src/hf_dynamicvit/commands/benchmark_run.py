@@ -13,12 +13,11 @@ from torch import Tensor
 
 from ..benchmark.measure import Measurement, Setting, benchmark, break_even
 from ..benchmark.report import check_accuracies, check_matplotlib, markdown, one_line, plots
+from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.load_report import REDUCER, without_report_of
-from ..checkpoints.source import read_config
 from ..data.samples import read_samples
 from ..folders import check_folder
 from ..machine import check_device, machine
-from ..model import CLASSIFIERS
 from ..model.budget import check_fraction
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -36,35 +35,49 @@ def shape_config(shape: str, image_size: int | None, **reduction: Any) -> Dynami
     return DynamicViTConfig(**sizes, **reduction)
 
 
-def build(source: str, reducer: str | None, keep_ratio: float | None, image_size: int | None) -> Any:
-    """A sparse model in eval mode: of a shape, a configuration file, or a checkpoint, sparse or dense."""
+def read_sources(sources: Sequence[str]) -> dict[str, Checkpoint]:
+    """Read the checkpoints among `sources`, each once; a shape is none.
+
+    Raises:
+        ValueError: there is no such checkpoint and no such shape, or it is of another family.
+    """
+    found = {}
+    for source in sources:
+        if source in SHAPES or source in found:
+            continue
+        try:
+            found[source] = read_checkpoint(source)
+        except ValueError as error:
+            shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
+            raise ValueError(f"{error}{shapes}") from error
+        found[source].check_family([*SHAPES])
+    return found
+
+
+def build(
+    source: str, checkpoint: Checkpoint | None, reducer: str | None, keep_ratio: float | None, image_size: int | None
+) -> Any:
+    """Build a sparse model in eval mode: of a shape, a configuration file, or a checkpoint, sparse or dense."""
     given = {"reducer": reducer, "keep_ratio": keep_ratio}
     reduction = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(0)
-    if source in SHAPES:
+    if checkpoint is None:
         return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
-    try:
-        model_type = read_config(source).model_type
-    except ValueError as error:
-        shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
-        raise ValueError(f"{error}{shapes}") from error
-    if model_type not in CLASSIFIERS:
-        raise ValueError(
-            f"{source} is of model type {model_type!r}; benchmark takes {', '.join([*CLASSIFIERS, *SHAPES])}."
-        )
-    family: Any = CLASSIFIERS[model_type]
+    config = checkpoint.configured(**reduction)
     if source.endswith(".json"):
-        return family(family.config_class.from_pretrained(source, **reduction)).eval()
+        return checkpoint.family(config).eval()
     with without_report_of(REDUCER):
-        return family.from_pretrained(source, **reduction).eval()
+        return checkpoint.family.from_pretrained(source, config=config).eval()
 
 
-def models_of(args: argparse.Namespace, image_size: int | None, pictures: Tensor | None) -> dict[str, Any]:
+def models_of(
+    args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_size: int | None, pictures: Tensor | None
+) -> dict[str, Any]:
     """Every model by a name that tells it from the others."""
     found: dict[str, Any] = {}
     for source, reducer, keep_ratio in itertools.product(args.model, args.reducer, args.keep_ratio):
         adaptive = reducer is not None and is_adaptive(reducer)
-        model = build(source, reducer, None if adaptive else keep_ratio, image_size)
+        model = build(source, checkpoints.get(source), reducer, None if adaptive else keep_ratio, image_size)
         adaptive = model.config.is_adaptive
         size = image_size or model.config.image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -132,8 +145,8 @@ def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
     plots(folder, rows, accuracies)
 
 
-def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
-    """The pictures as the first model takes them.
+def read(args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_size: int | None) -> Tensor:
+    """Read the images as the first model takes them.
 
     Raises:
         ValueError: another image size is asked for than that of a checkpoint, whose image processor makes its own.
@@ -141,10 +154,10 @@ def read(args: argparse.Namespace, image_size: int | None) -> Tensor:
     source = args.model[0]
     if source not in SHAPES and image_size is not None:
         raise ValueError(
-            f"--pictures go through the image processor of {source}, which has its own size; give no --image-size."
+            f"--images go through the image processor of {source}, which has its own size; give no --image-size."
         )
-    config = shape_config(source, image_size) if source in SHAPES else read_config(source)
-    pictures, how = read_samples(source, config, args.pictures)
+    config = shape_config(source, image_size) if source in SHAPES else checkpoints[source].config
+    pictures, how = read_samples(source, config, args.images)
     print(f"Measured on {how.removesuffix(',')}.")
     return pictures
 
@@ -162,9 +175,10 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
     if args.output is not None:
         check_folder(args.output, args.overwrite)
         check_matplotlib()
+    checkpoints = read_sources(args.model)
     for image_size in args.image_size:
-        pictures = read(args, image_size) if args.pictures else None
-        models = models_of(args, image_size, pictures)
+        pictures = read(args, checkpoints, image_size) if args.images else None
+        models = models_of(args, checkpoints, image_size, pictures)
         accuracies = check_accuracies(args.accuracy, [*models])
         how = (pictures, image_size, args.repeats, args.warmup, args.optimize)
         try:

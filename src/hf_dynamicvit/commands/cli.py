@@ -11,16 +11,17 @@ from typing import Any
 
 from .._version import __version__
 from ..names import instead
-from .parser import Parser, examples_text
+from .help_text import examples_text
+from .parser import Parser
 
 
 # command -> one line of help, in the order in which one needs them
 COMMANDS = {
     "quickstart": "train, sparsify and measure a small model, without the network",
-    "train": "fine-tune a model, sparse or dense, on your own pictures",
+    "train": "fine-tune a model, sparse or dense, on your own images",
     "evaluate": "report how a model does on a data set, beside the dense one",
-    "visualize": "draw what a model keeps, drops and predicts on pictures",
-    "demo": "try a model on pictures in the browser",
+    "visualize": "draw what a model keeps, drops and predicts on images",
+    "demo": "try a model on images in the browser",
     "benchmark": "measure speed, overhead and memory beside the dense model",
     "export": "write a model as one ONNX or torch.export file",
     "push": "upload a saved model with its card and code to the Hub",
@@ -31,8 +32,8 @@ COMMANDS = {
 EXAMPLES = """
 # the whole way on handwritten digits, a few minutes on a CPU
 hf-dynamicvit quickstart
-# your own pictures, a folder for each class
-hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_pictures --teacher_epochs 3
+# your own images, a folder for each class
+hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_images --teacher-epochs 3
 # the options of a command, and examples of it
 hf-dynamicvit train --help
 """

@@ -18,7 +18,7 @@ hf-dynamicvit demo --model my-dynamicvit --host 0.0.0.0 --port 8080
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Open a web page on which models look at pictures: which patches they keep, what they score and predict, what "
+        "Open a web page on which models look at images: which patches they keep, what they score and predict, what "
         "it costs and how long it takes, beside the dense model. Nothing is stored, and the page asks no other host "
         "for anything."
     )

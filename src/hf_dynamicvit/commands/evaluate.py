@@ -4,24 +4,26 @@
 import argparse
 import shlex
 from pathlib import Path
+from typing import Any
 
 from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
-from .parser import COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, add_json_option, add_overwrite_option, check_typed
+from .parser import add_json_option, add_overwrite_option
+from .ranges import COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, as_option, check_ranges
 
 
 EXAMPLES = """
-# a report of a fine-tuned model on the pictures that it was not trained on
-hf-dynamicvit evaluate --model my-dynamicvit --dataset my_pictures --output report
-# another method on the weights of a dense model, on 1000 pictures of a data set on the Hub
-hf-dynamicvit evaluate --model my-dense-vit --reducer tome --dataset ethz/food101 --max-samples 1000 --output report
+# a report of a fine-tuned model on the images that it was not trained on
+hf-dynamicvit evaluate --model my-dynamicvit --dataset my_images --output report
+# another method on the weights of a dense model, on 1000 images of a data set on the Hub
+hf-dynamicvit evaluate --model my-dense-vit --reducer tome --dataset ethz/food101 --limit 1000 --output report
 # beside the dense model that it was made from, at its own keep ratio only, for a script
-hf-dynamicvit evaluate --model my-dynamicvit --dense my-dense-vit --dataset my_pictures --no-keep-ratios --json
+hf-dynamicvit evaluate --model my-dynamicvit --dense my-dense-vit --dataset my_images --no-keep-ratios --json
 """
 
 RANGES = {
     "keep_ratio": KEEP_RATIO,
     "keep_ratios": SOME_FRACTION,
-    "max_samples": COUNT,
+    "limit": COUNT,
     "batch_size": COUNT,
     "max_changed": NOT_NEGATIVE,
 }
@@ -29,24 +31,31 @@ RANGES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Run a sparse model and the dense one on every picture of a data set, and report accuracy, what changed for "
-        "which class and which picture, what is kept and where, and accuracy at other keep ratios."
+        "Run a sparse model and the dense one on every image of a data set, and report accuracy, what changed for "
+        "which class and which image, what is kept and where, and accuracy at other keep ratios."
     )
     parser.add_argument("--model", required=True, help="folder or Hub name of a ViT or DeiT classifier")
     parser.add_argument(
         "--dataset", required=True, help="folder of class folders, parquet, saved data set, or a name on the Hub"
     )
-    compared = parser.add_argument_group("what is compared")
-    compared.add_argument(
+    add_compared(parser.add_argument_group("what is compared"))
+    add_images(parser.add_argument_group("which images"))
+    add_running(parser.add_argument_group("how it runs"))
+    add_output(parser.add_argument_group("what comes out"))
+
+
+def add_compared(group: Any) -> None:
+    """Add the options that say which models are compared, and how much they keep."""
+    group.add_argument(
         "--dense", metavar="MODEL", help="dense model to compare with (default: the dense copy of the same weights)"
     )
-    compared.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: its own)")
-    how_much = compared.add_mutually_exclusive_group()
+    group.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: its own)")
+    how_much = group.add_mutually_exclusive_group()
     how_much.add_argument(
         "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"
     )
     how_much.add_argument("--budget", type=float, help="fraction of the dense multiply-adds, 0 to 1")
-    ratios = compared.add_mutually_exclusive_group()
+    ratios = group.add_mutually_exclusive_group()
     ratios.add_argument(
         "--keep-ratios",
         nargs="+",
@@ -55,41 +64,48 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="try these too, without training; each takes as long as the model itself",
     )
     ratios.add_argument("--no-keep-ratios", action="store_true", help="try no other keep ratios")
-    data = parser.add_argument_group("which pictures")
-    data.add_argument("--split", help="default: that for validation or testing, or the only one")
-    data.add_argument("--dataset-config", help="configuration of a data set with several")
-    data.add_argument("--dataset-revision", help="branch, tag or commit on the Hub")
-    data.add_argument("--image-column", help="default: found")
-    data.add_argument("--label-column", help="default: found")
-    data.add_argument(
-        "--same-classes",
-        action="store_true",
-        help="classes of other names are the model's, in the same order",
+
+
+def add_images(group: Any) -> None:
+    """Add the options that say which images of the data set are taken, and of which classes they are."""
+    group.add_argument("--split", help="default: that for validation or testing, or the only one")
+    group.add_argument("--dataset-config", help="configuration of a data set with several")
+    group.add_argument("--dataset-revision", help="branch, tag or commit on the Hub")
+    group.add_argument("--image-column", help="default: found")
+    group.add_argument("--label-column", help="default: found")
+    group.add_argument(
+        "--same-classes", action="store_true", help="classes of other names are the model's, in the same order"
     )
-    data.add_argument("--unreadable", choices=UNREADABLE, default="skip", help="what an unreadable picture does")
-    data.add_argument(
-        "--all-pictures",
+    group.add_argument("--unreadable", choices=UNREADABLE, default="skip", help="what an unreadable image does")
+    group.add_argument(
+        "--all-images",
         action="store_true",
         help="those too that the model was trained on (default: where `train` held some out, these alone)",
     )
-    data.add_argument("--max-samples", type=int, help="use only so many, taken at random")
-    data.add_argument("--seed", type=int, default=0, help="of that choice")
-    how = parser.add_argument_group("how it runs")
-    how.add_argument(
+    group.add_argument("--limit", type=int, help="at most so many images, taken at random")
+    group.add_argument("--seed", type=int, default=0, help="of that choice")
+
+
+def add_running(group: Any) -> None:
+    """Add the options that say how the models run."""
+    group.add_argument(
         "--batch-size",
         type=int,
         default=32,
-        help="pictures at a time; results do not depend on it, but with batch_mode mean_topk of asvit",
+        help="images at a time; results do not depend on it, but with batch_mode mean_topk of asvit",
     )
-    how.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the fastest)")
-    how.add_argument("--dtype", choices=DTYPES, default="float32", help="arithmetic")
-    output = parser.add_argument_group("what comes out")
-    output.add_argument(
+    group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the fastest)")
+    group.add_argument("--dtype", choices=DTYPES, default="float32", help="arithmetic")
+
+
+def add_output(group: Any) -> None:
+    """Add the options that say what is written."""
+    group.add_argument(
         "--output", type=Path, help="folder for report.html, report.md, report.json and plots; must be new or empty"
     )
-    add_overwrite_option(output)
-    output.add_argument("--max-changed", type=int, default=24, help="show so many pictures whose prediction changed")
-    add_json_option(output)
+    add_overwrite_option(group)
+    group.add_argument("--max-changed", type=int, default=24, help="show so many images whose prediction changed")
+    add_json_option(group)
 
 
 def command_of(args: argparse.Namespace) -> str:
@@ -100,7 +116,7 @@ def command_of(args: argparse.Namespace) -> str:
     for name, value in vars(args).items():
         if value == parser.get_default(name):
             continue
-        option = f"--{name.replace('_', '-')}"
+        option = as_option(name)
         if isinstance(value, list):
             words += [option, *map(str, value)]
         elif value is True:
@@ -111,7 +127,7 @@ def command_of(args: argparse.Namespace) -> str:
 
 
 def main(args: argparse.Namespace) -> None:
-    check_typed(args, RANGES)
+    check_ranges(vars(args), RANGES)
     from .evaluate_run import main
 
     main(args, command_of(args))

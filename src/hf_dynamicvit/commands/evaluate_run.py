@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from ..benchmark.report import check_matplotlib
-from ..checkpoints.load import check_keep_ratio
+from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..evaluation.data import LabelledPictures, held_out_of, load_labelled, printable
 from ..evaluation.evaluate import check_classifier, check_settings, evaluate, set_new_thresholds
 from ..evaluation.report import summary, write_report
@@ -23,7 +23,7 @@ from .parser import only_json, print_json
 
 
 def set_how_much_is_kept(
-    viewer: Viewer, pictures: LabelledPictures, keep_ratio: Sequence[float] | None, budget: float | None
+    viewer: Viewer, images: LabelledPictures, keep_ratio: Sequence[float] | None, budget: float | None
 ) -> None:
     """Keep what was typed: a keep ratio or one for each stage, or a fraction of the dense cost; else the model's own.
 
@@ -31,14 +31,44 @@ def set_how_much_is_kept(
         ValueError: as `model.set_keep_ratio` and `model.set_budget`.
     """
     if keep_ratio is None and budget is None:
-        set_new_thresholds(viewer, pictures)
+        set_new_thresholds(viewer, images)
         return
     model = viewer.model
-    typical = typical_values(viewer, pictures) if model.config.is_adaptive else None
+    typical = typical_values(viewer, images) if model.config.is_adaptive else None
     if keep_ratio is not None:
         model.set_keep_ratio(keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio], typical)
     else:
         model.set_budget(fraction=budget, pixel_values=typical)
+
+
+def load_viewer(args: argparse.Namespace, checkpoint: Checkpoint) -> Viewer:
+    """Load the models that were typed, on the device and in the arithmetic that were."""
+    device = chosen_device(args.device)
+    if args.keep_ratio is not None:
+        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio)
+    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes)
+    check_classifier(viewer.model.config)
+    for model in (viewer.model, viewer.dense):
+        if model is not None:
+            model.to(device=device, dtype=getattr(torch, args.dtype))
+    return viewer
+
+
+def load_images(args: argparse.Namespace, labels: Sequence[str]) -> LabelledPictures:
+    """Load the images that were typed, with their classes among `labels`, those of the model."""
+    return load_labelled(
+        args.dataset,
+        labels,
+        args.split,
+        args.dataset_config,
+        args.image_column,
+        args.label_column,
+        args.same_classes,
+        args.limit,
+        args.seed,
+        None if args.all_images else held_out_of(args.model),
+        revision=args.dataset_revision,
+    )
 
 
 def run(args: argparse.Namespace, command: str) -> Evaluation:
@@ -47,31 +77,12 @@ def run(args: argparse.Namespace, command: str) -> Evaluation:
     check_settings(keep_ratios, args.batch_size, args.max_changed, args.unreadable)
     if args.budget is not None:
         check_fraction(args.budget, "--budget")
-    device = chosen_device(args.device)
-    if args.keep_ratio is not None:
-        check_keep_ratio(args.model, args.reducer, args.keep_ratio)
-    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes)
-    check_classifier(viewer.model.config)
-    for model in (viewer.model, viewer.dense):
-        if model is not None:
-            model.to(device=device, dtype=getattr(torch, args.dtype))
-    pictures = load_labelled(
-        args.dataset,
-        viewer.labels,
-        args.split,
-        args.dataset_config,
-        args.image_column,
-        args.label_column,
-        args.same_classes,
-        args.max_samples,
-        args.seed,
-        None if args.all_pictures else held_out_of(args.model),
-        revision=args.dataset_revision,
-    )
-    set_how_much_is_kept(viewer, pictures, args.keep_ratio, args.budget)
+    viewer = load_viewer(args, read_checkpoint(args.model))
+    images = load_images(args, viewer.labels)
+    set_how_much_is_kept(viewer, images, args.keep_ratio, args.budget)
     evaluation = evaluate(
         viewer,
-        pictures,
+        images,
         keep_ratios=keep_ratios,
         same_classes=args.same_classes,
         unreadable=args.unreadable,

@@ -5,33 +5,30 @@ import argparse
 from pathlib import Path
 
 from ..names import EXPORT_FORMATS
-from .parser import add_json_option
+from .parser import add_images_option, add_json_option
 
 
 EXAMPLES = """
 # for ONNX Runtime, checked on two sample photographs
-hf-dynamicvit export my-dynamicvit --format onnx --output my-dynamicvit.onnx
+hf-dynamicvit export --model my-dynamicvit --format onnx --output my-dynamicvit.onnx
 # for a runtime that knows no operators of later versions than 18
-hf-dynamicvit export my-dynamicvit --format onnx --opset 18 --output my-dynamicvit.onnx
-# for PyTorch alone, checked on your own pictures
-hf-dynamicvit export my-dynamicvit --format torch-export --output my-dynamicvit.pt2 --pictures my_pictures
+hf-dynamicvit export --model my-dynamicvit --format onnx --opset 18 --output my-dynamicvit.onnx
+# for PyTorch alone, checked on your own images
+hf-dynamicvit export --model my-dynamicvit --format torch-export --output my-dynamicvit.pt2 --images my_images
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write a classifier, sparse or dense, as one file that runs without this package, for any batch size, with "
-        "tokens really dropped. Before it is called done, it is run on pictures beside the model."
+        "tokens really dropped. Before it is called done, it is run on images beside the model."
     )
-    parser.add_argument("model", help="folder or Hub name of a ViT or DeiT classifier, sparse or dense")
+    parser.add_argument(
+        "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
+    )
     parser.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="torch-export is for PyTorch alone")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, .onnx or .pt2")
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        nargs="+",
-        help="pictures, or folders of them, to check the file on (default: crops of two that ship with scikit-learn)",
-    )
+    add_images_option(parser, ", to check the file on (default: crops of two that ship with scikit-learn)")
     parser.add_argument(
         "--opset", type=int, help="version of ONNX's operators, 18 or later, for other runtimes (default: torch's)"
     )

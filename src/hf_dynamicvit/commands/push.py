@@ -4,7 +4,7 @@
 import argparse
 from pathlib import Path
 
-from .parser import add_json_option, add_overwrite_option
+from .parser import add_images_option, add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
@@ -13,7 +13,7 @@ hf-dynamicvit push my-dynamicvit me/my-dynamicvit
 # look at the card first; nothing is uploaded
 hf-dynamicvit push my-dynamicvit me/my-dynamicvit --dry-run --output card
 # with a figure of kept patches, speed measured here, and the accuracy that you measured
-hf-dynamicvit push my-dynamicvit me/my-dynamicvit --pictures cat.jpg dog.jpg --measure-speed \\
+hf-dynamicvit push my-dynamicvit me/my-dynamicvit --images cat.jpg dog.jpg --measure-speed \\
     --top1 0.79 --dataset me/pets
 """
 
@@ -31,12 +31,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     card.add_argument("--license", help="identifier, such as apache-2.0 (default: the base model's)")
     card.add_argument("--top1", type=float, help="measured accuracy, 0 to 1 (default: as training measured it)")
     card.add_argument("--dense-top1", type=float, help="that of the dense model (default: the teacher's)")
-    card.add_argument("--num-pictures", type=int, metavar="N", help="that --top1 is of, for its 95%% interval")
+    card.add_argument("--num-images", type=int, metavar="N", help="that --top1 is of, for its 95%% interval")
     card.add_argument("--dataset", metavar="NAME", help="Hub name of the data set that --top1 is of")
     card.add_argument("--dataset-name", metavar="NAME", help="of the same, or of one of your own, as people say it")
-    card.add_argument(
-        "--pictures", type=Path, nargs="+", help="pictures, or folders of them, for the figure of kept patches"
-    )
+    add_images_option(card, ", for the figure of kept patches")
     card.add_argument("--measure-speed", action="store_true", help="measure images/s beside the dense model, here")
     upload = parser.add_argument_group("upload")
     upload.add_argument("--private", action="store_true", default=None, help="create a private repository")

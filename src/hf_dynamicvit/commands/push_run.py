@@ -14,11 +14,11 @@ def content_of(args: argparse.Namespace) -> CardContent:
     measured = Measurements(
         top1=args.top1,
         dense_top1=args.dense_top1,
-        num_pictures=args.num_pictures,
+        num_pictures=args.num_images,
         dataset=args.dataset,
         dataset_name=args.dataset_name,
     )
-    return CardContent(measured, args.base_model, args.license, tuple(args.pictures or ()), args.measure_speed)
+    return CardContent(measured, args.base_model, args.license, tuple(args.images or ()), args.measure_speed)
 
 
 def main(args: argparse.Namespace) -> None:

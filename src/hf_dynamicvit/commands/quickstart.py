@@ -8,7 +8,7 @@ from .parser import add_json_option, add_overwrite_option
 
 
 EXAMPLES = """
-# a few minutes on a CPU; the report, a picture and the checkpoints are in quickstart/
+# a few minutes on a CPU; the report, an image and the checkpoints are in quickstart/
 hf-dynamicvit quickstart
 # in another folder, from another start, with the numbers for a script
 hf-dynamicvit quickstart --output digits --seed 1 --json > digits.json
@@ -17,9 +17,9 @@ hf-dynamicvit quickstart --output digits --seed 1 --json > digits.json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "The whole way on real pictures, without the network, in a few minutes on a CPU: train a small dense ViT on "
+        "The whole way on real images, without the network, in a few minutes on a CPU: train a small dense ViT on "
         "scikit-learn's handwritten digits, make it a DynamicViT, fine-tune that with distillation, measure both with "
-        "tokens really dropped, and write a report, a picture and the checkpoints."
+        "tokens really dropped, and write a report, an image and the checkpoints."
     )
     parser.add_argument(
         "--output",
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to write; must be new or empty",
     )
     add_overwrite_option(parser)
-    parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the order of the pictures")
+    parser.add_argument("--seed", type=int, default=0, help="of the weights, the split and the order of the images")
     add_json_option(parser)
 
 

@@ -14,35 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from ..training.options import DynamicViTOptions
-from .parser import Parser, SectionedHelp, add_json_option, check_ranges, examples_text
-from .train_options import (
-    ALIASES,
-    DESCRIPTION,
-    RANGES,
-    REWORDED,
-    SECTIONS,
-    TRAINER_OPTIONS,
-    USAGE,
-    DataArguments,
-    ModelArguments,
-    TrainerOption,
-    canonical,
-    check_output,
-    names_of,
-)
+from .help_text import SectionedHelp, examples_text
+from .parser import Parser, add_json_option
+from .ranges import as_option, check_ranges
+from .train_help import ALIASES, DESCRIPTION, REWORDED, SECTIONS, TRAINER_OPTIONS, USAGE, TrainerOption, canonical
+from .train_options import DataArguments, ModelArguments, check_output_folder, names_of
+from .train_ranges import RANGES
 
 
 EXAMPLES = """
-# on your own pictures, a folder for each class: the dense model learns them first, then teaches the sparse one
-hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_pictures --teacher_epochs 3 \\
-    --output_dir my-dynamicvit
+# on your own images, a folder for each class: the dense model learns them first, then teaches the sparse one
+hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_images --teacher-epochs 3 \\
+    --output-dir my-dynamicvit
 # from a dense model that knows the classes, another method at 0.6 of its cost
-hf-dynamicvit train --model my-dense-vit --dataset my_pictures --reducer evit --budget 0.6 --output_dir my-evit
+hf-dynamicvit train --model my-dense-vit --dataset my_images --reducer evit --budget 0.6 --output-dir my-evit
 # the published settings, in bfloat16; what is typed goes before them
 hf-dynamicvit train --recipe dynamicvit-deit-small --model facebook/deit-small-patch16-224 \\
-    --dataset ILSVRC/imagenet-1k --same_classes --bf16 --num_train_epochs 5 --output_dir recipe
+    --dataset ILSVRC/imagenet-1k --same-classes --bf16 --num-train-epochs 5 --output-dir recipe
 # on where it was stopped
-hf-dynamicvit train --model my-dense-vit --dataset my_pictures --output_dir my-evit --resume_from_checkpoint last
+hf-dynamicvit train --model my-dense-vit --dataset my_images --output-dir my-evit --resume-from-checkpoint last
 """
 
 
@@ -52,14 +42,14 @@ OWN = (ModelArguments, DataArguments, DynamicViTOptions)
 class TrainParser(SectionedHelp, Parser):
     """A parser of names, and of the values of our own options.
 
-    What it parsed has `argv`, the words as `train_arguments.parse` takes them, and `spelled`, the names of options as
-    they were typed. What `TrainingArguments` alone knows, `parse` checks, which takes seconds to import.
+    What it parsed has `argv`, the words as `train_arguments.read_options` takes them, and `spelled`, the names of
+    options as they were typed. What `TrainingArguments` alone knows is checked there, as it takes seconds to import.
     """
 
     sections = SECTIONS
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        words = self.with_model(sys.argv[1:] if args is None else args)
+        words = self.as_declared(sys.argv[1:] if args is None else args)
         parsed = super().parse_args(words, namespace)
         names = [word.partition("=")[0] for word in words]
         options = self._option_string_actions
@@ -95,8 +85,7 @@ def make_parser() -> TrainParser:
 
 def spellings(name: str) -> list[str]:
     """Return what can be typed for the option `name`, the usual one first."""
-    aliases = [alias for alias, meant in ALIASES.items() if meant == f"--{name}"]
-    return list(dict.fromkeys([f"--{name}", f"--{name.replace('_', '-')}", *aliases]))
+    return [as_option(name), *(alias for alias, meant in ALIASES.items() if meant == as_option(name))]
 
 
 def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: Any) -> None:
@@ -105,7 +94,7 @@ def add_field(parser: argparse.ArgumentParser, field: dataclasses.Field, kind: A
     union = isinstance(kind, types.UnionType)
     kinds = [part for part in typing.get_args(kind) if part is not types.NoneType] if union else [kind]
     if field.default is True:
-        add_flag(parser, [f"--no_{field.name}", f"--no-{field.name}"], field.name, text, True)
+        add_flag(parser, [as_option(f"no_{field.name}")], field.name, text, True)
         return
     if kind is bool:
         add_flag(parser, spellings(field.name), field.name, text, False)
@@ -146,7 +135,8 @@ def trainer_option_names() -> list[str]:
 def main(args: argparse.Namespace) -> None:
     check_ranges({name: vars(args)[name] for name in args.spelled}, RANGES, args.spelled)
     if os.environ.get("RANK", "0") == "0":  # of several processes the first one writes
-        check_output(args.output_dir, args.resume_from_checkpoint is not None, args.spelled.get("output_dir"))
+        option = args.spelled.get("output_dir", "--output-dir")
+        check_output_folder(args.output_dir, args.resume_from_checkpoint is not None, option)
     from .train_run import run_command
 
     run_command(args.argv, args.json)

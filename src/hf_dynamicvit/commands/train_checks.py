@@ -3,17 +3,18 @@
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from huggingface_hub import HfApi
 from transformers.integrations import get_available_reporting_integrations
 
+from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.results import RESULTS
 from ..hub.errors import hub_errors_in_words
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.checkpoints import check_complete, checkpoints_in, is_complete
-from .train_options import ModelArguments, check_output
-from .train_start import check_distillation, check_teacher_classes
+from .train_classes import check_distillation, check_teacher_classes
+from .train_options import ModelArguments, check_output_folder
 
 
 def check_run(training: DynamicViTTrainingArguments, resume: str | bool | None, dense_first: bool) -> None:
@@ -30,7 +31,7 @@ def check_run(training: DynamicViTTrainingArguments, resume: str | bool | None, 
     """
     folder = Path(cast(str, training.output_dir))
     if training.should_save:
-        check_output(folder, resume is not None, "output_dir")
+        check_output_folder(folder, resume is not None)
     check_resumed(resume, folder, dense_first)
     check_processes(training)
     check_reporters(cast(list[str], training.report_to))
@@ -40,9 +41,10 @@ def check_run(training: DynamicViTTrainingArguments, resume: str | bool | None, 
 
 def check_task(
     args: ModelArguments,
+    start: Checkpoint,
+    teacher: Checkpoint | None,
     training: DynamicViTTrainingArguments,
     known: bool,
-    taught: Any,
     names: list[str],
     images: int,
 ) -> None:
@@ -50,17 +52,18 @@ def check_task(
 
     Args:
         args, training: all options.
+        start: the checkpoint of `--model`.
+        teacher: that of `--teacher`, or `None`.
         known: whether the model was trained on these classes.
-        taught: the configuration of `--teacher`, or `None`.
         names: of the classes.
         images: to train on.
 
     Raises:
         ValueError: the teacher, or the size of a batch.
     """
-    if taught is not None:
-        check_teacher_classes(args, taught, names)
-    check_distillation(args, training, known, names)
+    if teacher is not None:
+        check_teacher_classes(args, start, teacher, names)
+    check_distillation(args, start, training, known, names)
     check_batch(training, images)
 
 
@@ -73,7 +76,7 @@ def check_reporters(names: list[str]) -> None:
     known = get_available_reporting_integrations()
     if missing := [name for name in names if name not in known]:
         raise ValueError(
-            f"--report_to is {' '.join(missing)}, which is not installed; installed: {', '.join(known) or 'none'}."
+            f"--report-to is {' '.join(missing)}, which is not installed; installed: {', '.join(known) or 'none'}."
         )
 
 
@@ -84,7 +87,7 @@ def check_resumed(resume: str | bool | None, folder: Path, dense_first: bool) ->
     begun = dense_first or (folder / RESULTS).is_file() or any(map(is_complete, checkpoints_in(folder)))
     if resume is True and not begun:
         raise ValueError(
-            f"--resume_from_checkpoint last: there is no checkpoint in {folder} that was written to its end; leave "
+            f"--resume-from-checkpoint last: there is no checkpoint in {folder} that was written to its end; leave "
             "the option out to begin anew."
         )
 
@@ -94,17 +97,17 @@ def check_processes(training: DynamicViTTrainingArguments) -> None:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started > training.world_size:
         raise ValueError(
-            f"{started} processes were started, but this one would train alone; on CPUs type --use_cpu and "
-            "--ddp_backend gloo."
+            f"{started} processes were started, but this one would train alone; on CPUs type --use-cpu and "
+            "--ddp-backend gloo."
         )
 
 
 def check_batch(training: DynamicViTTrainingArguments, images: int) -> None:
-    """Refuse batches that no picture would be in."""
+    """Refuse batches that no image would be in."""
     batch = training.train_batch_size * training.world_size
     if training.dataloader_drop_last and images < batch:
         raise ValueError(
-            f"--dataloader_drop_last leaves out batches that are not whole, and {images} pictures are none of "
+            f"--dataloader-drop-last leaves out batches that are not whole, and {images} images are none of "
             f"{batch}; take a smaller --batch-size, or leave the option out."
         )
 

@@ -5,17 +5,18 @@ import argparse
 from pathlib import Path
 
 from ..names import METHODS
-from .parser import COUNT, KEEP_RATIO, add_json_option, add_overwrite_option, check_typed
+from .parser import add_images_option, add_json_option, add_overwrite_option
+from .ranges import COUNT, KEEP_RATIO, check_ranges
 
 
 EXAMPLES = """
-# what a fine-tuned model keeps of every picture in a folder
-hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --output seen
+# what a fine-tuned model keeps of every image in a folder
+hf-dynamicvit visualize --model my-dynamicvit --images my_images --output seen
 # another method on the same weights, at 0.6 of the dense model's cost
 hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome --budget 0.6 \\
     --images cat.jpg --output seen
-# only the overview and the numbers, of 50 pictures
-hf-dynamicvit visualize --model my-dynamicvit --images my_pictures --limit 50 --only-overview --output seen
+# only the overview and the numbers, of 50 images
+hf-dynamicvit visualize --model my-dynamicvit --images my_images --limit 50 --only-overview --output seen
 """
 
 RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT}
@@ -23,16 +24,14 @@ RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Draw, for each picture, what takes part after each decision, what was scored, merged or came back, when each "
+        "Draw, for each image, what takes part after each decision, what was scored, merged or came back, when each "
         "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, and "
         "views.json with the numbers."
     )
     parser.add_argument(
         "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
     )
-    parser.add_argument(
-        "--images", required=True, nargs="+", type=Path, help="pictures, or folders of them, at any depth"
-    )
+    add_images_option(parser, "", required=True)
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
     add_overwrite_option(parser)
     parser.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: the model's)")
@@ -54,18 +53,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=int,
         metavar="PIXELS",
-        help="stretch the pictures to one number, or to HEIGHT WIDTH (default: as the image processor does)",
+        help="stretch the images to one number, or to HEIGHT WIDTH (default: as the image processor does)",
     )
-    parser.add_argument("--limit", type=int, help="at most so many pictures, at even distances in the list of files")
-    parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each picture")
+    parser.add_argument("--limit", type=int, help="at most so many images, at even distances in the list of files")
+    parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each image")
     parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
-    parser.add_argument("--batch-size", type=int, default=16, help="pictures at a time")
+    parser.add_argument("--batch-size", type=int, default=16, help="images at a time")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the fastest)")
     add_json_option(parser)
 
 
 def main(args: argparse.Namespace) -> None:
-    check_typed(args, RANGES)
+    check_ranges(vars(args), RANGES)
     from .visualize_run import main
 
     main(args)

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..checkpoints.load import check_keep_ratio
+from ..checkpoints.checkpoint import read_checkpoint
 from ..data.class_folders import find_files
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, read_files
@@ -31,8 +31,8 @@ from .parser import only_json, print_json
 ROWS, LONGEST = 20, 150
 
 
-def some_of(files: list[str], limit: int | None) -> list[str]:
-    """At most `limit` of `files`, at even distances: of folders of classes, from all of them."""
+def evenly_spaced(files: list[str], limit: int | None) -> list[str]:
+    """Choose at most `limit` of `files`, at even distances: of folders of classes, from all of them."""
     count = len(files) if limit is None else min(limit, len(files))
     return [files[len(files) * place // count] for place in range(count)]
 
@@ -91,9 +91,10 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     Raises:
         ValueError: an option is out of range.
     """
+    checkpoint = read_checkpoint(args.model)
     if args.keep_ratio is not None:
-        check_keep_ratio(args.model, args.reducer, args.keep_ratio)
-    viewer = Viewer.load(args.model, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
+        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio)
+    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
     first: list[Image.Image] = []
     if viewer.model.config.is_adaptive:
         readable = read_files(files, mode_of(viewer), lambda file, why: None)
@@ -226,7 +227,7 @@ def check(args: argparse.Namespace) -> None:
 
 def main(args: argparse.Namespace) -> None:
     check(args)
-    files = some_of(list(dict.fromkeys(find_files(args.images))), args.limit)
+    files = evenly_spaced(list(dict.fromkeys(find_files(args.images))), args.limit)
     with only_json(args.json), no_bars_of_weights():
         result = draw(prepare(args, files), args, files)
     if args.json:

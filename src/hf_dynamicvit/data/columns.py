@@ -34,7 +34,7 @@ LABEL_NAMES = (
 # what a data set writes where a row has no label
 MISSING = (None, -1, "")
 # by which splits are named
-SPLIT_OPTIONS = "--train_split and --validation_split of train, or --split of evaluate"
+SPLIT_OPTIONS = "--train-split and --validation-split of train, or --split of evaluate"
 
 
 def image_columns(features: Features) -> list[str]:

@@ -25,7 +25,7 @@ def find_or_make_processor(name: str, config: Any) -> tuple[Any, str]:
 
     For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
     """
-    processor = find_processor(name)
+    processor = find_processor(name, config)
     if processor is not None:
         return processor, "its image processor"
     height, width = as_pair(config.image_size)
@@ -41,7 +41,7 @@ def sample_crops() -> list[Image.Image]:
         ValueError: scikit-learn is not installed.
     """
     why = "The sample photographs ship with scikit-learn"
-    datasets = require("sklearn.datasets", "export", why, ", or give --pictures.")
+    datasets = require("sklearn.datasets", "export", why, ", or give --images.")
     crops, side = [], 320
     for photograph in map(Image.fromarray, datasets.load_sample_images().images):
         right, bottom = photograph.width - side, photograph.height - side

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checkpoints.load import multiply_adds
+from ..checkpoints.cost import multiply_adds
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, describe_source, read_picture
 from ..look.viewer import Viewer, count_costs

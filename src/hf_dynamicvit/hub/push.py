@@ -15,11 +15,11 @@ import torch
 from huggingface_hub import HfApi
 from huggingface_hub.utils import HFValidationError, validate_repo_id
 from PIL import Image
-from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from ..benchmark.measure import images_per_second
+from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.results import RESULTS, change_since, read_results
-from ..checkpoints.source import beside, read_config
+from ..checkpoints.source import beside
 from ..data.class_folders import find_files
 from ..data.transforms import MODES, read_all
 from ..folders import check_folder, whole_folder
@@ -32,6 +32,9 @@ from .errors import hub_errors_in_words
 
 
 CARD, FIGURE = "README.md", "kept.png"
+
+# What can only stand beside an accuracy -> the option that gives it.
+OPTIONS = {"dense_top1": "--dense-top1", "num_pictures": "--num-images", "dataset_name": "--dataset-name"}
 
 # Accuracies that differ by less are the same one, typed with fewer digits.
 ROUNDED = 5e-4
@@ -93,8 +96,8 @@ def measure_speed(
     return speeds
 
 
-def check_upload(folder: Path, repo_id: str, given: CardContent) -> None:
-    """Refuse what cannot be uploaded, or not there, before anything is loaded.
+def check_upload(folder: Path, repo_id: str, given: CardContent) -> Checkpoint:
+    """Read the checkpoint in `folder`; refuse what cannot be uploaded, or not there, before anything is loaded.
 
     Raises:
         ValueError: `folder` holds no sparse checkpoint with safetensors, or no image processor, or a card beside which
@@ -102,9 +105,9 @@ def check_upload(folder: Path, repo_id: str, given: CardContent) -> None:
     """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}{beside(folder)}")
-    config = read_config(folder)
-    if not hasattr(config, "reducer"):
-        raise ValueError(f"{folder} holds a dense model ({config.model_type}); push uploads sparse ones.")
+    checkpoint = read_checkpoint(folder)
+    if not checkpoint.is_sparse:
+        raise ValueError(f"{folder} holds a dense model ({checkpoint.config.model_type}); push uploads sparse ones.")
     if not list(folder.glob("*.safetensors")):
         raise ValueError(f"{folder} holds no weights: *.safetensors are needed.")
     if not (folder / "preprocessor_config.json").is_file():
@@ -118,6 +121,7 @@ def check_upload(folder: Path, repo_id: str, given: CardContent) -> None:
         raise ValueError(f"repo_id is {repo_id!r}; a name on the Hub is user/name.") from error
     if (folder / CARD).is_file() and given != CardContent():
         raise ValueError(f"{folder / CARD} is the card as it is; remove it, or give nothing to say in another.")
+    return checkpoint
 
 
 def measured_by_training(folder: Path, model: DynamicViTForImageClassification) -> Measurements:
@@ -176,10 +180,10 @@ def combine_measurements(typed: Measurements, trained: Measurements) -> Measurem
     if name is not None:
         overriding["dataset_name"] = typed.dataset_name
     known = replace(trained, **overriding)
-    alone = [name for name in ("dense_top1", "num_pictures", "dataset_name") if getattr(typed, name) is not None]
+    alone = [name for name in OPTIONS if getattr(typed, name) is not None]
     if known.top1 is None and alone:
-        option = alone[0].replace("_", "-")
-        raise ValueError(f"--{option} is {getattr(typed, alone[0])}, of an accuracy; type --top1 too.")
+        option = OPTIONS[alone[0]]
+        raise ValueError(f"{option} is {getattr(typed, alone[0])}, of an accuracy; type --top1 too.")
     return known
 
 
@@ -190,16 +194,19 @@ def collect_facts(folder: Path, model: DynamicViTForImageClassification, given: 
     return combine_measurements(given.measured, measured_by_training(folder, model))
 
 
-def stage(folder: Path, out: Path, model: DynamicViTForImageClassification, given: CardContent, code: bool) -> None:
+def stage(
+    checkpoint: Checkpoint, out: Path, model: DynamicViTForImageClassification, given: CardContent, code: bool
+) -> None:
     """Write to `out` all that goes up but the card that is to be made.
 
     Raises:
         ValueError: an image for the figure cannot be read.
     """
+    folder = Path(checkpoint.source)
     model.save_pretrained(out, with_remote_code=code)
     shutil.copy(folder / "preprocessor_config.json", out)
     if given.pictures:
-        kept_figure(model, AutoImageProcessor.from_pretrained(folder), given.pictures).save(out / FIGURE)
+        kept_figure(model, checkpoint.processor, given.pictures).save(out / FIGURE)
     if (folder / CARD).is_file():
         for name in (CARD, FIGURE):
             if (folder / name).is_file():
@@ -249,15 +256,15 @@ def push(
         ValueError: the folder holds no sparse checkpoint with safetensors, or no image processor; no name on the Hub.
         OSError: the upload failed; nothing was committed.
     """
-    check_upload(folder, repo_id, given)
+    checkpoint = check_upload(folder, repo_id, given)
     api = HfApi(token=token)
     with hub_errors_in_words(repo_id):
         api.whoami()
-    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    model = checkpoint.load_as_saved().eval()
     known = collect_facts(folder, model, given)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
-        stage(folder, out, model, given, code)
+        stage(checkpoint, out, model, given, code)
         with hub_errors_in_words(repo_id):
             repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         write_card(out, model, repo_id, known, given, code)
@@ -282,12 +289,12 @@ def dry_run(
     """
     if output is not None:
         check_folder(output, overwrite)
-    check_upload(folder, repo_id, given)
-    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    checkpoint = check_upload(folder, repo_id, given)
+    model = checkpoint.load_as_saved().eval()
     known = collect_facts(folder, model, given)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary)
-        stage(folder, out, model, given, code)
+        stage(checkpoint, out, model, given, code)
         write_card(out, model, repo_id, known, given, code)
         if output is not None:
             with whole_folder(output, overwrite) as written:

@@ -19,9 +19,8 @@ from PIL import Image
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.labels import label_names, order_of
-from ..checkpoints.load import load_dense, load_sparse
-from ..checkpoints.source import read_config, read_processor
 from ..data.preparation import check_same_input
 from ..data.transforms import ImageTransform, channel_values, read_picture
 from ..machine import check_device
@@ -137,12 +136,16 @@ class Viewer:
 
     @classmethod
     def load(
-        cls, source: str, reducer: str | None = None, dense: str | None = None, same_classes: bool = False
+        cls,
+        source: str | Checkpoint,
+        reducer: str | None = None,
+        dense: str | None = None,
+        same_classes: bool = False,
     ) -> "Viewer":
         """Load the classifier in `source` with its image processor, in float32.
 
         Args:
-            source: folder or Hub name of a ViT or DeiT classifier, sparse or dense.
+            source: folder or Hub name of a ViT or DeiT classifier, sparse or dense, or the same as a `Checkpoint`.
             reducer: another method on the same weights (default: its own; of a dense model, `"dynamicvit"`).
             dense: folder or Hub name of a dense model to compare with (default: `source` if that is dense, else the
                 dense copy of the sparse weights where there is one).
@@ -152,14 +155,15 @@ class Viewer:
             ValueError: there is no such method, no such checkpoint, or it is of another family, lacks weights or an
                 image processor; `dense` has other classes, or an image processor that prepares images otherwise.
         """
-        model, untrained = load_sparse(source, reducer)
-        processor = read_processor(source)
+        checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+        model, untrained = checkpoint.load_sparse(reducer)
+        processor = checkpoint.processor
         compared = None
         if dense is not None:
-            check_same_input(source, processor, dense)
-            compared = load_dense(dense)
-        elif not hasattr(read_config(source), "reducer"):
-            compared = load_dense(source)
+            check_same_input(checkpoint.source, processor, dense)
+            compared = read_checkpoint(dense).load_dense()
+        elif not checkpoint.is_sparse:
+            compared = checkpoint.load_dense()
         elif model.reducer.reads_class_token:
             compared = model.to_dense()
         return cls(model, processor, compared, untrained, same_classes)

@@ -1,0 +1,189 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""A checkpoint as a user named it: what it is, and its weights as a model of this or that kind.
+
+```python
+checkpoint = read_checkpoint("my-dynamicvit")
+print(checkpoint.config.model_type, checkpoint.reducer, checkpoint.labels)
+model = checkpoint.load()
+```
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForImageClassification, PreTrainedModel
+
+from ..model import CLASSIFIERS
+from ..model.budget import with_keep_ratio
+from ..model.reducers import REDUCERS
+from .labels import label_names
+from .load_report import REDUCER, check_weights, without_report_of
+from .source import check_weights_are_whole, make_config, read_content, read_processor
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose configuration was read, once; the weights are read when they are asked for.
+
+    Attributes:
+        source: its folder or Hub name, or a `config.json`, as it was typed.
+        content: of its `config.json`.
+        config: the same as a configuration of the class for its model type; nobody changes it.
+    """
+
+    source: str
+    content: dict[str, Any] = field(repr=False)
+    config: Any = field(repr=False)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it has a method already."""
+        return self.reducer is not None
+
+    @property
+    def reducer(self) -> str | None:
+        """Its method; `None` for a dense model."""
+        return getattr(self.config, "reducer", None)
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of its classes, in their order."""
+        return label_names(self.config)
+
+    @property
+    def family(self) -> Any:
+        """Our class of a sparse classifier of these weights.
+
+        Raises:
+            ValueError: as `check_family`.
+        """
+        self.check_family()
+        return CLASSIFIERS[self.config.model_type]
+
+    def check_family(self, others: Sequence[str] = ()) -> None:
+        """Refuse a checkpoint of a model type that is none of ours; `others` can be typed too.
+
+        Raises:
+            ValueError: names the types that there are.
+        """
+        model_type = self.config.model_type
+        if model_type not in CLASSIFIERS:
+            known = ", ".join([*CLASSIFIERS, *others])
+            raise ValueError(f"{self.source} is of model type {model_type!r}; this takes {known}.")
+
+    @cached_property
+    def processor(self) -> Any:
+        """The image processor, read once.
+
+        Raises:
+            ValueError: it has none; images prepared by a guess would give wrong numbers.
+        """
+        return read_processor(self.source, self.config)
+
+    def configured(self, **changes: Any) -> Any:
+        """Make the configuration of a sparse model of these weights, with `changes`.
+
+        Raises:
+            ValueError: they do not fit the model.
+        """
+        config_class = self.family.config_class
+        content = copy.deepcopy(self.content) | {"model_type": config_class.model_type}
+        return config_class.from_dict(content, **changes)
+
+    def with_reducer(self, reducer: str | None) -> Any:
+        """Make the configuration of these weights with another method; `None` is its own.
+
+        Raises:
+            ValueError: there is no such method, or it does not fit the model.
+        """
+        if reducer is not None and reducer not in REDUCERS:
+            raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
+        self.check_family()
+        own = self.reducer
+        if reducer is None or reducer == own:
+            return self.configured()
+        if own is not None and not self.config.reads_class_token:
+            raise ValueError(
+                f"the classifier of {self.source} ({own}) does not read the class token, which {reducer} needs; "
+                "look at it with its own method."
+            )
+        pooling = {"pooling": "class"} if reducer == "evovit" else {}  # the classifier was trained on the class token
+        return self.configured(reducer=reducer, reducer_args=pooling, reducer_layers=None, keep_ratio=None)
+
+    def check_keep_ratio(self, reducer: str | None, keep_ratio: Sequence[float]) -> None:
+        """Refuse what was typed as `--keep-ratio` where the model cannot keep that, before its weights are read.
+
+        Raises:
+            ValueError: as `model.set_keep_ratio`.
+        """
+        config = self.with_reducer(reducer)
+        try:
+            with_keep_ratio(config, keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio])
+        except ValueError as error:
+            raise ValueError(f"--keep-ratio {' '.join(map(str, keep_ratio))}: {error}") from error
+
+    def load_sparse(self, reducer: str | None = None) -> tuple[Any, bool]:
+        """Load the weights as a sparse model in eval mode; return whether its method's parameters are new.
+
+        Raises:
+            ValueError: as `with_reducer`, or weights are missing.
+        """
+        config = self.with_reducer(reducer)
+        with without_report_of(REDUCER):
+            model, found = self.family.from_pretrained(
+                self.source, config=config, dtype=torch.float32, output_loading_info=True
+            )
+        check_weights(self.source, found, [REDUCER])
+        return model.eval(), bool(found["missing_keys"])
+
+    def load_dense(self) -> PreTrainedModel:
+        """Load the dense classifier.
+
+        Raises:
+            ValueError: it is sparse, of another family, or lacks weights.
+        """
+        if self.is_sparse:
+            raise ValueError(f"{self.source} holds a sparse model; name a dense one to compare with.")
+        return self.load()
+
+    def load(self) -> PreTrainedModel:
+        """Load the classifier as it was saved, in float32 and eval mode.
+
+        Raises:
+            ValueError: it is of another family, or lacks weights.
+        """
+        self.check_family()
+        model, found = AutoModelForImageClassification.from_pretrained(
+            self.source,
+            config=self.config,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+        )
+        if found["missing_keys"]:
+            missing = ", ".join(sorted(found["missing_keys"]))
+            raise ValueError(
+                f"{self.source} lacks weights of a {type(model).__name__}, which would be random: {missing}."
+            )
+        return model.eval()
+
+    def load_as_saved(self, **options: Any) -> Any:
+        """Load an image classifier of whatever family, with `options` of `from_pretrained`."""
+        return AutoModelForImageClassification.from_pretrained(self.source, config=self.config, **options)
+
+
+def read_checkpoint(source: str | Path) -> Checkpoint:
+    """Read the configuration of the checkpoint `source`: a folder, a Hub name, or a `.json`.
+
+    Raises:
+        ValueError: there is none, it is of timm, or its weights are damaged, in one line that says what to type.
+    """
+    content = read_content(source)
+    checkpoint = Checkpoint(str(source), content, make_config(source, content))
+    check_weights_are_whole(source)
+    return checkpoint
