@@ -45,7 +45,7 @@ SPARSE = {
     "predictor_start": "random",
     "loss_weights": '{"ratio": 2}',
 }
-ALWAYS = ["--bf16", "true", "--load_best_model_at_end", "false", "--unreadable", "unchecked"]
+ALWAYS = ["--bf16", "true", "--load-best-model-at-end", "false", "--unreadable", "unchecked"]
 
 SETTINGS: dict[str, dict[str, str]] = {
     "one rate": DENSE | {"head_learning_rate": "1e-4"},
@@ -93,7 +93,7 @@ def train(args, data: str, dataset: Path, setting: str) -> dict[str, Any]:
     sparse = options["reducer"] != "none"
     model = folder_of(args.output, data, START[data], args.seed) if sparse else args.model
     typed = [word for name, value in options.items() for word in (f"--{name}", value)]
-    command = ["train", "--model", str(model), "--dataset", str(dataset), "--output_dir", str(folder)]
+    command = ["train", "--model", str(model), "--dataset", str(dataset), "--output-dir", str(folder)]
     command += [*typed, *ALWAYS, "--seed", str(args.seed)]
     subprocess.run([sys.executable, "-m", "hf_dynamicvit", *command], check=True)
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))

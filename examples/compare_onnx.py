@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """ONNX files beside each other in ONNX Runtime on the CPU: images/s, taking turns, over those of the first.
 
-    hf-dynamicvit export DENSE --format onnx --output dense.onnx
-    hf-dynamicvit export SPARSE --format onnx --output sparse.onnx
+    hf-dynamicvit export --model DENSE --format onnx --output dense.onnx
+    hf-dynamicvit export --model SPARSE --format onnx --output sparse.onnx
     python examples/compare_onnx.py dense.onnx sparse.onnx --batch-sizes 1 8 --threads 1
 
 Expect about what the same models reach in PyTorch; docs/benchmarks.md has measured values.

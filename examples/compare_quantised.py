@@ -56,7 +56,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="sparse checkpoint, fine-tuned")
     parser.add_argument("--data", required=True, help="folder, parquet file or Hub data set that has its classes")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--pictures", type=int, default=256, help="of the data set, for top-1")
+    parser.add_argument("--limit", type=int, default=256, help="of the data set, for top-1")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=9)
     args = parser.parse_args()
@@ -64,7 +64,7 @@ def main() -> None:
     sparse = AutoModelForImageClassification.from_pretrained(args.model, dtype=torch.float32).eval()
     transform = ImageTransform(AutoImageProcessor.from_pretrained(args.model))
     data = read(args.data, args.split).shuffle(seed=0)
-    examples = transform(data.select(range(min(args.pictures, len(data))))[:])
+    examples = transform(data.select(range(min(args.limit, len(data))))[:])
     labels = torch.tensor(examples["labels"])
     batches = list(torch.stack(examples["pixel_values"]).split(args.batch_size))
 
