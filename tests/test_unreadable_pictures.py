@@ -22,7 +22,8 @@ def exported(folder, paths):
 
 
 def benchmarked(folder, paths):
-    return len(benchmark_run.read(argparse.Namespace(model=[str(folder / "model")], pictures=paths), None))
+    args = argparse.Namespace(model=[str(folder / "model")], images=paths)
+    return len(benchmark_run.read(args, benchmark_run.read_sources(args.model), None))
 
 
 def pushed(folder, paths):
