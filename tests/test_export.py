@@ -323,7 +323,7 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
     assert "There is no file or folder" in said("sparse", "--images", tmp_path / "nowhere.png")
     assert "has no pictures" in said("sparse", "--images", tmp_path / "empty")
     assert "give --images" in said("sparse")
-    assert "'swin'; export takes vit, dynamicvit, deit" in said("swin")
+    assert "'swin'; this takes vit, dynamicvit, deit" in said("swin")
     assert "lacks weights of a ViTForImageClassification" in said("headless")
     assert not (tmp_path / "toy.pt2").exists()
 
