@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from ..model import CLASSIFIERS
 from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reduction import ReducedForImageClassification
 from ..names import COMPILED
 
@@ -121,12 +120,12 @@ class Entry:
     name: str
     kind: str
     module: nn.Module
-    source: DynamicViTForImageClassification
+    source: ReducedForImageClassification
     dense: str
 
 
 def benchmark(
-    models: Mapping[str, DynamicViTForImageClassification],
+    models: Mapping[str, ReducedForImageClassification],
     batch_sizes: Sequence[int] = (1, 8, 32),
     settings: Sequence[Setting] = (Setting(),),
     pixel_values: Tensor | None = None,

@@ -14,13 +14,14 @@ from ..model.configuration_dynamicdeit import DynamicDeiTConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from .convert_checks import check_head
 from .convert_config import heads_beside, image_size_beside, infer_config, label_names_beside
 from .convert_processor import choose_processor
 from .published import Published, read_published, rename_keys
 
 
-def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) -> DynamicViTForImageClassification:
+def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) -> ReducedForImageClassification:
     """Make a model in eval mode of the published tensors. Predictors that a dense file lacks are freshly initialised.
 
     Raises:
@@ -60,7 +61,7 @@ def check_fit(tensors: dict[str, Tensor], expected: dict[str, Any], dense: bool)
         raise ValueError("The checkpoint does not fit. " + "; ".join(lines))
 
 
-def save_whole(model: DynamicViTForImageClassification, processor: Any, output: Path, overwrite: bool = False) -> None:
+def save_whole(model: ReducedForImageClassification, processor: Any, output: Path, overwrite: bool = False) -> None:
     """Write model and processor to `output`, completely or not at all.
 
     Raises:
@@ -101,7 +102,7 @@ class Converted:
         preparation: one line on where its numbers are from.
     """
 
-    model: DynamicViTForImageClassification
+    model: ReducedForImageClassification
     published: Published
     processor: Any
     preparation: str

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 
 
 RESULTS = "results.json"
@@ -36,7 +36,7 @@ def read_results(folder: Path) -> dict[str, Any] | None:
     return found if ours and 0 <= found["top1"] <= 1 else None
 
 
-def change_since(results: dict[str, Any], folder: Path, model: DynamicViTForImageClassification) -> str | None:
+def change_since(results: dict[str, Any], folder: Path, model: ReducedForImageClassification) -> str | None:
     """Say what of `model`, read from `folder`, has changed since `results` were written; `None`: nothing known."""
     if results["reducer"] != model.config.reducer:
         return f"the method was {results['reducer']} and is {model.config.reducer}"

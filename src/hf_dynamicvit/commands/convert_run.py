@@ -8,7 +8,7 @@ from ..checkpoints.convert import convert, read_label_names
 from ..checkpoints.convert_config import heads_beside
 from ..checkpoints.labels import few
 from ..checkpoints.published import Published, rename_keys
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         print(note)
 
 
-def what_was_done(model: DynamicViTForImageClassification) -> dict[str, Any]:
+def what_was_done(model: ReducedForImageClassification) -> dict[str, Any]:
     """Sizes and method of what was written."""
     config = model.config
     return {
@@ -62,7 +62,7 @@ def what_was_done(model: DynamicViTForImageClassification) -> dict[str, Any]:
     }
 
 
-def notes_on(model: DynamicViTForImageClassification, published: Published) -> list[str]:
+def notes_on(model: ReducedForImageClassification, published: Published) -> list[str]:
     """List what the user should know before using the converted model."""
     notes, config, state_dict = [], model.config, published.tensors
     if published.others:

@@ -11,7 +11,7 @@ import torch
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..data.seeded import DrawnPictures, EpochOfPictures
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.callbacks import GroupingSwitch, KeepRatioWarmup
 from ..training.checkpoints import checkpoints_in
@@ -75,7 +75,7 @@ def carry_out(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]:
     return results
 
 
-def start_predictors(model: DynamicViTForImageClassification, run: Run, task: Task, inputs: Inputs) -> None:
+def start_predictors(model: ReducedForImageClassification, run: Run, task: Task, inputs: Inputs) -> None:
     """Train new predictors to tell what the class token attends to."""
     images = typical_images(task.pictures.train, run.training.seed, IMAGES)
     pixel_values = torch.stack(images.with_transform(inputs.plain)[:]["pixel_values"])
@@ -83,7 +83,7 @@ def start_predictors(model: DynamicViTForImageClassification, run: Run, task: Ta
     model.to("cpu")  # the Trainer knows where to
 
 
-def make_trainer(model: DynamicViTForImageClassification, run: Run, task: Task, inputs: Inputs) -> DynamicViTTrainer:
+def make_trainer(model: ReducedForImageClassification, run: Run, task: Task, inputs: Inputs) -> DynamicViTTrainer:
     """Make the Trainer of `model`, with its teacher, images and callbacks."""
     return DynamicViTTrainer(
         model,

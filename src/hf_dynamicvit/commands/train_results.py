@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..checkpoints.results import RESULTS, weights_fingerprint, wilson_interval
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from ..training.average import EMA_FOLDER
 from ..training.progress import kept_fractions
 from ..training.trainer import DynamicViTTrainer
@@ -68,7 +68,7 @@ def others_of(
     return results
 
 
-def kept_of(model: DynamicViTForImageClassification, log: list[dict[str, Any]]) -> dict[str, list[float]]:
+def kept_of(model: ReducedForImageClassification, log: list[dict[str, Any]]) -> dict[str, list[float]]:
     """Return the fraction kept at each stage at the end of the training, and what was asked for where images do not
     decide."""
     found = [kept for entry in log if (kept := kept_fractions(entry))]

@@ -8,7 +8,7 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..data.transforms import target_size
 from ..model.cost import as_pair
 from ..model.logger import logger
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from ..model.spatial import interpolate_positions
 from .train_options import ModelArguments
 
@@ -61,7 +61,7 @@ def at_size(processor: Any, size: tuple[int, int]) -> Any:
     return type(processor).from_dict(processor.to_dict() | changes)
 
 
-def model_at_size(model: DynamicViTForImageClassification, size: tuple[int, int]) -> DynamicViTForImageClassification:
+def model_at_size(model: ReducedForImageClassification, size: tuple[int, int]) -> ReducedForImageClassification:
     """Copy `model` for images of `size`, height and width, with interpolated position embeddings."""
     config = copy.deepcopy(model.config)
     config.image_size = size[0] if size[0] == size[1] else list(size)

@@ -11,8 +11,8 @@ from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
 from ..data.samples import COST_IMAGES
 from ..model.cost import as_pair
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducers import is_adaptive
+from ..model.reduction import ReducedForImageClassification
 from ..training.predictor_start import has_predictors
 from .train_classes import dense_first
 from .train_conflicts import json_of
@@ -54,7 +54,7 @@ def sparse_settings(args: ModelArguments, start: Checkpoint) -> dict[str, Any]:
     return settings
 
 
-def plan(args: ModelArguments, start: Checkpoint) -> DynamicViTForImageClassification:
+def plan(args: ModelArguments, start: Checkpoint) -> ReducedForImageClassification:
     """Return the model that will be trained, without memory for its weights, to ask what it keeps and costs.
 
     Raises:
@@ -74,7 +74,7 @@ def plan(args: ModelArguments, start: Checkpoint) -> DynamicViTForImageClassific
 
 def load_start(
     args: ModelArguments, start: Checkpoint, names: list[str], known: bool
-) -> DynamicViTForImageClassification:
+) -> ReducedForImageClassification:
     """Load the model that training begins with, with a classifier for `names`."""
     settings = config_settings(args, start, names)
     if args.from_scratch:
@@ -107,14 +107,14 @@ def start_anew(parameter: nn.Parameter, deviation: float) -> None:
         nn.init.zeros_(parameter)
 
 
-def imitates(args: ModelArguments, start: Checkpoint, model: DynamicViTForImageClassification) -> bool:
+def imitates(args: ModelArguments, start: Checkpoint, model: ReducedForImageClassification) -> bool:
     """Return whether predictors are new and start where the class attention of a trained dense model is."""
     new = not args.from_scratch and start.reducer != args.reducer
     return new and args.predictor_start == "attention" and has_predictors(model.reducer)
 
 
 def set_how_much_is_kept(
-    args: ModelArguments, start: Checkpoint, model: DynamicViTForImageClassification, data: Any
+    args: ModelArguments, start: Checkpoint, model: ReducedForImageClassification, data: Any
 ) -> None:
     """Meet the budget; put the thresholds of a method whose images decide where they meet it."""
     adaptive = model.config.is_adaptive

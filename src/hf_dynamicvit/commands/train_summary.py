@@ -8,7 +8,7 @@ import torch
 from transformers import SchedulerType
 
 from ..data.loading import Pictures
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.progress import MOST_STAGES, told_fractions
 from .ranges import as_option
@@ -48,7 +48,7 @@ def classes_row(names: list[str], known: bool, args: ModelArguments) -> str:
     return f"{len(names)} ({some}); {start}"
 
 
-def method_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
+def method_row(args: ModelArguments, planned: ReducedForImageClassification) -> str:
     """Tell what is kept, where."""
     config = planned.config
     if args.reducer == DENSE:
@@ -72,7 +72,7 @@ def method_row(args: ModelArguments, planned: DynamicViTForImageClassification) 
     return f"{args.reducer}, {said}: {kept}"
 
 
-def cost_row(args: ModelArguments, planned: DynamicViTForImageClassification) -> str:
+def cost_row(args: ModelArguments, planned: ReducedForImageClassification) -> str:
     dense = planned.dense_multiply_adds() / 1e9
     reducer = planned.reducer
     if args.reducer == DENSE:
@@ -117,7 +117,7 @@ def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
 
 def rates_row(
     training: DynamicViTTrainingArguments,
-    planned: DynamicViTForImageClassification,
+    planned: ReducedForImageClassification,
     steps: int,
     in_epoch: int,
     head: float | None,

@@ -12,7 +12,7 @@ from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..data.loading import Pictures
 from ..data.preparation import check_same_input
 from ..model.cost import as_pair
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from .train_checks import check_task
 from .train_classes import same_classes, tell_of_other_names
@@ -44,7 +44,7 @@ class Task:
     pictures: Pictures
     processor: Any
     known: bool
-    planned: DynamicViTForImageClassification
+    planned: ReducedForImageClassification
     seconds: float
 
     def facts(self) -> dict[str, Any]:

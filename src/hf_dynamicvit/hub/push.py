@@ -26,7 +26,7 @@ from ..folders import check_folder, whole_folder
 from ..look.drawing import contact_sheet, stage_pictures
 from ..look.viewer import Viewer
 from ..model.cost import as_pair
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..model.reduction import ReducedForImageClassification
 from .card import UPLOADED, Measurements, inherited_license, model_card
 from .errors import hub_errors_in_words
 
@@ -64,7 +64,7 @@ def say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
+def kept_figure(model: ReducedForImageClassification, processor: Any, files: Sequence[Path]) -> Image.Image:
     """Draw what the model sees of each image, then what it keeps after each decision, a row each.
 
     A warning names files that cannot be read.
@@ -78,7 +78,7 @@ def kept_figure(model: DynamicViTForImageClassification, processor: Any, files: 
 
 
 def measure_speed(
-    model: DynamicViTForImageClassification, batches: tuple[int, ...] = (1, 8)
+    model: ReducedForImageClassification, batches: tuple[int, ...] = (1, 8)
 ) -> dict[int, tuple[float, float]]:
     """Measure images per second of the dense copy and of `model`, interleaved, on the model's device.
 
@@ -124,7 +124,7 @@ def check_upload(folder: Path, repo_id: str, given: CardContent) -> Checkpoint:
     return checkpoint
 
 
-def measured_by_training(folder: Path, model: DynamicViTForImageClassification) -> Measurements:
+def measured_by_training(folder: Path, model: ReducedForImageClassification) -> Measurements:
     """Read what `train` measured of `model`; say why, and return nothing, where the model has changed since."""
     results = read_results(folder)
     if results is None:
@@ -187,7 +187,7 @@ def combine_measurements(typed: Measurements, trained: Measurements) -> Measurem
     return known
 
 
-def collect_facts(folder: Path, model: DynamicViTForImageClassification, given: CardContent) -> Measurements:
+def collect_facts(folder: Path, model: ReducedForImageClassification, given: CardContent) -> Measurements:
     """Collect what the card says but for figure and speed; nothing where the folder has a card."""
     if (folder / CARD).is_file():
         return Measurements()
@@ -195,7 +195,7 @@ def collect_facts(folder: Path, model: DynamicViTForImageClassification, given: 
 
 
 def stage(
-    checkpoint: Checkpoint, out: Path, model: DynamicViTForImageClassification, given: CardContent, code: bool
+    checkpoint: Checkpoint, out: Path, model: ReducedForImageClassification, given: CardContent, code: bool
 ) -> None:
     """Write to `out` all that goes up but the card that is to be made.
 
@@ -215,7 +215,7 @@ def stage(
 
 def write_card(
     out: Path,
-    model: DynamicViTForImageClassification,
+    model: ReducedForImageClassification,
     repo_id: str,
     known: Measurements,
     given: CardContent,

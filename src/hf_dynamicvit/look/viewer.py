@@ -26,7 +26,6 @@ from ..data.transforms import ImageTransform, channel_values, read_picture
 from ..machine import check_device
 from ..model import CLASSIFIERS
 from ..model.cost import as_pair, grid_size
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reduction import ReducedForImageClassification
 
 
@@ -92,7 +91,7 @@ class Viewer:
     """A sparse classifier, its dense counterpart and its image processor, ready to look at images.
 
     Args:
-        model: a `DynamicViTForImageClassification` or its like; put into eval mode.
+        model: a sparse image classifier of any family; put into eval mode.
         processor: its image processor.
         dense: the model to compare with, or `None`. Its classes may be in another order. A ViT or DeiT whose grid is
             not square is made to interpolate its positions as `model` does, without which other image sizes are wrong.
@@ -109,7 +108,7 @@ class Viewer:
 
     def __init__(
         self,
-        model: DynamicViTForImageClassification,
+        model: ReducedForImageClassification,
         processor: Any,
         dense: PreTrainedModel | None = None,
         untrained: bool = False,

@@ -12,7 +12,7 @@ from .tokens import Decision
 
 @dataclass
 class DynamicViTModelOutput(BaseModelOutputWithPooling):
-    """Output of `DynamicViTModel`.
+    """Output of the base models.
 
     Attributes:
         last_hidden_state: `[B, P + N, D]`, final-normed tokens. At inference N is what the last stage kept (AS-ViT: of
@@ -41,7 +41,7 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
 
 @dataclass
 class DynamicViTImageClassifierOutput(ImageClassifierOutput):
-    """Output of `DynamicViTForImageClassification`.
+    """Output of the image classifiers.
 
     Attributes:
         loss: the classification loss, when `labels` are given; its mean with that of `auxiliary_logits`, if any.
