@@ -31,7 +31,7 @@ from hf_dynamicvit.demo.server.messages import depth, files_in, find_address, pa
 from hf_dynamicvit.demo.server.uploads import Uploads
 from hf_dynamicvit.families import MODEL_TYPES
 from hf_dynamicvit.look.viewer import Viewer
-from hf_dynamicvit.model import CLASSIFIERS
+from hf_dynamicvit.registration import CLASSIFIERS
 
 
 SPACE = Path(__file__).parents[1] / "examples" / "space"

@@ -117,4 +117,4 @@ def test_another_version_of_transformers_is_served_too(monkeypatch):
     for relied_on in (("auto_mappings.py", "names that are elsewhere"), ("a_file_that_is_gone.py", "")):
         monkeypatch.setattr(auto, "RELIED_ON", [relied_on])
         auto.announce_models()
-    assert imported == ["hf_dynamicvit.model"] * 2
+    assert imported == ["hf_dynamicvit.registration"] * 2

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The table of model families: names only, without torch. A family is its two files in `model/` and its row here.
 
-It stands beside `model/`, since importing anything in there registers all classes, and imports torch.
+It stands beside `model/`, since importing anything in there imports torch; `registration.py` registers its classes.
 """
 
 from typing import NamedTuple

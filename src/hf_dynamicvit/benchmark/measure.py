@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..model import CLASSIFIERS
 from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
 from ..model.reduction import ReducedForImageClassification
 from ..names import COMPILED
+from ..registration import CLASSIFIERS
 
 
 # Ways to run a model; those but the first are arguments of torch.compile.

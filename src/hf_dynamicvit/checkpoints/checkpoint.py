@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from ..model import CLASSIFIERS
 from ..model.budget import with_keep_ratio
 from ..model.reducers import REDUCERS
+from ..registration import CLASSIFIERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, without_report_of
 from .source import check_weights_are_whole, make_config, read_content, read_processor

@@ -24,9 +24,9 @@ from ..checkpoints.labels import label_names, order_of
 from ..data.preparation import check_same_input
 from ..data.transforms import ImageTransform, channel_values, read_picture
 from ..machine import check_device
-from ..model import CLASSIFIERS
 from ..model.cost import as_pair, grid_size
 from ..model.reduction import ReducedForImageClassification
+from ..registration import CLASSIFIERS
 
 
 # The longer edge of an image that is shown, in pixels: small ones are enlarged, large ones made smaller; and the

@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..model import CLASSIFIERS
+from ..registration import CLASSIFIERS
 from .arguments import DynamicViTTrainingArguments
 
 
