@@ -15,7 +15,7 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"ragged", "relaid", "logger"},
+    {"ragged", "packed", "logger"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs"},
     {"reducer"},

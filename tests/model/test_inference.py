@@ -15,6 +15,7 @@ from transformers import AutoModelForImageClassification
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
 from hf_dynamicvit.model import inference
+from hf_dynamicvit.model.packed import PackedLinear
 from hf_dynamicvit.model.ragged import Layout, ragged_attention
 from hf_dynamicvit.model.reducer import TokenReducer
 from hf_dynamicvit.model.scoring import TokenScorePredictor
@@ -23,9 +24,9 @@ from hf_dynamicvit.model.scoring import TokenScorePredictor
 EXACT = {"atol": 1e-5, "rtol": 1e-5}
 
 
-def assert_same(lean, whole):
-    assert_close(lean.logits, whole.logits, **EXACT)
-    assert torch.equal(lean.kept, whole.kept) and torch.equal(lean.owner, whole.owner)
+def assert_same(actual, whole):
+    assert_close(actual.logits, whole.logits, **EXACT)
+    assert torch.equal(actual.kept, whole.kept) and torch.equal(actual.owner, whole.owner)
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -265,53 +266,65 @@ def test_images_that_decide_compile_in_pieces():
         assert_same(compiled(images), model(images))
 
 
-def faster(monkeypatch, layout: str) -> None:
-    """Let `optimize_for_inference` see that `layout` takes half the time."""
-    now, using = [0.0], [""]
-    use = inference.InferenceMixin._use
+def faster(monkeypatch, layers: str) -> None:
+    """Let `optimize_for_inference` see that the `"native"` or the `"packed"` layers take half the time."""
+    now, in_place = [0.0], [""]
+    exchange = inference.exchange
 
-    def watched(self, copies):
-        kinds = [name for each in copies.values() for name in each]
-        using[0] = "packed" if "fc1" in kinds else "joined" if kinds else "as it is"
-        use(self, copies)
+    def watched(layers):
+        in_place[0] = "packed" if any(isinstance(layer, PackedLinear) for layer in layers.values()) else "native"
+        exchange(layers)
 
     def clock(device):
-        now[0] += 0.5 if using[0] == layout else 1.0
+        now[0] += 0.5 if in_place[0] == layers else 1.0
         return now[0]
 
-    monkeypatch.setattr(inference.InferenceMixin, "_use", watched)
+    monkeypatch.setattr(inference, "exchange", watched)
     monkeypatch.setattr(inference, "waited_for", clock)
 
 
-@pytest.mark.parametrize("layout", ["joined", "packed"])
-def test_relaid_weights_change_no_result(reducer, layout, monkeypatch, tmp_path):
+def packed_in(model) -> list[str]:
+    return [name for name, module in model.named_modules() if isinstance(module, PackedLinear)]
+
+
+@pytest.fixture
+def packs(monkeypatch):
+    faster(monkeypatch, "packed")
+
+
+def test_packed_layers_change_no_result(reducer, packs, tmp_path):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
-    names, images = list(model.state_dict()), toy_images(4)
+    names, parameters, images = list(model.state_dict()), list(model.parameters()), toy_images(4)
     with torch.inference_mode():
         expected = model(images)
-    faster(monkeypatch, layout)
-    gains = model.optimize_for_inference(repeats=2)
-    assert set(gains) == {"joined", "packed"} and gains[layout] == 2.0
-    assert bool(model.vit.layers[0].mlp.relaid) == (layout == "packed")
-    assert model.vit.layers[1].attention.relaid
+    assert model.optimize_for_inference(repeats=2) == {"packed": 2.0}
+    block = {f"vit.layers.0.{name}" for name in ("attention.q_proj", "attention.o_proj", "mlp.fc1", "mlp.fc2")}
+    assert block <= set(packed_in(model))
     with torch.inference_mode():
-        outputs = model(images)
-    assert_same(outputs, expected)
+        assert_same(model(images), expected)
     assert list(model.state_dict()) == names
+    assert all(mine is now for mine, now in zip(parameters, model.parameters(), strict=True))
     model.save_pretrained(tmp_path)
     again = AutoModelForImageClassification.from_pretrained(tmp_path).eval()
     twin = copy.deepcopy(model)
-    assert not any(module.relaid for module in twin._relaid())  # a copy starts from the parameters
+    assert all(twin.get_submodule(name).packed is None for name in packed_in(twin))  # it starts from the parameters
     for copied in (again, twin):
         assert_same_weights(copied, model)
         with torch.inference_mode():
             assert_same(copied(images), expected)
+    model.undo_optimize_for_inference()
+    assert not packed_in(model) and list(model.state_dict()) == names
 
 
-@pytest.mark.parametrize("layout", ["joined", "packed"])
-def test_a_changed_weight_is_never_stale(layout, monkeypatch):
+def test_predictors_are_packed_but_for_their_last_layer(packs):
+    model = toy_model(reducer="dynamicvit")
+    model.optimize_for_inference()
+    names = {name.removeprefix("vit.reducer.") for name in packed_in(model) if ".predictors.0." in name}
+    assert names == {f"predictors.0.{name}" for name in ("project", "score.0", "score.2")}
+
+
+def test_a_changed_weight_is_never_stale(packs):
     model, other, images = toy_model(), toy_model(seed=1), toy_images()
-    faster(monkeypatch, layout)
     model.optimize_for_inference()
     with torch.no_grad():
         expected = other(images).logits
@@ -321,53 +334,94 @@ def test_a_changed_weight_is_never_stale(layout, monkeypatch):
         model.optimize_for_inference()
         model.load_state_dict(toy_model(seed=2).state_dict())
         assert_close(model(images).logits, toy_model(seed=2)(images).logits, **EXACT)
+        model.load_state_dict(toy_model(seed=3).state_dict(), assign=True)
+        assert_close(model(images).logits, toy_model(seed=3)(images).logits, **EXACT)
         model.optimize_for_inference()
         layer = model.vit.layers[0]
+        layer.mlp.fc2.weight.data = layer.mlp.fc2.weight + 1
         layer.mlp.fc1 = torch.nn.Sequential(layer.mlp.fc1, torch.nn.Tanh())  # as an adapter would
         layer.attention.v_proj = torch.nn.Sequential(layer.attention.v_proj, torch.nn.Tanh())
         changed = model(images).logits
         model.undo_optimize_for_inference()
+        assert not packed_in(model)
         assert_close(model(images).logits, changed, **EXACT)
 
 
-def test_an_adapter_that_is_merged(monkeypatch):
-    """PEFT writes to `weight.data`, which torch does not count; the wrapped layer was seen in between."""
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_hook_sees_what_the_native_layer_gives(packs, gradients):
+    model, images, seen = toy_model(), toy_images(), []
+    with torch.set_grad_enabled(gradients):
+        for optimize in (False, True):
+            if optimize:
+                model.optimize_for_inference()
+            hook = model.vit.layers[0].mlp.fc1.register_forward_hook(lambda module, args, output: seen.append(output))
+            model(images)
+            hook.remove()
+    assert_close(seen[1], seen[0], **EXACT)
+
+
+def test_an_optimizer_that_steps_in_eval_mode(packs):
     model, images = toy_model(), toy_images()
-    faster(monkeypatch, "packed")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     model.optimize_for_inference()
-    adapted = get_peft_model(model, LoraConfig(target_modules=["q_proj", "fc1"], init_lora_weights=False)).eval()
+    model(images).logits.square().sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        stepped = model(images).logits
+        model.undo_optimize_for_inference()
+        assert_close(model(images).logits, stepped, **EXACT)
+
+
+def test_adapters_refuse_packed_layers_until_they_are_undone(packs):
+    """PEFT merges by writing to `weight.data`, which torch does not count."""
+    model, images = toy_model(), toy_images()
+    model.optimize_for_inference()
+    lora = LoraConfig(target_modules=["q_proj", "fc1"], init_lora_weights=False)
+    with pytest.raises(ValueError, match=r"PackedLinear\(.*undo_optimize_for_inference\(\)"):
+        get_peft_model(model, lora)
+    model = toy_model()
+    adapted = get_peft_model(model, lora).eval()
+    model.optimize_for_inference()  # what is adapted stays
+    assert "vit.layers.0.mlp.fc2" in packed_in(model)
+    assert not [name for name in packed_in(model) if "fc1" in name or "q_proj" in name]
     with torch.no_grad():
         expected = adapted(images).logits
         merged = adapted.merge_and_unload()
         assert_close(merged(images).logits, expected, **EXACT)
 
 
-def test_training_and_moving_free_the_copies(monkeypatch):
+def test_training_puts_the_native_layers_back_and_moving_frees_the_copies(packs):
     model, images = toy_model(), toy_images()
-    faster(monkeypatch, "packed")
     model.optimize_for_inference()
     model(images).logits.sum().backward()  # with gradients the parameters run
     assert all(parameter.grad is not None for name, parameter in model.named_parameters() if "layers.0" in name)
-    assert model.eval().vit.layers[0].mlp.relaid
-    assert not model.train().vit.layers[0].mlp.relaid
+    assert packed_in(model.eval()) and not packed_in(model.train())
     with pytest.raises(ValueError, match=r"training mode; call model.eval\(\)"):
         model.optimize_for_inference()
     model.eval().optimize_for_inference()
-    assert not model.to(torch.bfloat16).vit.layers[0].mlp.relaid
+    moved = model.to(torch.bfloat16)
+    assert all(moved.get_submodule(name).packed is None for name in packed_in(moved))
+    with torch.no_grad():
+        assert moved(images.bfloat16()).logits.dtype == torch.bfloat16
 
 
-def test_a_layout_that_does_not_measure_faster_is_not_used(monkeypatch):
+def test_layers_that_do_not_measure_faster_are_not_used(monkeypatch):
     model = toy_model()
-    faster(monkeypatch, "as it is")
-    assert max(model.optimize_for_inference(toy_images()).values()) < 1
-    assert not any(module.relaid for module in model._relaid())
+    faster(monkeypatch, "native")
+    assert model.optimize_for_inference(toy_images()) == {"packed": 0.5}
+    assert not packed_in(model)
 
 
-def test_autocast_and_compilation_use_the_parameters(monkeypatch):
+def test_nothing_to_exchange(monkeypatch):
+    """As on a GPU, or without oneDNN."""
+    monkeypatch.setattr(inference, "can_pack", lambda layer: False)
+    assert toy_model().optimize_for_inference() == {}
+
+
+def test_autocast_and_compilation_use_the_parameters(packs):
     model, images = toy_model(), toy_images()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = model(images).logits
-    faster(monkeypatch, "packed")
     model.optimize_for_inference()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(model(images).logits, expected)

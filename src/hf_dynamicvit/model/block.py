@@ -20,7 +20,6 @@ from transformers.utils.generic import TransformersKwargs
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
-from .relaid import Relaid, RelaidWeight, can_copy, can_pack
 from .tokens import Tokens, Trace
 
 
@@ -29,7 +28,7 @@ def alias(name: str) -> Any:
     return property(attrgetter(name))
 
 
-class DynamicAttention(Relaid):
+class DynamicAttention(nn.Module):
     """Attention over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
 
     config: Any
@@ -66,7 +65,7 @@ class DynamicAttention(Relaid):
         if layout is not None and attends_raggedly(query, implementation):
             count = None if queried is None else query.shape[1]
             context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, layout, count)
-            output = self.out(context.view(*query.shape))
+            output = self.o_proj(context.view(*query.shape).flatten(2))
             return output, None, Trace(query.transpose(1, 2), key.transpose(1, 2), context)
         if layout is not None:  # padded for the kernel alone
             query = query if queried is not None else layout.unpack(query)
@@ -86,28 +85,10 @@ class DynamicAttention(Relaid):
             key = layout.pack(key.transpose(1, 2)).transpose(1, 2)
             if queried is None:
                 query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
-        return self.out(context), weights, Trace(query, key, context)
-
-    def relay(self, packed: bool) -> None:
-        """Copy the three input projections as one and, if `packed`, the output's, where they are plain."""
-        inputs, output = [self.q_proj, self.k_proj, self.v_proj], [self.o_proj]
-        if can_copy(*inputs, *output) and (not packed or can_pack(self.q_proj.weight)):
-            self.relaid = {"inputs": RelaidWeight(inputs, packed)}
-            if packed:
-                self.relaid["output"] = RelaidWeight(output, packed)
-
-    def out(self, context: Tensor) -> Tensor:
-        """The output projection of `[B, T, H, d]`."""
-        context = context.flatten(2)
-        relaid = self.copy_of("output", context, self.o_proj)
-        return self.o_proj(context) if relaid is None else relaid(context)
+        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context)
 
     def project(self, hidden: Tensor, queried: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `[B, T, H, d]` each, of `hidden` `[B, T, D]`; queries of `queried`, if given."""
-        relaid = self.copy_of("inputs", hidden, self.q_proj, self.k_proj, self.v_proj)
-        if relaid is not None and queried is None:
-            query, key, value = relaid(hidden).unflatten(-1, (3, -1, self.head_dim)).unbind(-3)
-            return query, key, value
         states = (
             self.q_proj(hidden if queried is None else queried),
             self.k_proj(hidden),

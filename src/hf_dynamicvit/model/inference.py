@@ -3,31 +3,35 @@
 
 import statistics
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .block import DynamicAttention
 from .cost import as_pair
+from .packed import DynamicMLP, PackedLinear, Place, can_pack, exchange, layers_in
 from .reduction_config import ReductionConfig
-from .relaid import DynamicMLP, Relaid
 from .scoring import TokenScorePredictor
 
 
-# A copy of the weights is kept where it saves at least this fraction of the time.
+# Modules whose linear layers may be exchanged.
+HOLDERS = (DynamicAttention, DynamicMLP, TokenScorePredictor)
+
+# Packed layers stay where they save at least this fraction of the time.
 WORTH = 0.01
 
 
 def waited_for(device: torch.device) -> float:
-    """The time in seconds when all that runs on `device` is done."""
+    """Wait until all that runs on `device` is done, and return the time in seconds."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 
 class InferenceMixin:
-    """The part of the models that lays weights out for inference."""
+    """The part of the models that exchanges layers for inference."""
 
     config: ReductionConfig
     training: bool
@@ -36,69 +40,62 @@ class InferenceMixin:
 
     @torch.inference_mode()
     def optimize_for_inference(self, pixel_values: Tensor | None = None, repeats: int = 5) -> dict[str, float]:
-        """Make copies of the weights in the layout that measures fastest here; the result stays, to rounding.
+        """Exchange linear layers for ones that measure faster here; the result stays, to rounding.
 
-        Tried are the three input projections of the attention as one (`joined`) and, on the CPU, the weights of all
-        blocks and predictors in oneDNN's blocked layout with the GELU inside the product (`packed`). The parameters
-        stay as they are: `state_dict`, saving and loading see no difference. Training mode,
-        `undo_optimize_for_inference`, moving the model or writing to a weight ends the use of a copy. Compiled and
-        exported graphs do not use them.
+        On the CPU, those of the attentions, MLPs and predictors are tried as `PackedLinear`: the weight in oneDNN's
+        blocked layout, the GELU inside the product (`packed`). The names of the parameters stay, and so do the
+        parameters: `state_dict`, saving and loading see no difference. Training mode and `undo_optimize_for_inference`
+        put the native layers back; a weight that is written to or moved computes as it then is, in the native layout.
+        Compiled and exported graphs, gradients and autocast use the parameters too.
 
         Args:
             pixel_values: `[B, channels, height, width]`, a batch like those to come; by default one random image.
-            repeats: how often each layout is measured, taking turns.
+            repeats: how often both are measured, taking turns.
 
         Returns:
-            images/s of each layout over those of the model as it is; none above 1.01 leaves it so.
+            `packed`: images/s over those of the model as it is, which it stays unless that is above 1.01. Empty where
+            no layer can be packed, as on a GPU.
 
         Raises:
             ValueError: the model is in training mode.
         """
         if self.training:
             raise ValueError("the model is in training mode; call model.eval() first.")
-        model = cast(Any, self)
-        if pixel_values is None:
-            height, width = as_pair(self.config.image_size)
-            pixel_values = torch.rand(1, self.config.num_channels, height, width)
-        pixel_values = pixel_values.to(self.device, self.dtype)
-        layouts = ["as it is", "joined", *(["packed"] if self.device.type == "cpu" else [])]
-        copies = {layout: self._copies(layout) for layout in layouts}
-        seconds: dict[str, list[float]] = {layout: [] for layout in layouts}
-        for turn in range(repeats + 2):
-            for layout in layouts:
-                self._use(copies[layout])
-                start = waited_for(self.device)
-                model(pixel_values, interpolate_pos_encoding=True)
-                if turn > 1:
-                    seconds[layout].append(waited_for(self.device) - start)
-        medians = {layout: statistics.median(times) for layout, times in seconds.items()}
-        gains = {layout: medians["as it is"] / medians[layout] for layout in layouts[1:]}
-        best = max(gains, key=lambda layout: gains[layout])
-        self._use(copies[best if gains[best] > 1 + WORTH else "as it is"])
-        return gains
+        self.undo_optimize_for_inference()
+        native = {place: layer for place, layer in layers_in(cast(Any, self), HOLDERS) if can_pack(layer)}
+        if not native:
+            return {}
+        packed: dict[Place, nn.Module] = {place: PackedLinear(cast(nn.Linear, each)) for place, each in native.items()}
+        gain = self._gain([native, packed], self._sample(pixel_values), repeats)
+        exchange(packed if gain > 1 + WORTH else native)
+        return {"packed": gain}
 
     def undo_optimize_for_inference(self) -> None:
-        """Use the parameters themselves again, and free the copies."""
-        self._use({})
+        """Put the native layers back, and free the packed weights."""
+        layers = layers_in(cast(Any, self), HOLDERS)
+        exchange({place: layer.original() for place, layer in layers if isinstance(layer, PackedLinear)})
 
     def train(self, mode: bool = True):
-        """As in `nn.Module`; training mode frees the copies that `optimize_for_inference` made."""
+        """As in `nn.Module`; training mode puts back the layers that `optimize_for_inference` exchanged."""
         if mode:
             self.undo_optimize_for_inference()
         return cast(Any, super()).train(mode)
 
-    def _relaid(self) -> list[Relaid]:
-        return [module for module in cast(Any, self).modules() if isinstance(module, Relaid)]
+    def _sample(self, pixel_values: Tensor | None) -> Tensor:
+        if pixel_values is None:
+            height, width = as_pair(self.config.image_size)
+            pixel_values = torch.rand(1, self.config.num_channels, height, width)
+        return pixel_values.to(self.device, self.dtype)
 
-    def _copies(self, layout: str) -> dict[Relaid, dict]:
-        self._use({})
-        for module in self._relaid():
-            if isinstance(module, DynamicAttention) and layout != "as it is":
-                module.relay(packed=layout == "packed")
-            elif isinstance(module, DynamicMLP | TokenScorePredictor) and layout == "packed":
-                module.relay()
-        return {module: module.relaid for module in self._relaid()}
-
-    def _use(self, copies: dict[Relaid, dict]) -> None:
-        for module in self._relaid():
-            module.relaid = copies.get(module, {})
+    def _gain(self, ways: Sequence[Mapping[Place, nn.Module]], pixel_values: Tensor, repeats: int) -> float:
+        """Median seconds with the first of two sets of layers over those with the second, which take turns."""
+        seconds: tuple[list[float], list[float]] = ([], [])
+        for turn in range(repeats + 2):
+            for layers, times in zip(ways, seconds, strict=True):
+                exchange(layers)
+                start = waited_for(self.device)
+                cast(Any, self)(pixel_values, interpolate_pos_encoding=True)
+                if turn > 1:
+                    times.append(waited_for(self.device) - start)
+        native, packed = map(statistics.median, seconds)
+        return native / packed

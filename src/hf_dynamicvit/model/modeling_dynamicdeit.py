@@ -18,8 +18,8 @@ from transformers.models.deit.modeling_deit import (
 
 from .block import DynamicAttention, DynamicLayer
 from .configuration_dynamicdeit import DynamicDeiTConfig
+from .packed import DynamicMLP
 from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
-from .relaid import DynamicMLP
 from .spatial import interpolate_positions
 
 

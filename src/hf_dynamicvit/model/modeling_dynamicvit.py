@@ -14,8 +14,8 @@ from transformers.models.vit.modeling_vit import (
 
 from .block import DynamicAttention, DynamicLayer
 from .configuration_dynamicvit import DynamicViTConfig
+from .packed import DynamicMLP
 from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
-from .relaid import DynamicMLP
 from .spatial import interpolate_positions
 
 

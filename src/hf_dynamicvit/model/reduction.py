@@ -31,10 +31,10 @@ from .checkpointing import with_gradients
 from .cost import grid_size
 from .inference import InferenceMixin
 from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput, stacked_scores
+from .packed import DynamicMLP
 from .reducer import Constants, TokenReducer
 from .reducers import REDUCERS
 from .reduction_config import ReductionConfig
-from .relaid import DynamicMLP
 from .remote_code import PLACE, code_stays, code_travels, copy_processor
 from .scoring import KeepLogits, masked_mean
 from .spatial import scatter_to_grid, tokens_to_grid

@@ -2,14 +2,13 @@
 """SCORE: how much each patch token matters. Functions of tensors; a module only where parameters are learned."""
 
 import math
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers.models.vit.modeling_vit import ViTAttention
 
 from .masking import MAX_WEIGHT
-from .relaid import Relaid, RelaidWeight, can_copy, can_pack, is_plain
+from .packed import is_plain, linear_gelu
 from .tokens import Tokens
 
 
@@ -138,7 +137,7 @@ class KeepLogits(nn.Linear):
         self.start = [math.log(keep / (1 - keep)), 0.0]
 
 
-class TokenScorePredictor(Relaid):
+class TokenScorePredictor(nn.Module):
     """Learned keep/drop scores from each token and the mean of the tokens still alive (DynamicViT, section 3.2).
 
     `[B, N, D]` patch tokens and the previous decisions `[B, N]` (or `None`) -> log-probabilities `[B, N, 2]`;
@@ -162,23 +161,12 @@ class TokenScorePredictor(Relaid):
             KeepLogits(width // 4, start),
         )
 
-    def relay(self) -> None:
-        """Make packed copies of all layers but the last, where they are plain."""
-        layers = {"project": self.project, "first": self.score[0], "second": self.score[2]}
-        if can_copy(*layers.values()) and can_pack(self.project.weight):
-            self.relaid = {name: RelaidWeight([cast(nn.Linear, layer)], True) for name, layer in layers.items()}
-
-    def activated(self, name: str, layer: nn.Module, hidden: Tensor) -> Tensor:
-        """A layer and the GELU behind it."""
-        relaid = self.copy_of(name, hidden, layer)
-        return nn.functional.gelu(layer(hidden)) if relaid is None else relaid(hidden, gelu=True)
-
     def forward(self, patches: Tensor, mask: Tensor | None = None) -> Tensor:
-        hidden = self.activated("project", self.project, self.norm(patches))
+        hidden = linear_gelu(self.project, self.norm(patches))
         local, image = hidden.split(self.halves, dim=-1)
         hidden = torch.cat((local, masked_mean(image, mask).expand(-1, hidden.shape[1], -1)), dim=-1)
-        hidden = self.activated("first", self.score[0], hidden)
-        hidden = self.activated("second", self.score[2], hidden)
+        hidden = linear_gelu(self.score[0], hidden)
+        hidden = linear_gelu(self.score[2], hidden)
         # float32: the log-probabilities of confident predictors exceed what half precision tells apart
         return self.score[4](hidden).float().log_softmax(dim=-1)
 
