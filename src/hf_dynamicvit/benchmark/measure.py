@@ -85,6 +85,10 @@ class Measurement:
 class Ideal(nn.Module):
     """The dense blocks on inputs that are short already: what a sparse model could reach at best with these blocks.
 
+    A loop of its own, over native blocks, on purpose. Under the loop of `model/reduction.py`, with a reducer that drops
+    to given counts without scoring, it would pay for what that loop itself costs, which is a part of the overhead that
+    the ratio to the ideal shows: keeping everything, DeiT-Ti at batch 1 takes 41.1 ms there and 39.1 ms here (one core).
+
     Args:
         dense: a native classifier of one of our families.
         lengths: tokens in the attention and in the MLP of each block, prefix included.
