@@ -15,7 +15,8 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"ragged", "packed", "logger"},
+    {"compat", "ragged", "logger"},
+    {"packed"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs"},
     {"reducer"},
@@ -35,7 +36,7 @@ SHARED = {"_moved", "_version", "auto", "extras", "folders", "machine", "names"}
 # the rooms: one imports only those of lines above its own, and itself; two files of `hub` stand below the Trainer,
 # which writes a card too, and import nothing else of that room
 FLOORS = [
-    {"families"},
+    {"families", "compat"},
     SHARED,
     {"model"},
     {"registration"},

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from .compat import ONNX_REGISTRATION_LOGGER
 from .extras import installing
 from .folders import check_file
 from .model.budget import BudgetMixin
@@ -111,7 +112,7 @@ def is_news(record: logging.LogRecord) -> bool:
 @contextmanager
 def quiet() -> Generator[None]:
     """Without what torch says of exports that are as they should be."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    registration = logging.getLogger(ONNX_REGISTRATION_LOGGER)
     registration.addFilter(is_news)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # within torch

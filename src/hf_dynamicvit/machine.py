@@ -8,6 +8,8 @@ from typing import Any
 import torch
 import transformers
 
+from .compat import multiplies_bfloat16
+
 
 def devices() -> list[str]:
     """What this machine has, the fastest kind first: `["cuda", "cuda:0", "cpu"]`."""
@@ -23,7 +25,7 @@ def bfloat16_is_faster(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.version.cuda is not None and torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return multiplies_bfloat16()
     return False
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..compat import memory_events
 from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
 from ..model.reduction import ReducedForImageClassification
@@ -85,9 +86,10 @@ class Measurement:
 class Ideal(nn.Module):
     """The dense blocks on inputs that are short already: what a sparse model could reach at best with these blocks.
 
-    A loop of its own, over native blocks, on purpose. Under the loop of `model/reduction.py`, with a reducer that drops
-    to given counts without scoring, it would pay for what that loop itself costs, which is a part of the overhead that
-    the ratio to the ideal shows: keeping everything, DeiT-Ti at batch 1 takes 41.1 ms there and 39.1 ms here (one core).
+    A loop of its own, over native blocks, on purpose. Under the loop of `model/reduction.py`, with a reducer that
+    drops to given counts without scoring, it would pay for what that loop itself costs, which is a part of the
+    overhead that the ratio to the ideal shows: keeping everything, DeiT-Ti at batch 1 takes 41.1 ms there and 39.1 ms
+    here (one core).
 
     Args:
         dense: a native classifier of one of our families.
@@ -238,7 +240,7 @@ def beside(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]:
 
 def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
     """Patch tokens in attention and MLP of each block; where each image decides, their means."""
-    counts, _ = model._counts(images)
+    counts, _ = model.block_counts(images)
     layers = zip(*counts, strict=True)
     return [
         (math.ceil(statistics.fmean(a for a, _ in layer)), math.ceil(statistics.fmean(m for _, m in layer)))
@@ -296,9 +298,7 @@ def peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:
             return torch.cuda.max_memory_allocated(images.device) - before
         with torch.profiler.profile(profile_memory=True) as profile:
             call(images)
-    results: Any = profile.profiler
-    events = [event for event in results.kineto_results.events() if event.name() == "[memory]"]
-    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    changes = [event.nbytes() for event in memory_events(profile)]
     return max(itertools.accumulate(changes, initial=0))
 
 
@@ -309,8 +309,8 @@ def multiply_adds_of(entry: Entry, images: Tensor) -> int:
         return model.dense_multiply_adds(images)
     if entry.kind == "sparse":
         return model.multiply_adds(images)
-    every, num_patches = model._counts(images)
-    prefix, outputs = model.config.num_prefix, model._num_outputs()
+    every, num_patches = model.block_counts(images)
+    prefix, outputs = model.config.num_prefix, model.num_outputs
     costs = [vit_multiply_adds(model.config, num_patches, counts, prefix, outputs) for counts in every]
     return round(statistics.fmean(costs))
 

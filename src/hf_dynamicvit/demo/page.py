@@ -12,6 +12,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from ..compat import forget_session, uploaded_files, waiting_requests
 from . import private_folder
 from .controls import connect, controls, drop_zone, pick_buttons, pick_style
 from .events import EMPTY, Page
@@ -132,8 +133,7 @@ class Demo:
 
     def queued(self) -> list[Scope]:
         """List the requests that wait for their turn."""
-        queues = self.blocks._queue.event_queue_per_concurrency_id.values()
-        return [event.request.scope for queue in queues for event in queue.queue]
+        return [request.scope for request in waiting_requests(self.blocks)]
 
 
 def theme() -> gr.themes.Base:
@@ -151,7 +151,7 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
     """
     found, limits = read_sources(sources), limits or Limits()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, STALE)) as blocks:
-        uploads = Uploads(folder or private_folder(), limits.uploads, blocks.upload_file_set)
+        uploads = Uploads(folder or private_folder(), limits.uploads, uploaded_files(blocks))
         page = Page(found, bundled(found), limits, uploads)
         picture = gr.State()
         gr.Markdown(INTRODUCTION)
@@ -167,7 +167,7 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
         connect(page, picture, drop, buttons, settings, answer)
 
         def forget(request: gr.Request) -> None:  # Gradio would keep the image for an hour, the answer for ever
-            blocks.state_holder.session_data.pop(str(request.session_hash), None)
+            forget_session(blocks, str(request.session_hash))
 
         blocks.unload(forget)
     blocks.queue(max_size=limits.waiting, default_concurrency_limit=1)

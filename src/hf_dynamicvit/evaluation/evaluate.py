@@ -93,7 +93,7 @@ def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: d
     sweep = [KeepRatio(keep_ratio, joined(parts), None) for keep_ratio, parts in runner.sweep.items()]
     sweep += [KeepRatio(keep_ratio, None, problem) for keep_ratio, problem in problems.items()]
     return Evaluation(
-        model=printable(str(config._name_or_path)) or "a model in memory",
+        model=printable(str(config.name_or_path)) or "a model in memory",
         reducer=config.reducer,
         keep_ratio=config.keep_ratio,
         compared=dense_name(viewer),
@@ -124,7 +124,7 @@ def dense_name(viewer: Viewer) -> str:
     theirs = viewer.dense.state_dict()
     if all(name in own and torch.equal(value.cpu(), own[name].cpu()) for name, value in theirs.items()):
         return "a dense model of the same weights"
-    return printable(str(viewer.dense.config._name_or_path)) or "another dense model in memory"
+    return printable(str(viewer.dense.config.name_or_path)) or "another dense model in memory"
 
 
 def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:

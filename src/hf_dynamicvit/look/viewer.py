@@ -363,4 +363,4 @@ def count_costs(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:
     if not model.config.is_adaptive:
         return [model.multiply_adds(size)] * len(kept)
     counts = [reducer.token_counts(num_patches, model.config.num_hidden_layers, own) for own in kept.sum(-1).tolist()]
-    return [model._multiply_adds(reducer, own, num_patches) for own in counts]
+    return [model.multiply_adds_at(reducer, own, num_patches) for own in counts]

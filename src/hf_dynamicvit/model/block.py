@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath as DropPath
-from transformers.models.vit.modeling_vit import eager_attention_forward
 from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
+from .compat import DropPath, attention_implementation, eager_attention_forward
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
@@ -61,7 +60,7 @@ class DynamicAttention(nn.Module):
             the output, shaped as what attends; weights `[B, H, T, T]` under eager; the trace.
         """
         query, key, value = self.project(hidden, queried)
-        layout, implementation = tokens.layout, self.config._attn_implementation
+        layout, implementation = tokens.layout, attention_implementation(self.config)
         if layout is not None and attends_raggedly(query, implementation):
             count = None if queried is None else query.shape[1]
             context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, layout, count)
@@ -109,7 +108,7 @@ class DynamicAttention(nn.Module):
             bias = torch.cat((prefix, key_bias), dim=1).to(dtype)[:, None, None]  # [B, 1, 1, T]
         elif mask is None:
             return None, None
-        elif self.config._attn_implementation in ("sdpa", "eager"):  # no look at the values, which would wait
+        elif attention_implementation(self.config) in ("sdpa", "eager"):  # no look at the values, which would wait
             bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)[:, None, None]
         else:
             made = create_bidirectional_mask(config=self.config, inputs_embeds=tokens.padded, attention_mask=mask)

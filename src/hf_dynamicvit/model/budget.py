@@ -177,7 +177,9 @@ class BudgetMixin:
             with torch.device("meta"):
                 other = REDUCERS[changed.reducer](changed, **changed.reducer_args)
             num_patches = self._num_patches(None)
-            return self._multiply_adds(other, other.token_counts(num_patches, changed.num_hidden_layers), num_patches)
+            return self.multiply_adds_at(
+                other, other.token_counts(num_patches, changed.num_hidden_layers), num_patches
+            )
 
         low, high = least_keep_ratio(self.config), 1.0
         with restored_on_error(reducer):
@@ -208,7 +210,7 @@ class BudgetMixin:
 
         For AS-ViT those of the images that keep most, to which the others of their batch are padded.
         """
-        counts, _ = self._counts(images)
+        counts, _ = self.block_counts(images)
         return [max(image[layer][1] for image in counts) for layer in self.decision_layers]
 
     def multiply_adds(self, images: Images = None) -> int:
@@ -222,24 +224,27 @@ class BudgetMixin:
         Raises:
             ValueError: AS-ViT without a batch.
         """
-        counts, num_patches = self._counts(images)
-        totals = [self._multiply_adds(self.backbone.reducer, image, num_patches) for image in counts]
+        counts, num_patches = self.block_counts(images)
+        totals = [self.multiply_adds_at(self.backbone.reducer, image, num_patches) for image in counts]
         return round(sum(totals) / len(totals))
 
     def dense_multiply_adds(self, images: Images = None) -> int:
         """Multiply-adds of one image through the dense model of the same sizes; `images` as in `multiply_adds`."""
         num_patches = self._num_patches(images)
         counts = [(num_patches, num_patches)] * self.config.num_hidden_layers
-        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, self._num_outputs())
+        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, self.num_outputs)
 
-    def _multiply_adds(self, reducer: TokenReducer, counts: Counts, num_patches: int) -> int:
+    def multiply_adds_at(self, reducer: TokenReducer, counts: Counts, num_patches: int) -> int:
+        """Multiply-adds of one image of `num_patches` with `counts` patch tokens in each block, under `reducer`."""
         num_prefix = self.config.num_prefix
-        vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self._num_outputs())
+        vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self.num_outputs)
         if getattr(self, "pooler", None) is not None:
             vit += self.config.hidden_size**2
         return vit + reducer.multiply_adds(counts, num_patches, num_prefix)
 
-    def _num_outputs(self) -> int:
+    @property
+    def num_outputs(self) -> int:
+        """Outputs of the linear classifiers together, 0 of a base model."""
         is_base_model = self.backbone is self
         return 0 if is_base_model else (self.config.num_labels or 0) * self.config.num_classifiers
 
@@ -249,8 +254,8 @@ class BudgetMixin:
         return down * across
 
     @torch.no_grad()
-    def _counts(self, images: Images) -> tuple[list[Counts], int]:
-        """Token counts of each image (of one where they do not differ), and the patches of one."""
+    def block_counts(self, images: Images) -> tuple[list[Counts], int]:
+        """Patch tokens in attention and MLP of each block, by image (one where they do not differ); patches of one."""
         reducer, depth, num_patches = self.backbone.reducer, self.config.num_hidden_layers, self._num_patches(images)
         if not (self.config.is_adaptive and isinstance(images, Tensor)):
             return [reducer.token_counts(num_patches, depth)], num_patches

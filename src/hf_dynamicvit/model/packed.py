@@ -5,11 +5,12 @@ They take the place of plain ones (`exchange`), under the same names and with th
 """
 
 from collections.abc import Generator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensor  # what torch.export traces with
+
+from .compat import FakeTensor, has_hooks, has_packed_linear, pack_linear, packed_linear, times_written
 
 
 def is_plain(layer: nn.Module) -> bool:
@@ -24,20 +25,14 @@ def is_plain(layer: nn.Module) -> bool:
     return not (has_hooks(layer) or "forward" in vars(layer))
 
 
-def has_hooks(layer: nn.Module) -> bool:
-    """Whether anybody sees, or changes, what goes into `layer` or comes out of it."""
-    return bool(layer._forward_hooks or layer._forward_pre_hooks)
-
-
 def can_pack(layer: nn.Module) -> bool:
     """Whether `layer` is a plain `nn.Linear` on the CPU, in a dtype for which oneDNN has a blocked layout."""
     if type(layer) is not nn.Linear or not is_plain(layer):
         return False
     weight = layer.weight
-    has_operators = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
     counts_writes = not weight.is_inference()
     known = weight.device.type == "cpu" and weight.dtype in (torch.float32, torch.bfloat16)
-    return has_operators and counts_writes and known
+    return has_packed_linear() and counts_writes and known
 
 
 class PackedLinear(nn.Module):
@@ -59,7 +54,7 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
         self._original = (linear,)  # in a tuple, so that it is no submodule
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+        self.packed = pack_linear(linear.weight)
         self._packed_from = self.written()
         self.train(linear.training)
 
@@ -71,7 +66,7 @@ class PackedLinear(nn.Module):
 
     def written(self) -> tuple[int, int, int]:
         """Which tensor the weight is, how often it was written to as far as torch counts, and where it lies."""
-        return id(self.weight), self.weight._version, self.weight.data_ptr()
+        return id(self.weight), times_written(self.weight), self.weight.data_ptr()
 
     def uses_copy(self, hidden: Tensor) -> bool:
         """Whether the packed copy computes for `hidden`, rather than the parameters."""
@@ -84,8 +79,7 @@ class PackedLinear(nn.Module):
     def forward(self, hidden: Tensor, gelu: bool = False) -> Tensor:
         """`[..., in]` -> `[..., out]`; through the exact GELU, in the same product, if `gelu`."""
         if self.uses_copy(hidden):
-            activation = ("gelu", [], "none") if gelu else ("none", [], "")
-            return torch.ops.mkldnn._linear_pointwise(hidden, self.packed, self.bias, *activation)
+            return packed_linear(hidden, cast(Tensor, self.packed), self.bias, gelu)
         output = nn.functional.linear(hidden, self.weight, self.bias)
         return nn.functional.gelu(output) if gelu else output
 

@@ -16,18 +16,22 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.conversion_mapping import (
-    get_checkpoint_conversion_mapping,
-    register_checkpoint_conversion_mapping,
-)
-from transformers.core_model_loading import WeightRenaming
 from transformers.processing_utils import Unpack
-from transformers.utils.generic import TransformersKwargs, can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
+from transformers.utils.generic import TransformersKwargs
 
 from .block import DynamicAttention, DynamicLayer
 from .budget import BudgetMixin
 from .checkpointing import with_gradients
+from .compat import (
+    WeightRenaming,
+    attention_implementation,
+    can_return_tuple,
+    capture_outputs,
+    checkpointing_function,
+    get_checkpoint_conversion_mapping,
+    merge_with_config_defaults,
+    register_checkpoint_conversion_mapping,
+)
 from .cost import grid_size
 from .inference import InferenceMixin
 from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput, stacked_scores
@@ -145,7 +149,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
         `with_remote_code` adds the code that `trust_remote_code=True` runs.
         """
         if is_main_process:
-            copy_processor(getattr(self.config, "_name_or_path", ""), Path(save_directory), self.processor_place)
+            copy_processor(self.config.name_or_path or "", Path(save_directory), self.processor_place)
         code: AbstractContextManager[None] = nullcontext()  # as the class has it: pushed, or itself remote code
         if with_remote_code:
             code = code_travels(self.config, self.auto_classes())
@@ -330,7 +334,7 @@ class ReducedModel(ReducedPreTrainedModel):
     def _check_checkpointing(self) -> None:
         """Refuse what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
         layers = cast(list[Any], self.layers)
-        functions = [layer._gradient_checkpointing_func for layer in layers if layer.gradient_checkpointing]
+        functions = [checkpointing_function(layer) for layer in layers if layer.gradient_checkpointing]
         if self.training and any(with_gradients(function) is not function for function in functions):
             raise ValueError(
                 "gradient checkpointing that does not say use_reentrant=False cuts what blocks hand on beside their "
@@ -459,7 +463,7 @@ class ReducedForImageClassification(ReducedPreTrainedModel):
         dense = self.dense_like()
         weights = self.state_dict() if weights is None else weights
         dense.load_state_dict({name: value for name, value in weights.items() if ".reducer." not in name})
-        dense.config._attn_implementation = self.config._attn_implementation
+        dense.set_attn_implementation(attention_implementation(self.config))
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
 
     def dense_like(self) -> PreTrainedModel:

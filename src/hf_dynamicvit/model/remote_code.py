@@ -4,9 +4,11 @@
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from transformers.utils import IMAGE_PROCESSOR_NAME, cached_file
+from transformers.utils import IMAGE_PROCESSOR_NAME
+
+from .compat import auto_class, file_in_cache, set_auto_class
 
 
 # Arguments of `from_pretrained` that say where in a repository, or on the disk, the files of a checkpoint are.
@@ -24,16 +26,16 @@ def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[Non
         config: of the model to be saved.
         auto_classes: class -> name of its Auto class, of the configuration and of every model that should be found.
     """
-    before = {cls: cls.__dict__.get("_auto_class") for cls in auto_classes}
+    before = {cls: auto_class(cls) for cls in auto_classes}
     auto_map = getattr(config, "auto_map", None)
     config.auto_map = {name: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for cls, name in auto_classes.items()}
     for cls, name in auto_classes.items():
-        cast(Any, cls)._auto_class = name
+        set_auto_class(cls, name)
     try:
         yield
     finally:
         for cls, name in before.items():
-            cast(Any, cls)._auto_class = name
+            set_auto_class(cls, name)
         if auto_map is None:
             del config.auto_map
         else:
@@ -64,18 +66,7 @@ def copy_processor(source: str, folder: Path, place: Mapping[str, str]) -> None:
     target = folder / IMAGE_PROCESSOR_NAME
     if not source or target.exists() or folder.is_file():
         return
-    try:
-        found = cached_file(
-            source,
-            IMAGE_PROCESSOR_NAME,
-            local_files_only=True,
-            **place,
-            _raise_exceptions_for_gated_repo=False,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except OSError:  # a folder that is gone since, and no name of a repository either
-        return
+    found = file_in_cache(source, IMAGE_PROCESSOR_NAME, **place)
     if found is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(Path(found).read_bytes())
+        target.write_bytes(found.read_bytes())

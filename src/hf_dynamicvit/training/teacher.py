@@ -28,9 +28,7 @@ def describe_teacher(teacher: PreTrainedModel | None) -> str | None:
     """Name the teacher, as a card does; `None` without one."""
     if teacher is None:
         return None
-    return (
-        getattr(teacher.config, "_name_or_path", "") or f"a {type(teacher).__name__}, a copy of the start by default"
-    )
+    return teacher.config.name_or_path or f"a {type(teacher).__name__}, a copy of the start by default"
 
 
 def native_family(teacher: PreTrainedModel) -> Any:

@@ -1,0 +1,138 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What this folder uses of Transformers and torch that they do not promise to keep: all of it, why, and until when.
+
+It travels with a checkpoint, like its neighbours. The rest of the package has `hf_dynamicvit/compat.py`, and may
+import this one too. A test finds what is used elsewhere. Methods that a subclass overrides by name (`_init_weights`,
+`_set_gradient_checkpointing`, `_apply`) stand in the subclass.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+# `torch.export` traces with these: a parameter of this type is still a plain one. Can go when `torch.export` calls
+# modules with parameters that are `nn.Parameter`.
+from torch._subclasses.fake_tensor import FakeTensor
+
+# Hub files from before Transformers 5 name tensors otherwise; the renaming is looked up by the name of the class. Can
+# go when Transformers looks along the bases of a class, or no longer renames.
+from transformers.conversion_mapping import (
+    get_checkpoint_conversion_mapping,
+    register_checkpoint_conversion_mapping,
+)
+from transformers.core_model_loading import WeightRenaming
+
+# Stochastic depth, which ViT and DeiT lack: without parameters or state. Can go with any public module for it.
+from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath as DropPath
+
+# The attention that the attention interface falls back to; each model has its own, and these are all the same. Can go
+# when `ALL_ATTENTION_FUNCTIONS` has "eager".
+from transformers.models.vit.modeling_vit import eager_attention_forward
+from transformers.utils import cached_file
+
+# `output_hidden_states`, `output_attentions` and `return_dict` as in native models. Can go when Transformers documents
+# how a model outside of it records what its blocks hand on.
+from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+
+__all__ = [
+    "DropPath",
+    "FakeTensor",
+    "WeightRenaming",
+    "attention_implementation",
+    "auto_class",
+    "can_return_tuple",
+    "capture_outputs",
+    "checkpointing_function",
+    "eager_attention_forward",
+    "file_in_cache",
+    "get_checkpoint_conversion_mapping",
+    "has_hooks",
+    "has_packed_linear",
+    "merge_with_config_defaults",
+    "pack_linear",
+    "packed_linear",
+    "register_checkpoint_conversion_mapping",
+    "set_auto_class",
+    "times_written",
+]
+
+
+# ----- Transformers
+
+
+def attention_implementation(config: Any) -> str:
+    """Read which attention function a model uses; can go when `get_attn_implementation` is there beside its setter."""
+    return config._attn_implementation
+
+
+def checkpointing_function(layer: nn.Module) -> Callable[..., Any]:
+    """Read what checkpoints `layer`, which must not be torch's reentrant form; can go when Transformers refuses it."""
+    return cast(Any, layer)._gradient_checkpointing_func
+
+
+def auto_class(cls: type) -> str | None:
+    """Read the Auto class that `cls` itself is registered for, which makes `save_pretrained` copy its code."""
+    return cls.__dict__.get("_auto_class")
+
+
+def set_auto_class(cls: type, name: str | None) -> None:
+    """Set it, also back to `None`; can go when `register_for_auto_class` takes `None`."""
+    cast(Any, cls)._auto_class = name
+
+
+def file_in_cache(source: str, name: str, **place: str) -> Path | None:
+    """Find a file of `source`, a folder or a repository in the cache, without asking the network.
+
+    `cached_file` raises for what is not there unless told not to, by arguments that are private; can go when they are
+    public ones.
+    """
+    try:
+        found = cached_file(
+            source,
+            name,
+            local_files_only=True,
+            **cast(Any, place),
+            _raise_exceptions_for_gated_repo=False,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # a folder that is gone since, and no name of a repository either
+        return None
+    return None if found is None else Path(found)
+
+
+# ----- torch
+
+
+def has_hooks(layer: nn.Module) -> bool:
+    """Whether anybody sees, or changes, what goes into `layer` or comes out of it; torch has no public question."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def times_written(tensor: Tensor) -> int:
+    """How often `tensor` was written to, except through its `.data`; torch has no public counter."""
+    return tensor._version
+
+
+# oneDNN's packed products are what `torch.compile` emits on a CPU; torch has no public way to call them.
+
+
+def has_packed_linear() -> bool:
+    """Whether this torch can pack weights and multiply by them."""
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+
+
+def pack_linear(weight: Tensor) -> Tensor:
+    """Return a copy of `weight` `[out, in]` in oneDNN's blocked layout."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight.detach(), None)
+
+
+def packed_linear(hidden: Tensor, packed: Tensor, bias: Tensor | None, gelu: bool) -> Tensor:
+    """Multiply `[..., in]` by a packed weight, with the exact GELU in the same product if `gelu`."""
+    activation = ("gelu", [], "none") if gelu else ("none", [], "")
+    return torch.ops.mkldnn._linear_pointwise(hidden, packed, bias, *activation)
