@@ -70,16 +70,14 @@ class DynamicAttention(nn.Module):
             query = query if queried is not None else layout.unpack(query)
             key, value = layout.unpack(key), layout.unpack(value)
         query, key, value = (states.transpose(1, 2) for states in (query, key, value))
-        bias, decisions = self.bias(tokens, query.dtype, key_bias)
-        if decisions is not None or key_bias is not None:  # flash and flex attention take no additive bias
+        bias, keep = self.bias(tokens, query.dtype, key_bias)
+        if keep is not None or key_bias is not None:  # flash and flex attention take no additive bias
             implementation = implementation if implementation == "eager" else "sdpa"
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
-        if decisions is not None and decisions.requires_grad:
-            context = DecisionGradient.apply(
-                context, decisions, query, key, value, tokens.attention_mask, self.scaling
-            )
+        if keep is not None and keep.requires_grad:
+            context = DecisionGradient.apply(context, keep, query, key, value, tokens.attention_mask, self.scaling)
         if layout is not None:
             key = layout.pack(key.transpose(1, 2)).transpose(1, 2)
             if queried is None:
@@ -97,11 +95,11 @@ class DynamicAttention(nn.Module):
         return query, key, value
 
     def bias(self, tokens: Tokens, dtype: torch.dtype, key_bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """What is added to the logits, in the form that the attention function takes; keep decisions `[B, T]`."""
+        """Return (what is added to the logits, or `None`; the keep mask `[B, T]` in training, or `None`)."""
         if tokens.mask is not None:
             prefix = tokens.mask.new_ones(tokens.mask.shape[0], tokens.num_prefix)
-            decisions = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
-            return decision_bias(decisions, tokens.attention_mask, dtype), decisions
+            keep = torch.cat((prefix, tokens.mask), dim=1)  # [B, T]
+            return decision_bias(keep, tokens.attention_mask, dtype), keep
         mask = tokens.attention_mask
         if key_bias is not None:
             prefix = key_bias.new_zeros(key_bias.shape[0], tokens.num_prefix)
@@ -144,8 +142,7 @@ class DynamicLayer(nn.Module):
     ) -> tuple[Tensor, Tokens]:
         """Run one block; `hidden` is `tokens.hidden`, and stands first where Transformers records it.
 
-        `only_prefix` is for the last block of a model of which only the prefix tokens are read: nothing else is
-        computed, and the result holds nothing else.
+        With `only_prefix`, in the last block at inference, compute and return the P prefix tokens only.
         """
         tokens = tokens if hidden is tokens.hidden else tokens.change(hidden=hidden)
         tokens = reducer.before(tokens, self, layer)
@@ -158,18 +155,18 @@ class DynamicLayer(nn.Module):
         return tokens.hidden, tokens
 
     def attend(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> Tokens:
-        """The attention and `between`; what they leave behind is gone before the MLP needs memory."""
+        """Run the attention and `between`; a method, so that their temporaries are freed before the MLP."""
         normed = self.layernorm_before(tokens.hidden)
         output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
         tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
         return reducer.between(tokens, trace, layer)
 
     def branch(self, output: Tensor) -> Tensor:
-        """What the residual connection adds."""
+        """Return what the residual connection adds: `output` after dropout and stochastic depth."""
         return self.drop_path(self.dropout(output)) if self.training or self.dropout.training else output
 
     def finish(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> tuple[Tensor, Tokens]:
-        """The rest of the last block, at inference, for the prefix tokens alone."""
+        """Run the attention and the MLP of the last block, at inference, for the prefix tokens alone."""
         prefix = tokens.prefix
         queried, normed = self.layernorm_before(prefix), self.layernorm_before(tokens.hidden)
         output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), queried, **kwargs)

@@ -41,7 +41,7 @@ def with_keep_ratio(config: ReductionConfig, keep_ratio: float | list[float]) ->
 
 
 def for_budget(config: ReductionConfig, keep_ratio: float) -> float | list[float]:
-    """What `set_budget` tries for a number from 0 to 1."""
+    """Return the keep ratio at point `keep_ratio` of the search of `set_budget`, 0 to 1; cost grows with it."""
     return REDUCERS[config.reducer].budget_keep_ratio(keep_ratio, len(config.stage_layers))
 
 

@@ -21,18 +21,18 @@ from torch.autograd.function import once_differentiable
 MAX_WEIGHT = 1e6
 
 
-def decision_bias(decisions: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
-    """Additive attention bias `[B, 1, T, T]` of keep `decisions` `[B, T]` and the user's `attention_mask` `[B, T]`.
+def decision_bias(keep: Tensor, attention_mask: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Additive attention bias `[B, 1, T, T]` of the mask `keep` `[B, T]` and the user's `attention_mask` `[B, T]`.
 
     A token always attends to itself, except where the user's mask forbids it; that mask is finite, so that a row
     without any allowed token stays finite too. Carries no gradient.
     """
-    others = decisions.detach().log().to(dtype)  # [B, T], a dropped token: -inf
+    others = keep.detach().log().to(dtype)  # [B, T], a dropped token: -inf
     itself = torch.zeros_like(others)
     if attention_mask is not None:
         lowest = torch.finfo(dtype).min
         others, itself = others.masked_fill(~attention_mask, lowest), itself.masked_fill(~attention_mask, lowest)
-    bias = others[:, None, None].repeat(1, 1, decisions.shape[1], 1)  # [B, 1, T, T]
+    bias = others[:, None, None].repeat(1, 1, keep.shape[1], 1)  # [B, 1, T, T]
     bias.diagonal(dim1=2, dim2=3).copy_(itself[:, None])
     return bias
 
@@ -52,14 +52,14 @@ def live_rows(grad: Tensor) -> Tensor:
 def decision_gradient(
     grad: Tensor,
     context: Tensor,
-    decisions: Tensor,
+    keep: Tensor,
     query: Tensor,
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
 ) -> Tensor:
-    """The gradient of `decisions`, `[B, T]` float32, that `grad` of the output implies; shapes as `DecisionGradient`.
+    """The gradient of `keep`, `[B, T]` float32, that `grad` of the output implies; shapes as `DecisionGradient`.
 
     In each head, sum_i w_ij g_i . (v_j - out_i) over i other than j is v_j . (W^T g)_j - (W^T c)_j, c_i = g_i . out_i:
     one product with [g | c]. W here is the softmax over all keys; row i of [g | c] is divided by the part of it that
@@ -79,10 +79,10 @@ def decision_gradient(
     )
     weight = (query * scaling @ key.to(dtype).transpose(2, 3)).softmax(dim=-1)  # [B, H, L, T]
     itself = batch[:, None, None], heads[:, None], line, rows[:, None]  # the diagonal, [B, H, L]
-    attended = torch.ones_like(decisions) if attention_mask is None else attention_mask.to(decisions.dtype)
-    keep = attended * decisions  # [B, T]
-    alone = (attended - keep).gather(1, rows)  # [B, L], 1 where a dropped token attends to itself
-    total = weight @ keep[:, None, :, None].to(dtype)  # [B, H, L, 1]
+    attended = torch.ones_like(keep) if attention_mask is None else attention_mask.to(keep.dtype)
+    kept = attended * keep  # [B, T]
+    alone = (attended - kept).gather(1, rows)  # [B, L], 1 where a dropped token attends to itself
+    total = weight @ kept[:, None, :, None].to(dtype)  # [B, H, L, 1]
     total += (weight[itself] * alone[:, None].to(dtype))[..., None]
     total.clamp_(min=1e-30)
     weight.clamp_(max=total * MAX_WEIGHT)
@@ -96,13 +96,13 @@ def decision_gradient(
 class DecisionGradient(torch.autograd.Function):
     """Identity on the attention output; sends the gradient of the multiplicative mask to the decisions.
 
-    `apply(context, decisions, query, key, value, attention_mask, scaling)`: `context` `[B, T, H, d]`, `decisions` and
+    `apply(context, keep, query, key, value, attention_mask, scaling)`: `context` `[B, T, H, d]`, `keep` and
     `attention_mask` (or `None`) `[B, T]`, `query`, `key`, `value` `[B, H, T, d]`. Attention dropout is left out of it.
     """
 
     @staticmethod
-    def forward(ctx, context, decisions, query, key, value, attention_mask, scaling):
-        ctx.save_for_backward(context, decisions, query, key, value, attention_mask)
+    def forward(ctx, context, keep, query, key, value, attention_mask, scaling):
+        ctx.save_for_backward(context, keep, query, key, value, attention_mask)
         ctx.scaling = scaling
         return context.view_as(context)
 
@@ -110,5 +110,5 @@ class DecisionGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         with torch.autocast(grad.device.type, enabled=False):
-            grad_decisions = decision_gradient(grad, *ctx.saved_tensors, ctx.scaling)
-        return grad, grad_decisions, None, None, None, None, None
+            grad_keep = decision_gradient(grad, *ctx.saved_tensors, ctx.scaling)
+        return grad, grad_keep, None, None, None, None, None

@@ -266,10 +266,10 @@ class ReducedModel(ReducedPreTrainedModel):
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
         # with gradients on, hooks for saliency maps see what they would in ViT; a trace is the same with and without
         looked_at = torch.is_grad_enabled() or torch.jit.is_tracing() or self._records(kwargs)
-        lean = not (self.training or looked_at)
-        tokens = tokens.change(lean=lean, keeps_scores=output_scores and not self.training)
+        unobserved = not (self.training or looked_at)
+        tokens = tokens.change(unobserved=unobserved, keeps_scores=output_scores and not self.training)
         last = len(self.layers) - 1
-        only_prefix = only_prefix and tokens.lean and self.reads_prefix and self.reducer.prefix_suffices(last)
+        only_prefix = only_prefix and tokens.unobserved and self.reads_prefix and self.reducer.prefix_suffices(last)
         for index, layer in enumerate(self.layers):
             _, tokens = layer(tokens.hidden, tokens, self.reducer, index, only_prefix and index == last, **kwargs)
 

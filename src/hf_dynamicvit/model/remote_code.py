@@ -17,7 +17,7 @@ PLACE = ("subfolder", "revision", "cache_dir")
 
 @contextmanager
 def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[None]:
-    """Within it, saving a model also writes this folder's files, and where Auto classes find them.
+    """Make `save_pretrained` also write this folder's `.py` files and `auto_map`, within it.
 
     Transformers copies the code of classes that are registered for an Auto class, and then does so on every save. Here
     they are registered for a moment only, so that plain saves and Trainer checkpoints stay free of code.

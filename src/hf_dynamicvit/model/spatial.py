@@ -49,7 +49,7 @@ def scatter_to_grid(
     states, start = outputs.hidden_states, config.num_prefix
     if states is None:
         raise ValueError("scatter_to_grid needs the outputs of a call with output_hidden_states=True.")
-    down, across = grid_of(config, outputs, image_size)
+    down, across = find_grid(config, outputs, image_size)
     features = states[-1].new_zeros(states[-1].shape[0], down * across, states[-1].shape[-1])
     alive = torch.ones_like(outputs.kept[:, 0])
     owner = torch.arange(down * across, device=features.device).expand(features.shape[0], -1)
@@ -67,7 +67,7 @@ def scatter_to_grid(
     return features
 
 
-def grid_of(config: ReductionConfig, outputs: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
+def find_grid(config: ReductionConfig, outputs: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
     """Patches `(down, across)` of the images of `outputs`.
 
     Raises:
@@ -102,21 +102,21 @@ def tokens_to_grid(
     Raises:
         ValueError: `tokens` are of no call whose outputs these are, or where they stand cannot be told.
     """
-    grid = grid_of(config, outputs, image_size)
+    grid = find_grid(config, outputs, image_size)
     if tokens.ndim != 3 or len(tokens) != len(outputs.kept) or tokens.shape[1] < config.num_prefix:
         raise ValueError(
             f"tokens have shape {tuple(tokens.shape)}; [{len(outputs.kept)}, {config.num_prefix} + N, D] are wanted, "
             "as blocks hand them on with gradients or output_hidden_states=True."
         )
     patches = tokens[:, config.num_prefix :]
-    places = places_of(reducer, outputs, patches.shape[1], layer)  # [B, num_patches]
+    places = find_places(reducer, outputs, patches.shape[1], layer)  # [B, num_patches]
     if not patches.shape[1]:
         return patches.new_zeros(len(patches), patches.shape[2], *grid)
     found = gather_tokens(patches, places.clamp(min=0)).masked_fill(places[..., None] < 0, 0)
     return found.transpose(1, 2).unflatten(2, grid)
 
 
-def places_of(reducer: TokenReducer, outputs: Any, count: int, layer: int) -> Tensor:
+def find_places(reducer: TokenReducer, outputs: Any, count: int, layer: int) -> Tensor:
     """Find which of the `count` patch tokens in block `layer` each patch has: `[B, num_patches]` int64, -1 for none.
 
     A decision of this very block is ahead of some of its modules and behind others; the number of tokens tells.

@@ -58,7 +58,7 @@ class Decision:
         keep_ratio: fraction of the original patches that the configuration asks for, `None` where each image decides.
         kept: `[B, num_patches]` bool over the original patch grid (row-major).
         owner: `[B, num_patches]` int64, the patch token that speaks for each original patch afterwards, -1 for none;
-            of no meaning for patches that a user's mask excludes.
+            undefined for patches that the attention mask excludes.
         mask: `[B, N]` float, the cumulative keep decision of each patch token with its gradient; only in the training
             of methods that mask.
         loss: scalar, a term of the training loss that the method computed while it decided (IdleViT's token cut).
@@ -100,7 +100,7 @@ class Tokens:
 
     Attributes:
         hidden: `[B, P + N, D]`, the P prefix tokens (class, distillation, registers) first; they are never reduced.
-            `[1, L, D]` with a `layout`; `padded` has it as before.
+            Packed `[1, L, D]` when `layout` is set; `padded` restores `[B, P + N, D]`.
         num_prefix: P, 0 where a family has neither class token nor registers.
         owner: `[B, num_patches]` int64, the index among the N patch tokens of the one that speaks for each original
             patch, -1 where none does; with the waiting tokens back in place.
@@ -113,7 +113,7 @@ class Tokens:
         waiting: tokens that sit out these blocks, or `None`.
         layout: where each image's tokens stand when the images have different numbers of them and `hidden` is one row
             without padding, or `None`.
-        lean: at inference, nobody looks at the tokens between the blocks, nor at any but the prefix at the end.
+        unobserved: no gradients and no recorded states: padding may be packed, the last block may skip patches.
         keeps_scores: decisions are to say what each patch scored.
         decisions: one record per decision taken so far.
     """
@@ -128,7 +128,7 @@ class Tokens:
     place: Tensor | None = None
     waiting: Waiting | None = None
     layout: Layout | None = None
-    lean: bool = False
+    unobserved: bool = False
     keeps_scores: bool = False
     decisions: tuple[Decision, ...] = ()
 
@@ -220,7 +220,7 @@ class Tokens:
         owners = self.new_positions(index) if owners is None else owners
         riders = {"size": self.size, "importance": self.importance, "place": self.place}
         riders = {name: value.gather(1, index) for name, value in riders.items() if value is not None}
-        owner = self.of_owners(owners)
+        owner = self.map_to_patches(owners)
         return self.change(hidden=hidden, attention_mask=attention_mask, owner=owner, layout=None, **riders)
 
     def new_positions(self, index: Tensor, valid: Tensor | None = None) -> Tensor:
@@ -232,17 +232,17 @@ class Tokens:
         places = places if valid is None else places.where(valid, -1)
         return index.new_full((index.shape[0], self.num_live + 1), -1).scatter(1, index, places)
 
-    def of_owners(self, values: Tensor) -> Tensor:
-        """For each original patch the one of `values` `[B, N + 1]` that its owner has; the last without an owner."""
+    def map_to_patches(self, values: Tensor) -> Tensor:
+        """Map values of tokens `[B, N + 1]` to patches through `owner`; column N is for patches without an owner."""
         return values.gather(1, self.owner.remainder(values.shape[1]))  # -1 becomes N
 
-    def of_patches(self, scores: Tensor) -> Tensor | None:
+    def scores_by_patch(self, scores: Tensor) -> Tensor | None:
         """`scores` `[B, N]` of the tokens for `Decision.scores`, `None` where nobody asked."""
         if not self.keeps_scores:
             return None
         scores = scores.float()
         scores = scores if self.attended is None else scores.masked_fill(~self.attended, torch.nan)
-        return self.of_owners(torch.nn.functional.pad(scores, (0, 1), value=torch.nan))
+        return self.map_to_patches(torch.nn.functional.pad(scores, (0, 1), value=torch.nan))
 
     def drop(
         self,
@@ -271,11 +271,11 @@ class Tokens:
             if self.attended is not None:  # a token that speaks for nobody is attended by nobody
                 attended = self.attended.sum(1, keepdim=True) > self.attended.gather(1, index).sum(1, keepdim=True)
             tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0), attended)
-        return tokens.decide(stage, kept, scores=self.of_patches(scores))
+        return tokens.decide(stage, kept, scores=self.scores_by_patch(scores))
 
     def keep_all(self, stage: Stage, scores: Tensor | None = None) -> "Tokens":
         """Record that all go on, which costs nothing and changes nothing, not even the order."""
-        return self.decide(stage, self.kept_so_far(), scores=None if scores is None else self.of_patches(scores))
+        return self.decide(stage, self.kept_so_far(), scores=None if scores is None else self.scores_by_patch(scores))
 
     def kept_so_far(self) -> Tensor:
         """`[B, num_patches]` bool, the patches whose own token is alive."""
@@ -287,11 +287,11 @@ class Tokens:
         return kept
 
     def without_padding(self, valid: Tensor) -> "Tokens":
-        """Leave out the patch tokens not `valid` `[B, N]`; where others look at the tokens, 0 and attended by none."""
+        """Remove padding, the patch tokens not `valid` `[B, N]`: pack if unobserved, else zero and mask it."""
         real = torch.nn.functional.pad(valid, (self.num_prefix, 0), value=True)  # [B, P + N]
         attended = real if self.attention_mask is None else real & self.attention_mask
         masked_prefix = self.attention_mask is not None and not self.attention_mask[:, : self.num_prefix].all()
-        if not self.lean or masked_prefix:  # packed, every token is attended
+        if not self.unobserved or masked_prefix:  # packed, every token is attended
             return self.change(hidden=self.hidden.masked_fill(~real[..., None], 0.0), attention_mask=attended)
         layout = Layout.of(real)
         return self.change(hidden=layout.pack(self.hidden), attention_mask=attended, layout=layout)
@@ -324,7 +324,7 @@ class Tokens:
         merged = weighted_merge(
             tokens.patches, gather_tokens(self.patches, rest), host, weights.gather(1, index), weights.gather(1, rest)
         )
-        kept = self.of_owners(stays) >= 0
+        kept = self.map_to_patches(stays) >= 0
         if self.attended is not None:
             kept = kept & self.attended.gather(1, self.owner.clamp(min=0))
         if self.last_kept is not None:
@@ -336,8 +336,8 @@ class Tokens:
             members = attended.gather(1, index).scatter_add(1, host, attended.gather(1, rest))
             prefix = cast(Tensor, self.attention_mask)[:, : self.num_prefix]
             attention_mask = torch.cat((prefix, members > 0), dim=1)
-        of_patches = None if scores is None else self.of_patches(scores)
-        return tokens.change(hidden=hidden, attention_mask=attention_mask).decide(stage, kept, scores=of_patches)
+        by_patch = None if scores is None else self.scores_by_patch(scores)
+        return tokens.change(hidden=hidden, attention_mask=attention_mask).decide(stage, kept, scores=by_patch)
 
     def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
         """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool.
@@ -360,7 +360,7 @@ class Tokens:
         """
         kept = torch.zeros_like(self.owner).scatter(1, index, 1).bool()
         kept = kept if self.attended is None else kept & self.attended
-        tokens = self.decide(stage, kept, loss=loss, scores=self.of_patches(scores))
+        tokens = self.decide(stage, kept, loss=loss, scores=self.scores_by_patch(scores))
         if index.shape[1] == self.num_patches:  # nobody waits
             return tokens
         gone_on = tokens.gather(index)
