@@ -162,48 +162,53 @@ class BudgetMixin:
             raise ValueError(f"gmacs is {gmacs} and fraction is {fraction}; give one of them.")
         if fraction is not None:
             check_fraction(fraction)
-        reducer = self.backbone.reducer
-        adaptive = self.config.is_adaptive
-        images = pixel_values if adaptive else None
+        images = pixel_values if self.config.is_adaptive else None
         dense = self.dense_multiply_adds(images)
         target = gmacs * 1e9 if gmacs is not None else cast(float, fraction) * dense
-
-        def cost(number: float) -> int:
-            keep_ratio = for_budget(self.config, number)
-            if adaptive:
-                self.set_keep_ratio(keep_ratio, images)
-                return self.multiply_adds(images)
-            changed = with_keep_ratio(self.config, keep_ratio)
-            with torch.device("meta"):
-                other = REDUCERS[changed.reducer](changed, **changed.reducer_args)
-            num_patches = self._num_patches(None)
-            return self.multiply_adds_at(
-                other, other.token_counts(num_patches, changed.num_hidden_layers), num_patches
-            )
-
-        low, high = least_keep_ratio(self.config), 1.0
-        with restored_on_error(reducer):
-            least, most = cost(low), cost(high)
-            if not least <= target <= max(dense, most):
-                method = self.config.reducer
-                if fraction is not None:
-                    lowest = math.ceil(10_000 * least / dense) / 10_000  # rounded up, so that it can be met
-                    raise ValueError(
-                        f"the budget is {fraction:g} of the dense model's multiply-adds; {method} here takes from "
-                        f"{lowest:g} to {min(1, most / dense):.4g}."
-                    )
-                raise ValueError(
-                    f"the budget is {target / 1e9:.4g} GMACs; {method} here takes from {least / 1e9:.4g} to "
-                    f"{most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
-                )
-            if most <= target:
-                low = high
-            else:
-                for _ in range(12 if adaptive else 30):
-                    middle = (low + high) / 2
-                    low, high = (middle, high) if cost(middle) <= target else (low, middle)
-            self.set_keep_ratio(for_budget(self.config, low), images)
+        with restored_on_error(self.backbone.reducer):
+            point = self._search(target, dense, fraction, images)
+            self.set_keep_ratio(for_budget(self.config, point), images)
             return self.multiply_adds(images)
+
+    def _search(self, target: float, dense: int, fraction: float | None, images: Tensor | None) -> float:
+        """Find the point from 0 to 1 with the highest cost up to `target`; arguments as in `_out_of_reach`."""
+        low, high = least_keep_ratio(self.config), 1.0
+        least, most = self._cost(low, images), self._cost(high, images)
+        if not least <= target <= max(dense, most):
+            raise ValueError(self._out_of_reach(target, fraction, least, most, dense))
+        if most <= target:
+            return high
+        for _ in range(12 if self.config.is_adaptive else 30):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self._cost(middle, images) <= target else (low, middle)
+        return low
+
+    def _cost(self, point: float, images: Tensor | None) -> int:
+        """Multiply-adds of one image at a point of the search; a method whose images decide is set to it."""
+        keep_ratio = for_budget(self.config, point)
+        if self.config.is_adaptive:
+            self.set_keep_ratio(keep_ratio, images)
+            return self.multiply_adds(images)
+        changed = with_keep_ratio(self.config, keep_ratio)
+        with torch.device("meta"):
+            other = REDUCERS[changed.reducer](changed, **changed.reducer_args)
+        num_patches = self._num_patches(None)
+        counts = other.token_counts(num_patches, changed.num_hidden_layers)
+        return self.multiply_adds_at(other, counts, num_patches)
+
+    def _out_of_reach(self, target: float, fraction: float | None, least: int, most: int, dense: int) -> str:
+        """Say what the budget is, and from where to where it may be."""
+        method = self.config.reducer
+        if fraction is None:
+            return (
+                f"the budget is {target / 1e9:.4g} GMACs; {method} here takes from {least / 1e9:.4g} to "
+                f"{most / 1e9:.4g}, and the dense model {dense / 1e9:.4g}."
+            )
+        lowest = math.ceil(10_000 * least / dense) / 10_000  # rounded up, so that it can be met
+        return (
+            f"the budget is {fraction:g} of the dense model's multiply-adds; {method} here takes from {lowest:g} to "
+            f"{min(1, most / dense):.4g}."
+        )
 
     def token_counts(self, images: Images = None) -> list[int]:
         """Patch tokens after each decision, at inference, for one image; `images` as in `multiply_adds`.
