@@ -19,9 +19,10 @@ COMPAT = ("compat.py", "model/compat.py")
 ELSEWHERE = {
     # argparse, which only commands import, has no public way to ask for options
     "commands/completion.py": {"_actions", "_SubParsersAction"},
-    "commands/parser.py": {"_actions", "_option_string_actions", "_get_formatter", "_fill_text"},
+    "commands/help_text.py": {"_actions", "_get_formatter", "_fill_text"},
+    "commands/parser.py": {"_actions", "_option_string_actions", "_negative_number_matcher"},
     "commands/train.py": {"_option_string_actions"},
-    "commands/train_arguments.py": {"_actions"},
+    "commands/train_arguments.py": {"_actions", "_option_string_actions"},
     # what subclasses of `Trainer`, `nn.Module` and `PreTrainedModel` override, set on themselves, or call of their own
     "model/modeling_dynamicdeit.py": {"_init_weights"},
     "model/packed.py": {"_apply"},
@@ -30,13 +31,14 @@ ELSEWHERE = {
         "_set_gradient_checkpointing",
         "_can_record_outputs",
     },
-    "training/publishing.py": {"_finish_current_push", "_internal_call"},
-    "training/teaching.py": {"_prepare_inputs"},
+    "training/publishing.py": {"_internal_call"},
     "training/trainer.py": {
+        "_finish_current_push",
         "_get_grad_norm",
         "_hp_search_setup",
         "_internal_call",
         "_load_from_checkpoint",
+        "_prepare_inputs",
         "_run_epoch",
         "_save_checkpoint",
     },

@@ -55,7 +55,7 @@ def write_training_card(
     path = Path(cast(str, facts.args.output_dir)) / "README.md"
     if path.is_file() and MARKER not in path.read_text(encoding="utf-8"):
         return
-    source = finetuned_from or getattr(model.config, "_name_or_path", "") or None
+    source = finetuned_from or model.config.name_or_path or None
     top1 = find_accuracy(facts.state, facts.args) if facts.evaluated else None
     data, name = take_first(dataset_tags), take_first(dataset)
     card = model_card(
