@@ -15,21 +15,89 @@ from .families import HOMES
 
 
 if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and documentation; a test holds both to the table
+    from .model.configuration_dynamicaimv2 import DynamicAimv2Config, DynamicAimv2VisionConfig
+    from .model.configuration_dynamicbeit import DynamicBeitConfig
+    from .model.configuration_dynamicclip import DynamicCLIPConfig, DynamicCLIPVisionConfig
     from .model.configuration_dynamicdeit import DynamicDeiTConfig
+    from .model.configuration_dynamicdinov2 import DynamicDinov2Config
+    from .model.configuration_dynamicdinov2_with_registers import DynamicDinov2WithRegistersConfig
+    from .model.configuration_dynamicdinov3_vit import DynamicDINOv3ViTConfig
+    from .model.configuration_dynamicijepa import DynamicIJepaConfig
+    from .model.configuration_dynamicmetaclip_2 import DynamicMetaClip2Config, DynamicMetaClip2VisionConfig
+    from .model.configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
     from .model.configuration_dynamicvit import DynamicViTConfig
+    from .model.configuration_dynamicvit_msn import DynamicViTMSNConfig
+    from .model.modeling_dynamicaimv2 import DynamicAimv2Model, DynamicAimv2VisionModel
+    from .model.modeling_dynamicbeit import DynamicBeitForImageClassification, DynamicBeitModel
+    from .model.modeling_dynamicclip import DynamicCLIPForImageClassification, DynamicCLIPModel, DynamicCLIPVisionModel
     from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
+    from .model.modeling_dynamicdinov2 import DynamicDinov2ForImageClassification, DynamicDinov2Model
+    from .model.modeling_dynamicdinov2_with_registers import (
+        DynamicDinov2WithRegistersForImageClassification,
+        DynamicDinov2WithRegistersModel,
+    )
+    from .model.modeling_dynamicdinov3_vit import DynamicDINOv3ViTForImageClassification, DynamicDINOv3ViTModel
+    from .model.modeling_dynamicijepa import DynamicIJepaForImageClassification, DynamicIJepaModel
+    from .model.modeling_dynamicmetaclip_2 import (
+        DynamicMetaClip2ForImageClassification,
+        DynamicMetaClip2Model,
+        DynamicMetaClip2VisionModel,
+    )
+    from .model.modeling_dynamicsiglip import (
+        DynamicSiglipForImageClassification,
+        DynamicSiglipModel,
+        DynamicSiglipVisionModel,
+    )
     from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
+    from .model.modeling_dynamicvit_msn import DynamicViTMSNForImageClassification, DynamicViTMSNModel
     from .model.reducers import REDUCERS
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
 
 __all__ = [
     "REDUCERS",
+    "DynamicAimv2Config",
+    "DynamicAimv2Model",
+    "DynamicAimv2VisionConfig",
+    "DynamicAimv2VisionModel",
+    "DynamicBeitConfig",
+    "DynamicBeitForImageClassification",
+    "DynamicBeitModel",
+    "DynamicCLIPConfig",
+    "DynamicCLIPForImageClassification",
+    "DynamicCLIPModel",
+    "DynamicCLIPVisionConfig",
+    "DynamicCLIPVisionModel",
+    "DynamicDINOv3ViTConfig",
+    "DynamicDINOv3ViTForImageClassification",
+    "DynamicDINOv3ViTModel",
     "DynamicDeiTConfig",
     "DynamicDeiTForImageClassification",
     "DynamicDeiTModel",
+    "DynamicDinov2Config",
+    "DynamicDinov2ForImageClassification",
+    "DynamicDinov2Model",
+    "DynamicDinov2WithRegistersConfig",
+    "DynamicDinov2WithRegistersForImageClassification",
+    "DynamicDinov2WithRegistersModel",
+    "DynamicIJepaConfig",
+    "DynamicIJepaForImageClassification",
+    "DynamicIJepaModel",
+    "DynamicMetaClip2Config",
+    "DynamicMetaClip2ForImageClassification",
+    "DynamicMetaClip2Model",
+    "DynamicMetaClip2VisionConfig",
+    "DynamicMetaClip2VisionModel",
+    "DynamicSiglipConfig",
+    "DynamicSiglipForImageClassification",
+    "DynamicSiglipModel",
+    "DynamicSiglipVisionConfig",
+    "DynamicSiglipVisionModel",
     "DynamicViTConfig",
     "DynamicViTForImageClassification",
+    "DynamicViTMSNConfig",
+    "DynamicViTMSNForImageClassification",
+    "DynamicViTMSNModel",
     "DynamicViTModel",
     "DynamicViTTrainer",
     "DynamicViTTrainingArguments",

@@ -26,11 +26,12 @@ from importlib.util import find_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
+from .families import CONFIGS as FAMILY_OF
 from .families import FAMILIES
 
 
-# model type -> its configuration class, which is in model/configuration_<model type>.py
-CONFIGS = {name: family.config for name, family in FAMILIES.items()}
+# model type -> its configuration class, which is in model/configuration_<key of the family>.py
+CONFIGS = {name: config for family in FAMILIES.values() for name, config in family.configs.items()}
 
 MODELS = "transformers.models"
 NAMES = f"{MODELS}.auto.auto_mappings"
@@ -58,7 +59,7 @@ class NamedModels(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         model_type = module.__name__.rpartition(".")[2]
-        configuration = import_module(f"{__package__}.model.configuration_{model_type}")
+        configuration = import_module(f"{__package__}.model.configuration_{FAMILY_OF[model_type]}")
         setattr(module, CONFIGS[model_type], getattr(configuration, CONFIGS[model_type]))
 
 

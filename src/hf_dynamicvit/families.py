@@ -13,43 +13,81 @@ class Family(NamedTuple):
     Attributes:
         dense: model type of the native checkpoints that it reads.
         prefix: of the names of its classes.
+        title: of its models, for people.
+        processor: its image processor, without `ImageProcessor`.
+        two_towers: the base model is the image tower of a model with a text tower, for zero-shot classification.
+        has_classifier: there is an image classification model.
     """
 
     dense: str
     prefix: str
+    title: str
+    processor: str
+    two_towers: bool = False
+    has_classifier: bool = True
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """Model type -> name of the configuration class; first that of the classifier, last that of the base model."""
+        configs = {f"dynamic{self.dense}": self.config}
+        if self.two_towers:
+            configs[f"dynamic{self.dense}_vision_model"] = f"{self.prefix}VisionConfig"
+        return configs
 
     @property
     def config(self) -> str:
-        """Name of the configuration class."""
+        """Name of the configuration class, of both towers where there are two."""
         return f"{self.prefix}Config"
 
     @property
     def model(self) -> str:
         """Name of the base model's class."""
-        return f"{self.prefix}Model"
+        return f"{self.prefix}VisionModel" if self.two_towers else f"{self.prefix}Model"
 
     @property
-    def classifier(self) -> str:
+    def zero_shot(self) -> str | None:
+        """Name of the class with both towers."""
+        return f"{self.prefix}Model" if self.two_towers else None
+
+    @property
+    def classifier(self) -> str | None:
         """Name of the image classification model's class."""
-        return f"{self.prefix}ForImageClassification"
+        return f"{self.prefix}ForImageClassification" if self.has_classifier else None
 
 
 # model type -> names
 FAMILIES = {
-    "dynamicvit": Family("vit", "DynamicViT"),
-    "dynamicdeit": Family("deit", "DynamicDeiT"),
+    f"dynamic{family.dense}": family
+    for family in (
+        Family("vit", "DynamicViT", "ViT, DeiT", "ViT"),
+        Family("deit", "DynamicDeiT", "DeiT with distillation token", "ViT"),
+        Family("dinov2", "DynamicDinov2", "DINOv2", "Bit"),
+        Family("dinov2_with_registers", "DynamicDinov2WithRegisters", "DINOv2 with registers", "Bit"),
+        Family("clip", "DynamicCLIP", "CLIP", "CLIP", two_towers=True),
+        Family("metaclip_2", "DynamicMetaClip2", "MetaCLIP 2", "CLIP", two_towers=True),
+        Family("siglip", "DynamicSiglip", "SigLIP, SigLIP 2 of fixed size", "Siglip", two_towers=True),
+        Family("dinov3_vit", "DynamicDINOv3ViT", "DINOv3 ViT", "DINOv3ViT"),
+        Family("beit", "DynamicBeit", "BEiT", "Beit"),
+        Family("vit_msn", "DynamicViTMSN", "ViT-MSN", "ViT"),
+        Family("ijepa", "DynamicIJepa", "I-JEPA", "ViT"),
+        Family("aimv2", "DynamicAimv2", "AIMv2", "CLIP", two_towers=True, has_classifier=False),
+    )
 }
 
-# Model types of all checkpoints that can be read, dense and sparse.
-MODEL_TYPES = tuple(name for key, family in FAMILIES.items() for name in (family.dense, key))
+# model type -> the family of the configuration
+CONFIGS = {name: key for key, family in FAMILIES.items() for name in family.configs}
+
+# Model types of all image classifiers that can be read, dense and sparse.
+MODEL_TYPES = tuple(name for key, family in FAMILIES.items() if family.classifier for name in (family.dense, key))
 
 # public class -> the module that has it
 HOMES = {
     name: f".model.{module}_{key}"
     for key, family in FAMILIES.items()
-    for name, module in (
-        (family.config, "configuration"),
-        (family.model, "modeling"),
-        (family.classifier, "modeling"),
+    for module, names in (
+        ("configuration", family.configs.values()),
+        ("modeling", (family.model, family.zero_shot, family.classifier)),
     )
+    for name in names
+    if name is not None
 }

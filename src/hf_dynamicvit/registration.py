@@ -6,37 +6,40 @@ and `model/__init__.py` when a module of the models is imported by its own name.
 """
 
 from importlib import import_module
+from typing import Any
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoModelForImageClassification
-from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+import transformers
+from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import is_torchvision_available
 
 from .families import FAMILIES, Family
 from .model.reduction import ReducedForImageClassification
 
 
-def image_processors() -> dict[str, type]:
-    """The native image processors, by backend, of those whose requirements are installed."""
-    if not is_torchvision_available():
-        return {"pil": ViTImageProcessorPil}
-    from transformers import ViTImageProcessor
+def image_processors(family: Family) -> dict[str, type]:
+    """The native image processors of `family`, by backend, of those whose requirements are installed."""
+    names = {"pil": f"{family.processor}ImageProcessorPil"}
+    if is_torchvision_available():
+        names["torchvision"] = f"{family.processor}ImageProcessor"
+    return {backend: getattr(transformers, name) for backend, name in names.items() if hasattr(transformers, name)}
 
-    return {"pil": ViTImageProcessorPil, "torchvision": ViTImageProcessor}
 
-
-def register(model_type: str, family: Family) -> type[ReducedForImageClassification]:
-    """Register a family's configuration, models and image processors; return its image classification model."""
-    configuration = import_module(f".model.configuration_{model_type}", __package__)
-    modeling = import_module(f".model.modeling_{model_type}", __package__)
-    config, classifier = getattr(configuration, family.config), getattr(modeling, family.classifier)
-    AutoConfig.register(model_type, config, exist_ok=True)
-    AutoModel.register(config, getattr(modeling, family.model), exist_ok=True)
-    AutoModelForImageClassification.register(config, classifier, exist_ok=True)
-    AutoImageProcessor.register(config, image_processor_classes=image_processors(), exist_ok=True)
-    return classifier
+def register(key: str, family: Family) -> Any:
+    """Register a family's configurations, models and image processors; return its image classification model."""
+    modules = [import_module(f".model.{module}_{key}", __package__) for module in ("configuration", "modeling")]
+    classes = vars(modules[0]) | vars(modules[1])
+    for model_type, config in family.configs.items():
+        AutoConfig.register(model_type, classes[config], exist_ok=True)
+        if processors := image_processors(family):
+            AutoImageProcessor.register(classes[config], image_processor_classes=processors, exist_ok=True)
+    for model in filter(None, (family.model, family.zero_shot, family.classifier)):
+        for auto in classes[model].auto_names:
+            getattr(transformers, auto).register(classes[model].config_class, classes[model], exist_ok=True)
+    return classes.get(family.classifier)
 
 
 # model type, dense and sparse -> our image classification model
 CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
-for _model_type, _family in FAMILIES.items():
-    CLASSIFIERS |= dict.fromkeys((_family.dense, _model_type), register(_model_type, _family))
+for _key, _family in FAMILIES.items():
+    if (_classifier := register(_key, _family)) is not None:
+        CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)

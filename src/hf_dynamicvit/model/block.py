@@ -5,8 +5,7 @@ Mixins without state or parameters of their own. They call the parts of a block 
 others says so with `alias`.
 """
 
-from operator import attrgetter
-from typing import Any, cast
+from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,19 +21,35 @@ from .reducer import TokenReducer
 from .tokens import Tokens, Trace
 
 
+# the parts of a block
+ATTENTION: Final = 0
+MLP: Final = 1
+
+
 def alias(name: str) -> Any:
     """A part that ViT calls as the property is called, and this family `name`, which may have dots."""
-    return property(attrgetter(name))
+
+    def read(module: Any) -> Any:  # not `attrgetter`, which cannot be compiled
+        for part in name.split("."):
+            module = getattr(module, part)
+        return module
+
+    return property(read)
 
 
 class DynamicAttention(nn.Module):
-    """Attention over `Tokens`: adds the masking of keep decisions and returns its `Trace`."""
+    """Attention over `Tokens`: adds the masking of keep decisions and returns its `Trace`.
+
+    Attributes:
+        turns: `turn` does something: queries and keys know where their tokens stand.
+    """
 
     config: Any
     q_proj: Any
     k_proj: Any
     v_proj: Any
     o_proj: Any
+    turns: ClassVar[bool] = False
     head_dim: int
     num_attention_heads: int
     scaling: float
@@ -46,6 +61,7 @@ class DynamicAttention(nn.Module):
         tokens: Tokens,
         key_bias: Tensor | None = None,
         queried: Tensor | None = None,
+        relative: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> tuple[Tensor, Tensor | None, Trace]:
         """Attention over `tokens`, of which `hidden` are the normalised states.
@@ -55,13 +71,15 @@ class DynamicAttention(nn.Module):
             tokens: whose masks and layout apply.
             key_bias: `[B, N]` float32, added to the logits of each patch token as a key, or `None`.
             queried: `[B, P, D]`, normalised prefix tokens, where nothing else need be computed, or `None`.
+            relative: `[B, H, T, T]`, added to the logits, or `None`.
 
         Returns:
             the output, shaped as what attends; weights `[B, H, T, T]` under eager; the trace.
         """
         query, key, value = self.project(hidden, queried)
+        query, key = query if queried is not None else self.turn(query, tokens), self.turn(key, tokens)
         layout, implementation = tokens.layout, attention_implementation(self.config)
-        if layout is not None and attends_raggedly(query, implementation):
+        if layout is not None and relative is None and attends_raggedly(query, implementation):
             count = None if queried is None else query.shape[1]
             context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, layout, count)
             output = self.o_proj(context.view(*query.shape).flatten(2))
@@ -71,18 +89,23 @@ class DynamicAttention(nn.Module):
             key, value = layout.unpack(key), layout.unpack(value)
         query, key, value = (states.transpose(1, 2) for states in (query, key, value))
         bias, keep = self.bias(tokens, query.dtype, key_bias)
-        if keep is not None or key_bias is not None:  # flash and flex attention take no additive bias
+        if relative is not None:
+            relative = relative[:, :, : query.shape[2]].to(query.dtype)
+            bias = relative if bias is None else relative + bias
+        # flash and flex attention take no additive bias
+        if keep is not None or key_bias is not None or relative is not None:
             implementation = implementation if implementation == "eager" else "sdpa"
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
         context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
         if keep is not None and keep.requires_grad:
-            context = DecisionGradient.apply(context, keep, query, key, value, tokens.attention_mask, self.scaling)
+            mask = tokens.attention_mask
+            context = DecisionGradient.apply(context, keep, query, key, value, mask, self.scaling, relative)
         if layout is not None:
             key = layout.pack(key.transpose(1, 2)).transpose(1, 2)
             if queried is None:
                 query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
-        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context)
+        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context, relative)
 
     def project(self, hidden: Tensor, queried: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `[B, T, H, d]` each, of `hidden` `[B, T, D]`; queries of `queried`, if given."""
@@ -93,6 +116,10 @@ class DynamicAttention(nn.Module):
         )
         query, key, value = (each.unflatten(-1, (-1, self.head_dim)) for each in states)
         return query, key, value
+
+    def turn(self, states: Tensor, tokens: Tokens) -> Tensor:
+        """Let queries or keys, `[B, T, H, d]`, know where their tokens stand."""
+        return states
 
     def bias(self, tokens: Tokens, dtype: torch.dtype, key_bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Return (what is added to the logits, or `None`; the keep mask `[B, T]` in training, or `None`)."""
@@ -125,11 +152,14 @@ class DynamicLayer(nn.Module):
     drop_path: DropPath
 
     @classmethod
-    def adopt(cls, layer: Any, attention_class: type, mlp_class: type, drop_path_rate: float) -> None:
+    def adopt(cls, layer: Any, attention_class: type, mlp_class: type | None, drop_path_rate: float) -> None:
         """Let the native `layer` become one of this class, with stochastic depth at `drop_path_rate`."""
         layer.__class__ = cls
-        layer.attention.__class__, layer.mlp.__class__ = attention_class, mlp_class
-        layer.drop_path = DropPath(drop_path_rate)
+        layer.attention.__class__ = attention_class
+        if mlp_class is not None and issubclass(mlp_class, type(layer.mlp)):  # another kind stays as it is
+            layer.mlp.__class__ = mlp_class
+        if not hasattr(layer, "drop_path"):  # a native one has its own rate
+            layer.drop_path = DropPath(drop_path_rate)
 
     def forward(
         self,
@@ -150,28 +180,34 @@ class DynamicLayer(nn.Module):
             return self.finish(tokens, reducer, layer, **kwargs)
         tokens = self.attend(tokens, reducer, layer, **kwargs)
         output = self.mlp(self.layernorm_after(tokens.hidden))
-        tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
+        tokens = tokens.change(hidden=tokens.hidden + self.branch(output, MLP))
         tokens = reducer.after(tokens, layer)
         return tokens.hidden, tokens
 
     def attend(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> Tokens:
         """Run the attention and `between`; a method, so that their temporaries are freed before the MLP."""
         normed = self.layernorm_before(tokens.hidden)
-        output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), **kwargs)
-        tokens = tokens.change(hidden=tokens.hidden + self.branch(output))
+        bias, relative = reducer.key_bias(tokens), self.relative(tokens)
+        output, _, trace = self.attention(normed, tokens, bias, relative=relative, **kwargs)
+        tokens = tokens.change(hidden=tokens.hidden + self.branch(output, ATTENTION))
         return reducer.between(tokens, trace, layer)
 
-    def branch(self, output: Tensor) -> Tensor:
-        """Return what the residual connection adds: `output` after dropout and stochastic depth."""
+    def relative(self, tokens: Tokens) -> Tensor | None:
+        """Return what the places of two tokens add to the logits of the attention, `[B, H, T, T]`, or `None`."""
+        return None
+
+    def branch(self, output: Tensor, part: Literal[0, 1]) -> Tensor:
+        """Return what the residual connection adds of the `output` of a `part`, `ATTENTION` or `MLP`."""
         return self.drop_path(self.dropout(output)) if self.training or self.dropout.training else output
 
     def finish(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> tuple[Tensor, Tokens]:
         """Run the attention and the MLP of the last block, at inference, for the prefix tokens alone."""
         prefix = tokens.prefix
         queried, normed = self.layernorm_before(prefix), self.layernorm_before(tokens.hidden)
-        output, _, trace = self.attention(normed, tokens, reducer.key_bias(tokens), queried, **kwargs)
+        bias, relative = reducer.key_bias(tokens), self.relative(tokens)
+        output, _, trace = self.attention(normed, tokens, bias, queried, relative=relative, **kwargs)
         if reducer.decides_between(layer):
             tokens = reducer.between(tokens, trace, layer)
-        prefix = prefix + output
-        prefix = prefix + self.mlp(self.layernorm_after(prefix))
+        prefix = prefix + self.branch(output, ATTENTION)
+        prefix = prefix + self.branch(self.mlp(self.layernorm_after(prefix)), MLP)
         return prefix, tokens.change(hidden=prefix, layout=None)

@@ -102,7 +102,7 @@ class BudgetMixin:
     @property
     def backbone(self) -> Any:
         """The base model, with the loop and the reducer."""
-        return cast(Any, self).base_model
+        raise NotImplementedError
 
     @property
     def decision_layers(self) -> list[int]:
@@ -251,7 +251,7 @@ class BudgetMixin:
     def num_outputs(self) -> int:
         """Outputs of the linear classifiers together, 0 of a base model."""
         is_base_model = self.backbone is self
-        return 0 if is_base_model else (self.config.num_labels or 0) * self.config.num_classifiers
+        return 0 if is_base_model else self.config.num_labels or 0
 
     def _num_patches(self, images: Images) -> int:
         size = (images.shape[-2], images.shape[-1]) if isinstance(images, Tensor) else images

@@ -23,7 +23,7 @@ from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
     register_checkpoint_conversion_mapping,
 )
-from transformers.core_model_loading import WeightRenaming
+from transformers.core_model_loading import Chunk, WeightConverter, WeightRenaming
 
 # Stochastic depth, which ViT and DeiT lack: without parameters or state. Can go with any public module for it.
 from transformers.models.dinov2.modeling_dinov2 import Dinov2DropPath as DropPath
@@ -36,12 +36,14 @@ from transformers.utils import cached_file
 # `output_hidden_states`, `output_attentions` and `return_dict` as in native models. Can go when Transformers documents
 # how a model outside of it records what its blocks hand on.
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import capture_outputs
+from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, capture_outputs
 
 
 __all__ = [
+    "Chunk",
     "DropPath",
     "FakeTensor",
+    "WeightConverter",
     "WeightRenaming",
     "attention_implementation",
     "auto_class",
@@ -57,6 +59,7 @@ __all__ = [
     "pack_linear",
     "packed_linear",
     "register_checkpoint_conversion_mapping",
+    "register_recording",
     "set_auto_class",
     "times_written",
 ]
@@ -83,6 +86,16 @@ def auto_class(cls: type) -> str | None:
 def set_auto_class(cls: type, name: str | None) -> None:
     """Set it, also back to `None`; can go when `register_for_auto_class` takes `None`."""
     cast(Any, cls)._auto_class = name
+
+
+def register_recording(model: Any) -> None:
+    """Let hidden states and attentions of `model`, whose class was exchanged, be recorded as that class says.
+
+    The constructor of a class registers this, by its name in releases where the registry is a plain `dict`. Can go
+    when Transformers reads it from the class.
+    """
+    key = str(type(model)) if type(_CAN_RECORD_REGISTRY) is dict else model
+    _CAN_RECORD_REGISTRY[key] = model._can_record_outputs
 
 
 def file_in_cache(source: str, name: str, **place: str) -> Path | None:

@@ -19,6 +19,6 @@ class DynamicDeiTConfig(DynamicViTConfig):
         return 2
 
     @property
-    def num_classifiers(self) -> int:
-        """One on each of them."""
-        return 2
+    def classifier_size(self) -> int:
+        """Of one classifier on each of them."""
+        return 2 * self.hidden_size

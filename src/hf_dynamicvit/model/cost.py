@@ -10,17 +10,26 @@ def as_pair(size: int | list[int] | tuple[int, ...]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
+def image_tower(config: Any) -> Any:
+    """Return the configuration of the image tower where `config` has two towers, else `config`."""
+    return getattr(config, "vision_config", config)
+
+
 def grid_size(config: Any, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
     """Patches `(down, across)` of an image of `image_size` pixels (`None`: the configuration's)."""
+    config = image_tower(config)
     height, width = as_pair(config.image_size if image_size is None else image_size)
     patch_height, patch_width = as_pair(config.patch_size)
     return height // patch_height, width // patch_width
 
 
-def block_multiply_adds(width: int, mlp_width: int, attention_tokens: Any, mlp_tokens: Any) -> Any:
-    """One encoder block: projections and attention over `attention_tokens`, MLP over `mlp_tokens`, prefix included."""
+def block_multiply_adds(width: int, mlp_size: int, attention_tokens: Any, mlp_tokens: Any) -> Any:
+    """One encoder block: projections and attention over `attention_tokens`, MLP over `mlp_tokens`, prefix included.
+
+    `mlp_size` is the number of weights of the MLP.
+    """
     attention = 4 * attention_tokens * width**2 + 2 * attention_tokens**2 * width
-    return attention + 2 * mlp_tokens * width * mlp_width
+    return attention + mlp_tokens * mlp_size
 
 
 def vit_multiply_adds(
@@ -29,17 +38,18 @@ def vit_multiply_adds(
     """One image through a ViT: patch projection, blocks, classifier.
 
     Args:
-        config: sizes.
+        config: a `ReductionConfig`, for its sizes.
         num_patches: patches of the image.
         counts: patch tokens in the attention and in the MLP of each block, integers, or differentiable tensors (one
             number an image); `[(num_patches, num_patches)] * depth` is the dense model.
         num_prefix: prefix tokens, which every block has besides.
-        num_outputs: outputs of the linear classifier, 0 for none.
+        num_outputs: classes of the linear classifiers, 0 for none.
     """
     width = config.hidden_size
     patch_height, patch_width = as_pair(config.patch_size)
     blocks = sum(
-        block_multiply_adds(width, config.intermediate_size, attention + num_prefix, mlp + num_prefix)
+        block_multiply_adds(width, config.mlp_size, attention + num_prefix, mlp + num_prefix)
         for attention, mlp in counts
     )
-    return num_patches * width * config.num_channels * patch_height * patch_width + blocks + width * num_outputs
+    classifiers = config.classifier_size * num_outputs
+    return num_patches * width * config.num_channels * patch_height * patch_width + blocks + classifiers

@@ -58,6 +58,7 @@ def decision_gradient(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float,
+    relative: Tensor | None = None,
 ) -> Tensor:
     """The gradient of `keep`, `[B, T]` float32, that `grad` of the output implies; shapes as `DecisionGradient`.
 
@@ -77,7 +78,11 @@ def decision_gradient(
         states.flatten(0, 1).index_select(0, flat).unflatten(0, rows.shape).transpose(1, 2).to(dtype)
         for states in (grad, context, query.transpose(1, 2))
     )
-    weight = (query * scaling @ key.to(dtype).transpose(2, 3)).softmax(dim=-1)  # [B, H, L, T]
+    logits = query * scaling @ key.to(dtype).transpose(2, 3)  # [B, H, L, T]
+    if relative is not None:
+        index = rows[:, None, :, None].expand(-1, heads.numel(), -1, key.shape[2])
+        logits = logits + relative.expand(len(rows), -1, -1, -1).gather(2, index).to(dtype)
+    weight = logits.softmax(dim=-1)
     itself = batch[:, None, None], heads[:, None], line, rows[:, None]  # the diagonal, [B, H, L]
     attended = torch.ones_like(keep) if attention_mask is None else attention_mask.to(keep.dtype)
     kept = attended * keep  # [B, T]
@@ -96,13 +101,14 @@ def decision_gradient(
 class DecisionGradient(torch.autograd.Function):
     """Identity on the attention output; sends the gradient of the multiplicative mask to the decisions.
 
-    `apply(context, keep, query, key, value, attention_mask, scaling)`: `context` `[B, T, H, d]`, `keep` and
-    `attention_mask` (or `None`) `[B, T]`, `query`, `key`, `value` `[B, H, T, d]`. Attention dropout is left out of it.
+    `apply(context, keep, query, key, value, attention_mask, scaling, relative)`: `context` `[B, T, H, d]`, `keep` and
+    `attention_mask` (or `None`) `[B, T]`, `query`, `key`, `value` `[B, H, T, d]`, `relative` `[B, H, T, T]`, added to
+    the logits, or `None`. Attention dropout is left out of it.
     """
 
     @staticmethod
-    def forward(ctx, context, keep, query, key, value, attention_mask, scaling):
-        ctx.save_for_backward(context, keep, query, key, value, attention_mask)
+    def forward(ctx, context, keep, query, key, value, attention_mask, scaling, relative=None):
+        ctx.save_for_backward(context, keep, query, key, value, attention_mask, relative)
         ctx.scaling = scaling
         return context.view_as(context)
 
@@ -110,5 +116,6 @@ class DecisionGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         with torch.autocast(grad.device.type, enabled=False):
-            grad_keep = decision_gradient(grad, *ctx.saved_tensors, ctx.scaling)
-        return grad, grad_keep, None, None, None, None, None
+            *saved, relative = ctx.saved_tensors
+            grad_keep = decision_gradient(grad, *saved, ctx.scaling, relative)
+        return grad, grad_keep, None, None, None, None, None, None

@@ -3,9 +3,7 @@
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from transformers import initialization as init
+from torch import Tensor
 from transformers.models.deit.modeling_deit import (
     DeiTAttention,
     DeiTEmbeddings,
@@ -48,21 +46,6 @@ class DynamicDeiTPreTrainedModel(ReducedPreTrainedModel, DeiTPreTrainedModel):
     config_class = DynamicDeiTConfig
     embeddings_class, layer_class = DynamicDeiTEmbeddings, DynamicDeiTLayer
     attention_class, mlp_class = DynamicDeiTAttention, DynamicDeiTMLP
-
-    @torch.no_grad()
-    def _init_weights(self, module: nn.Module) -> None:
-        if not isinstance(module, DeiTEmbeddings):
-            return super()._init_weights(module)
-        for parameter in module.parameters(recurse=False):  # zeros as in DeiT, which draws random numbers first
-            init.zeros_(parameter)
-
-    @classmethod
-    def auto_classes(cls) -> dict[type, str]:
-        return {
-            DynamicDeiTConfig: "AutoConfig",
-            DynamicDeiTModel: "AutoModel",
-            DynamicDeiTForImageClassification: "AutoModelForImageClassification",
-        }
 
 
 class DynamicDeiTModel(DynamicDeiTPreTrainedModel, ReducedModel, DeiTModel):

@@ -45,14 +45,6 @@ class DynamicViTPreTrainedModel(ReducedPreTrainedModel, ViTPreTrainedModel):
     embeddings_class, layer_class = DynamicViTEmbeddings, DynamicViTLayer
     attention_class, mlp_class = DynamicViTAttention, DynamicViTMLP
 
-    @classmethod
-    def auto_classes(cls) -> dict[type, str]:
-        return {
-            DynamicViTConfig: "AutoConfig",
-            DynamicViTModel: "AutoModel",
-            DynamicViTForImageClassification: "AutoModelForImageClassification",
-        }
-
 
 class DynamicViTModel(DynamicViTPreTrainedModel, ReducedModel, ViTModel):
     """ViT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""

@@ -48,6 +48,7 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
         logits: `[B, num_labels]`.
         kept: as in `DynamicViTModelOutput`, and so are `owner`, `scores`, `decisions` and `auxiliary_logits`.
         last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
+        features: `[B, D]`, what the first classifier reads; training only.
         hidden_states: as in ViT, and so are `attentions`.
     """
 
@@ -56,6 +57,7 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     scores: Tensor | None = None
     decisions: tuple[Decision, ...] | None = None
     last_hidden_state: Tensor | None = None
+    features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
 
 

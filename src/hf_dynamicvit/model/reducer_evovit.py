@@ -23,7 +23,8 @@ class EvoViTReducer(TokenReducer):
         grouping: `"stage"` selects at each of `config.stage_layers` for all blocks up to the next; `"layer"` selects
             anew in every block. Published training takes `"layer"` for its first two thirds (`GroupingSwitch`).
         pooling: `"mean"`, as published: the classifier reads the mean of all patches, and training has a second one on
-            the class token. `"class"`: the classifier reads the class token, as that of any dense checkpoint does.
+            the class token. `"class"`: the classifier reads what that of a dense checkpoint does. `None` is `"mean"`
+            where a dense one reads the class token, and `"class"` in all other families.
         representative_token: the waiting patches go along as one token, their mean weighted with the global class
             attention, and receive what the blocks did to it (the paper's slow update; the released DeiT code leaves
             them unchanged).
@@ -37,14 +38,15 @@ class EvoViTReducer(TokenReducer):
         self,
         config: Any,
         grouping: str = "stage",
-        pooling: str = "mean",
+        pooling: str | None = None,
         representative_token: bool = False,
         alpha: float = 0.5,
     ):
         super().__init__(config)
+        poolings = ("mean", "class") if config.classifies_class_token else ("class",)
         self.check(
             grouping=(grouping, grouping in ("stage", "layer"), "'stage' or 'layer'"),
-            pooling=(pooling, pooling in ("mean", "class"), "'mean' or 'class'"),
+            pooling=(pooling, pooling in (None, *poolings), " or ".join(map(repr, poolings))),
             representative_token=(representative_token, isinstance(representative_token, bool), "true or false"),
             alpha=(alpha, isinstance(alpha, int | float) and 0 <= alpha <= 1, "a number from 0 to 1"),
         )
@@ -53,16 +55,15 @@ class EvoViTReducer(TokenReducer):
                 f"reducer_layers is {self.layers}; evovit selects by the attention of the block before, so the first "
                 "must be 1 or more, in a model of at least 2 blocks."
             )
-        self.grouping, self.pooling, self.alpha = grouping, pooling, alpha
+        self.grouping, self.alpha = grouping, alpha
         self.representative_token = representative_token
         self.num_representatives = int(representative_token)
         self.depth, self.width = config.num_hidden_layers, config.hidden_size
         self.class_norm = self.class_head = None
-        self.reads_class_token = pooling == "class"
-        if pooling == "mean":
-            if config.num_prefix:
-                self.loss_weights = {"classification": 0.5, "auxiliary": 0.5}
-            if config.num_labels and config.num_prefix:
+        self.reads_class_token = (pooling or poolings[0]) == "class"
+        if not self.reads_class_token:
+            self.loss_weights = {"classification": 0.5, "auxiliary": 0.5}
+            if config.num_labels:
                 self.class_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
                 self.class_head = nn.Linear(config.hidden_size, config.num_labels)
 
@@ -111,7 +112,8 @@ class EvoViTReducer(TokenReducer):
         later = [start for start in self.decision_layers if start > layer]
         if layer < self.layers[0] - 1 or not later:  # nobody reads it
             return tokens
-        attention = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask).sum(dim=1)
+        prefix, mask = tokens.num_prefix, tokens.attention_mask
+        attention = class_attention(trace.query, trace.key, prefix, mask, relative=trace.relative).sum(dim=1)
         if layer < self.layers[0]:
             return tokens.change(importance=attention)
         importance = cast(Tensor, tokens.importance)

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.models.vit.modeling_vit import ViTAttention
 
 from .reducer import TokenReducer
 from .scoring import class_query_logits
@@ -33,13 +32,18 @@ def token_cut_loss(weights: Tensor, active: Tensor, kind: str = "both", has_clas
     return {"both": inter + intra, "inter": inter, "intra": intra}[kind]
 
 
-def head_mean_attention(attention: ViTAttention, hidden: Tensor, attended: Tensor | None) -> Tensor:
+def head_mean_attention(attention: Any, hidden: Tensor, tokens: Tokens, relative: Tensor | None = None) -> Tensor:
     """Softmax over all keys of the mean of the heads' logits: normalised `[B, T, D]` -> `[B, T, T]` float32."""
+    query, key = (
+        attention.turn(project(hidden).unflatten(-1, (-1, attention.head_dim)), tokens).flatten(2)
+        for project in (attention.q_proj, attention.k_proj)
+    )
     # the mean over heads of the products is the product over the whole width
-    logits = attention.q_proj(hidden) @ attention.k_proj(hidden).transpose(1, 2)
-    logits = logits.float() * attention.scaling / attention.num_attention_heads
-    if attended is not None:
-        logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
+    logits = (query @ key.transpose(1, 2)).float() * attention.scaling / attention.num_attention_heads
+    if relative is not None:
+        logits = logits + relative.float().mean(dim=1)
+    if tokens.attention_mask is not None:
+        logits = logits.masked_fill(~tokens.attention_mask[:, None], torch.finfo(logits.dtype).min)
     return logits.softmax(dim=-1)
 
 
@@ -67,7 +71,7 @@ class IdleViTReducer(TokenReducer):
             cut_layers=(cut_layers, cut_layers in ("all", "alternate"), "'all' or 'alternate'"),
         )
         self.cut, self.cut_layers = cut, cut_layers
-        self.width = config.hidden_size
+        self.width, self.turns = config.hidden_size, config.turns
 
     @staticmethod
     def default_layers(depth: int) -> list[int]:
@@ -81,12 +85,15 @@ class IdleViTReducer(TokenReducer):
         if not self.training and stage.count == tokens.num_patches:  # nobody idles
             return tokens.keep_all(stage)
         normed = source.layernorm_before(tokens.hidden)
-        scores = class_query_logits(source.attention, normed, tokens.num_prefix, tokens.attention_mask)  # SCORE
+        relative = source.relative(tokens)
+        scores = class_query_logits(  # SCORE
+            source.attention, normed, tokens.num_prefix, tokens.attention_mask, tokens, relative
+        )
         active = top_k(scores, stage.count, tokens.attended)  # SELECT
         loss = None
         if self.training and self.cut != "none" and (self.cut_layers == "all" or stage.index % 2 == 0):
             mask = torch.zeros_like(normed[..., 0], dtype=torch.float32).scatter(1, tokens.positions(active), 1.0)
-            weights = head_mean_attention(source.attention, normed, tokens.attention_mask)
+            weights = head_mean_attention(source.attention, normed, tokens, relative)
             loss = token_cut_loss(weights, mask, self.cut, tokens.num_prefix > 0)
         return tokens.split_off(active, stage, scores, loss)  # REST
 
@@ -102,6 +109,7 @@ class IdleViTReducer(TokenReducer):
         return [(stages.get(layer, num_patches),) * 2 for layer in range(depth)]
 
     def multiply_adds(self, counts, num_patches, num_prefix):
-        # the class query, folded into the key projection, times every patch
+        # the class query, folded into the key projection (unless keys know their places), times every patch
         choosing = sum(count < num_patches for count, _ in counts)
-        return choosing * (2 * self.width**2 + num_patches * self.width)
+        projected = 1 + (num_prefix + num_patches if self.turns else 1)
+        return choosing * (projected * self.width**2 + num_patches * self.width)

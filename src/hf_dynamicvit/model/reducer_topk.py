@@ -30,7 +30,9 @@ class TopKReducer(TokenReducer):
         if stage.count >= tokens.num_live:  # nothing to choose
             return tokens.keep_all(stage)
         # SCORE
-        scores = class_attention(source.query, source.key, tokens.num_prefix, tokens.attention_mask).mean(dim=1)
+        prefix, mask = tokens.num_prefix, tokens.attention_mask
+        attention = class_attention(source.query, source.key, prefix, mask, relative=source.relative)
+        scores = attention.mean(dim=1)
         return self.take_out(tokens, stage, scores)
 
     def take_out(self, tokens: Tokens, stage: Stage, scores: Tensor) -> Tokens:

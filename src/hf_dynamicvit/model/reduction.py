@@ -23,6 +23,8 @@ from .block import DynamicAttention, DynamicLayer
 from .budget import BudgetMixin
 from .checkpointing import with_gradients
 from .compat import (
+    Chunk,
+    WeightConverter,
     WeightRenaming,
     attention_implementation,
     can_return_tuple,
@@ -31,6 +33,7 @@ from .compat import (
     get_checkpoint_conversion_mapping,
     merge_with_config_defaults,
     register_checkpoint_conversion_mapping,
+    register_recording,
 )
 from .cost import grid_size
 from .inference import InferenceMixin
@@ -46,8 +49,11 @@ from .tokens import Tokens
 
 
 def conversion_mapping(cls: type) -> list | None:
-    """How Transformers renames the keys of Hub files for `cls` or the first of its bases that has a mapping."""
-    mappings = (get_checkpoint_conversion_mapping(base.__name__) for base in cls.__mro__)
+    """How Transformers renames the keys of Hub files for `cls`, its first base with a mapping, or its model type."""
+    names = [base.__name__ for base in cls.__mro__]
+    if issubclass(cls, ReducedModel):
+        names.append(cls.config_class.dense_model_type)
+    mappings = (get_checkpoint_conversion_mapping(name) for name in names)
     return next((mapping for mapping in mappings if mapping), None)
 
 
@@ -61,12 +67,39 @@ def rename_legacy_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix:
     own = module.state_dict()
     mapping = conversion_mapping(type(module)) or []
     renamings = [renaming for renaming in mapping if isinstance(renaming, WeightRenaming)]
+    splits = [converter for converter in mapping if isinstance(converter, WeightConverter)]
     for key in [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] not in own]:
         name = key[len(prefix) :]
         for renaming in renamings:
             name, _ = renaming.rename_source_key(name)
-        if name in own and prefix + name not in state_dict:
-            state_dict[prefix + name] = state_dict.pop(key)
+        for part, tensor in split_weights(name, state_dict[key], splits).items():
+            if part in own and prefix + part not in state_dict:
+                state_dict[prefix + part] = tensor
+                state_dict.pop(key, None)
+
+
+def rename_root_keys(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_) -> None:
+    """`load_state_dict` pre-hook of a model around a base model, whose names `rename_legacy_keys` then sees."""
+    own, renamings = module.state_dict(), conversion_mapping(type(module)) or []
+    for key in [key for key in state_dict if key.startswith(prefix) and key[len(prefix) :] not in own]:
+        name = key[len(prefix) :]
+        for renaming in renamings:
+            name, _ = renaming.rename_source_key(name)
+        state_dict[prefix + name] = state_dict.pop(key)
+
+
+def split_weights(name: str, tensor: Tensor, converters: Sequence[WeightConverter]) -> dict[str, Tensor]:
+    """Split a `tensor` that older files hold as one, such as a gated MLP's, into those that have taken its place."""
+    for converter in converters:
+        source, targets = converter.source_patterns[0], converter.target_patterns
+        if source in name and isinstance(converter.operations[0], Chunk):
+            parts = tensor.chunk(len(targets), dim=converter.operations[0].dim)
+            return {name.replace(source, target): part for target, part in zip(targets, parts, strict=True)}
+    return {name: tensor}
+
+
+# configuration -> its models, by the names of their Auto classes
+FOUND_BY: dict[type, dict[str, type]] = {}
 
 
 class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
@@ -75,27 +108,50 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
     Attributes:
         config_class: the configuration.
         processor_place: arguments of `from_pretrained` that say where the image processor is.
-        embeddings_class, layer_class, attention_class, mlp_class: what the native modules become.
+        auto_names: the Auto classes that find it.
+        layer_class, attention_class: what the native modules become.
+        embeddings_class, mlp_class: the same, `None` where they stay native.
     """
 
     config: ReductionConfig
-    config_class: type[ReductionConfig]
+    config_class: type[Any]
     processor_place: dict[str, str] = {}
-    embeddings_class: ClassVar[type]
+    auto_names: ClassVar[tuple[str, ...]] = ()
+    embeddings_class: ClassVar[type | None] = None
     layer_class: ClassVar[type[DynamicLayer]]
     attention_class: ClassVar[type[DynamicAttention]]
-    mlp_class: ClassVar[type[DynamicMLP]]
+    mlp_class: ClassVar[type[DynamicMLP] | None] = None
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        for name in cls.auto_names if hasattr(cls, "layer_class") or hasattr(cls, "model_class") else ():
+            FOUND_BY.setdefault(cls.config_class, {}).setdefault(name, cls)
         if not hasattr(cls, "layer_class"):
             return
-        cls._no_split_modules = [cls.embeddings_class.__name__, cls.layer_class.__name__]  # and the reducer's
+        whole = [each.__name__ for each in (cls.embeddings_class, cls.layer_class) if each is not None]
+        cls._no_split_modules = [*dict.fromkeys([*(cls._no_split_modules or []), *whole])]  # and the reducer's
         cls._can_record_outputs = {"hidden_states": cls.layer_class, "attentions": cls.attention_class}
         # Hub files written before Transformers 5 name the encoder's tensors differently. Transformers renames them by
         # the name of the class; without this ours would load them with random weights.
-        if issubclass(cls, ReducedModel) and (mapping := conversion_mapping(cls)):
+        if mapping := conversion_mapping(cls):
             register_checkpoint_conversion_mapping(cls.__name__, mapping, overwrite=True)
+
+    def __init__(self, config: ReductionConfig, *args, **kwargs):
+        self.check_config(config)
+        super().__init__(config, *args, **kwargs)
+
+    def post_init(self) -> None:
+        """Adopt what the native constructor has built, before Transformers initialises the weights."""
+        self.adopt()
+        super().post_init()
+
+    def adopt(self) -> None:
+        """Let native modules become ours, in place."""
+        raise NotImplementedError
+
+    def _initialize_weights(self, module: nn.Module, is_custom_code: bool = False) -> None:
+        """Initialise as native code: CLIP and SigLIP do so from modules without parameters, skipped in other code."""
+        super()._initialize_weights(module, False)
 
     @classmethod
     def check_config(cls, config: ReductionConfig) -> None:
@@ -109,21 +165,9 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
             raise ValueError(f"config is a {type(config).__name__}; {cls.__name__} takes a {takes.__name__}.")
 
     @classmethod
-    def auto_classes(cls) -> dict[type, str]:
-        """The classes of the family, each with the Auto class that finds it in a checkpoint with its code."""
-        raise NotImplementedError
-
-    @classmethod
-    def interpolate_any_grid(cls, dense: Any) -> Any:
-        """Let the positions of `dense`, a native model of this family, interpolate between any two grids; return it.
-
-        Natively they take the grid of the configuration for a square one and are silently wrong where it is not. Such
-        a model's embeddings change class in place; their parameters stay.
-        """
-        down, across = grid_size(dense.config)
-        if down != across or not isinstance(dense.config.patch_size, int):
-            dense.base_model.embeddings.__class__ = cls.embeddings_class
-        return dense
+    def auto_classes(cls) -> dict[str, type]:
+        """The classes for this configuration, by the Auto class that finds each in a checkpoint with its code."""
+        return {"AutoConfig": cls.config_class, **FOUND_BY[cls.config_class]}
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Callable[..., Any] = checkpoint, **kwargs
@@ -218,21 +262,22 @@ class ReducedModel(ReducedPreTrainedModel):
     layernorm: Any
     pooler: Any
     reducer: TokenReducer
+    auto_names = ("AutoModel",)
 
-    def __init__(self, config: ReductionConfig, *args, **kwargs):
-        self.check_config(config)
-        super().__init__(config, *args, **kwargs)
+    @property
+    def backbone(self) -> Any:
+        """Itself."""
+        return self
 
-    def post_init(self) -> None:
-        """Adopt what the native constructor has built, before Transformers initialises the weights."""
-        self.embeddings.__class__ = self.embeddings_class
+    def adopt(self) -> None:
+        if self.embeddings_class is not None:
+            self.embeddings.__class__ = self.embeddings_class
         depth = len(self.layers)
         for index, layer in enumerate(cast(list[Any], self.layers)):
             rate = self.config.drop_path_rate * index / max(1, depth - 1)
             self.layer_class.adopt(layer, self.attention_class, self.mlp_class, rate)
         self.reducer = REDUCERS[self.config.reducer](self.config, **self.config.reducer_args)
         self.register_load_state_dict_pre_hook(rename_legacy_keys)
-        super().post_init()
 
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
@@ -255,8 +300,8 @@ class ReducedModel(ReducedPreTrainedModel):
             attention_mask: `[B, 1 + num_patches]`, 1 = attend, 0 = never. Its columns are gathered with the tokens,
                 and patches with 0 are the first to be dropped.
             only_prefix: nothing but the prefix tokens is wanted. Where that saves work `last_hidden_state` is
-                `[B, P, D]`: at inference without gradients and recorded hidden states or attentions, with a method
-                whose classifier reads the class token.
+                `[B, P, D]`: at inference without gradients and recorded hidden states or attentions, with a family and
+                a method whose classifier reads the class token.
             output_scores: the output has `scores`, at inference.
 
         Raises:
@@ -269,14 +314,15 @@ class ReducedModel(ReducedPreTrainedModel):
         unobserved = not (self.training or looked_at)
         tokens = tokens.change(unobserved=unobserved, keeps_scores=output_scores and not self.training)
         last = len(self.layers) - 1
-        only_prefix = only_prefix and tokens.unobserved and self.reads_prefix and self.reducer.prefix_suffices(last)
+        only_prefix = only_prefix and tokens.unobserved and self.config.classifies_class_token
+        only_prefix = only_prefix and self.reducer.prefix_suffices(last)
         for index, layer in enumerate(self.layers):
             _, tokens = layer(tokens.hidden, tokens, self.reducer, index, only_prefix and index == last, **kwargs)
 
         last_hidden_state = self.layernorm(tokens.padded)
         return DynamicViTModelOutput(
             last_hidden_state=last_hidden_state,
-            pooler_output=None if self.pooler is None else self.pooler(last_hidden_state),
+            pooler_output=self.pool(last_hidden_state, tokens.weights),
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
             owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
             scores=stacked_scores(tokens.decisions) if tokens.keeps_scores else None,
@@ -285,23 +331,27 @@ class ReducedModel(ReducedPreTrainedModel):
             auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
         )
 
-    @property
-    def reads_prefix(self) -> bool:
-        """Whether classifiers read nothing but prefix tokens, as long as the method lets them."""
-        return self.config.num_prefix > 0
-
     def features(self, tokens: Tokens, states: Tensor) -> Tensor:
-        """What the classifiers read, `[B, D]`: the class token, or the mean of the patches.
-
-        Args:
-            tokens: that leave the last block.
-            states: `[B, P + N, D]`, the same through the final norm.
-        """
+        """What the first classifier reads, `[B, D]`, of `tokens` ahead of the final norm and `states` behind it."""
         if not self.reducer.reads_class_token:  # Evo-ViT's own mean is ahead of the norm
             return self.layernorm(masked_mean(tokens.patches, tokens.attended))[:, 0]
-        if self.config.num_prefix:
-            return states[:, 0]
-        return masked_mean(states, tokens.weights)[:, 0]
+        return self.read(states, tokens.weights, self.config.num_prefix)
+
+    def read(self, states: Tensor, weights: Tensor | None, num_prefix: int) -> Tensor:
+        """What a dense classifier of the family reads, `[B, D]`: the class token, or the mean where there is none.
+
+        A native base model may stand for `self`.
+
+        Args:
+            states: `[B, P + N, D]`, the tokens that leave the last block, through the final norm.
+            weights: `[B, N]` of each patch token in a mean, or `None` for all alike.
+            num_prefix: P.
+        """
+        return states[:, 0] if num_prefix else masked_mean(states, weights)[:, 0]
+
+    def pool(self, states: Tensor, weights: Tensor | None) -> Tensor | None:
+        """`pooler_output` of the native base model, of `states` and `weights` as in `read`."""
+        return None if self.pooler is None else self.pooler(states)
 
     def embed(
         self,
@@ -314,8 +364,7 @@ class ReducedModel(ReducedPreTrainedModel):
         if pixel_values is None or pixel_values.ndim != 4:
             shape = None if pixel_values is None else tuple(pixel_values.shape)
             raise ValueError(f"pixel_values has shape {shape}; it must be [batch, channels, height, width].")
-        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
-        hidden = self.embeddings(pixel_values, bool_masked_pos, interpolate_pos_encoding)
+        hidden = self.embed_patches(pixel_values, bool_masked_pos, interpolate_pos_encoding)
         if attention_mask is not None:
             if attention_mask.shape != hidden.shape[:2]:
                 raise ValueError(
@@ -323,7 +372,28 @@ class ReducedModel(ReducedPreTrainedModel):
                     f"[batch, {self.config.num_prefix} + patches], here {tuple(hidden.shape[:2])}."
                 )
             attention_mask = attention_mask.to(hidden.device).bool()
-        return Tokens.start(hidden, self.config.num_prefix, attention_mask)
+        return self.locate(Tokens.start(hidden, self.config.num_prefix, attention_mask), pixel_values)
+
+    def weights_at(self, height: int, width: int) -> dict[str, Tensor]:
+        """The weights that are others for images of `height` x `width` pixels, interpolated, by their names."""
+        names = ("position_embeddings", "position_embedding.weight")
+        found = {name: each for name, each in self.embeddings.named_parameters() if name in names}
+        down, across = grid_size(self.config, (height, width))
+        weights = {}
+        for name, positions in found.items():
+            length = positions.shape[-2] - self.config.num_patches + down * across
+            blank = positions.new_empty(1, length, positions.shape[-1])
+            weights[f"embeddings.{name}"] = self.embeddings.interpolate_pos_encoding(blank, height, width)
+        return {name: each[0] if name.endswith("weight") else each for name, each in weights.items()}
+
+    def locate(self, tokens: Tokens, pixel_values: Tensor) -> Tokens:
+        """Let tokens know their places, where the blocks of the family ask for them."""
+        return tokens
+
+    def embed_patches(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
+        """The embeddings as the native base model calls them: `[B, P + num_patches, D]`."""
+        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        return self.embeddings(pixel_values, bool_masked_pos, interpolate)
 
     def _records(self, kwargs: Mapping[str, Any]) -> bool:
         """Whether Transformers records what the blocks hand on; asked as it asks."""
@@ -342,32 +412,96 @@ class ReducedModel(ReducedPreTrainedModel):
             )
 
 
-class ReducedForImageClassification(ReducedPreTrainedModel):
-    """The classifiers on a `ReducedModel`: it stands ahead of the native image classification model.
+class WithBaseModel(ReducedPreTrainedModel):
+    """A model around a `ReducedModel`, the attribute `base_model_prefix`: it stands ahead of the native one.
 
     Attributes:
         model_class: of the base model.
-        dense_class: the native image classification model.
-        heads: names of the linear classifiers, whose mean is the logits.
+        dense_class: the native model.
     """
 
     model_class: ClassVar[type[ReducedModel]]
     dense_class: ClassVar[type[PreTrainedModel]]
-    heads: ClassVar[tuple[str, ...]] = ("classifier",)
 
-    def __init__(self, config: ReductionConfig):
-        self.check_config(config)
-        PreTrainedModel.__init__(self, config)  # not the native classifier's, which builds a native base model
-        self.num_labels, num_labels = config.num_labels, config.num_labels or 0
-        setattr(self, self.base_model_prefix, self.model_class(config, add_pooling_layer=False))
-        for name in self.heads:
-            setattr(self, name, nn.Linear(config.hidden_size, num_labels) if num_labels > 0 else nn.Identity())
-        self.post_init()
+    def adopt(self) -> None:
+        base = self.native_base(self)
+        base.__class__ = self.model_class
+        if conversion_mapping(type(self)):
+            self.register_load_state_dict_pre_hook(rename_root_keys)
+        base._no_split_modules = set(self.model_class._no_split_modules)
+        register_recording(base)
+        base.adopt()
+
+    @property
+    def backbone(self) -> Any:
+        """The base model, with the loop and the reducer."""
+        return self.native_base(self)
 
     @property
     def reducer(self) -> Any:
         """The method, a part of the base model."""
         return self.backbone.reducer
+
+    @classmethod
+    def native_base(cls, model: Any) -> Any:
+        """The base model of `model`, of this family or native."""
+        return getattr(model, cls.base_model_prefix)
+
+    @classmethod
+    def interpolate_any_grid(cls, dense: Any) -> Any:
+        """Let the positions of `dense`, a native model of this family, interpolate between any two grids; return it.
+
+        Natively they take the grid of the configuration for a square one and are silently wrong where it is not. Such
+        a model's embeddings change class in place; their parameters stay.
+        """
+        base = cls.native_base(dense)
+        down, across = grid_size(base.config)
+        if cls.embeddings_class is not None and (down != across or not isinstance(base.config.patch_size, int)):
+            base.embeddings.__class__ = cls.embeddings_class
+        return dense
+
+    @classmethod
+    def like(cls, dense: PreTrainedModel) -> Any:
+        """A model of this family with the sizes of `dense`, a native one, and without memory: to ask what it costs."""
+        config: Any = cls.config_class
+        with torch.device("meta"):
+            return cls(config(**dense.config.to_dict()))
+
+    def dense_like(self) -> PreTrainedModel:
+        """Build a dense model of the same sizes and labels, with random weights, for images of any size."""
+        config_class: Any = self.dense_class.config_class
+        return self.interpolate_any_grid(self.dense_class(config_class(**self.config.to_native_dict())))
+
+    def to_dense(self, weights: dict[str, Tensor] | None = None) -> PreTrainedModel:
+        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
+
+        Args:
+            weights: whole tensors by name, where this model holds only its process's part of them.
+
+        Raises:
+            ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
+        """
+        if not self.reducer.reads_class_token:
+            raise ValueError(
+                f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
+                "there is no dense copy of it."
+            )
+        dense = self.dense_like()
+        weights = self.state_dict() if weights is None else weights
+        dense.load_state_dict({name: value for name, value in weights.items() if ".reducer." not in name})
+        dense.set_attn_implementation(attention_implementation(self.config))
+        return dense.to(device=self.device, dtype=self.dtype).train(self.training)
+
+
+class ReducedForImageClassification(WithBaseModel):
+    """The classifiers on a `ReducedModel`: it stands ahead of the native image classification model.
+
+    Attributes:
+        heads: names of the linear classifiers, whose mean is the logits.
+    """
+
+    heads: ClassVar[tuple[str, ...]] = ("classifier",)
+    auto_names = ("AutoModelForImageClassification",)
 
     @can_return_tuple
     def forward(
@@ -397,7 +531,10 @@ class ReducedForImageClassification(ReducedPreTrainedModel):
     @classmethod
     def dense_logits(cls, dense: Any, states: Tensor) -> Tensor:
         """Logits of `dense`, a native model of this family, from its final-normed `states` `[B, P + N, D]`."""
-        return cls.logits_of(dense, states.unbind(1)[: len(cls.heads)])
+        base: Any = cls.native_base(dense)
+        num_prefix = cls.model_class.config_class.num_prefix.fget(base.config)
+        features = cls.model_class.read(base, states, None, num_prefix)
+        return cls.logits_of(dense, [features, *states.unbind(1)[1 : len(cls.heads)]])
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         """Logits `[B, num_labels]`: the first classifier reads `features` `[B, D]`, others the next prefix tokens."""
@@ -435,6 +572,7 @@ class ReducedForImageClassification(ReducedPreTrainedModel):
             scores=outputs.scores,
             decisions=outputs.decisions,
             last_hidden_state=outputs.last_hidden_state if self.training else None,
+            features=features if self.training else None,
             auxiliary_logits=auxiliary,
         )
 
@@ -445,32 +583,3 @@ class ReducedForImageClassification(ReducedPreTrainedModel):
             problem is None and self.config.num_labels == 1
         )
         return labels.to(logits.dtype) if numbers and not labels.is_floating_point() else labels
-
-    def to_dense(self, weights: dict[str, Tensor] | None = None) -> PreTrainedModel:
-        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
-
-        Args:
-            weights: whole tensors by name, where this model holds only its process's part of them.
-
-        Raises:
-            ValueError: the classifier reads something else than the class token, as Evo-ViT's with mean pooling.
-        """
-        if not self.reducer.reads_class_token:
-            raise ValueError(
-                f"the classifier of {self.config.reducer} does not read the class token, as a dense ViT's does; "
-                "there is no dense copy of it."
-            )
-        dense = self.dense_like()
-        weights = self.state_dict() if weights is None else weights
-        dense.load_state_dict({name: value for name, value in weights.items() if ".reducer." not in name})
-        dense.set_attn_implementation(attention_implementation(self.config))
-        return dense.to(device=self.device, dtype=self.dtype).train(self.training)
-
-    def dense_like(self) -> PreTrainedModel:
-        """Build a dense model of the same sizes and labels, with random weights, for images of any size."""
-        config = self.config.to_dict()
-        own = {"reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate"}
-        own |= {"model_type", "architectures", "auto_map"}
-        settings = {name: config[name] for name in config if name not in own}
-        dense = self.dense_class(cast(Any, self.dense_class.config_class)(**settings))
-        return self.interpolate_any_grid(dense)

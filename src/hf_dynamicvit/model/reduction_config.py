@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from .cost import as_pair, grid_size
 from .logger import logger
 from .reducers import REDUCERS, is_adaptive
+from .refused import refusal
 
 
 # Sizes beyond any vision transformer; what is larger is a mistake, or an attempt to exhaust the machine.
@@ -24,7 +25,16 @@ LARGEST = {
     "num_channels": 4096,
     "pooler_output_size": 65536,
     "encoder_stride": 65536,
+    "mlp_ratio": 1024,
+    "num_register_tokens": 65536,
 }
+# what a configuration has beside the native one's
+REDUCTION = ("reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate")
+# what a configuration of two towers asks its image tower; never how weights start, which is of each tower
+OF_TOWER = (*REDUCTION, "image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers")
+OF_TOWER += ("num_attention_heads", "intermediate_size")
+# what names a configuration's models
+NAMED = {"model_type", "architectures", "auto_map"}
 MOST_LABELS = 1 << 20
 MOST_PATCHES = 1 << 20
 
@@ -35,9 +45,13 @@ class ReductionConfig(PreTrainedConfig):
 
     Attributes:
         dense_model_type: of the native checkpoints that it reads too.
+        turns: keys of the attention know where their tokens stand.
+        square_only: images and patches of the configuration are squares, given by one number.
     """
 
     dense_model_type: ClassVar[str]
+    turns: ClassVar[bool] = False
+    square_only: ClassVar[bool] = False
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
     keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
 
@@ -61,25 +75,14 @@ class ReductionConfig(PreTrainedConfig):
     @classmethod
     def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
         config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
-        model_type = config_dict.get("model_type", cls.model_type)
-        if model_type == "timm_wrapper":  # as Transformers reads the configuration of a checkpoint of timm
-            raise ValueError(
-                f"{pretrained_model_name_or_path} is a checkpoint of timm; convert it: hf-dynamicvit convert "
-                f"{pretrained_model_name_or_path} --output NEW."
-            )
-        if model_type not in (cls.dense_model_type, cls.model_type):
-            raise ValueError(
-                f"{pretrained_model_name_or_path} is a checkpoint of model type {model_type!r}; "
-                f"{cls.__name__} reads {cls.dense_model_type!r} and {cls.model_type!r}."
-            )
+        config_dict = config_dict.get(cls.base_config_key, config_dict)  # of a checkpoint with both towers
+        check_model_type(cls, config_dict.get("model_type", cls.model_type), pretrained_model_name_or_path)
         return {**config_dict, "model_type": cls.model_type}, kwargs
 
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
-        num_labels = {**config_dict, **kwargs}.get("num_labels")
-        if isinstance(num_labels, int) and not 0 <= num_labels <= MOST_LABELS:  # each becomes an entry of a table
-            raise ValueError(f"num_labels is {num_labels}; it must be from 0 to {MOST_LABELS}.")
+        check_num_labels({**config_dict, **kwargs}.get("num_labels"))
         fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
         layers, made_for = overrides.get("reducer_layers"), config_dict.get("reducer")
@@ -146,9 +149,19 @@ class ReductionConfig(PreTrainedConfig):
         return 1
 
     @property
-    def num_classifiers(self) -> int:
-        """Linear classifiers of the image classification model."""
-        return 1
+    def classifies_class_token(self) -> bool:
+        """Whether a dense classifier of the family reads prefix tokens alone."""
+        return self.num_prefix > 0
+
+    @property
+    def classifier_size(self) -> int:
+        """Inputs of all linear classifiers of the image classification model together."""
+        return self.hidden_size
+
+    @property
+    def mlp_size(self) -> int:
+        """Weights of the MLP of one block."""
+        return 2 * self.hidden_size * self.intermediate_size
 
     @property
     def num_patches(self) -> int:
@@ -164,6 +177,13 @@ class ReductionConfig(PreTrainedConfig):
         if isinstance(self.keep_ratio, list | tuple):
             return [float(ratio) for ratio in self.keep_ratio]
         return REDUCERS[self.reducer].stage_keep_ratios(float(self.keep_ratio), len(self.stage_layers))
+
+    def to_native_dict(self) -> dict[str, Any]:
+        """`to_dict` without what only this package knows, for the native configuration."""
+        native = [base for base in type(self).__mro__ if base.__module__.startswith("transformers.")]
+        own = {name for name in REDUCTION if not any(name in vars(base).get("__annotations__", {}) for base in native)}
+        own |= NAMED
+        return {name: value for name, value in self.to_dict().items() if name not in own}
 
     def validate_reduction(self):
         """Run again by `save_pretrained`."""
@@ -203,13 +223,15 @@ class ReductionConfig(PreTrainedConfig):
         sizes = {name: getattr(own, name) for name in LARGEST if hasattr(own, name)}
         for name in ("image_size", "patch_size"):
             size = getattr(self, name)
+            if self.square_only and not isinstance(size, int):
+                raise ValueError(f"{name} is {size}; a {self.dense_model_type} takes one number.")
             if not isinstance(size, int) and len(size) != 2:
                 raise ValueError(f"{name} is {size}; it must be one number, or height and width.")
             sizes |= dict(zip((f"{name} height", f"{name} width"), as_pair(size), strict=True))
         for name, value in sizes.items():
-            largest = LARGEST.get(name, 65536)
-            if not 1 <= value <= largest:
-                raise ValueError(f"{name} is {value}; it must be from 1 to {largest}.")
+            least, largest = int(name != "num_register_tokens"), LARGEST.get(name, 65536)
+            if not least <= value <= largest:
+                raise ValueError(f"{name} is {value}; it must be from {least} to {largest}.")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"num_attention_heads is {self.num_attention_heads}; it must divide hidden_size, {self.hidden_size}."
@@ -263,6 +285,96 @@ class ReductionConfig(PreTrainedConfig):
         """The method as configured, to ask what it is; its parameters have shapes only."""
         with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
             return REDUCERS[self.reducer](self, **self.reducer_args)
+
+
+@strict
+class TwoTowerReductionConfig(PreTrainedConfig):
+    """Two towers, of which the image tower reduces tokens: it stands ahead of the native configuration.
+
+    What the image tower has beside it, reduction and sizes, can be given, read and set here too.
+    """
+
+    dense_model_type: ClassVar[str]
+    keys_to_ignore_at_inference = ReductionConfig.keys_to_ignore_at_inference
+
+    def __post_init__(self, **kwargs):
+        kwargs.pop("model_type", None)
+        asked = {name: kwargs.pop(name) for name in list(kwargs) if name in OF_TOWER}
+        tower = self.vision_config
+        if asked or not hasattr(tower, "reducer"):
+            given = tower.to_dict() if isinstance(tower, PreTrainedConfig) else tower or {}
+            self.vision_config = {**given, **asked}
+        super().__post_init__(**kwargs)
+        check_text_sizes(self.text_config)
+
+    @classmethod
+    def tower_class(cls) -> type[ReductionConfig]:
+        """The configuration class of the image tower."""
+        return cls.sub_configs_defaults["vision_config"].config_class
+
+    @classmethod
+    def get_config_dict(cls, pretrained_model_name_or_path, **kwargs):
+        config_dict, kwargs = super().get_config_dict(pretrained_model_name_or_path, **kwargs)
+        check_model_type(cls, config_dict.get("model_type", cls.model_type), pretrained_model_name_or_path)
+        return {**config_dict, "model_type": cls.model_type}, kwargs
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        check_num_labels({**config_dict, **kwargs}.get("num_labels"))
+        given = kwargs.pop("vision_config", None) or {}
+        asked = dict(given.to_dict() if isinstance(given, PreTrainedConfig) else given)
+        asked |= {name: kwargs.pop(name) for name in list(kwargs) if name in OF_TOWER}
+        asked = {name: value for name, value in asked.items() if name != "model_type"}
+        tower = cls.tower_class().from_dict(config_dict.get("vision_config") or {}, **asked)
+        return super().from_dict({**config_dict, "vision_config": tower.to_dict()}, **kwargs)
+
+    def __getattr__(self, name):
+        tower = self.__dict__.get("vision_config")
+        if hasattr(tower, "reducer") and (name in OF_TOWER or name in vars(ReductionConfig)):
+            return getattr(tower, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, key, value):
+        tower = self.__dict__.get("vision_config")
+        if key in OF_TOWER and hasattr(tower, "reducer"):
+            setattr(tower, key, value)
+        else:
+            super().__setattr__(key, value)
+
+    def to_native_dict(self) -> dict[str, Any]:
+        """`to_dict` without what only this package knows, for the native configuration."""
+        config = {name: value for name, value in self.to_dict().items() if name not in NAMED}
+        tower: Any = self.vision_config
+        return config | {"vision_config": tower.to_native_dict()}
+
+    def validate_reduction(self):
+        """Run again by `save_pretrained`."""
+        tower: Any = self.vision_config
+        tower.check_reduction()
+
+
+def check_model_type(cls: Any, model_type: str, source: str) -> None:
+    """Refuse a checkpoint `source` of another `model_type` than the configuration class `cls` reads.
+
+    Raises:
+        ValueError: it is; the message says what to do instead.
+    """
+    reads = (cls.dense_model_type, cls.model_type)
+    if model_type not in reads:
+        raise ValueError(refusal(source, model_type, f"{cls.__name__} reads {reads[0]!r} and {reads[1]!r}"))
+
+
+def check_num_labels(num_labels: Any) -> None:
+    """Refuse more labels than any data set has: each becomes an entry of a table."""
+    if isinstance(num_labels, int) and not 0 <= num_labels <= MOST_LABELS:
+        raise ValueError(f"num_labels is {num_labels}; it must be from 0 to {MOST_LABELS}.")
+
+
+def check_text_sizes(config: Any) -> None:
+    """Refuse sizes of a text tower beyond any."""
+    for name, largest in (LARGEST | {"vocab_size": 1 << 24, "max_position_embeddings": 1 << 20}).items():
+        if not 1 <= getattr(config, name, 1) <= largest:
+            raise ValueError(f"text_config: {name} is {getattr(config, name)}; it must be from 1 to {largest}.")
 
 
 def keeps_some(num_patches: int, keep_ratio: float) -> bool:

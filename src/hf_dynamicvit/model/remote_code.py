@@ -16,7 +16,7 @@ PLACE = ("subfolder", "revision", "cache_dir")
 
 
 @contextmanager
-def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[None]:
+def code_travels(config: Any, auto_classes: Mapping[str, type]) -> Generator[None]:
     """Make `save_pretrained` also write this folder's `.py` files and `auto_map`, within it.
 
     Transformers copies the code of classes that are registered for an Auto class, and then does so on every save. Here
@@ -24,12 +24,12 @@ def code_travels(config: Any, auto_classes: Mapping[type, str]) -> Generator[Non
 
     Args:
         config: of the model to be saved.
-        auto_classes: class -> name of its Auto class, of the configuration and of every model that should be found.
+        auto_classes: name of an Auto class -> what it finds: the configuration and every model.
     """
-    before = {cls: auto_class(cls) for cls in auto_classes}
+    before = {cls: auto_class(cls) for cls in auto_classes.values()}
     auto_map = getattr(config, "auto_map", None)
-    config.auto_map = {name: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for cls, name in auto_classes.items()}
-    for cls, name in auto_classes.items():
+    config.auto_map = {name: f"{cls.__module__.split('.')[-1]}.{cls.__name__}" for name, cls in auto_classes.items()}
+    for name, cls in auto_classes.items():
         set_auto_class(cls, name)
     try:
         yield

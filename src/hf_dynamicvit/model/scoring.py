@@ -2,10 +2,10 @@
 """SCORE: how much each patch token matters. Functions of tensors; a module only where parameters are learned."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.models.vit.modeling_vit import ViTAttention
 
 from .masking import MAX_WEIGHT
 from .packed import is_plain, linear_gelu
@@ -45,7 +45,12 @@ def asking(states: Tensor, num_prefix: int, alive: Tensor | None = None) -> Tens
 
 
 def class_attention(
-    query: Tensor, key: Tensor, num_prefix: int, attended: Tensor | None = None, mask: Tensor | None = None
+    query: Tensor,
+    key: Tensor,
+    num_prefix: int,
+    attended: Tensor | None = None,
+    mask: Tensor | None = None,
+    relative: Tensor | None = None,
 ) -> Tensor:
     """Attention of the class token (`asking`) to each patch token, by heads: `[B, H, N]` float32.
 
@@ -58,17 +63,38 @@ def class_attention(
         attended: `[B, T]` bool, the attention mask, or `None`.
         mask: `[B, N]` keep decisions; a dropped token gets 0, and its decision the gradient of a multiplicative mask,
             as in `masking.py`.
+        relative: `[B, H, T, T]`, added to the logits, or `None`; only with a class token.
     """
     asks = asking(query, num_prefix, attended if mask is None else mask)
     logits = (asks @ key.transpose(2, 3)).float()[:, :, 0] * query.shape[-1] ** -0.5  # [B, H, T]
+    if relative is not None:
+        logits = logits + relative[:, :, 0]
     if attended is not None:
         logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
     if mask is None:
         return logits.softmax(dim=-1)[..., num_prefix:]
     keep = torch.cat((mask.new_ones(mask.shape[0], num_prefix), mask), dim=1)[:, None]  # [B, 1, T]
-    highest = logits.detach().masked_fill(keep == 0, -torch.inf).amax(dim=-1, keepdim=True)
-    weights = (logits - highest).clamp(max=math.log(MAX_WEIGHT)).exp() * keep
-    return (weights / weights.sum(dim=-1, keepdim=True))[..., num_prefix:]
+    return weighted_softmax(logits, keep)[..., num_prefix:]
+
+
+def weighted_softmax(logits: Tensor, weights: Tensor) -> Tensor:
+    """w_j exp(a_j) / sum_k w_k exp(a_k) over the last dimension of float32 `logits`, whose gradient is finite at w 0.
+
+    Where all `weights`, 0 or more, are 0, so is the result.
+    """
+    lowest = torch.finfo(logits.dtype).min
+    highest = logits.detach().masked_fill(weights == 0, lowest).amax(dim=-1, keepdim=True)
+    shares = (logits - highest).clamp(max=math.log(MAX_WEIGHT)).exp() * weights
+    return shares / shares.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(logits.dtype).tiny)
+
+
+def weighted_attention(query: Tensor, key: Tensor, value: Tensor, weights: Tensor) -> Tensor:
+    """Attention in which each of N tokens counts `weights` `[B, N]` times: `[B, H, Q, d]` of the queries' shape.
+
+    `query` `[B, H, Q, d]`, `key` and `value` `[B, H, N, d]`.
+    """
+    logits = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
+    return weighted_softmax(logits, weights[:, None, None]).to(value.dtype) @ value
 
 
 def head_weighted_class_attention(trace, tokens: Tokens) -> Tensor:
@@ -77,14 +103,21 @@ def head_weighted_class_attention(trace, tokens: Tokens) -> Tensor:
     s_i = sum_h a_hi r_hi, with a the class attention and r_hi = |context_hi| / sum_h |context_hi| the token's share of
     each head in its own attention output, before the output projection.
     """
-    attention = class_attention(trace.query, trace.key, tokens.num_prefix, tokens.attention_mask, tokens.mask)
+    attention = class_attention(
+        trace.query, trace.key, tokens.num_prefix, tokens.attention_mask, tokens.mask, trace.relative
+    )
     norms = trace.context[:, tokens.num_prefix :].float().norm(dim=-1)  # [B, N, H]
     shares = norms / (norms.sum(dim=-1, keepdim=True) + 1e-8)
     return (attention * shares.transpose(1, 2)).sum(dim=1)
 
 
 def class_query_logits(
-    attention: ViTAttention, hidden: Tensor, num_prefix: int, attended: Tensor | None = None
+    attention: Any,
+    hidden: Tensor,
+    num_prefix: int,
+    attended: Tensor | None = None,
+    tokens: Tokens | None = None,
+    relative: Tensor | None = None,
 ) -> Tensor:
     """Class query (`asking`) times key of each patch token, mean over heads, unscaled: `[B, N]` float32.
 
@@ -92,23 +125,31 @@ def class_query_logits(
     (q W) . x + q . b, so that with a plain linear layer no token's key is computed.
 
     Args:
-        attention: the block's `ViTAttention`.
+        attention: of the block.
         hidden: `[B, P + N, D]`, normalised as the attention will see it.
         num_prefix: P.
         attended: `[B, P + N]` bool, the attention mask, or `None`.
+        tokens: whose keys know where they stand, if `attention.turns`.
+        relative: `[B, H, T, T]`, added to the scaled logits, or `None`; only with a class token.
     """
     query, patches, project = (
         attention.q_proj(asking(hidden, num_prefix, attended)),
         hidden[:, num_prefix:],
         attention.k_proj,
     )
-    if is_plain(project):
+    if tokens is not None and attention.turns:
+        key = attention.turn(project(hidden).unflatten(-1, (-1, attention.head_dim)), tokens).flatten(2)
+        logits = key[:, num_prefix:] @ query.transpose(1, 2)
+    elif is_plain(project):
         logits = patches @ (query @ project.weight).transpose(1, 2)  # [B, N, 1]
         if project.bias is not None:
             logits = logits + (query * project.bias).sum(dim=-1, keepdim=True)
     else:  # a quantised or adapted layer computes what its weight alone does not say
         logits = project(patches) @ query.transpose(1, 2)
-    return logits[..., 0].float() / attention.num_attention_heads
+    logits = logits[..., 0].float() / attention.num_attention_heads
+    if relative is not None:
+        logits = logits + relative[:, :, 0, num_prefix:].float().mean(dim=1) / attention.scaling
+    return logits
 
 
 def hashed_scores(index: Tensor, seed: int) -> Tensor:

@@ -12,19 +12,21 @@ from .reduction_config import ReductionConfig
 from .tokens import as_number, gather_tokens
 
 
-def interpolate_positions(embeddings: Any, num_prefix: int, height: int, width: int) -> Tensor:
+def interpolate_positions(
+    embeddings: Any, num_prefix: int, height: int, width: int, antialias: bool = False
+) -> Tensor:
     """Position embeddings `[1, P + num_patches, D]` of an image of `height` x `width` pixels; the prefix as it is."""
-    patch_height, patch_width = as_pair(embeddings.patch_size)
-    base_height, base_width = as_pair(embeddings.image_size)
+    patch_height, patch_width = as_pair(embeddings.patch_embeddings.patch_size)
+    base_height, base_width = as_pair(embeddings.patch_embeddings.image_size)
     base = base_height // patch_height, base_width // patch_width
     grid = as_number(height) // patch_height, as_number(width) // patch_width
     positions = embeddings.position_embeddings
     if grid == base:
         return positions
     first, patches = positions[:, :num_prefix], positions[:, num_prefix:]
-    patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2)
-    patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False)
-    return torch.cat((first, patches.flatten(2).transpose(1, 2)), dim=1)
+    patches = patches.reshape(1, *base, -1).permute(0, 3, 1, 2).float()  # half precision would shift them
+    patches = nn.functional.interpolate(patches, size=grid, mode="bicubic", align_corners=False, antialias=antialias)
+    return torch.cat((first, patches.flatten(2).transpose(1, 2).to(positions.dtype)), dim=1)
 
 
 def scatter_to_grid(

@@ -35,18 +35,20 @@ class Trace:
     Attributes:
         query, key: `[B, H, T, d]`. In the last block there may be the queries of the prefix only.
         context: `[B, T, H, d]`, the per-head output before the output projection, as many as queries.
+        relative: `[B, H, T, T]`, what the places of tokens added to the logits, or `None`; as many rows as queries.
     """
 
     query: Tensor
     key: Tensor
     context: Tensor
+    relative: Tensor | None = None
 
     def padded(self, layout: Layout | None) -> "Trace":
         """Restore `[B, H, T, d]` and `[B, T, H, d]` from packed tokens, which have a `layout`."""
         if layout is None:
             return self
         query, key = (layout.unpack(states.transpose(1, 2)).transpose(1, 2) for states in (self.query, self.key))
-        return Trace(query, key, layout.unpack(self.context))
+        return Trace(query, key, layout.unpack(self.context), self.relative)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class Tokens:
         importance: `[B, N]` float32, a score that a method carries from block to block.
         place: `[B, N]` int64, at which patch of the grid each token stands, -1 for nowhere, as a fused one; only of
             families whose blocks know positions. A merged token keeps its host's.
+        table: what the blocks know of the places of the grid, a tensor whose meaning is the family's, or `None`.
+        grid: patches `(down, across)` of the images; only with `place`.
         waiting: tokens that sit out these blocks, or `None`.
         layout: where each image's tokens stand when the images have different numbers of them and `hidden` is one row
             without padding, or `None`.
@@ -126,6 +130,8 @@ class Tokens:
     size: Tensor | None = None
     importance: Tensor | None = None
     place: Tensor | None = None
+    table: Tensor | None = None
+    grid: tuple[int, int] | None = None
     waiting: Waiting | None = None
     layout: Layout | None = None
     unobserved: bool = False
@@ -138,6 +144,22 @@ class Tokens:
         batch, length = hidden.shape[:2]
         owner = torch.arange(length - num_prefix, device=hidden.device).expand(batch, -1)
         return cls(hidden, num_prefix, owner, attention_mask)
+
+    def on_grid(self, grid: tuple[int, int], table: Tensor | None) -> "Tokens":
+        """Let each token know its place in the `grid`, before any is gone, and the blocks a `table` of the places."""
+        place = torch.arange(self.num_patches, device=self.hidden.device).expand(self.hidden.shape[0], -1)
+        return self.change(place=place, table=table, grid=grid)
+
+    @property
+    def places(self) -> Tensor | None:
+        """`[B, P + N]` int64: P + its place for each patch token, -1 for nowhere; `None` while all are there in order.
+
+        The prefix is at 0 to P - 1.
+        """
+        if not self.decisions or self.place is None:
+            return None
+        prefix = torch.arange(self.num_prefix, device=self.place.device).expand(self.place.shape[0], -1)
+        return torch.cat((prefix, torch.where(self.place < 0, -1, self.place + self.num_prefix)), dim=1)
 
     def change(self, **fields: Any) -> "Tokens":
         """`dataclasses.replace`, without the checks that cost more than a small step of a block."""

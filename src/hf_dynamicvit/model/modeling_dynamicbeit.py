@@ -1,0 +1,114 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""BEiT that reduces tokens: relative positions follow the tokens."""
+
+import torch
+from torch import Tensor
+from transformers.models.beit.modeling_beit import (
+    BeitAttention,
+    BeitEmbeddings,
+    BeitForImageClassification,
+    BeitLayer,
+    BeitMLP,
+    BeitModel,
+    BeitPreTrainedModel,
+    BeitRelativePositionBias,
+)
+
+from .block import MLP, DynamicAttention, DynamicLayer
+from .configuration_dynamicbeit import DynamicBeitConfig
+from .cost import grid_size
+from .packed import DynamicMLP
+from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .scoring import masked_mean
+from .spatial import interpolate_positions
+from .tokens import Tokens
+
+
+class DynamicBeitEmbeddings(BeitEmbeddings):
+    """`BeitEmbeddings` whose absolute positions, if any, interpolate between any two grids, square or not."""
+
+    def interpolate_pos_encoding(self, embeddings: Tensor, height: int, width: int) -> Tensor:
+        """Position embeddings `[1, 1 + num_patches, D]` for an image of `height` x `width` pixels."""
+        return interpolate_positions(self, 1, height, width)
+
+
+class DynamicBeitAttention(DynamicAttention, BeitAttention):
+    pass
+
+
+class DynamicBeitMLP(DynamicMLP, BeitMLP):
+    pass
+
+
+class DynamicBeitLayer(DynamicLayer, BeitLayer):
+    def branch(self, output: Tensor, part: int) -> Tensor:
+        return self.drop_path((self.lambda_2 if part == MLP else self.lambda_1) * self.dropout(output))
+
+    def relative(self, tokens: Tokens) -> Tensor | None:
+        """The bias of this block and that of all blocks, for the tokens that are there; 0 for one that is nowhere."""
+        bias, own = tokens.table, self.relative_position_bias
+        if own is not None:
+            bias = own(tokens.grid) if bias is None else own(tokens.grid) + bias  # [1, H, T, T]
+        places = tokens.places
+        if bias is None or places is None:
+            return bias
+        padded = torch.nn.functional.pad(bias[0], (0, 1, 0, 1))
+        return padded[:, places[:, :, None], places[:, None]].transpose(0, 1)
+
+
+def resize_bias(table: Tensor, old: list[int], new: list[int]) -> Tensor:
+    """Interpolate a `table` of relative positions `[old[0] * old[1] + 3, H]` to `new` distances."""
+    distances = table[:-3].view(1, *old, -1).permute(0, 3, 1, 2)
+    distances = torch.nn.functional.interpolate(distances, size=new, mode="bilinear")
+    return torch.cat((distances.flatten(2)[0].T, table[-3:]))
+
+
+class DynamicBeitPreTrainedModel(ReducedPreTrainedModel, BeitPreTrainedModel):
+    config: DynamicBeitConfig
+    config_class = DynamicBeitConfig
+    embeddings_class, layer_class = DynamicBeitEmbeddings, DynamicBeitLayer
+    attention_class, mlp_class = DynamicBeitAttention, DynamicBeitMLP
+
+
+class DynamicBeitModel(DynamicBeitPreTrainedModel, ReducedModel, BeitModel):
+    """BEiT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
+
+    def embed_patches(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
+        pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
+        return self.embeddings(pixel_values, bool_masked_pos)  # images of any size
+
+    def weights_at(self, height: int, width: int) -> dict[str, Tensor]:
+        tables = {name: each for name, each in self.named_parameters() if name.endswith("position_bias_table")}
+        old, new = ([2 * side - 1 for side in grid_size(self.config, size)] for size in (None, (height, width)))
+        resized = {name: resize_bias(table, old, new) for name, table in tables.items()}
+        return super().weights_at(height, width) | resized
+
+    def locate(self, tokens: Tokens, pixel_values: Tensor) -> Tokens:
+        height, width = pixel_values.shape[-2:]
+        grid = grid_size(self.config, (height, width))
+        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
+            with torch.inference_mode(False):  # it is kept, and one made in inference mode cannot be trained with
+                BeitRelativePositionBias.generate_relative_position_index(grid)
+        return tokens.on_grid(grid, None if self.shared_position_bias is None else self.shared_position_bias(grid))
+
+    def read(self, states: Tensor, weights: Tensor | None, num_prefix: int) -> Tensor:
+        norm = self.pooler.layernorm
+        return states[:, 0] if norm is None else norm(masked_mean(states[:, num_prefix:], weights)[:, 0])
+
+    def features(self, tokens: Tokens, states: Tensor) -> Tensor | None:
+        return None if self.pooler is None else super().features(tokens, states)
+
+    def pool(self, states: Tensor, weights: Tensor | None) -> Tensor | None:
+        return None if self.pooler is None else self.read(states, weights, self.config.num_prefix)
+
+
+class DynamicBeitForImageClassification(
+    DynamicBeitPreTrainedModel, ReducedForImageClassification, BeitForImageClassification
+):
+    """A linear classifier on the mean of the patches that are left, weighted by their size, or on the class token."""
+
+    beit: DynamicBeitModel
+    model_class, dense_class = DynamicBeitModel, BeitForImageClassification
+
+
+__all__ = ["DynamicBeitForImageClassification", "DynamicBeitModel", "DynamicBeitPreTrainedModel"]
