@@ -33,7 +33,7 @@ from .compat import ONNX_REGISTRATION_LOGGER
 from .extras import installing
 from .folders import check_file
 from .model.budget import BudgetMixin
-from .model.cost import as_pair
+from .model.cost import as_pair, image_tower
 from .model.reducers import REDUCERS, is_adaptive
 
 
@@ -130,7 +130,7 @@ def dynamic_shapes() -> dict[str, Any]:
 @torch.no_grad()
 def trace(logits: Logits) -> torch.export.ExportedProgram:
     """The graph, for any batch size, without the stack traces that name the folders of this machine."""
-    config = logits.model.config
+    config = image_tower(logits.model.config)
     height, width = as_pair(config.image_size)
     example = torch.zeros(2, config.num_channels, height, width)  # a saved program carries it along: no picture
     program = torch.export.export(logits, (example,), dynamic_shapes=dynamic_shapes())

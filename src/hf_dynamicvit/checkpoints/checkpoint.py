@@ -19,7 +19,9 @@ import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ..model.budget import with_keep_ratio
+from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
+from ..model.refused import refusal
 from ..registration import CLASSIFIERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, without_report_of
@@ -51,6 +53,11 @@ class Checkpoint:
         return getattr(self.config, "reducer", None)
 
     @property
+    def image_config(self) -> Any:
+        """The part of its configuration that tells of images: that of the image tower, where it has two towers."""
+        return image_tower(self.config)
+
+    @property
     def labels(self) -> list[str]:
         """Names of its classes, in their order."""
         return label_names(self.config)
@@ -74,7 +81,7 @@ class Checkpoint:
         model_type = self.config.model_type
         if model_type not in CLASSIFIERS:
             known = ", ".join([*CLASSIFIERS, *others])
-            raise ValueError(f"{self.source} is of model type {model_type!r}; this takes {known}.")
+            raise ValueError(refusal(self.source, model_type, f"this takes {known}"))
 
     @cached_property
     def processor(self) -> Any:
@@ -157,8 +164,10 @@ class Checkpoint:
         Raises:
             ValueError: it is of another family, or lacks weights.
         """
-        self.check_family()
-        model, found = AutoModelForImageClassification.from_pretrained(
+        dense = self.family.dense_class
+        known = self.is_sparse or dense.__module__.startswith("transformers.")
+        loader: Any = AutoModelForImageClassification if known else dense  # Transformers has no classifier on DINOv3
+        model, found = loader.from_pretrained(
             self.source,
             config=self.config,
             dtype=torch.float32,

@@ -36,7 +36,7 @@ from ..data.digits import IMAGE_SIZE, load_digits_dataset
 from ..data.transforms import ImageTransform
 from ..folders import check_folder
 from ..look.drawing import contact_sheet, stages_row
-from ..model.cost import grid_size, vit_multiply_adds
+from ..model.cost import grid_size
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.metrics import compute_accuracy
@@ -140,12 +140,8 @@ def measure(dense, sparse: DynamicViTForImageClassification, test: Dataset, outp
         size: images_per_second({"dense": dense, "sparse": sparse}, pixel_values[:size], repeats=40 // size + 20)
         for size in BATCH_SIZES
     }
-    config, num_patches = dense.config, math.prod(grid_size(dense.config))
-    everything = [(num_patches, num_patches)] * config.num_hidden_layers
-    cost = {
-        "dense": vit_multiply_adds(config, num_patches, everything, num_prefix=1, num_outputs=dense.num_labels),
-        "sparse": sparse.multiply_adds(),
-    }
+    num_patches = math.prod(grid_size(dense.config))
+    cost = {"dense": sparse.dense_multiply_adds(), "sparse": sparse.multiply_adds()}
     kept = {"dense": [num_patches] * len(sparse.decision_layers), "sparse": sparse.token_counts()}
     return {
         name: Result(

@@ -50,7 +50,7 @@ class Run:
 
 def carry_out(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]:
     """Train once, evaluate and save; `facts` are for the results, and get the seconds."""
-    seed, channels = run.training.seed, run.start.config.num_channels
+    seed, channels = run.training.seed, run.start.image_config.num_channels
     inputs = prepare_inputs(task.pictures, task.data, task.processor, channels, seed)
     model = load_start(run.args, run.start, task.pictures.names, run.known)
     typical = typical_images(task.pictures.train, seed).with_transform(inputs.plain)

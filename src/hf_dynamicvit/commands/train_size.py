@@ -2,14 +2,13 @@
 """The size of the images to train at, and a model and an image processor of that size."""
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..data.transforms import target_size
 from ..model.cost import as_pair
 from ..model.logger import logger
 from ..model.reduction import ReducedForImageClassification
-from ..model.spatial import interpolate_positions
 from .train_options import ModelArguments
 
 
@@ -23,19 +22,19 @@ def choose_size(args: ModelArguments, start: Checkpoint) -> tuple[int, int]:
     if typed is not None and (len(typed) > 2 or min(typed) < 1):
         raise ValueError(f"--image-size is {' '.join(map(str, typed))}; one number of pixels, or height and width.")
     if typed is not None:
-        size, patch = (typed[0], typed[-1]), as_pair(start.config.patch_size)
+        size, patch = (typed[0], typed[-1]), as_pair(start.image_config.patch_size)
         if any(pixels % side for pixels, side in zip(size, patch, strict=True)):
             raise ValueError(
                 f"--image-size is {' '.join(map(str, typed))}; patches are {patch[0]} x {patch[1]} pixels, and what "
                 "is left over would not be seen: take multiples of that."
             )
         return size
-    return target_size(start.processor) or as_pair(start.config.image_size)
+    return target_size(start.processor) or as_pair(start.image_config.image_size)
 
 
 def tell_of_size(args: ModelArguments, start: Checkpoint, size: tuple[int, int]) -> None:
     """Say that the position embeddings are interpolated, where they are."""
-    before = as_pair(start.config.image_size)
+    before = as_pair(start.image_config.image_size)
     if size != before and not args.from_scratch:
         told = [f"{height} x {width}" for height, width in (before, size)]
         logger.warning(
@@ -66,8 +65,8 @@ def model_at_size(model: ReducedForImageClassification, size: tuple[int, int]) -
     config = copy.deepcopy(model.config)
     config.image_size = size[0] if size[0] == size[1] else list(size)
     resized = type(model)(config)
-    embeddings = cast(Any, model.base_model).embeddings
-    positions = f"{model.base_model_prefix}.embeddings.position_embeddings"
-    weights = model.state_dict() | {positions: interpolate_positions(embeddings, config.num_prefix, *size)}
-    resized.load_state_dict(weights)
+    at_new_size = model.backbone.weights_at(*size).items()
+    resized.load_state_dict(
+        model.state_dict() | {f"{model.base_model_prefix}.{name}": tensor for name, tensor in at_new_size}
+    )
     return resized

@@ -94,7 +94,7 @@ def load_start(
         # as many other classes would keep the classifier, and its meaning
         for name, parameter in model.named_parameters():
             if re.search(CLASSIFIER, name):
-                start_anew(parameter, model.config.initializer_range)
+                start_anew(parameter, getattr(model.backbone.config, "initializer_range", 0.02))  # SigLIP has none
     size = as_pair(model.config.image_size) if args.image_size is None else (args.image_size[0], args.image_size[-1])
     return model if as_pair(model.config.image_size) == size else model_at_size(model, size)
 

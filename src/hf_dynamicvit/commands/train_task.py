@@ -66,7 +66,7 @@ def prepare(
     processor, size = start.processor, choose_size(args, start)
     if args.image_size is not None:
         processor = at_size(processor, size)
-    if size != as_pair(start.config.image_size):
+    if size != as_pair(start.image_config.image_size):
         args = dataclasses.replace(args, image_size=list(size))
     planned = plan(args, start)
     teacher = None if args.teacher is None else read_checkpoint(args.teacher)

@@ -11,7 +11,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from ..checkpoints.source import find_processor
 from ..extras import require
-from ..model.cost import as_pair
+from ..model.cost import as_pair, image_tower
 from .class_folders import find_files
 from .transforms import MODES, ImageTransform, read_all
 
@@ -28,6 +28,7 @@ def find_or_make_processor(name: str, config: Any) -> tuple[Any, str]:
     processor = find_processor(name, config)
     if processor is not None:
         return processor, "its image processor"
+    config = image_tower(config)
     height, width = as_pair(config.image_size)
     half = [0.5] * config.num_channels
     processor = ViTImageProcessorPil(size={"height": height, "width": width}, image_mean=half, image_std=half)
@@ -60,12 +61,13 @@ def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tens
             scikit-learn.
     """
     pictures: list[Any]
+    num_channels = image_tower(config).num_channels
     if paths is None:
         pictures, what = sample_crops(), "crops of scikit-learn's two sample photographs"
     else:
-        found = read_all(find_files(paths), MODES[config.num_channels])
+        found = read_all(find_files(paths), MODES[num_channels])
         pictures, what = [picture for _, picture in found], "pictures"
     processor, how = find_or_make_processor(name, config)
-    transform = ImageTransform(processor, num_channels=config.num_channels)
+    transform = ImageTransform(processor, num_channels=num_channels)
     pixel_values = torch.stack(transform({"image": pictures})["pixel_values"])
     return pixel_values, f"{len(pictures)} {what}, through {how},"

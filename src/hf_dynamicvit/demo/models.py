@@ -83,14 +83,15 @@ def read_sources(places: Sequence[str]) -> list[Source]:
     for name, place in zip(short_names(places), places, strict=True):
         config = read_configuration(place)
         if config["model_type"] not in MODEL_TYPES:
-            raise ValueError(
-                f"{place} is of model type {config['model_type']!r}; the demo shows {', '.join(MODEL_TYPES)}."
-            )
+            from ..model.refused import refusal  # with torch
+
+            raise ValueError(refusal(place, config["model_type"], f"the demo shows {', '.join(MODEL_TYPES)}"))
         check_processor(place)
         labels = config.get("id2label")
         named = {str(index): name for index, name in labels.items()} if isinstance(labels, dict) else {}
         shows_digits = named == DIGIT_LABELS
-        sources.append(Source(name, place, config.get("reducer"), on_slider(config.get("keep_ratio")), shows_digits))
+        tower = config.get("vision_config", config)
+        sources.append(Source(name, place, tower.get("reducer"), on_slider(tower.get("keep_ratio")), shows_digits))
     return sources
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig
 
 from ..model.reducer import TokenReducer
-from ..model.reduction import ReducedForImageClassification
+from ..model.reduction import ReducedForImageClassification, ReducedModel
 from .arguments import DynamicViTTrainingArguments
 from .losses import (
     class_distillation_loss,
@@ -68,7 +68,7 @@ def classification_term(
 
 def distillation_terms(
     outputs: Any,
-    num_prefix: int,
+    base: ReducedModel,
     weights: dict[str, float],
     teacher_logits: Tensor | None,
     teacher_features: Tensor | None,
@@ -78,7 +78,7 @@ def distillation_terms(
 
     Args:
         outputs: the student's, of a training forward.
-        num_prefix: tokens ahead of its patches.
+        base: its base model.
         weights: of all terms, by name.
         teacher_logits: `[B, K]`, or `None` without a teacher.
         teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
@@ -88,11 +88,12 @@ def distillation_terms(
     if teacher_logits is not None and weights["class_distill"]:
         terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
     if teacher_features is not None and weights["feature_distill"]:
-        terms["feature_distill"] = feature_distillation_loss(outputs.last_hidden_state[:, 0], teacher_features[:, 0])
+        taught = base.read(teacher_features.to(base.dtype), None, base.config.num_prefix)
+        terms["feature_distill"] = feature_distillation_loss(outputs.features, taught)
     if teacher_features is not None and weights["token_distill"]:
         decision = outputs.decisions[-1]
         terms["token_distill"] = token_distillation_loss(
-            spread_to_patches(outputs.last_hidden_state[:, num_prefix:], decision.owner),
+            spread_to_patches(outputs.last_hidden_state[:, base.config.num_prefix :], decision.owner),
             teacher_features[:, -decision.kept.shape[1] :],
             decision.kept,
             mean_over_processes(decision.kept.sum().float()),

@@ -50,15 +50,27 @@ def freeze(model: nn.Module, names: list[str]) -> None:
 
 def count_blocks_below(name: str, depth: int) -> int:
     """Count how far from the input a parameter is: 0 for the embeddings, `depth` + 1 for what follows all blocks."""
-    if ".embeddings." in name:
+    if any(part in name for part in (".embeddings.", ".pre_layrnorm.", ".shared_position_bias.")):
         return 0
-    block = re.search(r"\.layers\.(\d+)\.", name)
+    block = re.search(r"\.layers?\.(\d+)\.", name)
     return depth + 1 if block is None else int(block[1]) + 1
 
 
+# Ends of the names of parameters of several dimensions that weight decay leaves alone.
+WITHOUT_DECAY = (
+    ".bias",
+    "_token",
+    "_tokens",
+    "position_embeddings",
+    "position_embedding.weight",
+    "bias_table",
+    ".probe",
+)
+
+
 def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Return whether weight decay is for a parameter: not for biases, norms, the class token and positions."""
-    return parameter.ndim > 1 and not name.endswith((".bias", "_token", "position_embeddings"))
+    """Return whether weight decay is for a parameter: not for biases, norms, prefix tokens and positions."""
+    return parameter.ndim > 1 and not name.endswith(WITHOUT_DECAY)
 
 
 def is_new(module: nn.Module) -> bool:
@@ -76,7 +88,8 @@ def classifiers(model: nn.Module) -> dict[str, nn.Linear]:
 def head_starts_anew(model: Any) -> bool:
     """Return whether a trained backbone has a classifier that is not trained yet."""
     heads = classifiers(model)
-    return bool(heads) and all(map(is_new, heads.values())) and not is_new(inner_model(model).base_model.layernorm)
+    trained = not is_new(inner_model(model).backbone.layers[0].layernorm_before)
+    return bool(heads) and all(map(is_new, heads.values())) and trained
 
 
 def head_rate(model: Any, args: DynamicViTTrainingArguments) -> float | None:

@@ -39,7 +39,8 @@ class Watcher(TokenReducer):
         return tokens
 
     def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
-        self.attention.append(class_attention(source.query, source.key, tokens.num_prefix).mean(dim=1))
+        attention = class_attention(source.query, source.key, tokens.num_prefix, relative=source.relative)
+        self.attention.append(attention.mean(dim=1))
         return tokens.keep_all(stage)
 
 

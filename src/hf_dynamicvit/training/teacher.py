@@ -42,7 +42,7 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[T
     family = native_family(teacher)
     if family is None:
         return teacher(pixel_values=inputs["pixel_values"]).logits, None
-    features = teacher.base_model(**inputs).last_hidden_state
+    features = family.native_base(teacher)(**inputs).last_hidden_state
     return family.dense_logits(teacher, features), features
 
 

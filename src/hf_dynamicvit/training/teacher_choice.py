@@ -57,7 +57,8 @@ def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
 
 def check_teacher(teacher: PreTrainedModel, student: ReducedForImageClassification, weights: dict[str, float]) -> None:
     """Refuse a teacher that the losses cannot compare with the student."""
-    ours, theirs = student.config, teacher.config
+    ours, theirs, family = student.config, teacher.config, native_family(teacher)
+    sizes = theirs if family is None else family.native_base(teacher).config
     if theirs.num_labels != ours.num_labels:
         raise ValueError(f"The teacher has {theirs.num_labels} labels, the student {ours.num_labels}.")
     own, their = label_names(ours), label_names(theirs)
@@ -73,12 +74,12 @@ def check_teacher(teacher: PreTrainedModel, student: ReducedForImageClassificati
             f"problem_type is {read_problem_type(ours)!r}: distilling class logits compares one distribution over "
             "classes; set loss_weights={'class_distill': 0}."
         )
-    if weights["feature_distill"] and not (native_family(teacher) and ours.hidden_size == theirs.hidden_size):
+    if weights["feature_distill"] and not (family and ours.hidden_size == sizes.hidden_size):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no class feature to compare with the student's (a dense "
             "ViT of the same width has); set loss_weights={'feature_distill': 0}."
         )
-    if weights["token_distill"] and not (native_family(teacher) and read_geometry(ours) == read_geometry(theirs)):
+    if weights["token_distill"] and not (family and read_geometry(ours) == read_geometry(sizes)):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no patch features to compare with the student's (a dense "
             "ViT of the same width, image size and patch size has); set loss_weights={'token_distill': 0}."

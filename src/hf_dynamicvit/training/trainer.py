@@ -277,7 +277,7 @@ class DynamicViTTrainer(Trainer):
         terms |= acting_reducer(student).losses(outputs.decisions)
         mean = partial(self.accelerator.reduce, reduction="mean")
         taught = teacher_logits, teacher_features
-        return terms | distillation_terms(outputs, student.config.num_prefix, self.loss_weights, *taught, mean)
+        return terms | distillation_terms(outputs, student.backbone, self.loss_weights, *taught, mean)
 
     def _classification(self, outputs, labels: Tensor) -> Tensor:
         if self.compute_loss_func is not None:
