@@ -11,7 +11,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from toys import TOY, toy_dense, toy_model
-from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, Dinov2Config, Dinov2Model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
@@ -66,6 +66,8 @@ def fill_shelf(folder: Path) -> None:
         save_dense(folder / name, depth)
     distilled = DeiTForImageClassificationWithTeacher(DeiTConfig(**TOY | SIZES))
     distilled.save_pretrained(folder / "facebook" / "deit-tiny-distilled-patch16-224")
+    encoder = Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=56)
+    Dinov2Model(encoder).save_pretrained(folder / "facebook" / "dinov2-small")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
         small.save_pretrained(folder / name, with_remote_code=name.startswith("me"))

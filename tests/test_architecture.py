@@ -15,7 +15,7 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"compat", "ragged", "logger"},
+    {"compat", "ragged", "logger", "refused"},
     {"packed"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs"},
@@ -24,9 +24,10 @@ RANKS = [
     {"reducer_*"},
     {"reducers"},
     {"block", "reduction_config"},
-    {"budget", "inference", "spatial", "configuration_dynamicvit"},
-    {"reduction", "configuration_dynamicdeit"},
-    {"modeling_dynamicvit", "modeling_dynamicdeit"},
+    {"budget", "inference", "spatial", "configuration_*"},
+    {"reduction"},
+    {"dino", "tower"},
+    {"modeling_*"},
 ]
 
 
@@ -53,7 +54,8 @@ FLOORS = [
 
 
 def rank(name: str) -> int:
-    name = "reducer_*" if name.startswith("reducer_") else name
+    kind = name.partition("_")[0]
+    name = f"{kind}_*" if kind in ("reducer", "configuration", "modeling") and "_" in name else name
     return next(index for index, names in enumerate(RANKS) if name in names)
 
 
@@ -99,7 +101,8 @@ def test_model_folder_is_flat_and_imports_only_siblings():
                 assert package in allowed, f"{path.name}: {module}"
             else:
                 assert level == 1 and module and "." not in module, f"{path.name}: {'.' * level}{module}"
-                one_builds_on_another = module.startswith("reducer_") and path.stem.startswith("reducer_")
+                kinds = ("reducer_", "configuration_")
+                one_builds_on_another = any(module.startswith(kind) and path.stem.startswith(kind) for kind in kinds)
                 assert rank(module) < rank(path.stem) or one_builds_on_another, f"{path.name} imports {module}"
 
 

@@ -75,7 +75,7 @@ def test_the_ideal_is_as_short_as_the_sparse_model(reducer, monkeypatch):
         ("sparse", "sparse"),
     ]
     seen = []
-    for layer in entries[0].module.vit.layers:
+    for layer in entries[1].module.model.vit.layers:
         for part in (layer.attention, layer.mlp):
             part.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1] - 1))
     entries[1].module(images)
@@ -156,7 +156,7 @@ def test_break_even(over_dense, batch):
 def test_tokens_that_come_back_lengthen_the_ideal():
     ideal = Ideal(toy_dense(), [(65, 65), (10, 10), (65, 65), (10, 10)])
     seen = []
-    for layer in ideal.dense.vit.layers:
+    for layer in ideal.model.vit.layers:
         layer.mlp.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[1]))
     ideal(toy_images())
     assert seen == [65, 10, 65, 10]

@@ -24,12 +24,12 @@ ELSEWHERE = {
     "commands/train.py": {"_option_string_actions"},
     "commands/train_arguments.py": {"_actions", "_option_string_actions"},
     # what subclasses of `Trainer`, `nn.Module` and `PreTrainedModel` override, set on themselves, or call of their own
-    "model/modeling_dynamicdeit.py": {"_init_weights"},
     "model/packed.py": {"_apply"},
     "model/reduction.py": {
         "_init_weights",
         "_set_gradient_checkpointing",
         "_can_record_outputs",
+        "_initialize_weights",
     },
     "training/publishing.py": {"_internal_call"},
     "training/trainer.py": {

@@ -31,6 +31,8 @@ from shelf import fill_shelf
 import hf_dynamicvit
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.data.digits import load_digits_dataset
+from hf_dynamicvit.families import FAMILIES
+from hf_dynamicvit.model.refused import REFUSED
 from hf_dynamicvit.training.options import DynamicViTOptions
 
 
@@ -389,3 +391,23 @@ def test_numbers_are_measured_ones():
 def test_the_extras_are_listed():
     listed = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "start.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert listed == set(PROJECT["optional-dependencies"]) - {"docs", "test", "dev"}
+
+
+def test_the_families_are_those_of_the_table():
+    page = (DOCS / "families.md").read_text(encoding="utf-8")
+    served, refused = page.split("## What is not served")
+    rows = re.findall(r"^\| (.+?) \| `(\w+)` \| `(\w+)` \| (\S+) \| .+? \| (\S+) \|$", served, re.MULTILINE)
+    expected = [
+        (
+            each.title,
+            each.dense,
+            each.model,
+            *(f"`{name}`" if name else "-" for name in (each.classifier, each.zero_shot)),
+        )
+        for each in FAMILIES.values()
+    ]
+    assert rows == expected
+    named = set(re.findall(r"\(`([\w-]+)`\)", refused))
+    assert named <= {*REFUSED, "timm_wrapper"} and {reason for name, reason in REFUSED.items() if name in named} == {
+        *REFUSED.values()
+    }

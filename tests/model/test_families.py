@@ -19,7 +19,6 @@ from transformers.models.vit.modeling_vit import (
     ViTPreTrainedModel,
 )
 
-from hf_dynamicvit import REDUCERS
 from hf_dynamicvit.model.block import DynamicAttention, DynamicLayer, alias
 from hf_dynamicvit.model.packed import DynamicMLP
 from hf_dynamicvit.model.reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
@@ -114,7 +113,7 @@ class TowerForImageClassification(TowerPreTrainedModel):
 class DynamicTowerConfig(ReductionConfig, TowerConfig):
     model_type, dense_model_type = "dynamictower", "tower"
     num_prefix = property(lambda self: 0)
-    num_classifiers = property(lambda self: 2)
+    classifier_size = property(lambda self: 2 * self.hidden_size)
 
 
 class DynamicTowerEmbeddings(TowerEmbeddings):
@@ -133,7 +132,7 @@ class DynamicTowerMLP(DynamicMLP, ViTMLP):
 class DynamicTowerLayer(DynamicLayer, TowerLayer):
     attention, layernorm_before, layernorm_after = alias("self_attn"), alias("layer_norm1"), alias("layer_norm2")
 
-    def branch(self, output: Tensor) -> Tensor:
+    def branch(self, output: Tensor, part: int) -> Tensor:
         return self.drop_path(output)
 
 
@@ -143,16 +142,12 @@ class DynamicTowerPreTrainedModel(ReducedPreTrainedModel, TowerPreTrainedModel):
     embeddings_class, layer_class = DynamicTowerEmbeddings, DynamicTowerLayer
     attention_class, mlp_class = DynamicTowerAttention, DynamicTowerMLP
 
-    @classmethod
-    def auto_classes(cls):
-        return {}
-
 
 class DynamicTowerModel(DynamicTowerPreTrainedModel, ReducedModel, TowerModel):
     layers, layernorm, pooler = alias("encoder.layers"), alias("post_norm"), None
 
-    def features(self, tokens, states: Tensor) -> Tensor:
-        return torch.cat([masked_mean(each, tokens.weights) for each in (states, states.square())], dim=-1)[:, 0]
+    def read(self, states: Tensor, weights: Tensor | None, num_prefix: int) -> Tensor:
+        return torch.cat([masked_mean(each, weights) for each in (states, states.square())], dim=-1)[:, 0]
 
 
 class DynamicTowerForImageClassification(
@@ -165,18 +160,10 @@ class DynamicTowerForImageClassification(
         return self.logits_of(self, features.chunk(2, dim=-1))
 
 
-FITTING = sorted(set(REDUCERS) - {"evovit"})  # which reads patches ahead of the norm, and has a class token
-
-
 def tower(reducer: str, keep_ratio: float = 0.6) -> DynamicTowerForImageClassification:
     torch.manual_seed(0)
     model = DynamicTowerForImageClassification(DynamicTowerConfig(**TOY, reducer=reducer)).eval()
     return calibrated(model, keep_ratio)
-
-
-@pytest.fixture(params=FITTING)
-def reducer(request):
-    return request.param
 
 
 def test_everything_kept_is_the_native_model(reducer, tmp_path):
