@@ -58,10 +58,10 @@ def native_config(family: Family, kind: str, num_labels: int = 5, **overrides) -
     )
 
 
-def native_model(key: str, kind: str, **overrides) -> Any:
+def native_model(key: str, kind: str, num_labels: int = 5, **overrides) -> Any:
     """A toy native model whose every weight is drawn at random, in eval mode."""
     torch.manual_seed(0)
-    model = native_class(key, kind)(native_config(FAMILIES[key], kind, **overrides)).eval()
+    model = native_class(key, kind)(native_config(FAMILIES[key], kind, num_labels, **overrides)).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             around = 1.0 if ("norm" in name and name.endswith("weight")) or "lambda" in name else 0.0

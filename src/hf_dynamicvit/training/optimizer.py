@@ -88,8 +88,9 @@ def classifiers(model: nn.Module) -> dict[str, nn.Linear]:
 def head_starts_anew(model: Any) -> bool:
     """Return whether a trained backbone has a classifier that is not trained yet."""
     heads = classifiers(model)
-    trained = not is_new(inner_model(model).backbone.layers[0].layernorm_before)
-    return bool(heads) and all(map(is_new, heads.values())) and trained
+    norms = [module for module in inner_model(model).backbone.layers.modules() if isinstance(module, nn.LayerNorm)]
+    norms += [module for module in inner_model(model).backbone.children() if isinstance(module, nn.LayerNorm)]
+    return bool(heads) and all(map(is_new, heads.values())) and not all(map(is_new, norms))
 
 
 def head_rate(model: Any, args: DynamicViTTrainingArguments) -> float | None:
