@@ -23,6 +23,7 @@ from native_toys import (
 )
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 from toys import assert_same_weights, toy_images
 from transformers import CONFIG_MAPPING
 
@@ -298,3 +299,29 @@ def test_what_is_not_served_is_refused_with_the_way_out(model_type, tmp_path):
     if model_type in CONFIG_MAPPING:
         with pytest.raises(ValueError, match=re.escape(reason)):
             read_checkpoint(tmp_path).load_sparse("tome")
+
+
+@pytest.mark.parametrize("key, kind", READERS, ids=FAMILIES)
+def test_states_are_recorded_and_patches_put_on_their_grid(key, kind):
+    model = reduced_model(native_model(key, kind), key, kind, "tome", keep_ratio=0.7)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        outputs = model(toy_images(2), output_hidden_states=True, output_attentions=True)
+    depth, prefix = model.config.num_hidden_layers, model.config.num_prefix
+    assert outputs.hidden_states[0].shape[1] == 64 + prefix
+    assert len(outputs.hidden_states) == depth + 1 and len(outputs.attentions) == depth
+    assert outputs.hidden_states[-1].shape[1] < 64 + prefix
+    assert model.scatter_to_grid(outputs).shape == (2, 32, 8, 8)
+
+
+@pytest.mark.parametrize("key, kind", READERS, ids=FAMILIES)
+def test_costs_are_those_of_what_runs(key, kind):
+    """But for a pooling head, which a classifier does not run."""
+    head = {"use_head": False} if key == "dynamicaimv2" else {}
+    native, images = native_model(key, kind, **head), toy_images(1)
+    for reducer in ("topk", "tome", "dynamicvit", "idlevit"):
+        model = reduced_model(native, key, kind, reducer, keep_ratio=0.7)
+        model.set_attn_implementation("eager")
+        with FlopCounterMode(display=False) as counter:  # with gradients on, the last block computes every token
+            model(images)
+        assert counter.get_total_flops() == 2 * model.multiply_adds(), reducer

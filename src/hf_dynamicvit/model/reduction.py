@@ -314,6 +314,7 @@ class ReducedModel(ReducedPreTrainedModel):
         unobserved = not (self.training or looked_at)
         tokens = tokens.change(unobserved=unobserved, keeps_scores=output_scores and not self.training)
         last = len(self.layers) - 1
+        pools = self.config.classifies_class_token or not only_prefix  # other classifiers do not read the pooler
         only_prefix = only_prefix and tokens.unobserved and self.config.classifies_class_token
         only_prefix = only_prefix and self.reducer.prefix_suffices(last)
         for index, layer in enumerate(self.layers):
@@ -322,7 +323,7 @@ class ReducedModel(ReducedPreTrainedModel):
         last_hidden_state = self.layernorm(tokens.padded)
         return DynamicViTModelOutput(
             last_hidden_state=last_hidden_state,
-            pooler_output=self.pool(last_hidden_state, tokens.weights),
+            pooler_output=self.pool(last_hidden_state, tokens.weights) if pools else None,
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
             owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
             scores=stacked_scores(tokens.decisions) if tokens.keeps_scores else None,
