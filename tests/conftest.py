@@ -22,6 +22,9 @@ from transformers.utils import logging
 from hf_dynamicvit import REDUCERS
 
 
+pytest_plugins = ["cpu_report"]
+
+
 def pytest_addoption(parser):
     parser.addoption("--other-rounding", action="store_true", help="loaded weights give outputs that round otherwise")
 

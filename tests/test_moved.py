@@ -7,14 +7,13 @@ import sys
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
+from paths import ROOT
 
 from hf_dynamicvit._moved import MOVED
 
 
-ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.*")]
 
 

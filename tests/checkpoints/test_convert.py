@@ -4,10 +4,10 @@
 import argparse
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
+from paths import FIXTURES
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from toys import TOY, assert_same_model, toy_images, toy_model
@@ -23,9 +23,6 @@ from hf_dynamicvit.commands.cli import main
 
 
 WIDTH, DEPTH, LABELS, PATCHES = 32, 4, 5, 64
-
-
-FIXTURES = [Path(__file__).parents[2] / "shared" / "fixtures", Path(__file__).parent / "fixtures"]
 
 
 def published(predictors=3, width=WIDTH) -> dict[str, torch.Tensor]:

@@ -6,16 +6,17 @@ import io
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-import numpy as np
 import pytest
 import torch
+from colours import COLOURS, save_processor, write_colours
+from paths import EXAMPLES
 from PIL import Image
+from programs import run_script
 from safetensors.torch import load_file, save_file
 from toys import toy_dense, toy_images, toy_model
 from transformers import (
@@ -25,7 +26,6 @@ from transformers import (
     ViTForImageClassification,
     pipeline,
 )
-from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.utils import is_torchvision_available
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
@@ -46,30 +46,12 @@ from hf_dynamicvit.training.trainer import DynamicViTTrainer
 
 
 HALF = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}
-COLOURS = {"blue": (0, 0, 255), "green": (0, 255, 0), "red": (255, 0, 0)}
-
-
-def save_processor(folder, size=32):
-    ViTImageProcessorPil(size={"height": size, "width": size}).save_pretrained(folder)
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """A folder with `pictures/`, of three colours, `other/`, a model of other classes, and `knows/`, one of these."""
-    generator = np.random.default_rng(0)
-    for split, count in (("train", 6), ("test", 2)):
-        for name, colour in COLOURS.items():
-            (tmp_path / "pictures" / split / name).mkdir(parents=True)
-            for index in range(count):
-                noise = generator.integers(-60, 60, (40, 36, 3))
-                pixels = (np.array(colour) * 0.6 + 50 + noise).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(tmp_path / "pictures" / split / name / f"{index}.png")
-    toy_dense().save_pretrained(tmp_path / "other")
-    names = ["red", "green", "blue"]  # in another order than the folders
-    labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
-    toy_dense(num_labels=3, **labels).save_pretrained(tmp_path / "knows")
-    for name in ("other", "knows"):
-        save_processor(tmp_path / name)
+    """A folder with what `write_colours` writes, as the working folder."""
+    write_colours(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -705,9 +687,9 @@ def test_mixed_pictures_train_and_are_evaluated(place):
 
 @pytest.mark.slow
 def test_the_example_is_the_command(place):
-    script = Path(__file__).parents[1] / "examples" / "train_image_classification.py"
-    command = [sys.executable, str(script), "--model", "knows", "--dataset", "pictures", "--output-dir", "out", *QUICK]
-    result = subprocess.run(command, capture_output=True, text=True)
+    script = EXAMPLES / "train_image_classification.py"
+    options = ["--model", "knows", "--dataset", "pictures", "--output-dir", "out", *QUICK]
+    result = run_script(script, *options, folder=place)
     assert result.returncode == 0, result.stderr
     assert "top-1" in result.stdout and (place / "out" / "model.safetensors").is_file()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from test_viewer import pictures, processor_of
 from toys import toy_dense, toy_model
+from viewers import pictures, processor_of
 
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.commands import visualize_run

@@ -13,9 +13,9 @@ import torch
 from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from PIL import Image
-from test_trainer import arguments
 from torch.testing import assert_close
 from toys import toy_model
+from trainers import arguments
 from transformers import EvalPrediction, set_seed
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil

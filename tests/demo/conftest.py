@@ -3,12 +3,12 @@
 
 import os
 import shutil
-import socket
 from dataclasses import dataclass
 
 import pytest
 import torch
 from PIL import Image
+from programs import free_port
 from toys import toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -53,12 +53,6 @@ def checkpoints(tmp_path_factory):
         model.save_pretrained(folder / name)
         ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder / name)
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from paths import EXAMPLES
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from programs import run_program
 from toys import toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -34,7 +36,7 @@ from hf_dynamicvit.look.viewer import Viewer
 from hf_dynamicvit.registration import CLASSIFIERS
 
 
-SPACE = Path(__file__).parents[1] / "examples" / "space"
+SPACE = EXAMPLES / "space"
 
 
 def save(model, folder: Path) -> str:
@@ -197,9 +199,9 @@ print(["patches and says" in answer for answer in answers])
 @pytest.mark.slow
 def test_events_import_nothing_while_another_does(sparse, tmp_path):
     """Two threads that import modules which need each other stop each other."""
-    command = [sys.executable, "-c", LATE, sparse, str(tmp_path.resolve())]
-    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert said.splitlines()[-2:] == ["[]", "[True, True]"]
+    run = run_program(LATE, sparse, str(tmp_path.resolve()), folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-2:] == ["[]", "[True, True]"]
 
 
 def test_what_nobody_foresaw_is_an_answer_too(sparse, tmp_path, monkeypatch, caplog):

@@ -1,13 +1,13 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The model card says what was measured, and nothing else."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from huggingface_hub import ModelCard
-from test_trainer import trainer_for
+from paths import ROOT
 from toys import TOY, toy_dense, toy_model
+from trainers import trainer_for
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
@@ -138,5 +138,5 @@ def test_a_source_that_is_no_repository_is_no_base_model(tmp_path):
 
 
 def test_the_template_is_where_people_look_for_it():
-    template = Path(__file__).parents[2] / "model_cards" / "template.md"
+    template = ROOT / "model_cards" / "template.md"
     assert template.read_text().startswith("---\n{{ card_data }}\n---")

@@ -2,42 +2,49 @@
 """Pushing and loading through the true client of the Hub, over HTTP on loopback."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 from huggingface_hub import ModelCard
 from local_hub import TOKEN, USER, LocalHub
 from PIL import Image
+from programs import ForkServer, Program, environment, free_port
 from torch.testing import assert_close
 from toys import assert_same_weights, toy_images, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
+@pytest.fixture(scope="module")
+def settings():
+    """The environment of one who knows the local Hub only; the cache is in the working folder."""
+    named = {name: value for name, value in environment().items() if not name.startswith("HF_")}
+    switches = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    return named | switches | {"HF_ENDPOINT": f"http://127.0.0.1:{free_port()}", "HF_HOME": "home"}
+
+
+@pytest.fixture(scope="module")
+def server(settings):
+    """The process that programs are forked off, in this environment."""
+    server = ForkServer(settings)
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def hub():
-    with LocalHub() as hub:
+def hub(settings):
+    """An empty Hub at the endpoint of all tests."""
+    with LocalHub(int(settings["HF_ENDPOINT"].rpartition(":")[2])) as hub:
         yield hub
 
 
 @pytest.fixture
-def client(hub, tmp_path):
-    """Run Python in a process of its own that knows the local Hub only; the endpoint is read when it starts."""
+def client(hub, server, settings, tmp_path):
+    """Run Python in a process of its own that knows the local Hub only."""
 
-    def run(program: str, *arguments: str, token: str = TOKEN) -> subprocess.CompletedProcess:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-        environment |= {
-            "HF_ENDPOINT": hub.url,
-            "HF_HOME": str(tmp_path / "home"),
-            "HF_TOKEN": token,
-            "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        }
-        command = [sys.executable, "-c", PATIENCE + program, *arguments]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    def run(program: str, *arguments: str, token: str = TOKEN) -> CompletedProcess:
+        called = Program(PATIENCE + program, [*arguments], tmp_path, settings | {"HF_TOKEN": token})
+        return server.run([called], timeout=120)[0]
 
     return run
 
@@ -219,9 +226,8 @@ def test_model_push_to_hub_carries_the_code(hub, client, saved, tmp_path):
 
 TRAINER_PUSH = """
 import sys
-sys.path[:0] = sys.argv[1:]
 import torch
-from test_trainer import ToyData, arguments
+from trainers import ToyData, arguments
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer
 from hf_dynamicvit.training.metrics import compute_accuracy
 from transformers import AutoImageProcessor
@@ -245,8 +251,7 @@ torch.save((trainer.model.state_dict(), logits, accuracy), "trained.pt")
 
 
 def test_trainer_push_to_hub(hub, client, saved, tmp_path):
-    tests = Path(__file__).parents[1]
-    result = client(TRAINER_PUSH, str(tests), str(tests / "training"))
+    result = client(TRAINER_PUSH)
     assert result.returncode == 0, result.stderr
     files = files_of(hub)
     weights, logits, accuracy = torch.load(tmp_path / "trained.pt")

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_viewer import pictures, processor_of, view_of
 from toys import toy_model
+from viewers import pictures, processor_of, view_of
 
 from hf_dynamicvit.look.drawing import (
     RAMP,

@@ -1,14 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """DeiT with a distillation token: two prefix tokens and two classifiers over the same loop and reducers."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 import torch
+from programs import run_program
 from safetensors.torch import save_file
-from test_trainer import trainer_for
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
 from toys import (
@@ -21,6 +17,7 @@ from toys import (
     toy_dense_deit,
     toy_images,
 )
+from trainers import trainer_for
 from transformers import AutoModelForImageClassification
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 
@@ -132,10 +129,7 @@ from transformers import AutoModelForImageClassification
 model = AutoModelForImageClassification.from_pretrained("deit", trust_remote_code=True).eval()
 torch.save((model.state_dict(), model(torch.load("images.pt")).logits), "result.pt")
 """
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
-    result = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    result = run_program(program, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     weights, logits = torch.load(tmp_path / "result.pt")
     assert_same_weights(weights, model)

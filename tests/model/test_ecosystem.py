@@ -7,9 +7,9 @@ import pytest
 import torch
 from datasets import Dataset, Image
 from PIL import Image as Picture
-from test_trainer import ToyData, arguments, trainer_for
 from torch.testing import assert_close
 from toys import assert_same_model, assert_same_weights, toy_images, toy_model
+from trainers import ToyData, arguments, trainer_for
 from transformers import AutoModelForImageClassification, ViTForImageClassification, ViTModel, pipeline
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from transformers.models.vit.modeling_vit import ViTAttention, ViTLayer

@@ -3,12 +3,12 @@
 
 import pytest
 import torch
-from test_viewer import pictures, processor_of
 from torch.testing import assert_close
 from toys import calibrated, reads_class_token, toy_deit, toy_dense, toy_dense_deit, toy_images, toy_model
 from transformers import ViTForImageClassification
 from transformers.models.deit.modeling_deit import DeiTEmbeddings
 from transformers.models.vit.modeling_vit import ViTEmbeddings
+from viewers import pictures, processor_of
 
 from hf_dynamicvit.benchmark.measure import Ideal, benchmark
 from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint

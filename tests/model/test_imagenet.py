@@ -1,17 +1,15 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Real weights on real pictures: our loader against the native one. Skips where neither is at hand."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from datasets import load_dataset
+from paths import SHARED
 from transformers import AutoImageProcessor, ViTForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification
 
 
-SHARED = Path(__file__).parents[3] / "shared"
 WEIGHTS = SHARED / "weights" / "deit-tiny-hf"
 PICTURES = SHARED / "data" / "imagenet1k_sample224" / "test.parquet"
 

@@ -2,15 +2,13 @@
 """Checkpoints in and out: dense and sparse, either key layout, other processes, Auto classes, pipelines."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from programs import run_program
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from toys import (
@@ -166,11 +164,7 @@ def test_saved_checkpoints_in_a_fresh_process_are_the_same(tmp_path, beginning):
         model.save_pretrained(tmp_path / reducer, with_remote_code=remote)
         assert (tmp_path / reducer / "reducer.py").exists() == remote
     torch.save(toy_images(), tmp_path / "images.pt")
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": ""}
-    program = "import sys\n" + beginning + LOAD_ALL
-    result = subprocess.run(
-        [sys.executable, "-c", program, *models], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    result = run_program("import sys\n" + beginning + LOAD_ALL, *models, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     for reducer, model in models.items():
         weights, logits, features = torch.load(tmp_path / reducer / "result.pt")

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from paths import FIXTURES
 from safetensors.torch import load_file
 from torch import Tensor
 
 from hf_dynamicvit.checkpoints.convert import convert_state_dict
 from hf_dynamicvit.checkpoints.convert_config import infer_config
-
-
-FOLDERS = [Path(__file__).parents[3] / "shared" / "fixtures", Path(__file__).parents[1] / "fixtures"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Case:
 @pytest.fixture
 def golden():
     def read(name: str) -> Case:
-        for folder in FOLDERS:
+        for folder in FIXTURES:
             if (folder / name / "case.json").is_file():
                 weights = folder / name / "weights.safetensors"
                 return Case(
@@ -45,7 +43,7 @@ def golden():
                     json.loads((folder / name / "case.json").read_text()),
                     folder / name,
                 )
-        pytest.skip(f"golden case {name} is in neither {FOLDERS[0]} nor {FOLDERS[1]}")
+        pytest.skip(f"golden case {name} is in neither {FIXTURES[0]} nor {FIXTURES[1]}")
 
     return read
 

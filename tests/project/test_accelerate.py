@@ -5,19 +5,20 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import accelerate
 import pytest
 import yaml
+from colours import write_colours
 from packaging.version import Version
-from test_train import place  # noqa: F401 (a fixture)
+from paths import EXAMPLES
+from programs import run_program
 
 
 pytestmark = pytest.mark.slow
 
 
-FILES = sorted((Path(__file__).parents[1] / "examples" / "accelerate").glob("*.yaml"))
+FILES = sorted((EXAMPLES / "accelerate").glob("*.yaml"))
 
 # What the launcher makes of a file, and Accelerate of what it sets; in a process of its own, which that changes.
 READ = """
@@ -46,7 +47,7 @@ def test_launcher_files(file, tmp_path):
     if written["distributed_type"] == "FSDP" and Version(accelerate.__version__) < Version("1.6"):
         pytest.skip("FSDP2 came with Accelerate 1.6")
     code = f"import torch; torch.cuda.is_available = lambda: True; torch.cuda.device_count = lambda: 8\n{READ}"
-    run = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, cwd=tmp_path)
+    run = run_program(code, str(file), folder=tmp_path)
     assert run.returncode == 0, run.stderr
     result = json.loads(run.stdout.splitlines()[-1])
     assert result["processes"] == written["num_processes"] and result["machines"] == written["num_machines"]
@@ -60,15 +61,18 @@ def test_there_is_a_file_for_each_way():
     assert [file.stem for file in FILES] == ["ddp_8_gpu", "fsdp_8_gpu", "multi_node", "one_gpu"]
 
 
-def test_the_command_in_two_processes(place):  # noqa: F811
+def test_the_command_in_two_processes(tmp_path):
+    write_colours(tmp_path)
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
     launch += ["--rdzv-endpoint=localhost:0", "-m", "hf_dynamicvit", "train", "--model", "other"]
     options = ["--dataset", "pictures", "--output-dir", "out", "--use-cpu", "--max-steps", "2"]
     options += ["--teacher-epochs", "1", "--per-device-train-batch-size", "3", "--ema-decay", "0.5"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.run([sys.executable, *launch, *options], capture_output=True, text=True, env=environment)
+    run = subprocess.run(
+        [sys.executable, *launch, *options], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.count("top-1") == 2  # the model's and the teacher's, said once
-    results = json.loads((place / "out" / "results.json").read_text())
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["steps"] == 2 and 0 <= results["teacher_top1"] <= 1
-    assert (place / "out" / "ema" / "model.safetensors").is_file()
+    assert (tmp_path / "out" / "ema" / "model.safetensors").is_file()

@@ -2,17 +2,17 @@
 """The page that adds a method: its code, in the table and nowhere else, does everything that the others do."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import trainer_for
+from paths import ROOT
 from toys import assert_same_model, toy_config, toy_dense, toy_images, toy_model
+from trainers import trainer_for
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 
 
-PAGE = Path(__file__).parents[1] / "docs" / "add_a_method.md"
+PAGE = ROOT / "docs" / "add_a_method.md"
 
 
 @pytest.fixture

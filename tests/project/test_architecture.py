@@ -2,9 +2,11 @@
 """The arrows between modules point one way, and the model folder can travel as remote code."""
 
 import ast
+import re
 from collections.abc import Collection
 from pathlib import Path
 
+from paths import ROOT as PROJECT
 from transformers import Trainer
 
 import hf_dynamicvit
@@ -195,3 +197,18 @@ def test_the_page_names_every_room():
         room = f"{path.name}/" if path.is_dir() else path.name
         if path.name not in ("__init__.py", "__main__.py", "_version.py", "py.typed", "__pycache__"):
             assert f"`{room}`" in text, room
+
+
+def test_every_room_has_its_folder_of_tests():
+    rooms = {path.parent.relative_to(ROOT) for path in ROOT.rglob("*.py")}
+    for room in rooms:
+        assert [*(PROJECT / "tests" / room).glob("test_*.py")], room
+
+
+def test_what_tests_share_lies_in_support():
+    """No test module imports another one, nor does a program that it writes."""
+    statement = re.compile(r"^\s*(?:from|import) (?:[\w.]*\.)?(?:test_\w+|conftest)\b", re.MULTILINE)
+    for path in (PROJECT / "tests").rglob("*.py"):
+        shared = path.parent.name == "support"
+        assert shared or path.name == "conftest.py" or path.name.startswith(("test_", "take_")), path
+        assert not statement.findall(path.read_text(encoding="utf-8")), path

@@ -3,12 +3,9 @@
 
 import importlib.util
 import json
-from pathlib import Path
 
 import pytest
-
-
-ROOT = Path(__file__).parent.parent
+from paths import ROOT
 
 
 @pytest.fixture

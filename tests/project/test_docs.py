@@ -26,6 +26,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
+from paths import ROOT
 from shelf import fill_shelf
 
 import hf_dynamicvit
@@ -36,7 +37,6 @@ from hf_dynamicvit.model.refused import REFUSED
 from hf_dynamicvit.training.options import DynamicViTOptions
 
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

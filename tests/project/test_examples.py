@@ -3,7 +3,6 @@
 
 import json
 import runpy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
+from paths import EXAMPLES
 from PIL import Image as Picture
+from programs import run_script
 from toys import toy_dense
 from transformers import ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -21,9 +22,6 @@ from hf_dynamicvit.export import export
 
 
 pytestmark = pytest.mark.slow
-
-
-EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.fixture
@@ -44,8 +42,7 @@ def toy_folder(tmp_path):
 
 
 def run(script: str, folder: Path, *arguments: str) -> str:
-    command = [sys.executable, str(EXAMPLES / script), "--model", "dense", "--data", "data", *arguments]
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    result = run_script(EXAMPLES / script, "--model", "dense", "--data", "data", *arguments, folder=folder)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -86,25 +83,15 @@ def test_compare_onnx(toy_folder):
     for name in ("first", "second"):
         dense = ViTForImageClassification.from_pretrained(toy_folder / "dense")
         export(dense, "onnx", toy_folder / f"{name}.onnx", torch.zeros(2, 3, 224, 224))
-    script = [sys.executable, str(EXAMPLES / "compare_onnx.py"), "first.onnx", "second.onnx"]
-    result = subprocess.run([*script, "--repeats", "2"], cwd=toy_folder, capture_output=True, text=True)
+    options = ("first.onnx", "second.onnx", "--repeats", "2")
+    result = run_script(EXAMPLES / "compare_onnx.py", *options, folder=toy_folder)
     assert result.returncode == 0, result.stderr
     assert "| 1 | first.onnx |" in result.stdout and "| 8 | second.onnx |" in result.stdout
 
 
 def test_measure_step_time(toy_folder):
-    command = [
-        sys.executable,
-        str(EXAMPLES / "measure_step_time.py"),
-        "--model",
-        "dense",
-        "--batch-size",
-        "2",
-        "--cpu",
-    ]
-    result = subprocess.run(
-        [*command, "--batch-size", "2", "--repeats", "1"], cwd=toy_folder, capture_output=True, text=True
-    )
+    options = ("--model", "dense", "--batch-size", "2", "--cpu", "--repeats", "1")
+    result = run_script(EXAMPLES / "measure_step_time.py", *options, folder=toy_folder)
     assert result.returncode == 0, result.stderr
     for name in ("dense", "dynamicvit, no teacher", "dynamicvit, cached teacher", "evit, no teacher", "pictures"):
         assert f"| {name}" in result.stdout
@@ -113,14 +100,8 @@ def test_measure_step_time(toy_folder):
 def test_plot_training(tmp_path):
     log = [{"step": 1, "loss_classification": 1.0, "kept_stage_3": 0.5}, {"step": 2, "eval_accuracy": 0.9}]
     (tmp_path / "results.json").write_text(json.dumps({"log": log}))
-    command = [
-        sys.executable,
-        str(EXAMPLES / "plot_training.py"),
-        str(tmp_path),
-        "--output",
-        str(tmp_path / "out.png"),
-    ]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    options = (str(tmp_path), "--output", str(tmp_path / "out.png"))
+    result = run_script(EXAMPLES / "plot_training.py", *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "out.png").stat().st_size > 1000
 

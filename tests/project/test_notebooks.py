@@ -7,6 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from paths import EXAMPLES
 from toys import toy_dense, toy_model
 
 from hf_dynamicvit.commands.quickstart_run import ViTImageProcessorPil
@@ -16,7 +17,7 @@ from hf_dynamicvit.data.digits import IMAGE_SIZE
 pytestmark = pytest.mark.slow
 
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
+NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
 def run(file: Path, folder: Path) -> list[dict]:

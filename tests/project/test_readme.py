@@ -3,10 +3,11 @@
 
 import re
 import tomllib
-from pathlib import Path
+
+from paths import ROOT
 
 
-README = Path(__file__).parents[1] / "README.md"
+README = ROOT / "README.md"
 
 
 def test_commands_are_those_of_the_project():

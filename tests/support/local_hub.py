@@ -41,7 +41,7 @@ class Repository:
 
 
 class LocalHub:
-    """`with LocalHub() as hub:` serves at `hub.url` until the block ends.
+    """`with LocalHub() as hub:` serves at `hub.url`, at a `port` that is free or this one, until the block ends.
 
     Attributes:
         repositories: by name, `user/name`.
@@ -49,7 +49,7 @@ class LocalHub:
         break_uploads, break_downloads: how many transfers of large files are still to be cut off half-way.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.repositories: dict[str, Repository] = {}
         self.blobs: dict[str, bytes] = {}
         self.parts: dict[str, dict[int, bytes]] = {}
@@ -60,7 +60,7 @@ class LocalHub:
         class Handler(Request):
             server_hub = hub
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
+from paths import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from toys import TOY, toy_dense, toy_model
@@ -15,7 +16,6 @@ from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, Dino
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
-ROOT = Path(__file__).parents[1]
 LABELS = {"num_labels": 2, "id2label": {0: "cat", 1: "dog"}, "label2id": {"cat": 0, "dog": 1}}
 SIZES = {"image_size": 224, "patch_size": 16}
 

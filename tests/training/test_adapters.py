@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from test_trainer import trainer_for, weights_of
 from torch.testing import assert_close
 from toys import toy_dense, toy_images, toy_model
+from trainers import trainer_for, weights_of
 
 from hf_dynamicvit.training.callbacks import GroupingSwitch, KeepRatioWarmup
 from hf_dynamicvit.training.trainer import DENSE_COPY

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 import torch
-from test_trainer import ToyData, arguments
 from toys import assert_same_model, calibrated, toy_images, toy_model
+from trainers import ToyData, arguments
 from transformers import TrainerCallback
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer

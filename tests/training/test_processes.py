@@ -2,35 +2,18 @@
 """Several processes: the same training as one process with the batch of all, and weights spread over them."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from programs import launch
 from safetensors.torch import load_file
-from test_trainer import trainer_for, weights_of
 from torch.testing import assert_close
 from toys import assert_same_weights, toy_model
+from trainers import trainer_for, weights_of
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 
 
 pytestmark = pytest.mark.slow
-
-
-HERE = Path(__file__).parent
-
-
-def launch(program: str, folder: Path, *arguments: str, processes: int = 2) -> None:
-    """Run `program` in two processes, as `torchrun` or `accelerate launch` would."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "program.py").write_text(program)
-    run = ["-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--rdzv-backend=c10d"]
-    command = [sys.executable, *run, "--rdzv-endpoint=localhost:0", str(folder / "program.py"), str(folder)]
-    environment = os.environ | {"PYTHONPATH": f"{HERE}:{HERE.parent}", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run([*command, *arguments], capture_output=True, text=True, env=environment, timeout=240)
-    assert result.returncode == 0, result.stderr[-3000:]
 
 
 # Methods without random decisions in training: EViT, and DynamicViT whose sampling takes the likelier side.
@@ -39,7 +22,7 @@ import json, sys
 from pathlib import Path
 
 import torch
-from test_trainer import trainer_for
+from trainers import trainer_for
 from toys import toy_model
 
 import hf_dynamicvit.model.reducer_dynamicvit as dynamicvit
@@ -70,10 +53,11 @@ trainer.accelerator.end_training()
 @pytest.mark.parametrize("method", ["dynamicvit", "evit"])
 def test_two_processes_train_as_one_with_both_batches(tmp_path, method, monkeypatch):
     """Losses, every term, kept fractions and accuracies agree to 1e-4, weights to 1e-5."""
-    launch(TRAIN, tmp_path / "two", method, '{"per_device_train_batch_size": 2}')
+    launch(TRAIN, str(tmp_path / "two"), method, '{"per_device_train_batch_size": 2}', folder=tmp_path)
     two = json.loads((tmp_path / "two" / "result.json").read_text())
     assert two["processes"] == 2
-    launch(TRAIN, tmp_path / "one", method, '{"per_device_train_batch_size": 4}', processes=1)
+    options = '{"per_device_train_batch_size": 4}'
+    launch(TRAIN, str(tmp_path / "one"), method, options, folder=tmp_path, processes=1)
     one = json.loads((tmp_path / "one" / "result.json").read_text())
     for ours, theirs in zip(two["log"], one["log"], strict=True):
         measured = {name for name in theirs if "runtime" not in name and "per_second" not in name}
@@ -97,9 +81,9 @@ def test_two_processes_train_as_one_with_both_batches(tmp_path, method, monkeypa
 def test_two_processes_resume_bit_identically(tmp_path):
     settings = {"per_device_train_batch_size": 2, "optim": "adamw_torch", "cache_teacher": True}
     settings["remove_unused_columns"] = False
-    launch(TRAIN, tmp_path, "dynamicvit", json.dumps(settings))
+    launch(TRAIN, ".", "dynamicvit", json.dumps(settings), folder=tmp_path)
     whole = load_file(tmp_path / "model.safetensors"), load_file(tmp_path / "ema" / "model.safetensors")
-    launch(TRAIN, tmp_path, "dynamicvit", json.dumps(settings | {"resume": str(tmp_path / "checkpoint-2")}))
+    launch(TRAIN, ".", "dynamicvit", json.dumps(settings | {"resume": "checkpoint-2"}), folder=tmp_path)
     assert_same_weights(load_file(tmp_path / "model.safetensors"), whole[0])
     assert_same_weights(load_file(tmp_path / "ema" / "model.safetensors"), whole[1])
 
@@ -108,7 +92,7 @@ def test_two_processes_resume_bit_identically(tmp_path):
 STOP = """
 import sys
 
-from test_trainer import trainer_for
+from trainers import trainer_for
 
 trainer = trainer_for(sys.argv[1], per_device_train_batch_size=2)
 compute = trainer.loss_terms
@@ -134,7 +118,7 @@ trainer.accelerator.end_training()
 
 
 def test_what_is_not_finite_on_one_process_stops_both(tmp_path):
-    launch(STOP, tmp_path)
+    launch(STOP, ".", folder=tmp_path)
     DynamicViTForImageClassification.from_pretrained(tmp_path / "checkpoint-1")
 
 
@@ -166,7 +150,7 @@ torch.distributed.init_process_group("gloo")
 rank = torch.distributed.get_rank()
 mesh = init_device_mesh("cpu", (2,))
 images = toy_images(4)[[0, 0, 1, 1]]  # both processes see the same pictures and draw the same noise
-for method in sys.argv[2].split():
+for method in sys.argv[1:]:
     plain, sharded = (toy_model(reducer=method) for _ in range(2))
     wrapped = set(sharded._no_split_modules)
     for module in list(sharded.modules())[1:]:
@@ -210,4 +194,4 @@ torch.distributed.destroy_process_group()
 
 def test_sharded_models_compute_what_whole_ones_do(tmp_path):
     """Every method: logits, gradients, evaluation; the average of the weights; the teacher."""
-    launch(SHARDED, tmp_path, " ".join(sorted(REDUCERS)))
+    launch(SHARDED, *sorted(REDUCERS), folder=tmp_path)

@@ -4,9 +4,9 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_trainer import ToyData, arguments, trainer_for, weights_of
 from torch.testing import assert_close
 from toys import assert_same_model, assert_same_weights, toy_config, toy_dense, toy_images, toy_model
+from trainers import ToyData, arguments, trainer_for, weights_of
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.data.seeded import DrawnPictures

@@ -1,18 +1,15 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Training that stays finite, stops when it does not, and leaves checkpoints that can be trusted."""
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections import namedtuple
-from pathlib import Path
 
 import pytest
 import torch
-from test_trainer import trainer_for, weights_of
+from programs import run_program
 from toys import assert_same_weights, toy_images, toy_model
+from trainers import trainer_for, weights_of
 
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.training.checkpoints import last_complete_checkpoint
@@ -101,8 +98,7 @@ def test_half_precision_trains_finite(tmp_path):
 KILLED = """
 import os, signal, sys
 
-sys.path.insert(0, sys.argv[2])
-from test_trainer import trainer_for
+from trainers import trainer_for
 
 trainer = trainer_for(sys.argv[1], save_steps=2, save_total_limit=1, ema_decay=0.5)
 save = trainer._save_optimizer_and_scheduler
@@ -120,10 +116,7 @@ trainer.train()
 
 
 def test_a_run_killed_while_saving_leaves_the_checkpoint_before(tmp_path):
-    here = Path(__file__).parent
-    (tmp_path / "program.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "program.py"), str(tmp_path / "out"), str(here)]
-    run = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(here.parent)}, capture_output=True, text=True)
+    run = run_program(KILLED, str(tmp_path / "out"), folder=tmp_path)
     assert run.returncode == -signal.SIGKILL, run.stderr
     broken = tmp_path / "out" / "checkpoint-4"
     assert broken.is_dir()

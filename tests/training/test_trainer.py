@@ -2,15 +2,14 @@
 """The Trainer: what it optimises, logs, restores and refuses."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from programs import launch
 from torch.testing import assert_close
 from toys import assert_same_weights, toy_dense, toy_images, toy_model
+from trainers import ToyData, arguments, trainer_for, weights_of
 from transformers import HfArgumentParser, ResNetConfig, ResNetForImageClassification
 
 from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTTrainer, DynamicViTTrainingArguments
@@ -20,50 +19,7 @@ from hf_dynamicvit.training.losses import (
     feature_distillation_loss,
     token_distillation_loss,
 )
-from hf_dynamicvit.training.metrics import Accuracy, compute_accuracy
-from hf_dynamicvit.training.trainer import DENSE_COPY
-
-
-class ToyData(torch.utils.data.Dataset):
-    def __init__(self, count=16):
-        self.images = toy_images(count, seed=5)
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        return {"pixel_values": self.images[index], "labels": torch.tensor(index % 5)}
-
-
-def arguments(folder, **overrides):
-    settings = {
-        "max_steps": 4,
-        "per_device_train_batch_size": 4,
-        "learning_rate": 1e-2,
-        "backbone_lr_scale": 0.5,
-        "freeze_backbone_epochs": 0,
-        "logging_steps": 2,
-        "report_to": "none",
-        "use_cpu": True,
-        "disable_tqdm": True,
-    }
-    return DynamicViTTrainingArguments(str(folder), **(settings | overrides))
-
-
-def trainer_for(folder, model=None, teacher=DENSE_COPY, options=None, **overrides):
-    return DynamicViTTrainer(
-        toy_model() if model is None else model,
-        arguments(folder, **overrides),
-        teacher=teacher,
-        train_dataset=ToyData(),
-        eval_dataset=ToyData(10),
-        compute_metrics=compute_accuracy,
-        **(options or {}),
-    )
-
-
-def weights_of(model):
-    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+from hf_dynamicvit.training.metrics import Accuracy
 
 
 def test_loss_is_the_weighted_sum(tmp_path):
@@ -688,8 +644,7 @@ TWO_PROCESSES = """
 import json, sys
 from pathlib import Path
 
-sys.path.insert(0, sys.argv[2])
-from test_trainer import trainer_for
+from trainers import trainer_for
 
 trainer = trainer_for(Path(sys.argv[1]), max_steps=2, per_device_train_batch_size=2, optim="sgd")
 trainer.train()
@@ -703,23 +658,7 @@ trainer.accelerator.end_training()
 
 @pytest.mark.slow
 def test_two_processes_log_the_mean_over_both(tmp_path):
-    program, here = tmp_path / "program.py", Path(__file__).parent
-    program.write_text(TWO_PROCESSES)
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--rdzv-backend=c10d",
-        "--rdzv-endpoint=localhost:0",
-    ]
-    run = subprocess.run(
-        [sys.executable, *launch, str(program), str(tmp_path), str(here)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(here.parent), "OMP_NUM_THREADS": "1"},
-        timeout=240,
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
+    launch(TWO_PROCESSES, str(tmp_path), folder=tmp_path)
     result = json.loads((tmp_path / "result.json").read_text())
     assert result["processes"] == 2 and 0 <= result["accuracy"] <= 1
     # the loss is averaged by the Trainer, its terms by us: they agree only if ours are averaged over both as well

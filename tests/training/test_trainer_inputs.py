@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from test_trainer import ToyData, arguments, assert_same_weights, trainer_for, weights_of
 from torch.testing import assert_close
-from toys import toy_dense, toy_images, toy_model
+from toys import assert_same_weights, toy_dense, toy_images, toy_model
+from trainers import ToyData, arguments, trainer_for, weights_of
 from transformers import EvalPrediction
 from transformers.trainer_utils import HPSearchBackend
 

@@ -1,0 +1,80 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""What tests stand on: programs that are forked off are like ones that somebody starts."""
+
+import json
+import signal
+
+import pytest
+from cpu_report import cpu_seconds
+from programs import launch, run_program, run_script
+
+
+ABOUT = """
+import json, os, sys
+print(json.dumps({
+    "arguments": sys.argv, "folder": os.getcwd(), "name": __name__, "setting": os.environ.get("SETTING"),
+    "path": sys.path[0], "ours": [name for name in sys.modules if name.startswith("hf_dynamicvit")],
+}))
+"""
+
+
+def test_a_program_sees_its_own_arguments_and_nothing_of_ours(tmp_path):
+    first = run_program(f"{ABOUT}import hf_dynamicvit; os.environ['SETTING'] = 'left over'", folder=tmp_path)
+    assert first.returncode == 0, first.stderr
+    seen = json.loads(run_program(ABOUT, "a b", "c", folder=tmp_path).stdout)
+    assert seen == {
+        "arguments": ["-c", "a b", "c"],
+        "folder": str(tmp_path),
+        "name": "__main__",
+        "setting": None,
+        "path": "",
+        "ours": [],
+    }
+    assert json.loads(run_program(ABOUT, folder=tmp_path, SETTING="on").stdout)["setting"] == "on"
+    (tmp_path / "script.py").write_text(ABOUT)
+    seen = json.loads(run_script(tmp_path / "script.py", folder=tmp_path).stdout)
+    assert (seen["arguments"], seen["path"]) == ([str(tmp_path / "script.py")], str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "said"),
+    [
+        ("import sys; sys.exit('no')", 1, "no\n"),
+        ("raise SystemExit(3)", 3, ""),
+        ("import sys; sys.exit()", 0, ""),
+        ("import atexit; atexit.register(print, 'end', file=__import__('sys').stderr)", 0, "end\n"),
+        (f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})", -signal.SIGKILL, ""),
+    ],
+)
+def test_how_a_program_ends(code, status, said, tmp_path):
+    done = run_program(code, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_errors_are_traced(tmp_path):
+    done = run_program("1 / 0", folder=tmp_path)
+    assert done.returncode == 1 and done.stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+def test_a_program_that_hangs_is_ended_and_the_next_one_runs(tmp_path):
+    with pytest.raises(TimeoutError, match=r"took more than 0\.5 seconds"):
+        run_program("import time; time.sleep(60)", folder=tmp_path, timeout=0.5)
+    assert run_program("print(1)", folder=tmp_path).stdout == "1\n"
+
+
+def test_processes_that_are_launched_together_find_each_other(tmp_path):
+    code = "import torch.distributed as group, sys; group.init_process_group('gloo'); group.barrier()\n"
+    code += "sys.exit(0 if group.get_world_size() == 2 else 1)"
+    launch(code, folder=tmp_path)
+    with pytest.raises(AssertionError, match="rank one"):
+        launch("import os, sys; sys.exit('rank one' if os.environ['RANK'] == '1' else 0)", folder=tmp_path)
+
+
+def test_the_seconds_of_children_count(tmp_path):
+    def spent(code):
+        before = cpu_seconds()
+        run_program(code, folder=tmp_path)
+        return cpu_seconds() - before
+
+    busy = "import time\nwhile time.process_time() < 1: pass\nprint(time.process_time())"
+    assert spent(busy) > 0.5 + spent("")
