@@ -1,10 +1,13 @@
-.PHONY: test test-fast test-oldest lint types docs check
+.PHONY: test test-fast test-long test-oldest lint types docs check
 
 test:
 	pytest
 
 test-fast:
 	pytest -m "not slow"
+
+test-long:
+	pytest -m long
 
 lint:
 	ruff check .

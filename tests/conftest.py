@@ -29,6 +29,14 @@ def pytest_addoption(parser):
     parser.addoption("--other-rounding", action="store_true", help="loaded weights give outputs that round otherwise")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What is long is slow too."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
+
+
 @pytest.fixture(autouse=True)
 def rounds_as_asked(request):
     """`other_rounding` for all tests, if asked for."""

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from methods import FIXED, UNLIKE, all_methods
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import hf_dynamicvit
-from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassification
+from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
 from hf_dynamicvit.checkpoints.cost import multiply_adds
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.samples import sample_crops
@@ -31,16 +32,10 @@ from hf_dynamicvit.export import (
     write_onnx,
     write_torch_export,
 )
-from hf_dynamicvit.model.reducers import is_adaptive
 
 
 pytestmark = pytest.mark.slow
 
-
-FIXED = sorted(name for name in REDUCERS if not is_adaptive(name))
-# those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back; the test
-# of the command line has dynamicvit
-ONNX_TOO = ["evit", "tome", "idlevit"]
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, FORMATS["onnx"].packages)), reason="ONNX packages are not installed"
@@ -82,7 +77,7 @@ def pretend(monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("reducer", FIXED)
+@pytest.mark.parametrize("reducer", all_methods(*UNLIKE, of=FIXED))
 def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
     write_torch_export(traced(reducer), tmp_path / "toy.pt2")
     batches = batches_of(toy_images(9))
@@ -91,8 +86,9 @@ def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("reducer", ONNX_TOO)
+@pytest.mark.parametrize("reducer", UNLIKE)
 def test_methods_by_onnx(reducer, tmp_path):
+    """The test of the command line has dynamicvit."""
     write_onnx(traced(reducer), tmp_path / "toy.onnx")
     batches = batches_of(toy_images(9))
     for got, expected in zip(run_onnx(tmp_path / "toy.onnx", batches), logits_of(toy(reducer), batches), strict=True):
@@ -100,6 +96,7 @@ def test_methods_by_onnx(reducer, tmp_path):
 
 
 @needs_onnx
+@pytest.mark.parametrize("reducer", all_methods("dynamicvit", *UNLIKE))
 def test_the_older_exporter_of_torch_takes_them_too(reducer, tmp_path):
     """`torch.onnx.export(dynamo=False)`, by a trace; without a stable sort, which ToMe has."""
     with torch.no_grad(), warnings.catch_warnings():

@@ -209,7 +209,8 @@ def test_what_was_measured_is_not_lost(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_shapes_methods_and_sizes(tmp_path, capsys):
+def test_shapes_methods_and_sizes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("hf_dynamicvit.commands.benchmark_run.SHAPES", {"deit-tiny": (32, 4)})
     methods = ["--reducer", "evit", "asvit", "--budget", "0.6", "--image-size", "64", "96"]
     assert run("deit-tiny", *methods, "--batch-sizes", "2", "--output", str(tmp_path), "--optimize") == 0
     printed = capsys.readouterr().out

@@ -15,6 +15,9 @@ from toys import assert_same_weights, toy_images, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
+pytestmark = pytest.mark.xdist_group("hub")  # one process to fork from for all
+
+
 @pytest.fixture(scope="module")
 def settings():
     """The environment of one who knows the local Hub only; the cache is in the working folder."""

@@ -6,6 +6,7 @@ import copy
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
+from methods import FIXED, all_methods
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
@@ -243,12 +244,11 @@ def graphs_for(model, batches: tuple[int, ...], mark: bool = False) -> int:
     return len(graphs)
 
 
+@pytest.mark.parametrize("reducer", all_methods("dynamicvit", "tome", of=FIXED))
 @pytest.mark.slow
 def test_one_graph(reducer):
     """The second batch size makes a graph for all others."""
     model = toy_model(reducer=reducer, num_hidden_layers=3)
-    if model.config.is_adaptive:
-        pytest.skip("each image decides how many tokens it keeps")
     assert graphs_for(model, (3, 2, 5)) == 2
 
 
@@ -256,10 +256,13 @@ def test_one_graph_where_the_batch_is_marked_as_dynamic():
     assert graphs_for(toy_model(), (3, 2, 5), mark=True) == 1
 
 
+@pytest.mark.parametrize("layers", [[1], pytest.param([1, 2, 3], marks=pytest.mark.long)])
 @pytest.mark.slow
-def test_images_that_decide_compile_in_pieces():
+def test_images_that_decide_compile_in_pieces(layers):
     """The graph breaks where their counts are read; the packed batches between are compiled."""
-    model, images = toy_model(reducer="asvit", keep_ratio=0.5), toy_images(6)
+    model = toy_model(reducer="asvit", keep_ratio=0.5, reducer_layers=layers, num_hidden_layers=layers[-1] + 1)
+    images = toy_images(6)
+    assert len(model(images).kept[:, 0].sum(-1).unique()) > 1
     torch.compiler.reset()
     compiled = torch.compile(model, backend="eager")
     with torch.no_grad():

@@ -52,14 +52,18 @@ FIELDS = [
 ]
 
 
-@settings(max_examples=3000, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-@given(
-    reducer=st.sampled_from(sorted(REDUCERS)),
-    changes=st.dictionaries(st.sampled_from(FIELDS), ANYTHING, min_size=1, max_size=3),
-    family=st.sampled_from([DynamicViTConfig, DynamicDeiTConfig]),
-)
-@pytest.mark.slow
-def test_a_mutated_configuration_is_refused_or_right(reducer, changes, family):
+@pytest.mark.parametrize("count", [300, pytest.param(3000, marks=pytest.mark.long)])
+def test_a_mutated_configuration_is_refused_or_right(count):
+    mutated = given(
+        reducer=st.sampled_from(sorted(REDUCERS)),
+        changes=st.dictionaries(st.sampled_from(FIELDS), ANYTHING, min_size=1, max_size=3),
+        family=st.sampled_from([DynamicViTConfig, DynamicDeiTConfig]),
+    )
+    options = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
+    settings(max_examples=count, **options)(mutated(refused_or_right))()
+
+
+def refused_or_right(reducer, changes, family):
     good = toy_config(reducer=reducer).to_dict()
     try:
         config = family.from_dict({**good, "model_type": family.model_type, **changes})

@@ -60,6 +60,9 @@ REWRITTEN = {
     "README.md": [("num_train_epochs=5", "num_train_epochs=5, max_steps=1, use_cpu=True")],
 }
 
+# (page, command) -> the page that has the same words and runs them, as they take long
+RUN_ELSEWHERE = {("README.md", "export"): "deploy.md"}
+
 # Launchers start several processes; their arguments begin after these words.
 LAUNCHED = {"accelerate": "-m hf_dynamicvit", "torchrun": "-m hf_dynamicvit"}
 
@@ -171,7 +174,10 @@ def run_shell(page: Path, block: Block, namespace: dict) -> None:
     commands = [shlex.split(command) for line in lines if line for command in line.split("&&")]
     assert commands
     for words in commands:
-        SHELL[words[0]](words)
+        if elsewhere := RUN_ELSEWHERE.get((page.name, *words[1:2])):
+            assert f"{shlex.join(words)}\n" in (DOCS / elsewhere).read_text(encoding="utf-8")
+        else:
+            SHELL[words[0]](words)
 
 
 def run_command(words: list[str]) -> None:
@@ -261,6 +267,7 @@ AFTER = {"README.md": check_readme, "deploy.md": check_deploy, "hub.md": check_h
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 @pytest.mark.slow
+@pytest.mark.xdist_group("pages")
 def test_every_block_runs(page, request, monkeypatch, capsys):
     text = page.read_text(encoding="utf-8")
     if "torchao" in text and find_spec("torchao") is None:  # on no other page: PEFT would take it for real
@@ -304,6 +311,7 @@ def docstring_blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "code"), docstring_blocks())
 @pytest.mark.slow
+@pytest.mark.xdist_group("pages")
 def test_code_in_docstrings_runs(name, code, workshop):
     namespace = {public: getattr(hf_dynamicvit, public) for public in hf_dynamicvit.__all__}
     exec(compile(code, name, "exec"), namespace)

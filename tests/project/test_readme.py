@@ -16,7 +16,9 @@ def test_commands_are_those_of_the_project():
     assert "hf-dynamicvit quickstart" in shell and "pytest" in shell
     assert "hf-dynamicvit" in project["scripts"]
     ci = (README.parent / ".ci" / "run").read_text(encoding="utf-8")
-    assert "\n    pytest\n" in ci and '\n    pytest -m "not slow"\n' in ci  # the newest dependencies and the oldest
+    assert (
+        "\n    pytest\n    pytest -m long\n" in ci and '\n    pytest -m "not slow"\n' in ci
+    )  # the newest dependencies and the oldest
 
 
 def test_a_strangers_commands_are_read_off_the_readme():

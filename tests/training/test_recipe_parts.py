@@ -3,12 +3,13 @@
 
 import pytest
 import torch
+from methods import all_methods
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from toys import assert_same_model, assert_same_weights, toy_config, toy_dense, toy_images, toy_model
 from trainers import ToyData, arguments, trainer_for, weights_of
 
-from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
+from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.data.seeded import DrawnPictures
 
 
@@ -260,7 +261,7 @@ def test_augmented_pictures_are_not_cached(tmp_path):
             trainer.train()
 
 
-@pytest.mark.parametrize("method", sorted(REDUCERS))
+@pytest.mark.parametrize("method", all_methods("dynamicvit", "tome"))
 @pytest.mark.slow
 def test_training_compiles(tmp_path, method):
     """Under `torch_compile` both models are wrapped; losses and weights are those of the plain training."""

@@ -1,0 +1,23 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The methods that a slow test is parametrised over."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from hf_dynamicvit import REDUCERS
+from hf_dynamicvit.model.reducers import is_adaptive
+
+
+# Each image keeps as many tokens as the others of its batch, so that a graph has fixed shapes.
+FIXED = [name for name in sorted(REDUCERS) if not is_adaptive(name)]
+# Those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back.
+UNLIKE = ("evit", "idlevit", "tome")
+
+
+def all_methods(*usual: str, of: Iterable[str] = REDUCERS) -> list[Any]:
+    """Return every method `of` these as a parameter; all but the `usual` ones are marked `long`."""
+    names = sorted(of)
+    assert {*usual} <= {*names}
+    return [name if name in usual else pytest.param(name, marks=pytest.mark.long) for name in names]
