@@ -64,6 +64,7 @@ def test_tables_that_are_read_without_torch_agree_with_those_that_are_not():
     assert sorted(MODEL_TYPES) == sorted(CLASSIFIERS)
 
 
+@pytest.mark.slow
 def test_page_is_made_without_torch():
     """Which is why it is there in a few seconds."""
     code = "import sys; import hf_dynamicvit.demo.page; sys.exit('torch' in sys.modules)"
@@ -325,6 +326,7 @@ def test_files_in_a_request_are_counted(number):
 
 
 @pytest.mark.parametrize("method", [OWN, *METHODS])
+@pytest.mark.slow
 def test_every_method_answers(method, sparse, dense):
     models = Models(read_sources([sparse, dense]))
     for name, source in models.sources.items():

@@ -15,7 +15,8 @@ from toys import assert_same_weights, toy_images, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
-pytestmark = pytest.mark.xdist_group("hub")  # one process to fork from for all
+# one process to fork from for all
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub")]
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +138,6 @@ def check_card(text, model):
     assert "trust_remote_code=True" in text and "Not measured" not in text
 
 
-@pytest.mark.slow
 def test_nothing_is_claimed_that_was_not_measured(hub, client, saved):
     result = client(PUSH, "saved", f"{USER}/small", "--without-code")
     assert result.returncode == 0, result.stderr
@@ -150,14 +150,12 @@ def test_nothing_is_claimed_that_was_not_measured(hub, client, saved):
     assert "None" not in text and "nan" not in text
 
 
-@pytest.mark.slow
 def test_a_card_of_ones_own_is_kept(hub, client, saved, tmp_path):
     (tmp_path / "saved" / "README.md").write_text("---\nlicense: mit\n---\n\nMine.\n")
     assert client(PUSH, "saved", f"{USER}/small").returncode == 0
     assert files_of(hub)["README.md"].decode().endswith("Mine.\n")
 
 
-@pytest.mark.slow
 def test_a_wrong_token_is_refused_and_nothing_is_lost(hub, client, saved, tmp_path):
     before = {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()}
     result = client(PUSH, "saved", f"{USER}/small", token="hf_wrong")
@@ -167,7 +165,6 @@ def test_a_wrong_token_is_refused_and_nothing_is_lost(hub, client, saved, tmp_pa
     assert {path.name: path.read_bytes() for path in (tmp_path / "saved").iterdir()} == before
 
 
-@pytest.mark.slow
 def test_a_broken_upload_leaves_the_repository_as_it_was(hub, client, saved):
     hub.break_uploads = 99
     result = client(PUSH, "saved", f"{USER}/small")
@@ -178,7 +175,6 @@ def test_a_broken_upload_leaves_the_repository_as_it_was(hub, client, saved):
     assert "model.safetensors" in files_of(hub)
 
 
-@pytest.mark.slow
 def test_a_broken_download_goes_on_where_it_was(hub, client, saved, tmp_path):
     assert client(PUSH, "saved", f"{USER}/small").returncode == 0
     hub.break_downloads = 1
@@ -187,7 +183,6 @@ def test_a_broken_download_goes_on_where_it_was(hub, client, saved, tmp_path):
     assert_loaded(tmp_path, saved, saved(toy_images()).logits)
 
 
-@pytest.mark.slow
 def test_a_hub_that_is_not_there(client, hub, saved):
     """Or a name that none has."""
     result = client(PUSH, "saved", "some/such/name")
@@ -198,7 +193,6 @@ def test_a_hub_that_is_not_there(client, hub, saved):
     assert "the Hub cannot be reached" in result.stderr and "nothing was committed" in result.stderr
 
 
-@pytest.mark.slow
 def test_what_does_not_exist_is_named(client, saved, tmp_path):
     result = client(LOAD, f"{USER}/nothing")
     assert result.returncode == 1 and f"{USER}/nothing" in result.stderr
@@ -273,7 +267,6 @@ def test_trainer_push_to_hub(hub, client, saved, tmp_path):
 TRAIN = "import sys; from hf_dynamicvit.commands.cli import main; sys.exit(main(['train', *sys.argv[1:]]))"
 
 
-@pytest.mark.slow
 def test_the_training_command_pushes(hub, client, saved, tmp_path):
     for index, name in enumerate("abcde" * 4):
         folder = tmp_path / "pictures" / name

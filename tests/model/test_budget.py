@@ -27,6 +27,7 @@ def test_budget_is_met_and_used(reducer, fraction):
     assert_same_model(again, model)
 
 
+@pytest.mark.slow
 def test_a_larger_budget_keeps_more(reducer):
     model = toy_model(reducer=reducer)
     kept = []

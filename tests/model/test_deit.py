@@ -98,6 +98,7 @@ def test_batches_counts_and_checkpoints(tmp_path, reducer):
     assert counter.get_total_flops() == 2 * model.multiply_adds(images[:1])
 
 
+@pytest.mark.slow
 def test_it_trains_with_the_published_recipe(tmp_path, reducer):
     wide = {"tau": 1e-2} if reducer == "asvit" else {}  # the scores of a toy are far apart
     model = toy_deit(reducer=reducer, reducer_args=wide)
@@ -112,6 +113,7 @@ def test_it_trains_with_the_published_recipe(tmp_path, reducer):
     trainer.evaluate()
 
 
+@pytest.mark.slow
 def test_checkpoints_that_carry_their_code(tmp_path):
     model = toy_deit(reducer="evit")
     model.save_pretrained(tmp_path / "deit", with_remote_code=True)

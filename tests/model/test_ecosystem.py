@@ -125,6 +125,7 @@ def test_flash_attention_without_its_package_is_refused(tmp_path):
         DynamicViTForImageClassification.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
 
 
+@pytest.mark.slow
 def test_bf16_training(tmp_path, reducer):
     trainer = trainer_for(tmp_path, toy_model(reducer=reducer), bf16=True)
     trainer.train()

@@ -156,6 +156,7 @@ for name in sys.argv[1:]:
 
 
 @pytest.mark.parametrize("beginning", [WITH_PACKAGE, WITHOUT_PACKAGE], ids=["with_package", "remote_code"])
+@pytest.mark.slow
 def test_saved_checkpoints_in_a_fresh_process_are_the_same(tmp_path, beginning):
     """Every method, with the package installed and, from checkpoints that carry their code, without it."""
     remote = beginning is WITHOUT_PACKAGE

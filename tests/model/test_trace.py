@@ -25,6 +25,7 @@ def assert_traced(model, tmp_path, gradients):
 
 
 @pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.slow
 def test_a_trace_is_the_model(reducer, tmp_path, gradients):
     assert_traced(toy_model(reducer=reducer, keep_ratio=0.6), tmp_path, gradients)
 
@@ -48,6 +49,7 @@ def test_what_depends_on_the_batch_is_refused():
         torch.jit.trace(model, toy_images(2), strict=False)
 
 
+@pytest.mark.slow
 def test_a_trace_is_of_one_image_size(reducer):
     model = toy_model(reducer=reducer)
     for size in ((32, 32), (24, 40)):
@@ -57,6 +59,7 @@ def test_a_trace_is_of_one_image_size(reducer):
             traced(**(inputs | {"pixel_values": toy_images(2, 48, 48)}))
 
 
+@pytest.mark.slow
 def test_with_a_mask(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     mask = torch.ones(2, 65, dtype=torch.bool)

@@ -9,6 +9,9 @@ from cpu_report import cpu_seconds
 from programs import launch, run_program, run_script
 
 
+pytestmark = pytest.mark.slow
+
+
 ABOUT = """
 import json, os, sys
 print(json.dumps({
