@@ -34,7 +34,7 @@ from hf_dynamicvit.export import (
 )
 
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]  # what is traced is traced once
 
 
 needs_onnx = pytest.mark.skipif(
@@ -86,7 +86,7 @@ def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("reducer", UNLIKE)
+@pytest.mark.parametrize("reducer", all_methods("tome", of=UNLIKE))
 def test_methods_by_onnx(reducer, tmp_path):
     """The test of the command line has dynamicvit."""
     write_onnx(traced(reducer), tmp_path / "toy.onnx")
@@ -96,7 +96,6 @@ def test_methods_by_onnx(reducer, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("reducer", all_methods("dynamicvit", *UNLIKE))
 def test_the_older_exporter_of_torch_takes_them_too(reducer, tmp_path):
     """`torch.onnx.export(dynamo=False)`, by a trace; without a stable sort, which ToMe has."""
     with torch.no_grad(), warnings.catch_warnings():
