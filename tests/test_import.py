@@ -58,6 +58,7 @@ assert hf_dynamicvit.training.callbacks.KeepRatioWarmup
     run(program, folder)
 
 
+@pytest.mark.slow
 def test_auto_classes_then_the_package(folder):
     program = """
 import sys
@@ -71,6 +72,7 @@ assert type(pipeline("image-classification", model=".").model) is hf_dynamicvit.
     run(program, folder)
 
 
+@pytest.mark.slow
 def test_a_module_of_the_model_registers_them_all(folder):
     program = """
 from hf_dynamicvit.model.configuration_dynamicdeit import DynamicDeiTConfig

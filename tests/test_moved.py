@@ -37,6 +37,7 @@ def test_an_old_name_is_the_new_one_and_warns_once(old, new):
             assert getattr(before, name) is getattr(now, name)
 
 
+@pytest.mark.slow
 def test_the_warning_is_of_the_line_that_imports():
     program = """
 from hf_dynamicvit import visualize

@@ -64,6 +64,7 @@ def train(*options, model="knows", output="out"):
     return main([*command, *QUICK, *options])
 
 
+@pytest.mark.slow
 def test_from_another_models_classes_to_a_pipeline(place, capsys):
     """Dense fine-tuning first, then sparse: it learns three colours, and others can use it."""
     epochs = ["--max-steps", "-1", "--teacher-epochs", "20", "--num-train-epochs", "4"]
@@ -81,6 +82,7 @@ def test_from_another_models_classes_to_a_pipeline(place, capsys):
     AutoImageProcessor.from_pretrained("out")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(REDUCERS))
 def test_every_method_trains(place, method):
     assert train("--reducer", method, "--no-distill") == 0
@@ -104,6 +106,7 @@ def test_the_models_own_order_of_classes_is_kept(place):
     assert json.loads((place / "out" / "results.json").read_text())["top1"] == pytest.approx(correct / 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(REDUCERS))
 def test_who_knows_other_classes_teaches_nobody(place, capsys, method):
     learns_from = any("distill" in name for name in toy_model(reducer=method).vit.reducer.loss_weights)
