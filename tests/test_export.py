@@ -34,7 +34,7 @@ from hf_dynamicvit.export import (
 )
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("export")]  # what is traced is traced once
+pytestmark = pytest.mark.slow
 
 
 needs_onnx = pytest.mark.skipif(

@@ -10,7 +10,7 @@ from hf_dynamicvit.demo.input import PHOTOGRAPHS
 from hf_dynamicvit.demo.server.limits import RateLimit
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 
 DAISY = Image.open(PHOTOGRAPHS / "daisy.jpg").convert("RGB")

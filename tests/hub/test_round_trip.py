@@ -15,8 +15,7 @@ from toys import assert_same_weights, toy_images, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
-# one process to fork from for all
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("hub")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -267,7 +267,6 @@ AFTER = {"README.md": check_readme, "deploy.md": check_deploy, "hub.md": check_h
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 @pytest.mark.slow
-@pytest.mark.xdist_group("pages")
 def test_every_block_runs(page, request, monkeypatch, capsys):
     text = page.read_text(encoding="utf-8")
     if "torchao" in text and find_spec("torchao") is None:  # on no other page: PEFT would take it for real
@@ -311,7 +310,6 @@ def docstring_blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("name", "code"), docstring_blocks())
 @pytest.mark.slow
-@pytest.mark.xdist_group("pages")
 def test_code_in_docstrings_runs(name, code, workshop):
     namespace = {public: getattr(hf_dynamicvit, public) for public in hf_dynamicvit.__all__}
     exec(compile(code, name, "exec"), namespace)

@@ -21,7 +21,7 @@ from hf_dynamicvit.demo.server.limits import RateLimit
 from hf_dynamicvit.demo.server.uploads import STALE
 
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
