@@ -10,7 +10,6 @@ import sys
 import pytest
 import torch
 import transformers
-from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
 from native_toys import (
     MODELS,
     native_class,
@@ -29,6 +28,7 @@ from transformers import CONFIG_MAPPING
 
 import hf_dynamicvit
 from hf_dynamicvit import REDUCERS
+from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
 from hf_dynamicvit.families import FAMILIES
 from hf_dynamicvit.model.refused import REFUSED
 

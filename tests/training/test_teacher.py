@@ -4,8 +4,8 @@
 import pytest
 import torch
 from accelerate import Accelerator
-from test_trainer import ToyData, arguments, trainer_for
 from toys import toy_dense, toy_images
+from trainers import ToyData, arguments, trainer_for
 
 from hf_dynamicvit.training.finite import explain_gradient_norm, explain_not_finite
 from hf_dynamicvit.training.publishing import create_repository

@@ -30,7 +30,7 @@ NEEDED = {
 # Options of launchers, as these spell them.
 LAUNCHERS = {"--config_file", "--machine_rank", "--main_process_ip", "--nproc_per_node"}
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 every_command = pytest.mark.parametrize("name", COMMANDS)
 
