@@ -23,12 +23,12 @@ from hf_dynamicvit.data.samples import sample_crops
 from hf_dynamicvit.export import (
     FORMATS,
     Format,
-    batches_of,
+    copy_for_export,
     export,
-    for_export,
+    find_undecided,
     run_onnx,
+    split_batches,
     trace,
-    undecided,
     write_onnx,
     write_torch_export,
 )
@@ -49,7 +49,7 @@ def toy(reducer: str):
 
 @cache
 def traced(reducer: str):
-    return trace(for_export(toy(reducer)))
+    return trace(copy_for_export(toy(reducer)))
 
 
 def logits_of(model, batches):
@@ -80,7 +80,7 @@ def pretend(monkeypatch):
 @pytest.mark.parametrize("reducer", all_methods(*UNLIKE, of=FIXED))
 def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
     write_torch_export(traced(reducer), tmp_path / "toy.pt2")
-    batches = batches_of(toy_images(9))
+    batches = split_batches(toy_images(9))
     for got, expected in zip(run_here(tmp_path / "toy.pt2", batches), logits_of(toy(reducer), batches), strict=True):
         torch.testing.assert_close(got, expected)
 
@@ -90,7 +90,7 @@ def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
 def test_methods_by_onnx(reducer, tmp_path):
     """The test of the command line has dynamicvit."""
     write_onnx(traced(reducer), tmp_path / "toy.onnx")
-    batches = batches_of(toy_images(9))
+    batches = split_batches(toy_images(9))
     for got, expected in zip(run_onnx(tmp_path / "toy.onnx", batches), logits_of(toy(reducer), batches), strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
@@ -145,7 +145,7 @@ def test_command_line_torch_export(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Checked on 10 crops of scikit-learn's two sample photographs" in printed
     assert "it has no image processor, in batches of 1, 3, 6: same top-1" in printed
-    batches = batches_of(toy_images(7))
+    batches = split_batches(toy_images(7))
     for got, expected in zip(run_here(file, batches), logits_of(model, batches), strict=True):
         torch.testing.assert_close(got, expected)
     assert str(Path(hf_dynamicvit.__file__).parent).encode() not in file.read_bytes()  # of nobody's folders
@@ -170,7 +170,7 @@ def test_dense_models(tmp_path, monkeypatch):
 )
 def test_batches_of_different_sizes(number, sizes):
     pixel_values = torch.arange(number)[:, None, None, None]
-    batches = batches_of(pixel_values)
+    batches = split_batches(pixel_values)
     assert [len(batch) for batch in batches] == sizes
     assert set(torch.cat(batches).flatten().tolist()) == set(range(number))
 
@@ -206,8 +206,8 @@ def without_differences(reducer):
 @pytest.mark.parametrize("reducer", sorted({*FIXED} - {"tome", "random"}))
 def test_scores_that_are_equal_to_rounding_are_told_from_others(reducer):
     with torch.no_grad():
-        assert not undecided(toy(reducer), toy_images(6)).any()
-        assert undecided(without_differences(reducer), toy_images(6)).all()
+        assert not find_undecided(toy(reducer), toy_images(6)).any()
+        assert find_undecided(without_differences(reducer), toy_images(6)).all()
 
 
 def test_a_model_that_is_hardly_trained_is_named(tmp_path, pretend):
@@ -218,7 +218,7 @@ def test_a_model_that_is_hardly_trained_is_named(tmp_path, pretend):
             export(model, "torch-export", tmp_path / "toy.pt2", toy_images(6))
         assert ("With 6 of them the scores" in str(refused.value)) == told
         assert ("train it longer, or check the file on other --images." in str(refused.value)) == told
-    assert undecided(toy_dense(), toy_images(2)).tolist() == [False, False]
+    assert find_undecided(toy_dense(), toy_images(2)).tolist() == [False, False]
 
 
 @needs_onnx
@@ -232,7 +232,7 @@ def test_an_opset_of_ones_own(tmp_path, monkeypatch):
     assert not (tmp_path / "old.onnx").exists()
     (tmp_path / "broken.onnx").write_text("no graph")
     with pytest.raises(ValueError, match=r"ONNX Runtime .* does not run the file; another --opset may help"):
-        run_onnx(tmp_path / "broken.onnx", batches_of(toy_images(2)))
+        run_onnx(tmp_path / "broken.onnx", split_batches(toy_images(2)))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_opsets_that_there_are_not(format, opset, message, tmp_path):
 
 def test_weights_of_their_own_lie_beside_the_file_and_the_model_stays_as_it_is(tmp_path, pretend):
     model = toy_model().bfloat16().train()
-    reference = for_export(model).model
+    reference = copy_for_export(model).model
     pretend(lambda file, batches: logits_of(reference, batches), suffixes=("", ".data"))
     output = tmp_path / "toy.pt2"
     check = export(model, "torch-export", output, toy_images(6))
@@ -326,7 +326,7 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
 
 def test_the_graph_leaves_out_what_inference_leaves_out():
     """In the last of 4 blocks the class token alone has a query, an output and an MLP."""
-    graph = trace(for_export(toy_model())).graph
+    graph = trace(copy_for_export(toy_model())).graph
     linear = [node.meta["val"].shape for node in graph.nodes if node.target is torch.ops.aten.linear.default]
     assert len(linear) == 4 * 6 + 3 * 4 + 1  # blocks, predictors, the classifier
     assert sum(len(shape) == 3 and shape[1] == 1 for shape in linear) == 4

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .compat import ONNX_REGISTRATION_LOGGER
-from .extras import installing
+from .extras import build_install_command
 from .folders import check_file
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, image_tower
@@ -87,8 +87,8 @@ class Logits(nn.Module):
         return self.model(pixel_values).logits
 
 
-def for_export(model: PreTrainedModel) -> Logits:
-    """A copy in eval mode on the CPU, in float32, with SDPA attention.
+def copy_for_export(model: PreTrainedModel) -> Logits:
+    """Copy `model` to the CPU in eval mode, in float32, with SDPA attention.
 
     Raises:
         ValueError: each image decides how many tokens it keeps.
@@ -110,7 +110,7 @@ def is_news(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
+def quiet_exporter() -> Generator[None]:
     """Without what torch says of exports that are as they should be."""
     registration = logging.getLogger(ONNX_REGISTRATION_LOGGER)
     registration.addFilter(is_news)
@@ -122,25 +122,26 @@ def quiet() -> Generator[None]:
             registration.removeFilter(is_news)
 
 
-def dynamic_shapes() -> dict[str, Any]:
+def build_dynamic_shapes() -> dict[str, Any]:
+    """Declare the batch as the one axis of any length."""
     return {"pixel_values": {0: torch.export.Dim("batch")}}
 
 
-@quiet()
+@quiet_exporter()
 @torch.no_grad()
 def trace(logits: Logits) -> torch.export.ExportedProgram:
     """The graph, for any batch size, without the stack traces that name the folders of this machine."""
     config = image_tower(logits.model.config)
     height, width = as_pair(config.image_size)
     example = torch.zeros(2, config.num_channels, height, width)  # a saved program carries it along: no picture
-    program = torch.export.export(logits, (example,), dynamic_shapes=dynamic_shapes())
+    program = torch.export.export(logits, (example,), dynamic_shapes=build_dynamic_shapes())
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program
 
 
 def stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> tuple[Any, Any]:
-    """`aten.sort.stable` (ToMe), which the exporter lacks: of equal values, ONNX's TopK too takes the first first."""
+    """Translate `aten.sort.stable` (ToMe), which the exporter lacks; of equal values TopK too takes the first."""
     from onnxscript import opset18
 
     op: Any = opset18
@@ -149,7 +150,7 @@ def stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: boo
     return ordered, indices
 
 
-@quiet()
+@quiet_exporter()
 def write_onnx(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> None:
     """Write the program with its weights to `file`; weights beyond ONNX's limit of 2 GB go to `<file>.data`.
 
@@ -162,7 +163,7 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path, opset: int | N
         verbose=False,
         input_names=["pixel_values"],
         output_names=["logits"],
-        dynamic_shapes=dynamic_shapes(),  # for the name of the axis
+        dynamic_shapes=build_dynamic_shapes(),  # for the name of the axis
         opset_version=opset,
         custom_translation_table={torch.ops.aten.sort.stable: stable_sort},
     )
@@ -194,11 +195,16 @@ def run_onnx(file: Path, batches: list[Tensor]) -> list[Tensor]:
 
 
 def write_torch_export(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> None:
+    """Write the program with its weights to `file`; `opset` is ONNX's."""
     torch.export.save(program, file)
 
 
 def run_torch_export(file: Path, batches: list[Tensor]) -> list[Tensor]:
-    """In a fresh process, which needs nothing but torch."""
+    """Run the file in a fresh process that can import torch alone.
+
+    Raises:
+        ValueError: it cannot run there.
+    """
     with tempfile.TemporaryDirectory() as folder:
         inputs, logits = Path(folder) / "batches", Path(folder) / "logits"
         torch.save(batches, inputs)
@@ -225,7 +231,7 @@ FORMATS = {
 }
 
 
-def check_output(output: Path, format: str, overwrite: bool = False, opset: int | None = None) -> None:
+def check_export(output: Path, format: str, overwrite: bool = False, opset: int | None = None) -> None:
     """Refuse what cannot be written before anything is.
 
     Raises:
@@ -241,7 +247,7 @@ def check_output(output: Path, format: str, overwrite: bool = False, opset: int 
         raise ValueError(f"opset is {opset}; torch writes {OLDEST_OPSET} and later ones.")
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ValueError(f"{format} takes {', '.join(missing)}: {installing('export')}")
+        raise ValueError(f"{format} takes {', '.join(missing)}: {build_install_command('export')}")
     if output.suffix != suffix:
         raise ValueError(
             f"the output is {output}; the name of a file of {format} must end in {suffix}, such as "
@@ -251,16 +257,16 @@ def check_output(output: Path, format: str, overwrite: bool = False, opset: int 
         check_file(file, overwrite)
 
 
-def batches_of(pixel_values: Tensor) -> list[Tensor]:
-    """`[N, C, H, W]` -> a batch of 1, one of 3, the rest; too few pictures are repeated."""
+def split_batches(pixel_values: Tensor) -> list[Tensor]:
+    """Split `[N, C, H, W]` into a batch of 1, one of 3, and the rest; too few images are repeated."""
     repeats = math.ceil(FEWEST_PICTURES / len(pixel_values))
     if repeats > 1:
         pixel_values = pixel_values.repeat(repeats, 1, 1, 1)[:FEWEST_PICTURES]
     return [pixel_values[:1], pixel_values[1:4], *pixel_values[4:].split(LARGEST_BATCH)]
 
 
-def largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[], Tensor]) -> float:
-    """Return how far `logits` `[N, K]` are from `expected`, those of the model; `undecided` finds ties, `[N]` bool.
+def find_largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[], Tensor]) -> float:
+    """Find how far `logits` `[N, K]` are from `expected`, those of the model; `undecided` finds ties, `[N]` bool.
 
     Raises:
         ValueError: one is further off than `TOLERANCE`, or a picture has another top-1.
@@ -283,7 +289,7 @@ def largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[],
     return difference
 
 
-def undecided(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
+def find_undecided(model: PreTrainedModel, pixel_values: Tensor) -> Tensor:
     """Find the images, `[N]` bool, whose lowest score kept and highest dropped are equal to `ROUNDING`.
 
     Of a dense model, and a method that scores no patches, none.
@@ -325,19 +331,19 @@ def export(
         opset: version of ONNX's operators, 18 or later (`None`: torch's own choice).
 
     Raises:
-        ValueError: `output` or `format` cannot be written (`check_output`); each image decides how many tokens it
+        ValueError: `output` or `format` cannot be written (`check_export`); each image decides how many tokens it
             keeps (AS-ViT); a logit is off by more than 1e-4 + 1e-4 |logit|, or a top-1 differs.
     """
     output = Path(output)
-    check_output(output, format, overwrite, opset)
-    how, logits = FORMATS[format], for_export(model)
-    batches = batches_of(pixel_values.to("cpu", torch.float32))
+    check_export(output, format, overwrite, opset)
+    how, logits = FORMATS[format], copy_for_export(model)
+    batches = split_batches(pixel_values.to("cpu", torch.float32))
     expected = torch.cat([logits(batch) for batch in batches])
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         file = Path(folder) / output.name
         how.write(trace(logits), file, opset)
         found = torch.cat(how.run(file, batches))
-        difference = largest_difference(found, expected, lambda: undecided(logits.model, torch.cat(batches)))
+        difference = find_largest_difference(found, expected, lambda: find_undecided(logits.model, torch.cat(batches)))
         parts = sorted(Path(folder).iterdir(), reverse=True)  # weights of their own ahead of the file that names them
         num_bytes = sum(part.stat().st_size for part in parts)
         for part in parts:

@@ -5,7 +5,7 @@ from importlib import import_module
 from types import ModuleType
 
 
-def installing(extra: str) -> str:
+def build_install_command(extra: str) -> str:
     """Return the command that installs the packages of `extra`."""
     return f'pip install "hf-dynamicvit[{extra}]"'
 
@@ -25,4 +25,4 @@ def require(module: str, extra: str, why: str, otherwise: str = "") -> ModuleTyp
     try:
         return import_module(module)
     except ImportError as error:
-        raise ValueError(f"{why}: {installing(extra)}{otherwise}") from error
+        raise ValueError(f"{why}: {build_install_command(extra)}{otherwise}") from error

@@ -36,7 +36,7 @@ def check_folder(folder: str | Path, overwrite: bool = False, otherwise: str = O
             raise ValueError(f"{folder} exists already; name a new or an empty folder, {otherwise}.")
         check_writable(resolved, folder)
     except (OSError, RuntimeError) as error:  # a name too long, a folder that cannot be read, links in a circle
-        raise ValueError(f"{folder} cannot be a folder: {reason(error)}.") from error
+        raise ValueError(f"{folder} cannot be a folder: {describe_os_error(error)}.") from error
     return resolved
 
 
@@ -56,7 +56,7 @@ def check_file(file: str | Path, overwrite: bool = False, otherwise: str = OVERW
             raise ValueError(f"{Path(file).parent} is no folder; make it, or name another.")
         check_writable(resolved.parent, file)
     except (OSError, RuntimeError) as error:
-        raise ValueError(f"{file} cannot be a file: {reason(error)}.") from error
+        raise ValueError(f"{file} cannot be a file: {describe_os_error(error)}.") from error
     return resolved
 
 
@@ -73,17 +73,17 @@ def check_writable(folder: Path, named: str | Path) -> None:
         with tempfile.TemporaryDirectory(dir=nearest, prefix=".hf-dynamicvit-") as attempt:
             (Path(attempt) / folder.relative_to(nearest)).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"{named} cannot be written: {reason(error)} in {nearest}.") from error
+        raise ValueError(f"{named} cannot be written: {describe_os_error(error)} in {nearest}.") from error
 
 
-def reason(error: Exception) -> str:
-    """Return what the system says of a path, without the path."""
+def describe_os_error(error: Exception) -> str:
+    """Return what the system says of a path that it refused, without the path."""
     return error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
 @contextmanager
 def whole_folder(folder: str | Path, overwrite: bool = False) -> Generator[Path]:
-    """An empty folder to fill, which takes the place of `folder` when the block ends, and vanishes where it raises.
+    """Provide an empty folder, which replaces `folder` when the block ends, and vanishes where the block raises.
 
     Raises:
         ValueError: as `check_folder`.

@@ -11,8 +11,8 @@ import transformers
 from .compat import multiplies_bfloat16
 
 
-def devices() -> list[str]:
-    """What this machine has, the fastest kind first: `["cuda", "cuda:0", "cpu"]`."""
+def list_devices() -> list[str]:
+    """List the devices of this machine, the fastest kind first: `["cuda", "cuda:0", "cpu"]`."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None:
         return ["cpu"]
@@ -30,30 +30,32 @@ def bfloat16_is_faster(device: torch.device) -> bool:
 
 
 def check_device(device: str) -> None:
-    """Raises:
-    ValueError: this machine has no `device`.
+    """Refuse a device that this machine lacks.
+
+    Raises:
+        ValueError: it lacks `device`.
     """
-    if device not in devices():
-        raise ValueError(f"device is {device!r}; this machine has {', '.join(devices())}.")
+    if device not in list_devices():
+        raise ValueError(f"device is {device!r}; this machine has {', '.join(list_devices())}.")
 
 
-def chosen_device(device: str | None) -> str:
+def choose_device(device: str | None) -> str:
     """Return `device`, or the fastest there is where none is named.
 
     Raises:
         ValueError: this machine has no `device`.
     """
     if device is None:
-        return devices()[0]
+        return list_devices()[0]
     check_device(device)
     return device
 
 
-def machine() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """Describe the machine and the versions that the numbers depend on."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {
-        "cpu": cpu_name(),
+        "cpu": read_cpu_name(),
         "gpus": gpus,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
@@ -62,8 +64,8 @@ def machine() -> dict[str, Any]:
     }
 
 
-def cpu_name() -> str:
-    """As the system calls it."""
+def read_cpu_name() -> str:
+    """Read the name of the CPU from the system."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

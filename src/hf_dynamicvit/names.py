@@ -1,8 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What can be named on a command line or a page, without importing torch, which takes seconds; the nearest of
-names to one that was mistyped.
+"""Names that a command line or a page takes, and the nearest name to one that was mistyped.
 
-Tests hold these names equal to the tables that they name.
+They are here, without torch, whose import takes seconds; tests hold them equal to the tables that they name.
 """
 
 import difflib
@@ -37,15 +36,15 @@ UNCHECKED = "unchecked"
 KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)
 
 
-def nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
-    """`; did you mean ...?`, or `otherwise` where none of `names` is near."""
+def suggest_nearest(name: str, names: Iterable[str], otherwise: str = "") -> str:
+    """Ask `; did you mean ...?` for the nearest of `names`, or return `otherwise` where none is near."""
     names = [*names]
     longer = [known for known in names if name and known.startswith(name)]
     found = longer or difflib.get_close_matches(name, names, n=1)
     return f"; did you mean {found[0]}?" if found else otherwise
 
 
-def instead(name: str, names: Iterable[str]) -> str:
-    """The nearest of `names`, or all of them."""
+def suggest_or_list(name: str, names: Iterable[str]) -> str:
+    """Ask for the nearest of `names`, or list them all."""
     names = [*map(str, names)]
-    return nearest(name, names, f"; there are {', '.join(names)}")
+    return suggest_nearest(name, names, f"; there are {', '.join(names)}")

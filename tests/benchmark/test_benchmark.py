@@ -15,12 +15,12 @@ from hf_dynamicvit.benchmark.measure import (
     Ideal,
     Setting,
     benchmark,
-    beside,
     break_even,
+    build_entries,
     images_per_second,
     mean_counts,
 )
-from hf_dynamicvit.benchmark.report import log_ticks
+from hf_dynamicvit.benchmark.report import choose_log_ticks
 from hf_dynamicvit.commands.cli import main
 
 
@@ -68,7 +68,7 @@ def test_the_ideal_is_as_short_as_the_sparse_model(reducer, monkeypatch):
     """Its linear layers see the tokens that are counted for each block."""
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     images = toy_images(2)
-    entries = [*beside({"sparse": model}, images)]
+    entries = [*build_entries({"sparse": model}, images)]
     assert [(entry.name, entry.kind) for entry in entries] == [
         ("dense", "dense"),
         ("sparse", "ideal"),
@@ -255,7 +255,7 @@ def test_pictures_of_a_folder(tmp_path, monkeypatch, capsys):
     ],
 )
 def test_every_line_of_a_plot_is_between_two_labels(values, ticks):
-    assert log_ticks(values) == pytest.approx(ticks)
+    assert choose_log_ticks(values) == pytest.approx(ticks)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
 from hf_dynamicvit.checkpoints.cost import multiply_adds
-from hf_dynamicvit.checkpoints.labels import order_of
+from hf_dynamicvit.checkpoints.labels import find_class_order
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.evaluation.data import choose_split, load_labelled
 from hf_dynamicvit.evaluation.evaluate import evaluate
@@ -24,13 +24,13 @@ from hf_dynamicvit.evaluation.results import (
     Answers,
     ClassResult,
     Confusion,
-    answers_of,
-    changed_pictures,
-    confusions,
-    difference_of,
-    distances,
-    per_class,
-    stages_of,
+    build_answers,
+    compare_answers,
+    count_per_class,
+    find_changed,
+    find_confusions,
+    measure_distances,
+    summarise_stages,
 )
 from hf_dynamicvit.look.viewer import Viewer, count_costs, scale_to_show
 
@@ -93,7 +93,7 @@ def test_the_numbers_are_those_of_one_picture_at_a_time(reducer, folder):
     # at other keep ratios, and the model as it was
     assert [point.keep_ratio for point in found.sweep] == [1.0, 0.6]
     other = copy.deepcopy(model)
-    some = load_labelled(str(folder), NAMES).typical(64, "RGB")
+    some = load_labelled(str(folder), NAMES).sample(64, "RGB")
     other.set_keep_ratio(0.6, viewer.pixel_values([*some]))
     check_answers(
         found.sweep[1].answers, one_by_one(other, viewer)[0], [other.multiply_adds(image) for image in pixels]
@@ -124,13 +124,13 @@ def said(*classes, rank=None) -> Answers:
 
 def test_difference_by_hand():
     dense, sparse = said(0, 0, 0, 0, 1, 1, 1, 1, 2, 1), said(0, 0, 0, 1, 0, 0, 0, 2, 1, 1)
-    found = difference_of(dense, sparse)
+    found = compare_answers(dense, sparse)
     assert (found.fixed, found.broken, found.other, found.changed) == (3, 1, 2, 6)
     assert found.top1 == pytest.approx(0.2)
     assert found.standard_error == pytest.approx(math.sqrt(4 - 0.4) / 10)
     spread = 1.96 * math.sqrt(5 - 2**2 / 12) / 12
     assert (found.low, found.high) == (pytest.approx(2 / 12 - spread), pytest.approx(2 / 12 + spread))
-    same = difference_of(dense, dense)
+    same = compare_answers(dense, dense)
     assert same.standard_error == same.top1 == 0 and -0.2 < same.low < 0 < same.high < 0.2  # ten pictures prove little
 
 
@@ -139,16 +139,16 @@ def test_classes_and_changes_by_hand():
     labels, names = ["ant", "bee", "cat", "dog"], [f"{number}.png" for number in range(6)]
     dense = said(0, 0, 1, 1, 0, 2, rank=[0, 0, 1, 0, 1, 0])
     sparse = said(0, 1, 2, 1, 1, 1, rank=[0, 1, 1, 0, 0, 2])
-    classes = per_class(labels, truth, sparse, dense)
+    classes = count_per_class(labels, truth, sparse, dense)
     assert classes == [ClassResult("cat", 1, 0, 1), ClassResult("ant", 3, 1, 2), ClassResult("bee", 2, 2, 1)]
     assert [row.change for row in classes] == [-1, pytest.approx(-1 / 3), 0.5]
-    assert per_class(labels, truth, sparse, None)[0] == ClassResult("cat", 1, 0, None)
-    assert confusions(labels, truth, sparse, dense) == [
+    assert count_per_class(labels, truth, sparse, None)[0] == ClassResult("cat", 1, 0, None)
+    assert find_confusions(labels, truth, sparse, dense) == [
         Confusion("ant", "cat", 0, 1),
         Confusion("bee", "ant", 1, 0),
         Confusion("cat", "bee", 0, 1),
     ]
-    changed = changed_pictures(labels, names, truth, sparse, dense)
+    changed = find_changed(labels, names, truth, sparse, dense)
     assert [(row.kind, row.picture, row.true, row.dense, row.sparse) for row in changed] == [
         ("broken", "5.png", "cat", "cat", "bee"),
         ("broken", "1.png", "ant", "ant", "bee"),
@@ -159,15 +159,15 @@ def test_classes_and_changes_by_hand():
 
 
 def test_equal_logits_have_an_order():
-    answers = answers_of(torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]), torch.tensor([0, 1]), [3, 4])
+    answers = build_answers(torch.tensor([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]), torch.tensor([0, 1]), [3, 4])
     assert answers.predicted.tolist() == [0, 0] and answers.rank.tolist() == [0, 1]
     assert answers.gmacs == 3.5e-9
     with pytest.raises(FloatingPointError, match="not finite"):
-        answers_of(torch.tensor([[1.0, torch.nan]]), torch.tensor([0]), [1])
+        build_answers(torch.tensor([[1.0, torch.nan]]), torch.tensor([0]), [1])
 
 
 def test_centre_map_by_hand():
-    far = distances((2, 4), (10, 5))  # a picture of 20 x 20 pixels
+    far = measure_distances((2, 4), (10, 5))  # a picture of 20 x 20 pixels
     corner, inner = math.hypot(5, 7.5) / math.hypot(10, 10), math.hypot(5, 2.5) / math.hypot(10, 10)
     torch.testing.assert_close(far, torch.tensor([[corner, inner, inner, corner]] * 2))
     kept = torch.tensor(
@@ -176,12 +176,12 @@ def test_centre_map_by_hand():
             [[0, 1, 1, 1, 0, 1, 1, 1], [0, 1, 0, 0, 0, 0, 0, 0]],
         ]
     )
-    first, second = stages_of([3, 6], kept.sum(-1), kept.sum(0), far)
+    first, second = summarise_stages([3, 6], kept.sum(-1), kept.sum(0), far)
     assert (first.layer, first.mean, first.least, first.most) == (3, 5.5 / 8, 5 / 8, 6 / 8)
     assert first.frequency.tolist() == [[0, 1, 1, 1], [0, 1, 1, 0.5]]
     assert first.distance == pytest.approx((4 * inner + 1.5 * corner) / 5.5)
     assert second.frequency.tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]] and second.distance == pytest.approx(inner)
-    (none,) = stages_of([1], torch.zeros(2, 1), torch.zeros(1, 8), far)
+    (none,) = summarise_stages([1], torch.zeros(2, 1), torch.zeros(1, 8), far)
     assert none.mean == 0 and none.distance is None
 
 
@@ -235,7 +235,7 @@ def test_a_dense_model_with_its_classes_in_another_order(folder):
     with pytest.raises(ValueError, match="other classes: 'x'; the sparse one has 'ant'"):
         Viewer(viewer.model, viewer.processor, viewer.dense)
     assert Viewer(viewer.model, viewer.processor, viewer.dense, same_classes=True).dense_order is None
-    assert order_of(NAMES, ["x", *NAMES[1:]], same_classes=True) is None
+    assert find_class_order(NAMES, ["x", *NAMES[1:]], same_classes=True) is None
 
 
 def test_unreadable_pictures(hostile, tmp_path):

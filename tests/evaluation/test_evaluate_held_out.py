@@ -9,7 +9,7 @@ from class_folders import COUNT, NAMES, in_file, picture, write_classes
 from datasets import Value
 
 from hf_dynamicvit.data.loading import HeldOut, load_pictures
-from hf_dynamicvit.evaluation.data import held_out_of, load_labelled
+from hf_dynamicvit.evaluation.data import load_labelled, read_held_out
 
 
 HELD_OUT = {"fraction": 0.5, "seed": 1, "total": 24, "fingerprint": "f"}
@@ -32,9 +32,9 @@ def folder(tmp_path_factory):
 )
 def test_a_record_of_another_program_is_none(tmp_path, record):
     (tmp_path / "results.json").write_bytes(record if isinstance(record, bytes) else record.encode())
-    assert held_out_of(str(tmp_path)) is None and held_out_of("some/name") is None
+    assert read_held_out(str(tmp_path)) is None and read_held_out("some/name") is None
     (tmp_path / "results.json").write_text(json.dumps({"held_out": HELD_OUT}))
-    assert held_out_of(str(tmp_path)) == HeldOut(**HELD_OUT)
+    assert read_held_out(str(tmp_path)) == HeldOut(**HELD_OUT)
 
 
 def how_held_out(dataset) -> HeldOut:

@@ -19,10 +19,10 @@ from toys import toy_dense
 
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.commands.evaluate import command_of
-from hf_dynamicvit.evaluation.data import LabelledPictures, printable
+from hf_dynamicvit.evaluation.data import LabelledPictures, make_printable
 from hf_dynamicvit.evaluation.evaluate import evaluate
-from hf_dynamicvit.evaluation.pages import MOST_PICTURES, Table, markdown
-from hf_dynamicvit.evaluation.report import content, summary, title_of, write_report
+from hf_dynamicvit.evaluation.pages import MOST_PICTURES, Table, build_markdown
+from hf_dynamicvit.evaluation.report import build_report, build_summary, build_title, write_report
 from hf_dynamicvit.look.viewer import Viewer
 
 
@@ -104,7 +104,7 @@ def test_without_a_dense_model(folder):
     viewer = viewer_of(reducer="evovit", dense=False)
     found = evaluate(viewer, str(folder), keep_ratios=(0.5,))
     assert found.dense is found.difference is None and found.changed == found.confusions == found.views == []
-    text = markdown(content(found))
+    text = build_markdown(build_report(found))
     assert "| dense |" not in text and "changed" not in text and "there is no dense copy" in text
     assert "| class | pictures | sparse |" in text and "may come back" in text
     counts = [row.sparse / row.count for row in found.classes]
@@ -114,13 +114,14 @@ def test_without_a_dense_model(folder):
 def test_five_classes_have_no_top_5(tmp_path):
     folder = write_classes(tmp_path, NAMES[:5])
     found = evaluate(viewer_of(NAMES[:5], reducer="topk", keep_ratio=1.0), str(folder), keep_ratios=(), max_changed=0)
-    assert "| model | top-1 | GMACs |" in summary(found) and "no top-5, as the model has 5 classes" in summary(found)
-    assert found.difference.changed == 0 and "There are none." in markdown(content(found))
-    assert "Accuracy over keep ratio" not in markdown(content(found))
+    summary = build_summary(found)
+    assert "| model | top-1 | GMACs |" in summary and "no top-5, as the model has 5 classes" in summary
+    assert found.difference.changed == 0 and "There are none." in build_markdown(build_report(found))
+    assert "Accuracy over keep ratio" not in build_markdown(build_report(found))
 
 
 def test_long_tables_are_cut_in_markdown():
-    found = markdown([Table(["class"], [[f"class {index}"] for index in range(41)])])
+    found = build_markdown([Table(["class"], [[f"class {index}"] for index in range(41)])])
     assert found.count("\n") == 1 + 41 and "| class 19 |" in found and "| class 21 |" in found
     assert "| class 20 |" not in found and "| ... |" in found
 
@@ -279,10 +280,10 @@ def test_names_that_are_no_utf8(folder, tmp_path, monkeypatch, capsys):
 def test_names_of_an_evaluation_can_be_written(found):
     bad = "\udcff.png"
     odd = dataclasses.replace(found, model=f"here/{bad}", dataset=bad)
-    assert printable(bad) == "\\udcff.png"
+    assert make_printable(bad) == "\\udcff.png"
     pictures = LabelledPictures(Dataset.from_dict({}), "image", "data", "train", True, 0, 0)
-    assert pictures.name_of({"path": f"/x/{bad}"}, "row 0") == "/x/\\udcff.png"
-    assert title_of(odd) == "\\udcff.png on \\udcff.png"
+    assert pictures.name_image({"path": f"/x/{bad}"}, "row 0") == "/x/\\udcff.png"
+    assert build_title(odd) == "\\udcff.png on \\udcff.png"
 
 
 def test_what_begins_with_a_dash_can_be_typed_again():

@@ -29,9 +29,6 @@ from ..names import COMPILED
 from ..registration import CLASSIFIERS
 
 
-# Ways to run a model; those but the first are arguments of torch.compile.
-
-
 @dataclass(frozen=True)
 class Setting:
     """Where and how models run. `threads` counts on the CPU only; `None` leaves it."""
@@ -81,7 +78,7 @@ class Measurement:
     peak_bytes: int
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, flat, for JSON."""
+        """Return all fields in one flat dictionary, for JSON."""
         values = asdict(self)
         return values.pop("setting") | values
 
@@ -198,22 +195,22 @@ def benchmark(
     rows = []
     for setting, batch in itertools.product(settings, batch_sizes):
         with with_threads(setting.threads):
-            copies = {name: placed(model, setting) for name, model in models.items()}
-            images = batch_of(pixel_values, batch, next(iter(copies.values())), image_size)
-            entries = [*beside(copies, images)]
+            copies = {name: copy_for_setting(model, setting) for name, model in models.items()}
+            images = build_batch(pixel_values, batch, next(iter(copies.values())), image_size)
+            entries = [*build_entries(copies, images)]
             for entry in entries:
                 if optimize and setting.compiled == "eager" and entry.kind == "sparse":
                     entry.source.optimize_for_inference(images)
-            calls = [prepared(entry, setting, images) for entry in entries]
+            calls = [build_call(entry, setting, images) for entry in entries]
             seconds = take_turns(calls, images, repeats, warmup)
-            for row in measurements(entries, calls, seconds, images, setting):
+            for row in build_measurements(entries, calls, seconds, images, setting):
                 rows.append(row)
                 report(row)
     return rows
 
 
-def placed(model: Any, setting: Setting) -> Any:
-    """A copy of `model` in eval mode as `setting` says; `model` itself would come back rounded from half precision.
+def copy_for_setting(model: Any, setting: Setting) -> Any:
+    """Copy `model` to the device and dtype of `setting`, in eval mode; the cast would round `model` itself.
 
     Raises:
         ValueError: the attention is not installed.
@@ -238,8 +235,10 @@ def with_threads(threads: int | None) -> Generator[None]:
         torch.set_num_threads(before)
 
 
-def batch_of(pixel_values: Tensor | None, batch: int, model: Any, image_size: int | tuple[int, int] | None) -> Tensor:
-    """`[batch, channels, height, width]` on the model's device, in its dtype."""
+def build_batch(
+    pixel_values: Tensor | None, batch: int, model: Any, image_size: int | tuple[int, int] | None
+) -> Tensor:
+    """Repeat `pixel_values`, or noise, to `[batch, channels, height, width]` on the model's device, in its dtype."""
     if pixel_values is None:
         height, width = as_pair(model.config.image_size if image_size is None else image_size)
         noise = torch.Generator().manual_seed(0)
@@ -247,8 +246,11 @@ def batch_of(pixel_values: Tensor | None, batch: int, model: Any, image_size: in
     return pixel_values[torch.arange(batch) % len(pixel_values)].to(model.device, model.dtype)
 
 
-def beside(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]:
-    """Everything that runs: a dense model with SDPA attention for each size there is, ahead of what it is dense to."""
+def build_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]:
+    """Yield what takes its turn: each sparse model after its ideal, and before them the dense model of their sizes.
+
+    Sparse models of the same sizes share one dense model; it has SDPA attention.
+    """
     dense: dict[str, Entry] = {}
     for name, model in models.items():
         sizes = repr(vars(model.dense_like().config) | {"_name_or_path": ""})
@@ -275,8 +277,8 @@ def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
     ]
 
 
-def prepared(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor], Any]:
-    """Return what is called with the images: the module, or what `torch.compile` makes of it."""
+def build_call(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor], Any]:
+    """Return the function that runs `entry` on images: its module, compiled as `setting` says."""
     call: Callable[..., Any] = entry.module
     if setting.compiled != "eager":
         torch.compiler.reset()
@@ -288,18 +290,18 @@ def prepared(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor
 def take_turns(
     calls: Sequence[Callable[[Tensor], Any]], images: Tensor, repeats: int, warmup: int
 ) -> list[list[float]]:
-    """Seconds of every measured turn of each call with `images`, without gradients."""
+    """Run the calls in turn on `images`, without gradients; return the seconds of every measured turn of each."""
     seconds: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():
         for turn in range(warmup + repeats):
             for call, times in zip(calls, seconds, strict=True):
-                measured = seconds_of(call, images)
+                measured = measure_seconds(call, images)
                 if turn >= warmup:
                     times.append(measured)
     return seconds
 
 
-def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
+def measure_seconds(call: Callable[[Tensor], Any], images: Tensor) -> float:
     """Time one call; by CUDA events on a GPU."""
     if images.device.type != "cuda":
         start = waited_for(images.device)
@@ -315,8 +317,8 @@ def seconds_of(call: Callable[[Tensor], Any], images: Tensor) -> float:
         return first.elapsed_time(last) / 1000
 
 
-def peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:
-    """Memory allocated during one call beyond what was before it."""
+def measure_peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:
+    """Measure the memory that one call allocates at its peak, beyond what was allocated before."""
     with torch.inference_mode():
         if images.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(images.device)
@@ -329,7 +331,7 @@ def peak_bytes(call: Callable[[Tensor], Any], images: Tensor) -> int:
     return max(itertools.accumulate(changes, initial=0))
 
 
-def multiply_adds_of(entry: Entry, images: Tensor) -> int:
+def count_multiply_adds(entry: Entry, images: Tensor) -> int:
     """Count the multiply-adds of one image: whole blocks, and of the ideal no scoring."""
     model: Any = entry.source
     if entry.kind == "dense":
@@ -342,14 +344,14 @@ def multiply_adds_of(entry: Entry, images: Tensor) -> int:
     return round(statistics.fmean(costs))
 
 
-def measurements(
+def build_measurements(
     entries: Sequence[Entry],
     calls: Sequence[Callable[[Tensor], Any]],
     seconds: Sequence[list[float]],
     images: Tensor,
     setting: Setting,
 ) -> Generator[Measurement]:
-    """A row for everything that ran."""
+    """Yield the measurement of each entry."""
     medians = {(entry.name, entry.kind): statistics.median(each) for entry, each in zip(entries, seconds, strict=True)}
     for entry, call, times in zip(entries, calls, seconds, strict=True):
         median = medians[entry.name, entry.kind]
@@ -367,18 +369,18 @@ def measurements(
             slowest=1000 * deciles[-1],
             over_dense=medians[entry.dense, "dense"] / median,
             over_ideal=None if entry.kind == "dense" else medians[entry.name, "ideal"] / median,
-            multiply_adds=multiply_adds_of(entry, images),
+            multiply_adds=count_multiply_adds(entry, images),
             dense_multiply_adds=entry.source.dense_multiply_adds(images),
             tokens=None if entry.kind == "dense" else entry.source.token_counts(images),
             # a replayed CUDA graph allocates nothing
-            peak_bytes=peak_bytes(call if setting.compiled in COMPILED[:2] else entry.module, images),
+            peak_bytes=measure_peak_bytes(call if setting.compiled in COMPILED[:2] else entry.module, images),
         )
 
 
 def break_even(rows: Sequence[Measurement]) -> dict[tuple[str, Setting, tuple[int, int]], int | None]:
-    """The smallest measured batch from which on each sparse model is at least as fast as the dense one, or `None`.
+    """Find the smallest measured batch from which on a sparse model is at least as fast as the dense one, or `None`.
 
-    By model, setting and image size.
+    The result is by model, setting and image size.
     """
     found: dict[tuple[str, Setting, tuple[int, int]], int | None] = {}
     slower = set()
@@ -397,7 +399,7 @@ def break_even(rows: Sequence[Measurement]) -> dict[tuple[str, Setting, tuple[in
 def images_per_second(
     models: Mapping[str, nn.Module], pixel_values: Tensor, repeats: int = 15, warmup: int = 3
 ) -> dict[str, float]:
-    """Median images per second of each model on the batch `pixel_values` `[B, C, H, W]`, at inference.
+    """Measure the median images per second of each model on the batch `pixel_values` `[B, C, H, W]`, at inference.
 
     The models take turns. They must be on the device of `pixel_values`, in eval mode.
 

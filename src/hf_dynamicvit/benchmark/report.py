@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What a benchmark found, as a table and as plots."""
+"""The measurements of a benchmark as tables and plots."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,30 +14,30 @@ from .measure import Measurement, Setting, break_even
 HEADER = ["batch", "model", "images/s", "ms (10 to 90 %)", "over dense", "over ideal", "GMACs", "tokens", "peak MiB"]
 
 
-def label(row: Measurement) -> str:
-    """The model, and whether it is the ideal of it."""
+def build_label(row: Measurement) -> str:
+    """Name the model, and say where it is its ideal."""
     return f"{row.model}, ideal" if row.kind == "ideal" else row.model
 
 
-def without_ratio(row: Measurement) -> str:
-    """Return the name that models which differ in their keep ratio alone have in common."""
+def strip_keep_ratio(row: Measurement) -> str:
+    """Return the name of the model without its keep ratio, which models at several keep ratios share."""
     return row.model.removesuffix(f" {row.keep_ratio}")
 
 
-def heading(setting: Setting, image_size: tuple[int, int]) -> str:
-    """Where and how, in a line."""
+def describe_setting(setting: Setting, image_size: tuple[int, int]) -> str:
+    """Describe a setting and the image size in one line."""
     threads = "" if setting.threads is None else f", {setting.threads} thread{'s' * (setting.threads > 1)}"
     how = "eager" if setting.compiled == "eager" else f"torch.compile({setting.compiled!r})"
     size = " x ".join(map(str, image_size))
     return f"{setting.device}{threads}, {setting.dtype}, {setting.attention} attention, {how}, {size} pixels"
 
 
-def cells(row: Measurement) -> list[str]:
-    """A row of the table."""
+def build_cells(row: Measurement) -> list[str]:
+    """Format a measurement as a row of the table, in the order of `HEADER`."""
     over_ideal = "" if row.over_ideal is None else f"{row.over_ideal:.2f}x"
     return [
         str(row.batch),
-        label(row),
+        build_label(row),
         f"{row.images_per_second:.1f}",
         f"{row.milliseconds:.1f} ({row.fastest:.1f} to {row.slowest:.1f})",
         f"{row.over_dense:.2f}x",
@@ -48,25 +48,26 @@ def cells(row: Measurement) -> list[str]:
     ]
 
 
-def one_line(row: Measurement) -> str:
-    """A measurement while others are still to come."""
+def format_line(row: Measurement) -> str:
+    """Format a measurement as one line, to be printed while others are still to come."""
     return (
-        f"{heading(row.setting, row.image_size)}: batch {row.batch}, {label(row)}: "
+        f"{describe_setting(row.setting, row.image_size)}: batch {row.batch}, {build_label(row)}: "
         f"{row.images_per_second:.1f} images/s, {row.over_dense:.2f}x dense"
     )
 
 
-def by_setting(rows: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
-    """The rows under each heading."""
-    return [(title, [*group]) for title, group in groupby(rows, key=lambda row: heading(row.setting, row.image_size))]
+def group_by_setting(rows: Sequence[Measurement]) -> list[tuple[str, list[Measurement]]]:
+    """Group rows that follow each other by setting and image size, each group under their description."""
+    groups = groupby(rows, key=lambda row: describe_setting(row.setting, row.image_size))
+    return [(title, [*group]) for title, group in groups]
 
 
-def markdown(rows: Sequence[Measurement]) -> str:
-    """A table for each setting, and from which batch on each model is faster than the dense one."""
+def build_tables(rows: Sequence[Measurement]) -> str:
+    """Format a Markdown table for each setting, and from which batch on each model is as fast as the dense one."""
     parts = []
-    for title, group in by_setting(rows):
+    for title, group in group_by_setting(rows):
         lines = [f"**{title}**", "", f"| {' | '.join(HEADER)} |", f"|{' --- |' * len(HEADER)}"]
-        lines += [f"| {' | '.join(cells(row))} |" for row in group]
+        lines += [f"| {' | '.join(build_cells(row))} |" for row in group]
         lines.append("")
         for (model, *_), batch in break_even(group).items():
             lines.append(
@@ -76,8 +77,8 @@ def markdown(rows: Sequence[Measurement]) -> str:
     return "\n\n".join(parts)
 
 
-def check_accuracies(given: Sequence[str], models: Sequence[str]) -> dict[str, float]:
-    """`MODEL=TOP1` by model.
+def parse_accuracies(given: Sequence[str], models: Sequence[str]) -> dict[str, float]:
+    """Parse texts `MODEL=TOP1` into accuracies by model.
 
     Raises:
         ValueError: no such model, or no number from 0 to 1.
@@ -97,7 +98,7 @@ def check_accuracies(given: Sequence[str], models: Sequence[str]) -> dict[str, f
 
 
 def check_matplotlib() -> None:
-    """Refuse to plot without it before anything is measured."""
+    """Refuse to plot without matplotlib, before anything is measured."""
     require("matplotlib", "plot", "--output draws plots with matplotlib")
 
 
@@ -105,8 +106,8 @@ Lines = dict[str, list[tuple[float, float]]]
 Rows = Callable[[Measurement], Any]
 
 
-def log_ticks(values: Sequence[float], most: int = 8) -> list[float]:
-    """Round numbers for an axis of logarithms, from one below all `values` to one above: as many as fit in `most`."""
+def choose_log_ticks(values: Sequence[float], most: int = 8) -> list[float]:
+    """Choose at most `most` round numbers for a logarithmic axis, from one below all `values` to one above."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values))) + 1
     ticks: list[float] = []
     for steps in ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
@@ -118,8 +119,8 @@ def log_ticks(values: Sequence[float], most: int = 8) -> list[float]:
     return ticks
 
 
-def draw(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic: bool) -> Path:
-    """One panel for each title, in it a line for each label."""
+def draw_panels(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic: bool) -> Path:
+    """Draw a panel for each title, with a line for each label, and save them as `file`."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -138,7 +139,7 @@ def draw(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic
             axis.set_yscale("log")
             axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
             axis.set_xticks([], minor=True)
-            heights = log_ticks([y for points in lines.values() for _, y in points])
+            heights = choose_log_ticks([y for points in lines.values() for _, y in points])
             axis.set_yticks(heights, [f"{value:g}" for value in heights], minor=False)
             axis.set_yticks([], minor=True)
             axis.set_ylim(heights[0], heights[-1])
@@ -149,54 +150,53 @@ def draw(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic
     return file
 
 
-def gather(rows: Sequence[Measurement], title: Rows, name: Rows, across: Rows, up: Rows) -> dict[str, Lines]:
-    """Points of the rows, by panel and line."""
+def gather_points(rows: Sequence[Measurement], title: Rows, name: Rows, across: Rows, up: Rows) -> dict[str, Lines]:
+    """Sort the points of the rows by panel and line."""
     panels: dict[str, Lines] = {}
     for row in rows:
         panels.setdefault(title(row), {}).setdefault(name(row), []).append((across(row), up(row)))
     return panels
 
 
-def plots(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float]) -> list[Path]:
-    """Throughput over batch and, where there are several, over image size; latency over keep ratio; accuracy over
-    throughput, where known."""
+def draw_plots(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float]) -> list[Path]:
+    """Draw throughput over batch size and, where known, over image size, time over keep ratio, and accuracy."""
 
     def here(row):
-        return heading(row.setting, row.image_size)
+        return describe_setting(row.setting, row.image_size)
 
-    panels = gather(rows, here, label, lambda row: row.batch, lambda row: row.images_per_second)
-    made = [draw(folder / "throughput.png", panels, "batch size", "images/s", True)]
+    panels = gather_points(rows, here, build_label, lambda row: row.batch, lambda row: row.images_per_second)
+    made = [draw_panels(folder / "throughput.png", panels, "batch size", "images/s", True)]
     if len({row.image_size for row in rows}) > 1:
-        panels = gather(
+        panels = gather_points(
             rows,
-            lambda row: f"{heading(row.setting, (0, 0)).rsplit(', ', 1)[0]}, batch {row.batch}",
-            label,
+            lambda row: f"{describe_setting(row.setting, (0, 0)).rsplit(', ', 1)[0]}, batch {row.batch}",
+            build_label,
             lambda row: row.image_size[0],
             lambda row: row.images_per_second,
         )
-        made.append(draw(folder / "image_size.png", panels, "image height in pixels", "images/s", True))
+        made.append(draw_panels(folder / "image_size.png", panels, "image height in pixels", "images/s", True))
     cut = [row for row in rows if isinstance(row.keep_ratio, float)]
     if len({row.keep_ratio for row in cut}) > 1:
-        panels = gather(
+        panels = gather_points(
             cut,
             here,
-            lambda row: f"{without_ratio(row)}, batch {row.batch}{', ideal' * (row.kind == 'ideal')}",
+            lambda row: f"{strip_keep_ratio(row)}, batch {row.batch}{', ideal' * (row.kind == 'ideal')}",
             lambda row: row.keep_ratio,
             lambda row: 1 / row.over_dense,
         )
         for row in cut:
             if row.kind == "sparse":
                 point = cast(float, row.keep_ratio), row.multiply_adds / row.dense_multiply_adds
-                panels[here(row)].setdefault(f"{without_ratio(row)}, multiply-adds as counted", []).append(point)
-        made.append(draw(folder / "keep_ratio.png", panels, "keep ratio", "time of a batch over dense", False))
+                panels[here(row)].setdefault(f"{strip_keep_ratio(row)}, multiply-adds as counted", []).append(point)
+        made.append(draw_panels(folder / "keep_ratio.png", panels, "keep ratio", "time of a batch over dense", False))
     known = [row for row in rows if row.model in accuracies and row.kind != "ideal"]
     if known:
-        panels = gather(
+        panels = gather_points(
             known,
             lambda row: f"{here(row)}, batch {row.batch}",
-            label,
+            build_label,
             lambda row: row.images_per_second,
             lambda row: 100 * accuracies[row.model],
         )
-        made.append(draw(folder / "accuracy.png", panels, "images/s", "top-1 in %", False))
+        made.append(draw_panels(folder / "accuracy.png", panels, "images/s", "top-1 in %", False))
     return made

@@ -15,13 +15,13 @@ def is_known(names: Sequence[str], labels: Sequence[str]) -> bool:
     return all(counts[name] == 1 for name in names)
 
 
-def few(names: Sequence[str], count: int = 5) -> str:
-    """List the first names, in quotes since names have commas, and say how many more there are."""
+def list_first(names: Sequence[str], count: int = 5) -> str:
+    """List the first `count` names in quotes, as names have commas, and say how many more there are."""
     return ", ".join(map(repr, names[:count])) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
-def order_of(labels: Sequence[str], other: Sequence[str], same_classes: bool = False) -> Tensor | None:
-    """`[K]` int64: where each of `labels` is in `other`, the classes of another model; `None` where they agree.
+def find_class_order(labels: Sequence[str], other: Sequence[str], same_classes: bool = False) -> Tensor | None:
+    """Find where each of `labels` is in `other`, the classes of another model: `[K]` int64, `None` where they agree.
 
     Args:
         labels, other: names of classes.
@@ -39,8 +39,8 @@ def order_of(labels: Sequence[str], other: Sequence[str], same_classes: bool = F
             return None
         only = [name for name in other if name not in labels]
         raise ValueError(
-            f"The dense model has other classes: {few(only or list(other))}; the sparse one has {few(labels)}. If "
-            "they are the same under other names, --same-classes takes them by their order."
+            f"The dense model has other classes: {list_first(only or list(other))}; the sparse one has "
+            f"{list_first(labels)}. If they are the same under other names, --same-classes takes them by their order."
         )
     index = {name: position for position, name in enumerate(other)}
     return torch.tensor([index[name] for name in labels])
@@ -51,6 +51,6 @@ def label_names(config: Any) -> list[str]:
     return [config.id2label[index] for index in range(config.num_labels)]
 
 
-def knows(config: Any, names: list[str]) -> bool:
+def has_classes(config: Any, names: list[str]) -> bool:
     """Return whether a model has these classes, in any order."""
     return sorted(label_names(config)) == sorted(names)

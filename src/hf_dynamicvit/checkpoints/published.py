@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .labels import few
+from .labels import list_first
 from .timm import find_weights, read_timm_config
 
 
@@ -157,7 +157,8 @@ def without_prefixes(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], lis
         return tensors, []
     others = [name for name in tensors if not name.startswith(wrapped[0])]
     if parts := [name for name in others if is_published(name)]:
-        raise ValueError(f"The model is under {wrapped[0]!r} in the file, but outside of it there is {few(parts)}.")
+        outside = list_first(parts)
+        raise ValueError(f"The model is under {wrapped[0]!r} in the file, but outside of it there is {outside}.")
     within = {name.removeprefix(wrapped[0]): tensor for name, tensor in tensors.items() if name not in others}
     return within, others
 

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import CONFIG_MAPPING, AutoConfig, AutoImageProcessor, PreTrainedConfig
 from transformers.utils import IMAGE_PROCESSOR_NAME
 
-from ..names import nearest
+from ..names import suggest_nearest
 from .timm import is_timm
 
 
@@ -130,7 +130,7 @@ def beside(path: Path, otherwise: str = ".") -> str:
     """The folder that `path` may have meant, as the end of a sentence."""
     if not path.parent.is_dir():
         return otherwise
-    return nearest(str(path), [str(found) for found in path.parent.iterdir() if found.is_dir()], otherwise)
+    return suggest_nearest(str(path), [str(found) for found in path.parent.iterdir() if found.is_dir()], otherwise)
 
 
 def find_processor(source: str | Path, config: Any | None = None) -> Any | None:

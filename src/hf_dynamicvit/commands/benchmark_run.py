@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..benchmark.measure import Measurement, Setting, benchmark, break_even
-from ..benchmark.report import check_accuracies, check_matplotlib, markdown, one_line, plots
+from ..benchmark.report import build_tables, check_matplotlib, draw_plots, format_line, parse_accuracies
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.load_report import REDUCER, without_report_of
 from ..data.samples import read_samples
 from ..folders import check_folder
-from ..machine import check_device, machine
+from ..machine import check_device, describe_machine
 from ..model.budget import check_fraction
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -139,10 +139,10 @@ def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
         {"model": model, "image_size": size, "batch": batch} | vars(setting)
         for (model, setting, size), batch in break_even(rows).items()
     ]
-    record = {"machine": machine(), "measurements": [row.as_dict() for row in rows], "break_even": even}
+    record = {"machine": describe_machine(), "measurements": [row.as_dict() for row in rows], "break_even": even}
     (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    (folder / "benchmark.md").write_text(markdown(rows) + "\n", encoding="utf-8")
-    plots(folder, rows, accuracies)
+    (folder / "benchmark.md").write_text(build_tables(rows) + "\n", encoding="utf-8")
+    draw_plots(folder, rows, accuracies)
 
 
 def read(args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_size: int | None) -> Tensor:
@@ -170,7 +170,7 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
 
     def report(row: Measurement) -> None:
         rows.append(row)
-        print(one_line(row), flush=True)
+        print(format_line(row), flush=True)
 
     if args.output is not None:
         check_folder(args.output, args.overwrite)
@@ -179,7 +179,7 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
     for image_size in args.image_size:
         pictures = read(args, checkpoints, image_size) if args.images else None
         models = models_of(args, checkpoints, image_size, pictures)
-        accuracies = check_accuracies(args.accuracy, [*models])
+        accuracies = parse_accuracies(args.accuracy, [*models])
         how = (pictures, image_size, args.repeats, args.warmup, args.optimize)
         try:
             benchmark(models, args.batch_sizes, settings, *how, report)
@@ -195,6 +195,6 @@ def main(args: argparse.Namespace) -> None:
     with only_json(args.json), no_bars_of_weights():
         rows = measure(args)
     if args.json:
-        print_json({"machine": machine(), "measurements": [row.as_dict() for row in rows]})
+        print_json({"machine": describe_machine(), "measurements": [row.as_dict() for row in rows]})
     else:
-        print(f"\n{markdown(rows)}")
+        print(f"\n{build_tables(rows)}")

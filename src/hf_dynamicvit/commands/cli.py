@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from .._version import __version__
-from ..names import instead
+from ..names import suggest_or_list
 from .help_text import examples_text
 from .parser import Parser
 
@@ -92,7 +92,7 @@ def main(argv: list[str] | None = None) -> int:
         parser = make_parser()
         if name.startswith("-"):
             parser.parse_args(arguments[:1])  # ends here
-        parser.error(f"there is no command {name!r}{instead(name, COMMANDS)}")
+        parser.error(f"there is no command {name!r}{suggest_or_list(name, COMMANDS)}")
     try:
         module_of(name).main(command_parser(name).parse_args(arguments[1:]))
     except (ValueError, OSError, FloatingPointError) as error:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..checkpoints.convert import convert, read_label_names
 from ..checkpoints.convert_config import heads_beside
-from ..checkpoints.labels import few
+from ..checkpoints.labels import list_first
 from ..checkpoints.published import Published, rename_keys
 from ..model.reduction import ReducedForImageClassification
 from ..training.progress import no_bars_of_weights
@@ -69,7 +69,7 @@ def notes_on(model: ReducedForImageClassification, published: Published) -> list
         took = f"The weights are those under {published.place!r}"
         notes.append(f"{took}; the file also has {', '.join(map(repr, published.others))}, which --weights takes.")
     if published.left_out:
-        notes.append(f"Left out, as it is outside of the model: {few(published.left_out)}.")
+        notes.append(f"Left out, as it is outside of the model: {list_first(published.left_out)}.")
     if not config.reads_class_token and not any(name.startswith("qks.") for name in state_dict):
         notes.append("The classifier reads the mean of the patches, but was trained on the class token: fine-tune it.")
     learned = any(".reducer." in name for name in rename_keys(state_dict))

@@ -9,14 +9,14 @@ import torch
 
 from ..benchmark.report import check_matplotlib
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
-from ..evaluation.data import LabelledPictures, held_out_of, load_labelled, printable
+from ..evaluation.data import LabelledPictures, load_labelled, make_printable, read_held_out
 from ..evaluation.evaluate import check_classifier, check_settings, evaluate, set_new_thresholds
-from ..evaluation.report import summary, write_report
+from ..evaluation.report import build_summary, write_report
 from ..evaluation.results import Evaluation
-from ..evaluation.runner import typical_values
+from ..evaluation.runner import sample_pixel_values
 from ..folders import check_folder
 from ..look.viewer import Viewer
-from ..machine import chosen_device
+from ..machine import choose_device
 from ..model.budget import check_fraction
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
@@ -34,7 +34,7 @@ def set_how_much_is_kept(
         set_new_thresholds(viewer, images)
         return
     model = viewer.model
-    typical = typical_values(viewer, images) if model.config.is_adaptive else None
+    typical = sample_pixel_values(viewer, images) if model.config.is_adaptive else None
     if keep_ratio is not None:
         model.set_keep_ratio(keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio], typical)
     else:
@@ -43,7 +43,7 @@ def set_how_much_is_kept(
 
 def load_viewer(args: argparse.Namespace, checkpoint: Checkpoint) -> Viewer:
     """Load the models that were typed, on the device and in the arithmetic that were."""
-    device = chosen_device(args.device)
+    device = choose_device(args.device)
     if args.keep_ratio is not None:
         checkpoint.check_keep_ratio(args.reducer, args.keep_ratio)
     viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes)
@@ -66,7 +66,7 @@ def load_images(args: argparse.Namespace, labels: Sequence[str]) -> LabelledPict
         args.same_classes,
         args.limit,
         args.seed,
-        None if args.all_images else held_out_of(args.model),
+        None if args.all_images else read_held_out(args.model),
         revision=args.dataset_revision,
     )
 
@@ -98,11 +98,12 @@ def main(args: argparse.Namespace, command: str) -> None:
         if args.output is not None:
             check_folder(args.output, args.overwrite)
             check_matplotlib()
-        evaluation = run(args, printable(command))
+        evaluation = run(args, make_printable(command))
         if args.output is not None:
             write_report(evaluation, args.output, args.overwrite)
-        print(summary(evaluation))
+        print(build_summary(evaluation))
         if args.output is not None:
-            print(f"\nWrote {printable(str(args.output))}: report.html, and the same as report.md and report.json.")
+            folder = make_printable(str(args.output))
+            print(f"\nWrote {folder}: report.html, and the same as report.md and report.json.")
     if args.json:
         print_json(evaluation.as_dict())

@@ -6,14 +6,14 @@ import argparse
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.cost import multiply_adds
 from ..data.samples import read_samples
-from ..export import check_output, export
+from ..export import check_export, export
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
 
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json), no_bars_of_weights():
-        check_output(args.output, args.format, args.overwrite, args.opset)
+        check_export(args.output, args.format, args.overwrite, args.opset)
         model = read_checkpoint(args.model).load()
         pixel_values, pictures = read_samples(args.model, model.config, args.images)
         options = {"overwrite": args.overwrite, "opset": args.opset}

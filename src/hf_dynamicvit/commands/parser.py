@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..names import instead, nearest
+from ..names import suggest_nearest, suggest_or_list
 from .help_text import HelpFormatter
 
 
@@ -140,7 +140,7 @@ class Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, f"there is no {value!r}{instead(str(value), action.choices)}")
+            raise argparse.ArgumentError(action, f"there is no {value!r}{suggest_or_list(str(value), action.choices)}")
 
     def _unknown(self, word: str) -> str:
         """Say what is wrong with `word`, which no action takes."""
@@ -149,4 +149,4 @@ class Parser(argparse.ArgumentParser):
         positional = {action.dest: action for action in self._actions if not action.option_strings}
         if word.removeprefix("--") in positional:
             return f"there is no {word}; type the {word.removeprefix('--')} itself, without an option before it"
-        return f"there is no option {word}{nearest(word, self._option_string_actions)}"
+        return f"there is no option {word}{suggest_nearest(word, self._option_string_actions)}"

@@ -11,7 +11,7 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
-from ..machine import bfloat16_is_faster, devices
+from ..machine import bfloat16_is_faster, list_devices
 from ..model.reducers import is_adaptive
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.recipes import RECIPES, learning_rate_for, settings_without_recipe
@@ -144,7 +144,7 @@ def chosen_by_default(reducer: str, typed: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     asked = {"bf16", "fp16"} & typed.keys() or os.environ.get("ACCELERATE_MIXED_PRECISION", "no") != "no"
     if not asked:
-        device = torch.device("cpu" if typed.get("use_cpu") else devices()[0])
+        device = torch.device("cpu" if typed.get("use_cpu") else list_devices()[0])
         settings["bf16"] = bfloat16_is_faster(device)
     # an epoch that keeps more than the others is not a better one
     decides = reducer != DENSE and is_adaptive(reducer)

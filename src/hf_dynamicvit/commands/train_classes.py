@@ -4,7 +4,7 @@
 from typing import Any, cast
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..checkpoints.labels import few, knows
+from ..checkpoints.labels import has_classes, list_first
 from ..model.logger import logger
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.teacher import DISTILLATION
@@ -17,14 +17,14 @@ def same_classes(args: ModelArguments, start: Checkpoint, names: list[str]) -> b
     if args.same_classes and start.config.num_labels != len(names):
         count = start.config.num_labels
         raise ValueError(f"--same-classes: {start.source} has {count} classes, the images {len(names)}.")
-    return args.same_classes or knows(start.config, names)
+    return args.same_classes or has_classes(start.config, names)
 
 
 def other_names(config: Any, names: list[str]) -> str:
     """Return a hint to `--same-classes` for a model of as many classes of other names; empty for others."""
     if config.num_labels != len(names):
         return ""
-    return f" If its classes are these in this order, {few(names)}, only called otherwise, type --same-classes."
+    return f" If its classes are these in this order, {list_first(names)}, only called otherwise, type --same-classes."
 
 
 def tell_of_other_names(args: ModelArguments, start: Checkpoint, names: list[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..checkpoints.labels import knows
+from ..checkpoints.labels import has_classes
 from ..data.augmentation import MixCollator
 from ..data.loading import Pictures, load_pictures, readable, reorder_classes
 from ..data.samples import COST_IMAGES
@@ -46,7 +46,7 @@ def checked(pictures: Pictures, args: DataArguments, training: DynamicViTTrainin
 def in_known_order(pictures: Pictures, checkpoints: Sequence[Checkpoint | None]) -> Pictures:
     """Put the classes in the order of the first of `checkpoints` that knows them; `None` knows none."""
     named = [checkpoint for checkpoint in checkpoints if checkpoint is not None]
-    names = next((known.labels for known in named if knows(known.config, pictures.names)), None)
+    names = next((known.labels for known in named if has_classes(known.config, pictures.names)), None)
     if names is None:
         return pictures
     parts = [

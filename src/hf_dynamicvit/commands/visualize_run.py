@@ -21,7 +21,7 @@ from ..data.transforms import MODES, read_files
 from ..folders import check_folder
 from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
 from ..look.viewer import View, Viewer
-from ..machine import chosen_device
+from ..machine import choose_device
 from ..model.budget import check_fraction
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
@@ -94,7 +94,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     checkpoint = read_checkpoint(args.model)
     if args.keep_ratio is not None:
         checkpoint.check_keep_ratio(args.reducer, args.keep_ratio)
-    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes).to(chosen_device(args.device))
+    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes).to(choose_device(args.device))
     first: list[Image.Image] = []
     if viewer.model.config.is_adaptive:
         readable = read_files(files, mode_of(viewer), lambda file, why: None)

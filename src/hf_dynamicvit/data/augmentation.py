@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import default_data_collator
 from transformers.utils import is_torchvision_available
 
-from ..extras import installing
+from ..extras import build_install_command
 from ..model.logger import logger
 from ..names import AUGMENTATIONS
 from .seeded import DRAW, seeded_draws
@@ -32,7 +32,7 @@ def has_torchvision() -> bool:
 def transforms_for(what: str, instead: str) -> Any:
     """Import `torchvision.transforms.v2`; where it is missing, refuse `what` and say what works `instead`."""
     if not has_torchvision():
-        raise ValueError(f"{what} needs torchvision: {installing('vision')}. {instead}")
+        raise ValueError(f"{what} needs torchvision: {build_install_command('vision')}. {instead}")
     return import_module("torchvision.transforms.v2")
 
 
@@ -44,7 +44,8 @@ def resolve_augmentation(level: str, num_channels: int) -> str:
         logger.warning("augmentation is 'plain': RandAugment of 'full' takes 1 or 3 channels, not 4.")
         return "plain"
     if level == "auto" and not has_torchvision():
-        logger.warning(f"augmentation is 'plain', as torchvision is not installed; for 'full': {installing('vision')}")
+        command = build_install_command("vision")
+        logger.warning(f"augmentation is 'plain', as torchvision is not installed; for 'full': {command}")
         return "plain"
     if level == "full" and num_channels == 4:
         raise ValueError("augmentation 'full' takes 1 or 3 channels, num_channels is 4; 'plain' takes any.")

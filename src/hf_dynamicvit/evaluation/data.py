@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The pictures of one split of a data set, each with its class as the model counts classes."""
+"""The images of one split of a data set, each with the index of its class among the model's."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any
 from datasets import ClassLabel, Dataset, Value
 from PIL import Image
 
-from ..checkpoints.labels import few, is_known
+from ..checkpoints.labels import is_known, list_first
 from ..checkpoints.results import RESULTS
 from ..data.class_folders import find_split
 from ..data.columns import choose_column, class_names, image_columns, label_columns, with_column, with_labels
@@ -34,7 +34,7 @@ class LabelledPictures:
         name: of the data set.
         split: of the data set, and `only_split` whether there is no other.
         total: pictures of the split, of which `data` may be a random choice.
-        seed: of that choice, and of `typical`.
+        seed: of that choice, and of `sample`.
         held_out: these are the pictures that the training of the model held out of the split.
     """
 
@@ -48,26 +48,26 @@ class LabelledPictures:
     held_out: bool = False
 
     def batches(self, batch_size: int) -> Generator[list[tuple[Any, int, str]]]:
-        """Picture as `read_picture` takes it, index of its class, and where it is from, `batch_size` at a time."""
+        """Yield `batch_size` images at a time: as `read_picture` takes them, with class index and source."""
         for batch in self.data.iter(batch_size):
             columns = (batch[name] for name in (self.image_column, TRUE_CLASS, SOURCE_COLUMN))
             yield list(zip(*columns, strict=True))
 
-    def decoded(self, rows: Sequence[int], mode: str) -> Generator[Image.Image]:
-        """The pictures of `rows`, which can be read."""
+    def decode(self, rows: Sequence[int], mode: str) -> Generator[Image.Image]:
+        """Decode the images of `rows`, which can be read."""
         for row in self.data.select(rows):
             yield read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
 
-    def name_of(self, picture: dict[str, Any], source: str) -> str:
-        """The file of a picture, within the folder of the data set, or where it is in the data set."""
+    def name_image(self, picture: dict[str, Any], source: str) -> str:
+        """Name an image by its file, within the folder of the data set, or by its place in the data set."""
         file = picture["path"]
         if file is None:
-            return printable(source)
+            return make_printable(source)
         folder = Path(self.name).expanduser().absolute()
-        return printable(str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file)
+        return make_printable(str(Path(file).relative_to(folder)) if Path(file).is_relative_to(folder) else file)
 
-    def typical(self, count: int, mode: str) -> Generator[Image.Image]:
-        """Up to `count` of them at random, decoded; those that cannot be are left out."""
+    def sample(self, count: int, mode: str) -> Generator[Image.Image]:
+        """Decode up to `count` images at random; those that cannot be read are left out."""
         for row in self.data.shuffle(seed=self.seed).select(range(min(count, len(self.data)))):
             try:
                 picture = read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
@@ -89,7 +89,7 @@ def load_labelled(
     held_out: HeldOut | None = None,
     **hub: Any,
 ) -> LabelledPictures:
-    """The pictures of one split of `dataset`.
+    """Load the images of one split of `dataset`, with their classes.
 
     Args:
         dataset: a folder, a parquet file or the name of a data set on the Hub, as for training.
@@ -116,18 +116,18 @@ def load_labelled(
         raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
     apart = None
     if held_out is not None and named is None and len(splits) == 1:
-        apart = held_out_part(data, split, image_column, label_column, held_out)
+        apart = select_held_out(data, split, image_column, label_column, held_out)
     data = data if apart is None else apart
-    truth = true_classes(data, label_column, split, labels, same_classes)
+    truth = find_true_classes(data, label_column, split, labels, same_classes)
     data = with_column(data.remove_columns(label_column), TRUE_CLASS, truth, Value("int64"))
     chosen = choose_rows(data, max_samples, seed, "max_samples")
     return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
 
 
-def held_out_part(
+def select_held_out(
     data: Dataset, split: str, image_column: str, label_column: str, held_out: HeldOut
 ) -> Dataset | None:
-    """The pictures of `data` that training held out; `None` where it was trained on another data set."""
+    """Select the images of `data` that training held out; `None` where it used another data set."""
     if len(data) != held_out.total:
         return None
     data = with_labels(data, label_column, *class_names(data, label_column, split))
@@ -136,8 +136,8 @@ def held_out_part(
     return hold_out_rows(data, label_column, held_out.fraction, held_out.seed)[1]
 
 
-def held_out_of(model: str) -> HeldOut | None:
-    """How `hf-dynamicvit train` took pictures for validation, where it made the folder `model` and did."""
+def read_held_out(model: str) -> HeldOut | None:
+    """Read from the results in the folder `model` how its training held images out; `None` where it did not."""
     try:
         found = HeldOut(**json.loads((Path(model) / RESULTS).read_text(encoding="utf-8"))["held_out"])
     except (OSError, ValueError, TypeError, KeyError, IndexError):
@@ -146,13 +146,13 @@ def held_out_of(model: str) -> HeldOut | None:
     return found if ours else None
 
 
-def printable(text: str) -> str:
-    """`text` as it can be written; file names that are no UTF-8 have characters that cannot be."""
+def make_printable(text: str) -> str:
+    """Escape what cannot be written as UTF-8: file names in other encodings have such characters."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def choose_split(splits: list[str], given: str | None) -> str:
-    """The split that is `given`, else one of a usual name for validation or testing, else the only one."""
+    """Return the split that is `given`, else one with a usual name for validation or testing, else the only one."""
     check_split(splits, given, "split")
     chosen = given or find_split(splits, ["validation", "test"], "--split")
     if chosen is None and len(splits) > 1:
@@ -160,9 +160,10 @@ def choose_split(splits: list[str], given: str | None) -> str:
     return chosen or splits[0]
 
 
-def true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], same_classes: bool) -> list[int]:
-    """The index of each row's class among `labels`: by name, or with `same_classes`, where the names are others, by
-    the order of the data set's.
+def find_true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], same_classes: bool) -> list[int]:
+    """Find the index of each row's class among `labels`.
+
+    Classes are found by name; with `same_classes`, where the names differ, by their order in the data set.
 
     Raises:
         ValueError: rows without label, or of classes that the model does not have, or has twice.
@@ -175,18 +176,18 @@ def true_classes(data: Dataset, column: str, split: str, labels: Sequence[str], 
             check_known(occurring, labels)
             names = list(labels)
         elif isinstance(feature, Value) and feature.dtype.startswith(("int", "uint")):
-            return in_range([int(name) for name in of_rows], len(labels))
+            return check_in_range([int(name) for name in of_rows], len(labels))
         elif len(names) != len(labels):
             raise ValueError(f"--same-classes: the model has {len(labels)} classes, the data set {len(names)}.")
     index = {name: position for position, name in enumerate(names)}
     return [index[name] for name in of_rows]
 
 
-def in_range(classes: list[int], count: int) -> list[int]:
-    """`classes`, which are indices of the model's.
+def check_in_range(classes: list[int], count: int) -> list[int]:
+    """Refuse indices that are none of the model's `count` classes; return `classes`.
 
     Raises:
-        ValueError: one is not.
+        ValueError: there is one.
     """
     outside = sorted({index for index in classes if not 0 <= index < count})
     if outside:
@@ -199,19 +200,19 @@ def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
     """Refuse names that are no class of the model, or of several: each row must have exactly one.
 
     Raises:
-        ValueError: names some of them, and what can be done.
+        ValueError: there are some; it names them, and what can be done.
     """
     counts = Counter(labels)
     unknown = [name for name in names if name not in counts]
     if unknown:
         raise ValueError(
             f"The model has other classes than the pictures: {len(unknown)} of {len(names)} are not the model's "
-            f"({few(unknown)}); the model's are {few(labels)}. hf-dynamicvit train fine-tunes it on them; if they are "
-            "the same under other names, --same-classes takes them by their order."
+            f"({list_first(unknown)}); the model's are {list_first(labels)}. hf-dynamicvit train fine-tunes it on "
+            "them; if they are the same under other names, --same-classes takes them by their order."
         )
     twice = [name for name in names if counts[name] > 1]
     if twice:
         raise ValueError(
-            f"Several classes of the model are called {few(twice)}, so that names do not tell which is meant; "
+            f"Several classes of the model are called {list_first(twice)}, so that names do not tell which is meant; "
             "--same-classes takes classes by their order."
         )

@@ -18,12 +18,12 @@ import torch
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES
 from ..look.viewer import Viewer
-from ..machine import machine
+from ..machine import describe_machine
 from ..model.cost import as_pair, grid_size
 from ..names import KEEP_RATIOS, UNREADABLE
-from .data import LabelledPictures, held_out_of, load_labelled, printable
-from .results import Evaluation, KeepRatio, distances, joined, stages_of
-from .runner import Read, Runner, at_keep_ratios, readable, typical_values
+from .data import LabelledPictures, load_labelled, make_printable, read_held_out
+from .results import Evaluation, KeepRatio, join_answers, measure_distances, summarise_stages
+from .runner import ReadImages, Runner, copy_at_keep_ratios, read_batches, sample_pixel_values
 
 
 def evaluate(
@@ -59,56 +59,58 @@ def evaluate(
     viewer = Viewer.load(model, same_classes=same_classes) if isinstance(model, str) else model
     check_classifier(viewer.model.config)
     if isinstance(pictures, str):
-        held_out = held_out_of(model) if isinstance(model, str) else None
+        held_out = read_held_out(model) if isinstance(model, str) else None
         pictures = load_labelled(pictures, viewer.labels, same_classes=same_classes, held_out=held_out)
     if isinstance(model, str):
         set_new_thresholds(viewer, pictures)
     mode = MODES[viewer.model.config.num_channels]
-    others, problems = at_keep_ratios(viewer, keep_ratios, pictures)
-    runner, read = Runner(viewer, others), Read()
-    for pixels, truth in readable(pictures, batch_size, mode, unreadable, read, runner.pixel_values):
-        runner.see(pixels, truth)
-    found = gathered(runner, pictures, read, problems)
+    others, problems = copy_at_keep_ratios(viewer, keep_ratios, pictures)
+    runner, read = Runner(viewer, others), ReadImages()
+    for pixels, truth in read_batches(pictures, batch_size, mode, unreadable, read, runner.pixel_values):
+        runner.run(pixels, truth)
+    found = build_evaluation(runner, pictures, read, problems)
     shown = [read.rows[row.index] for row in found.changed[:max_changed]]
     return dataclasses.replace(
         found,
-        notes=notes_of(viewer, pictures, bool(keep_ratios)),
-        settings=settings_of(viewer, pictures, batch_size, time.perf_counter() - start),
-        views=viewer.look(pictures.decoded(shown, mode), batch_size) if shown else [],
+        notes=collect_notes(viewer, pictures, bool(keep_ratios)),
+        settings=describe_settings(viewer, pictures, batch_size, time.perf_counter() - start),
+        views=viewer.look(pictures.decode(shown, mode), batch_size) if shown else [],
     )
 
 
 def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
-    """As `Viewer.set_new_thresholds`, on the first pictures."""
+    """Set thresholds that are new on these weights so that images of the data set meet their budget."""
     reducer = viewer.model.reducer
     if viewer.model.config.is_adaptive and viewer.untrained:
-        viewer.model.set_budget(fraction=reducer.budget, pixel_values=typical_values(viewer, pictures))
+        viewer.model.set_budget(fraction=reducer.budget, pixel_values=sample_pixel_values(viewer, pictures))
 
 
-def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: dict[float, str]) -> Evaluation:
-    """The numbers of all batches together."""
+def build_evaluation(
+    runner: Runner, pictures: LabelledPictures, read: ReadImages, problems: dict[float, str]
+) -> Evaluation:
+    """Join the answers of all batches; `problems` are why other keep ratios are not possible."""
     viewer, config = runner.viewer, runner.viewer.model.config
     grid = grid_size(config, runner.size)
-    far = distances(grid, as_pair(config.patch_size))
-    sweep = [KeepRatio(keep_ratio, joined(parts), None) for keep_ratio, parts in runner.sweep.items()]
+    far = measure_distances(grid, as_pair(config.patch_size))
+    sweep = [KeepRatio(keep_ratio, join_answers(parts), None) for keep_ratio, parts in runner.sweep.items()]
     sweep += [KeepRatio(keep_ratio, None, problem) for keep_ratio, problem in problems.items()]
     return Evaluation(
-        model=printable(str(config.name_or_path)) or "a model in memory",
+        model=make_printable(str(config.name_or_path)) or "a model in memory",
         reducer=config.reducer,
         keep_ratio=config.keep_ratio,
-        compared=dense_name(viewer),
-        dataset=printable(pictures.name),
+        compared=name_dense(viewer),
+        dataset=make_printable(pictures.name),
         split=None if pictures.only_split else pictures.split,
         total=pictures.total,
-        labels=[printable(label) for label in viewer.labels],
+        labels=[make_printable(label) for label in viewer.labels],
         names=read.names,
         skipped=read.skipped,
         truth=torch.tensor(read.truth),
-        sparse=joined(runner.sparse),
-        dense=joined(runner.dense) if runner.dense else None,
+        sparse=join_answers(runner.sparse),
+        dense=join_answers(runner.dense) if runner.dense else None,
         sweep=sorted(sweep, key=lambda point: -point.keep_ratio),
         dense_gmacs=viewer.model.dense_multiply_adds(runner.size) / 1e9,
-        stages=stages_of(viewer.model.decision_layers, torch.cat(runner.kept_counts), runner.kept_sums, far),
+        stages=summarise_stages(viewer.model.decision_layers, torch.cat(runner.kept_counts), runner.kept_sums, far),
         all_distance=far.mean().item(),
         notes=[],
         views=[],
@@ -116,19 +118,19 @@ def gathered(runner: Runner, pictures: LabelledPictures, read: Read, problems: d
     )
 
 
-def dense_name(viewer: Viewer) -> str:
-    """What the sparse model is compared with."""
+def name_dense(viewer: Viewer) -> str:
+    """Name the model that the sparse one is compared with."""
     if viewer.dense is None:
         return "none: the classifier reads the mean of the patches, so that there is no dense copy of it"
     own = viewer.model.state_dict()
     theirs = viewer.dense.state_dict()
     if all(name in own and torch.equal(value.cpu(), own[name].cpu()) for name, value in theirs.items()):
         return "a dense model of the same weights"
-    return printable(str(viewer.dense.config.name_or_path)) or "another dense model in memory"
+    return make_printable(str(viewer.dense.config.name_or_path)) or "another dense model in memory"
 
 
-def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
-    """What a reader must know to judge the numbers."""
+def collect_notes(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
+    """List what a reader must know to judge the numbers."""
     config, reducer, notes = viewer.model.config, viewer.model.reducer, []
     if viewer.chooses_at_random:
         notes.append(f"The predictors of {config.reducer} are new on these weights: what they keep means nothing.")
@@ -154,8 +156,8 @@ def notes_of(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[st
     return notes
 
 
-def settings_of(viewer: Viewer, pictures: LabelledPictures, batch_size: int, seconds: float) -> dict[str, Any]:
-    """How it was measured."""
+def describe_settings(viewer: Viewer, pictures: LabelledPictures, batch_size: int, seconds: float) -> dict[str, Any]:
+    """Describe how the numbers were measured."""
     model = viewer.model
     return {
         "batch_size": batch_size,
@@ -163,7 +165,7 @@ def settings_of(viewer: Viewer, pictures: LabelledPictures, batch_size: int, sec
         "dtype": str(model.dtype).removeprefix("torch."),
         "seed": pictures.seed,
         "seconds": round(seconds, 1),
-        "machine": machine(),
+        "machine": describe_machine(),
     }
 
 

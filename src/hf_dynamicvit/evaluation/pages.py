@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Blocks of a report, and how they become one HTML file, or Markdown with pictures beside it."""
+"""The blocks of a report, and how they become one HTML file, or Markdown with images beside it."""
 
 import base64
 import html
@@ -64,7 +64,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class CaptionedImages:
     """Pictures with a caption each; in Markdown one sheet, in the file `name`, numbered from `first`."""
 
     name: str
@@ -73,39 +73,39 @@ class Gallery:
     first: int = 1
 
 
-Block = Heading | Paragraph | Table | Figure | Gallery
+Block = Heading | Paragraph | Table | Figure | CaptionedImages
 
 
-def escaped(text: str) -> str:
-    """`text` as it is in Markdown, whatever it holds."""
+def escape(text: str) -> str:
+    """Escape `text` so that Markdown shows it as it is."""
     return re.sub(r"([\\`*_\[\]|#~])", r"\\\1", html.escape(text, quote=False)).replace("\n", " ")
 
 
-def markdown(blocks: Sequence[Block]) -> str:
-    """`blocks` with pictures as files beside the text."""
+def build_markdown(blocks: Sequence[Block]) -> str:
+    """Build the Markdown of `blocks`, with links to images in files beside it."""
     parts = []
     for block in blocks:
         match block:
             case Heading(text):
-                parts.append(f"## {escaped(text)}")
+                parts.append(f"## {escape(text)}")
             case Paragraph(text):
-                parts.append(escaped(text))
+                parts.append(escape(text))
             case Table(header, rows, _):
                 half, cut = MOST_ROWS // 2, len(rows) > MOST_ROWS
                 shown = [*rows[:half], ["..."] * len(header), *rows[-half:]] if cut else rows
-                lines = [[*map(escaped, header)], ["---"] * len(header), *([*map(escaped, row)] for row in shown)]
+                lines = [[*map(escape, header)], ["---"] * len(header), *([*map(escape, row)] for row in shown)]
                 parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
             case Figure(name, _, caption):
-                parts.append(f"![{escaped(caption)}]({name})")
-            case Gallery(name, _, captions, first):
+                parts.append(f"![{escape(caption)}]({name})")
+            case CaptionedImages(name, _, captions, first):
                 parts.append(f"![the pictures, numbered]({name})")
-                parts.append("\n".join(f"{place}. {escaped(text)}" for place, text in enumerate(captions, first)))
+                parts.append("\n".join(f"{place}. {escape(text)}" for place, text in enumerate(captions, first)))
     return "\n\n".join(parts)
 
 
-def as_html(title: str, blocks: Sequence[Block]) -> str:
-    """One file that needs no other: pictures are in it."""
-    body = "\n".join(html_of(block) for block in blocks)
+def build_html(title: str, blocks: Sequence[Block]) -> str:
+    """Build one HTML page of `blocks` that needs no other file: images are in it."""
+    body = "\n".join(build_block_html(block) for block in blocks)
     name = html.escape(title)
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{name}</title>\n'
@@ -114,7 +114,7 @@ def as_html(title: str, blocks: Sequence[Block]) -> str:
     )
 
 
-def html_of(block: Block) -> str:
+def build_block_html(block: Block) -> str:
     match block:
         case Heading(text):
             return f"<h2>{html.escape(text)}</h2>"
@@ -128,29 +128,30 @@ def html_of(block: Block) -> str:
             top = f"<thead><tr>{head}</tr></thead>\n" if any(header) else ""
             return f'<div class="scroll" tabindex="0"><table{kind}>\n{top}<tbody>\n{lines}</tbody></table></div>'
         case Figure(_, content, caption):
-            return figure_html(content, "png", caption)
-        case Gallery(_, pictures, captions, _):
+            return build_figure_html(content, "png", caption)
+        case CaptionedImages(_, pictures, captions, _):
             return "\n".join(
-                figure_html(encoded(picture, "JPEG", quality=85), "jpeg", caption)
+                build_figure_html(encode_image(picture, "JPEG", quality=85), "jpeg", caption)
                 for picture, caption in zip(pictures, captions, strict=True)
             )
 
 
-def figure_html(content: bytes, kind: str, caption: str) -> str:
+def build_figure_html(content: bytes, kind: str, caption: str) -> str:
     data, text = base64.b64encode(content).decode(), html.escape(caption)
     image = f'<img src="data:image/{kind};base64,{data}" alt="{text}">'
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 
-def encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
+def encode_image(picture: Image.Image, kind: str, **options: int) -> bytes:
     file = io.BytesIO()
     picture.save(file, kind, **options)
     return file.getvalue()
 
 
-def file_of(block: Figure | Gallery) -> bytes:
-    """The PNG that Markdown shows."""
+def build_png(block: Figure | CaptionedImages) -> bytes:
+    """Build the PNG that Markdown links to."""
     if isinstance(block, Figure):
         return block.content
     captions = (f"{place}. {text}" for place, text in enumerate(block.captions, block.first))
-    return encoded(contact_sheet([[captioned(*pair)] for pair in zip(block.pictures, captions, strict=True)]), "PNG")
+    rows = [[captioned(*pair)] for pair in zip(block.pictures, captions, strict=True)]
+    return encode_image(contact_sheet(rows), "PNG")

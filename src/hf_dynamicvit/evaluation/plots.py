@@ -10,31 +10,31 @@ from PIL import Image
 
 from ..look.drawing import chosen, contact_sheet, stage_pictures
 from ..look.viewer import View
-from .results import Evaluation, Stage
+from .results import Evaluation, StageResult
 
 
 # Panels of one row of the centre map.
 ACROSS = 4
 
 
-def new_figure(width: float, height: float) -> Any:
-    """A figure of that many inches."""
+def make_figure(width: float, height: float) -> Any:
+    """Make a figure of `width` x `height` inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 
 
-def png(figure: Any) -> bytes:
+def encode_figure(figure: Any) -> bytes:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     return file.getvalue()
 
 
-def centre_map(stages: Sequence[Stage]) -> bytes:
-    """A PNG with a heat map for each decision: in how many of the pictures each patch is kept."""
+def draw_centre_map(stages: Sequence[StageResult]) -> bytes:
+    """Draw for each decision in how many of the images each patch is kept; return a PNG."""
     across = min(ACROSS, len(stages))
     down = math.ceil(len(stages) / across)
-    figure = new_figure(2.4 * across + 0.8, 2.6 * down)
+    figure = make_figure(2.4 * across + 0.8, 2.6 * down)
     axes = figure.subplots(down, across, squeeze=False)
     for axis in axes.flat:
         axis.axis("off")
@@ -43,12 +43,12 @@ def centre_map(stages: Sequence[Stage]) -> bytes:
         axis.set_title(f"block {stage.layer}", fontsize=10)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
     bar.set_label("fraction of the pictures", fontsize=9)
-    return png(figure)
+    return encode_figure(figure)
 
 
-def accuracy_plot(evaluation: Evaluation) -> bytes:
-    """A PNG of top-1 over multiply-adds: the keep ratios that were tried, the model as it is, the dense one."""
-    figure = new_figure(6.5, 4.2)
+def draw_accuracy(evaluation: Evaluation) -> bytes:
+    """Draw top-1 over GMACs: the keep ratios that were tried, the model as it is, the dense one; return a PNG."""
+    figure = make_figure(6.5, 4.2)
     axis = figure.subplots()
     tried = [(point.answers, point.keep_ratio) for point in evaluation.sweep if point.answers is not None]
     points = [(answers.gmacs, 100 * answers.top(1)) for answers, _ in tried]
@@ -64,10 +64,10 @@ def accuracy_plot(evaluation: Evaluation) -> bytes:
     axis.margins(0.1)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
-    return png(figure)
+    return encode_figure(figure)
 
 
-def strip(view: View) -> Image.Image:
-    """What the model saw, then what it kept: at most four of the decisions, evenly."""
+def draw_strip(view: View) -> Image.Image:
+    """Draw what the model saw, then what it kept after at most four of the decisions, evenly spread."""
     pictures = stage_pictures(view)
     return contact_sheet([[pictures[0], *(pictures[stage + 1] for stage in chosen(len(view.kept)))]])

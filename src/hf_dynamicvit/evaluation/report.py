@@ -1,80 +1,80 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""An evaluation as one HTML file, as Markdown with pictures beside it, and as JSON: the same content, told once."""
+"""An evaluation as one HTML file, as Markdown with images beside it, and as JSON: the same content, told once."""
 
 import json
 from pathlib import Path
 
 from ..folders import whole_folder
 from ..look.drawing import chosen
-from .data import printable
+from .data import make_printable
 from .pages import (
     MOST_PICTURES,
     Block,
+    CaptionedImages,
     Figure,
-    Gallery,
     Heading,
     Paragraph,
     Table,
-    as_html,
-    escaped,
-    file_of,
-    markdown,
+    build_html,
+    build_markdown,
+    build_png,
+    escape,
 )
-from .plots import accuracy_plot, centre_map, strip
-from .results import Answers, Changed, Difference, Evaluation, difference_of
+from .plots import draw_accuracy, draw_centre_map, draw_strip
+from .results import Answers, Changed, Difference, Evaluation, compare_answers
 
 
-def percent(fraction: float, count: int) -> str:
-    """With as many digits as `count` pictures allow."""
+def format_percent(fraction: float, count: int) -> str:
+    """Format a fraction with as many digits as `count` images allow."""
     return f"{fraction:.1%}" if count < 1000 else f"{fraction:.2%}"
 
 
-def points(fraction: float, count: int) -> str:
-    """A difference of two fractions."""
+def format_points(fraction: float, count: int) -> str:
+    """Format a difference of two fractions in percentage points."""
     return f"{100 * fraction:+.1f}" if count < 1000 else f"{100 * fraction:+.2f}"
 
 
-def interval(found: Difference, count: int) -> str:
-    """Of 95 %, in points."""
-    return f"{points(found.low, count)} to {points(found.high, count)}"
+def format_interval(found: Difference, count: int) -> str:
+    """Format the 95 % interval of a difference in percentage points."""
+    return f"{format_points(found.low, count)} to {format_points(found.high, count)}"
 
 
-def gmacs(answers: Answers) -> str:
+def format_gmacs(answers: Answers) -> str:
     return f"{answers.gmacs:#.4g}"
 
 
-def lead(evaluation: Evaluation) -> str:
-    """The result in a sentence or two."""
+def write_lead(evaluation: Evaluation) -> str:
+    """Write the result in a sentence."""
     count, sparse, dense = len(evaluation.truth), evaluation.sparse, evaluation.dense
     cost = f"{sparse.gmacs / evaluation.dense_gmacs:.0%} of the multiply-adds of a dense model of its size"
-    start = f"On {count} pictures the sparse model ({evaluation.reducer}) has {percent(sparse.top(1), count)} right"
+    right = format_percent(sparse.top(1), count)
+    start = f"On {count} pictures the sparse model ({evaluation.reducer}) has {right} right"
     if dense is None or evaluation.difference is None:
         return f"{start}, with {cost}."
     found = evaluation.difference
     return (
-        f"{start}, the dense one {percent(dense.top(1), count)}: {points(found.top1, count)} points (95% interval "
-        f"{interval(found, count)}), with {cost}."
+        f"{start}, the dense one {format_percent(dense.top(1), count)}: {format_points(found.top1, count)} points "
+        f"(95% interval {format_interval(found, count)}), with {cost}."
     )
 
 
-def overview(evaluation: Evaluation) -> list[Block]:
-    """The models beside each other, and how sure their difference is."""
+def build_overview(evaluation: Evaluation) -> list[Block]:
+    """Build the first part: the models beside each other, and how sure their difference is."""
     count, k, dense, found = len(evaluation.truth), evaluation.top_k, evaluation.dense, evaluation.difference
 
     def row(name: str, answers: Answers) -> list[str]:
-        top_k = [] if k is None else [percent(answers.top(k), count)]
-        return [name, percent(answers.top(1), count), *top_k, gmacs(answers)]
+        top_k = [] if k is None else [format_percent(answers.top(k), count)]
+        return [name, format_percent(answers.top(1), count), *top_k, format_gmacs(answers)]
 
     rows = [row("sparse", evaluation.sparse)]
     if dense is not None:
         rows.insert(0, row("dense", dense))
-        top_k = [] if k is None else [f"{points(evaluation.sparse.top(k) - dense.top(k), count)} points"]
+        top_k = [] if k is None else [f"{format_points(evaluation.sparse.top(k) - dense.top(k), count)} points"]
         cost = f"{evaluation.sparse.gmacs / dense.gmacs:.2f}x"
-        rows.append(
-            ["sparse to dense", f"{points(evaluation.sparse.top(1) - dense.top(1), count)} points", *top_k, cost]
-        )
+        top_1 = format_points(evaluation.sparse.top(1) - dense.top(1), count)
+        rows.append(["sparse to dense", f"{top_1} points", *top_k, cost])
     blocks: list[Block] = [
-        Paragraph(lead(evaluation)),
+        Paragraph(write_lead(evaluation)),
         Table(["model", "top-1", *([] if k is None else [f"top-{k}"]), "GMACs"], rows),
     ]
     if k is None:
@@ -92,8 +92,8 @@ def overview(evaluation: Evaluation) -> list[Block]:
     return [*blocks, *map(Paragraph, evaluation.notes)]
 
 
-def stage_part(evaluation: Evaluation) -> list[Block]:
-    """How much is kept, and where."""
+def build_stage_part(evaluation: Evaluation) -> list[Block]:
+    """Build the part on how much is kept, and where."""
     rows = []
     for stage in evaluation.stages:
         far = "" if stage.distance is None else f"{stage.distance:.3f}"
@@ -107,12 +107,12 @@ def stage_part(evaluation: Evaluation) -> list[Block]:
             "Fractions of all patches, over the pictures. The distance is the mean of the kept patches: 0 is the "
             f"middle of the picture, 1 a corner, and all patches together have {evaluation.all_distance:.3f}."
         ),
-        Figure("centre_map.png", centre_map(evaluation.stages), caption),
+        Figure("centre_map.png", draw_centre_map(evaluation.stages), caption),
     ]
 
 
-def ratio_part(evaluation: Evaluation) -> list[Block]:
-    """Accuracy over keep ratio; nothing where none was tried."""
+def build_ratio_part(evaluation: Evaluation) -> list[Block]:
+    """Build the part on accuracy over keep ratio; nothing where none was tried."""
     if not evaluation.sweep:
         return []
     count, k, dense = len(evaluation.truth), evaluation.top_k, evaluation.dense
@@ -124,11 +124,11 @@ def ratio_part(evaluation: Evaluation) -> list[Block]:
         if answers is None:
             rows.append([f"{point.keep_ratio:g}", "not possible", *[""] * (len(header) - 2)])
             continue
-        found = None if dense is None else difference_of(dense, answers)
-        change = [] if found is None else [f"{points(found.top1, count)} ({interval(found, count)})"]
-        top_k = [] if k is None else [percent(answers.top(k), count)]
-        cost = [gmacs(answers), f"{answers.gmacs / evaluation.dense_gmacs:.2f}x"]
-        rows.append([f"{point.keep_ratio:g}", percent(answers.top(1), count), *change, *top_k, *cost])
+        found = None if dense is None else compare_answers(dense, answers)
+        change = [] if found is None else [f"{format_points(found.top1, count)} ({format_interval(found, count)})"]
+        top_k = [] if k is None else [format_percent(answers.top(k), count)]
+        cost = [format_gmacs(answers), f"{answers.gmacs / evaluation.dense_gmacs:.2f}x"]
+        rows.append([f"{point.keep_ratio:g}", format_percent(answers.top(1), count), *change, *top_k, *cost])
     blocks: list[Block] = [
         Heading("Accuracy over keep ratio"),
         Paragraph(
@@ -139,12 +139,12 @@ def ratio_part(evaluation: Evaluation) -> list[Block]:
         *(Paragraph(f"{point.keep_ratio:g}: {point.problem}") for point in evaluation.sweep if point.problem),
     ]
     if any(point.answers is not None for point in evaluation.sweep):
-        blocks.append(Figure("accuracy.png", accuracy_plot(evaluation), "Top-1 over multiply-adds, by keep ratio."))
+        blocks.append(Figure("accuracy.png", draw_accuracy(evaluation), "Top-1 over multiply-adds, by keep ratio."))
     return blocks
 
 
-def class_part(evaluation: Evaluation) -> list[Block]:
-    """Each class, and which are taken for which."""
+def build_class_part(evaluation: Evaluation) -> list[Block]:
+    """Build the part on single classes, and on which are taken for which."""
     classes, compared = evaluation.classes, evaluation.dense is not None
     rows = []
     for row in classes:
@@ -165,15 +165,15 @@ def class_part(evaluation: Evaluation) -> list[Block]:
     return blocks
 
 
-def caption_of(row: Changed) -> str:
+def build_caption(row: Changed) -> str:
     return (
         f"{row.kind}: {row.picture} · true {row.true} · dense {row.dense} {row.dense_probability:.0%} · "
         f"sparse {row.sparse} {row.sparse_probability:.0%}"
     )
 
 
-def changed_part(evaluation: Evaluation) -> list[Block]:
-    """The pictures whose prediction changed; nothing without a dense model."""
+def build_changed_part(evaluation: Evaluation) -> list[Block]:
+    """Build the part on images whose prediction changed; nothing without a dense model."""
     if evaluation.difference is None:
         return []
     views, total = evaluation.views, len(evaluation.changed)
@@ -186,17 +186,17 @@ def changed_part(evaluation: Evaluation) -> list[Block]:
         f"{shown}: broken ones first (right dense, wrong sparse), then fixed ones, then those wrong both times. "
         f"Left what the model sees, then what is kept at block {layers}."
     )
-    captions = [caption_of(row) for row in evaluation.changed[: len(views)]]
+    captions = [build_caption(row) for row in evaluation.changed[: len(views)]]
     galleries = []
     for start in range(0, len(views), MOST_PICTURES):
         part = slice(start, start + MOST_PICTURES)
         name = f"changed_{1 + start // MOST_PICTURES}.png" if start else "changed.png"
-        galleries.append(Gallery(name, [strip(view) for view in views[part]], captions[part], start + 1))
+        galleries.append(CaptionedImages(name, [draw_strip(view) for view in views[part]], captions[part], start + 1))
     return [heading, Paragraph(text), *galleries]
 
 
-def how_part(evaluation: Evaluation) -> list[Block]:
-    """What was run on what."""
+def build_settings_part(evaluation: Evaluation) -> list[Block]:
+    """Build the part on how the numbers were measured."""
     split = f", split {evaluation.split}" if evaluation.split else ""
     settings = evaluation.settings
     rows = [
@@ -214,33 +214,42 @@ def how_part(evaluation: Evaluation) -> list[Block]:
     return blocks
 
 
-def title_of(evaluation: Evaluation) -> str:
-    return printable(f"{Path(evaluation.model).absolute().name} on {Path(evaluation.dataset).absolute().name}")
+PARTS = (
+    build_overview,
+    build_stage_part,
+    build_ratio_part,
+    build_class_part,
+    build_changed_part,
+    build_settings_part,
+)
 
 
-def content(evaluation: Evaluation) -> list[Block]:
-    """The whole report."""
-    parts = (overview, stage_part, ratio_part, class_part, changed_part, how_part)
-    return [block for part in parts for block in part(evaluation)]
+def build_title(evaluation: Evaluation) -> str:
+    return make_printable(f"{Path(evaluation.model).absolute().name} on {Path(evaluation.dataset).absolute().name}")
 
 
-def summary(evaluation: Evaluation) -> str:
-    """The first part of the report, as Markdown."""
-    return markdown(overview(evaluation))
+def build_report(evaluation: Evaluation) -> list[Block]:
+    """Build all parts of the report."""
+    return [block for build in PARTS for block in build(evaluation)]
+
+
+def build_summary(evaluation: Evaluation) -> str:
+    """Build the first part of the report as Markdown."""
+    return build_markdown(build_overview(evaluation))
 
 
 def write_report(evaluation: Evaluation, folder: str | Path, overwrite: bool = False) -> None:
-    """`report.html`, which needs no other file, `report.md` with its pictures, and `report.json`, all or nothing.
+    """Write `report.html`, which needs no other file, `report.md` with its images, and `report.json`, all or nothing.
 
     Raises:
         ValueError: as `folders.check_folder`.
     """
-    blocks, title = content(evaluation), title_of(evaluation)
+    blocks, title = build_report(evaluation), build_title(evaluation)
     with whole_folder(folder, overwrite) as finished:
         for block in blocks:
-            if isinstance(block, Figure | Gallery):
-                (finished / block.name).write_bytes(file_of(block))
-        (finished / "report.html").write_text(as_html(title, blocks), encoding="utf-8")
-        (finished / "report.md").write_text(f"# {escaped(title)}\n\n{markdown(blocks)}\n", encoding="utf-8")
+            if isinstance(block, Figure | CaptionedImages):
+                (finished / block.name).write_bytes(build_png(block))
+        (finished / "report.html").write_text(build_html(title, blocks), encoding="utf-8")
+        (finished / "report.md").write_text(f"# {escape(title)}\n\n{build_markdown(blocks)}\n", encoding="utf-8")
         record = json.dumps(evaluation.as_dict(), indent=1)
         (finished / "report.json").write_text(f"{record}\n", encoding="utf-8")

@@ -39,7 +39,7 @@ class Answers:
         return self.rank == 0
 
     def top(self, k: int) -> float:
-        """The fraction of pictures whose class is among the `k` most probable."""
+        """Return the fraction of images whose class is among the `k` most probable."""
         return (self.rank < k).double().mean().item()
 
     @property
@@ -48,8 +48,8 @@ class Answers:
         return self.multiply_adds.double().mean().item() / 1e9
 
 
-def answers_of(logits: Tensor, truth: Tensor, multiply_adds: list[int]) -> Answers:
-    """Of `logits` `[B, K]` and the true classes `[B]`; of equal logits the first class goes first.
+def build_answers(logits: Tensor, truth: Tensor, multiply_adds: list[int]) -> Answers:
+    """Read the answers off `logits` `[B, K]`, with true classes `[B]`; of equal logits the first class ranks first.
 
     Raises:
         FloatingPointError: a logit is not finite.
@@ -65,8 +65,8 @@ def answers_of(logits: Tensor, truth: Tensor, multiply_adds: list[int]) -> Answe
     return Answers(predicted, probability, rank, torch.tensor(multiply_adds))
 
 
-def joined(parts: list[Answers]) -> Answers:
-    """The answers of all batches."""
+def join_answers(parts: list[Answers]) -> Answers:
+    """Join the answers of several batches."""
     names = ("predicted", "probability", "rank", "multiply_adds")
     return Answers(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
@@ -93,18 +93,20 @@ class Difference:
     high: float
 
 
-def difference_of(dense: Answers, sparse: Answers) -> Difference:
+def compare_answers(dense: Answers, sparse: Answers) -> Difference:
+    """Compare how often two models are right on the same images."""
     count = len(dense.rank)
     fixed, broken = int((sparse.right & ~dense.right).sum()), int((dense.right & ~sparse.right).sum())
     changed = int((sparse.predicted != dense.predicted).sum())
-    plain, error = paired(fixed, broken, count)
-    centre, spread = paired(fixed + 0.5, broken + 0.5, count + 2)  # half a picture more in each of the four cells
+    plain, error = estimate_difference(fixed, broken, count)
+    # half an image more in each of the four cells
+    centre, spread = estimate_difference(fixed + 0.5, broken + 0.5, count + 2)
     low, high = max(-1.0, centre - 1.96 * spread), min(1.0, centre + 1.96 * spread)
     return Difference(fixed, broken, changed - fixed - broken, changed, plain, error, low, high)
 
 
-def paired(fixed: float, broken: float, count: int) -> tuple[float, float]:
-    """The difference of two paired proportions, and its standard error."""
+def estimate_difference(fixed: float, broken: float, count: int) -> tuple[float, float]:
+    """Estimate the difference of two paired proportions, and its standard error."""
     return (fixed - broken) / count, math.sqrt(max(0.0, fixed + broken - (fixed - broken) ** 2 / count)) / count
 
 
@@ -123,8 +125,8 @@ class ClassResult:
         return 0.0 if self.dense is None else (self.sparse - self.dense) / self.count
 
 
-def per_class(labels: list[str], truth: Tensor, sparse: Answers, dense: Answers | None) -> list[ClassResult]:
-    """The classes that occur, first those that lose most (without a dense model: those that are right least)."""
+def count_per_class(labels: list[str], truth: Tensor, sparse: Answers, dense: Answers | None) -> list[ClassResult]:
+    """Count by class, for those that occur: first those that lose most, or, without a dense model, are right least."""
     counts = truth.bincount(minlength=len(labels)).tolist()
     right = truth[sparse.right].bincount(minlength=len(labels)).tolist()
     before = None if dense is None else truth[dense.right].bincount(minlength=len(labels)).tolist()
@@ -146,8 +148,8 @@ class Confusion:
     sparse: int
 
 
-def confusions(labels: list[str], truth: Tensor, sparse: Answers, dense: Answers) -> list[Confusion]:
-    """The confusions that changed, those that changed most first."""
+def find_confusions(labels: list[str], truth: Tensor, sparse: Answers, dense: Answers) -> list[Confusion]:
+    """Find the confusions whose number changed, those that changed most first."""
 
     def wrong(answers: Answers) -> Counter[tuple[int, int]]:
         pairs = zip(truth.tolist(), answers.predicted.tolist(), strict=True)
@@ -176,10 +178,8 @@ class Changed:
     sparse_probability: float
 
 
-def changed_pictures(
-    labels: list[str], names: list[str], truth: Tensor, sparse: Answers, dense: Answers
-) -> list[Changed]:
-    """First the broken ones, then the fixed ones, then the others; of each the most certain sparse answer first."""
+def find_changed(labels: list[str], names: list[str], truth: Tensor, sparse: Answers, dense: Answers) -> list[Changed]:
+    """Find the images that the two models call differently: broken, fixed, others, each by certainty of `sparse`."""
     found = []
     for index in (sparse.predicted != dense.predicted).nonzero()[:, 0].tolist():
         kind = "broken" if dense.right[index] else "fixed" if sparse.right[index] else "other"
@@ -191,7 +191,7 @@ def changed_pictures(
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageResult:
     """What is kept after one decision, over all pictures.
 
     Attributes:
@@ -210,19 +210,26 @@ class Stage:
     frequency: Tensor
 
 
-def distances(grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
-    """`[down, across]`: how far the middle of each patch is from that of the picture; 1 is to a corner."""
+def measure_distances(grid: tuple[int, int], patch_size: tuple[int, int]) -> Tensor:
+    """Measure how far the middle of each patch is from that of the image, `[down, across]`; 1 is to a corner."""
     down, across = ((torch.arange(count) + 0.5) / count - 0.5 for count in grid)
     height, width = (count * size for count, size in zip(grid, patch_size, strict=True))
     return torch.hypot(down[:, None] * height, across[None] * width) / (math.hypot(height, width) / 2)
 
 
-def stages_of(layers: list[int], kept_counts: Tensor, kept_sums: Tensor, far: Tensor) -> list[Stage]:
-    """The stages, from `kept_counts` `[N, S]` (patches), `kept_sums` `[S, num_patches]` (pictures) and `distances`."""
+def summarise_stages(layers: list[int], kept_counts: Tensor, kept_sums: Tensor, far: Tensor) -> list[StageResult]:
+    """Summarise each stage over all images.
+
+    Args:
+        layers: of the S decisions.
+        kept_counts: `[N, S]`, patches that each image keeps.
+        kept_sums: `[S, num_patches]`, images that keep each patch.
+        far: `[down, across]`, as `measure_distances` returns it.
+    """
     fractions = kept_counts.double() / far.numel()
     frequency = (kept_sums.double() / len(kept_counts)).unflatten(1, far.shape)
     return [
-        Stage(
+        StageResult(
             layer,
             fractions[:, stage].mean().item(),
             fractions[:, stage].min().item(),
@@ -285,7 +292,7 @@ class Evaluation:
     dense: Answers | None
     sweep: list[KeepRatio]
     dense_gmacs: float
-    stages: list[Stage]
+    stages: list[StageResult]
     all_distance: float
     notes: list[str]
     views: list[View] = field(repr=False)
@@ -299,27 +306,27 @@ class Evaluation:
     @cached_property
     def difference(self) -> Difference | None:
         """Sparse minus dense; `None` without a dense model."""
-        return None if self.dense is None else difference_of(self.dense, self.sparse)
+        return None if self.dense is None else compare_answers(self.dense, self.sparse)
 
     @cached_property
     def classes(self) -> list[ClassResult]:
         """The classes that occur, first those that lose most."""
-        return per_class(self.labels, self.truth, self.sparse, self.dense)
+        return count_per_class(self.labels, self.truth, self.sparse, self.dense)
 
     @cached_property
     def confusions(self) -> list[Confusion]:
         """The confusions that changed, most first; empty without a dense model."""
-        return [] if self.dense is None else confusions(self.labels, self.truth, self.sparse, self.dense)
+        return [] if self.dense is None else find_confusions(self.labels, self.truth, self.sparse, self.dense)
 
     @cached_property
     def changed(self) -> list[Changed]:
         """The pictures whose prediction changed: broken, fixed, others; empty without a dense model."""
         if self.dense is None:
             return []
-        return changed_pictures(self.labels, self.names, self.truth, self.sparse, self.dense)
+        return find_changed(self.labels, self.names, self.truth, self.sparse, self.dense)
 
     def as_dict(self) -> dict[str, Any]:
-        """All numbers, for JSON; fractions from 0 to 1."""
+        """Return all numbers, for JSON; fractions are from 0 to 1."""
         known = ("model", "reducer", "keep_ratio", "compared", "dataset", "split", "total", "skipped", "notes")
         return {
             **{name: getattr(self, name) for name in known},

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Every picture of a data set once through the models that an evaluation compares."""
+"""Runs the models that an evaluation compares on every image of a data set."""
 
 import copy
 import itertools
@@ -17,8 +17,8 @@ from ..checkpoints.cost import multiply_adds
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, describe_source, read_picture
 from ..look.viewer import Viewer, count_costs
-from .data import LabelledPictures, printable
-from .results import Answers, answers_of
+from .data import LabelledPictures, make_printable
+from .results import Answers, build_answers
 
 
 class Runner:
@@ -45,38 +45,38 @@ class Runner:
         self.size: Any = None
 
     def pixel_values(self, picture: Image.Image, name: str) -> Tensor:
-        """`[1, channels, height, width]` of one picture for the models.
+        """Prepare one image for the models: `[1, channels, height, width]`.
 
         Raises:
             ValueError: it has not the size of those before.
         """
         pixels = self.viewer.pixel_values([picture])
-        self.size = self.size or size_of(pixels)
-        check_size(name, size_of(pixels), self.size)
+        self.size = self.size or read_size(pixels)
+        check_size(name, read_size(pixels), self.size)
         return pixels
 
     @torch.inference_mode()
-    def see(self, pixels: Tensor, truth: Tensor) -> None:
-        """One batch: `pixels` `[B, channels, height, width]` and their classes `[B]`."""
+    def run(self, pixels: Tensor, truth: Tensor) -> None:
+        """Run the models on a batch: `pixels` `[B, channels, height, width]` and their classes `[B]`."""
         model, dense = self.viewer.model, self.viewer.dense
         inputs = pixels.to(model.device, model.dtype)
-        size = size_of(pixels)
+        size = read_size(pixels)
         outputs = model(inputs, interpolate_pos_encoding=True)
         kept = outputs.kept.cpu()  # [B, S, num_patches]
         self.kept_counts.append(kept.sum(dim=-1))
         self.kept_sums = self.kept_sums + kept.sum(dim=0)
-        self.sparse.append(answers_of(outputs.logits, truth, count_costs(model, kept, size)))
+        self.sparse.append(build_answers(outputs.logits, truth, count_costs(model, kept, size)))
         if dense is not None:
             logits = dense(pixels.to(dense.device, dense.dtype), interpolate_pos_encoding=True).logits.cpu()
             logits = logits if self.viewer.dense_order is None else logits[:, self.viewer.dense_order]
-            self.dense.append(answers_of(logits, truth, [multiply_adds(dense, size)] * len(truth)))
+            self.dense.append(build_answers(logits, truth, [multiply_adds(dense, size)] * len(truth)))
         for keep_ratio, other in self.others.items():
             outputs = other(inputs, interpolate_pos_encoding=True)
-            self.sweep[keep_ratio].append(answers_of(outputs.logits, truth, count_costs(other, outputs.kept, size)))
+            self.sweep[keep_ratio].append(build_answers(outputs.logits, truth, count_costs(other, outputs.kept, size)))
 
 
-def size_of(pixels: Tensor) -> tuple[int, int]:
-    """Height and width."""
+def read_size(pixels: Tensor) -> tuple[int, int]:
+    """Return height and width."""
     return pixels.shape[-2], pixels.shape[-1]
 
 
@@ -90,8 +90,8 @@ def check_size(name: str, size: tuple[int, int], before: tuple[int, int]) -> Non
         )
 
 
-def at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
-    """A copy of `model` with another keep ratio; all weights but the reducer's are shared with it.
+def copy_at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
+    """Copy `model` with another keep ratio; all weights but the reducer's are shared with it.
 
     Raises:
         ValueError: as `model.set_keep_ratio`.
@@ -102,34 +102,34 @@ def at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
     return other
 
 
-def typical_values(viewer: Viewer, pictures: LabelledPictures) -> Tensor | None:
-    """`[N, channels, height, width]` of some of the pictures, for the sparse model; `None` where none can be read."""
+def sample_pixel_values(viewer: Viewer, pictures: LabelledPictures) -> Tensor | None:
+    """Prepare some of the images at random, `[N, channels, height, width]`; return `None` where none can be read."""
     pixels = []
-    for picture in pictures.typical(COST_IMAGES, MODES[viewer.model.config.num_channels]):
+    for picture in pictures.sample(COST_IMAGES, MODES[viewer.model.config.num_channels]):
         pixels.append(viewer.pixel_values([picture]))
-        check_size("one of the pictures", size_of(pixels[-1]), size_of(pixels[0]))
+        check_size("one of the pictures", read_size(pixels[-1]), read_size(pixels[0]))
     return torch.cat(pixels).to(viewer.model.device, viewer.model.dtype) if pixels else None
 
 
-def at_keep_ratios(
+def copy_at_keep_ratios(
     viewer: Viewer, keep_ratios: Sequence[float], pictures: LabelledPictures
 ) -> tuple[dict[float, Any], dict[float, str]]:
-    """The sparse model at `keep_ratios`, from the highest down, and why those that are not possible are not."""
+    """Copy the sparse model at each of `keep_ratios`, from the highest down; say why others are not possible."""
     model, typical = viewer.model, None
     if model.config.is_adaptive and keep_ratios:
-        typical = typical_values(viewer, pictures)
+        typical = sample_pixel_values(viewer, pictures)
     others, problems = {}, {}
     for keep_ratio in sorted(set(keep_ratios), reverse=True):
         try:
-            others[keep_ratio] = at_keep_ratio(model, keep_ratio, typical)
+            others[keep_ratio] = copy_at_keep_ratio(model, keep_ratio, typical)
         except ValueError as error:
             problems[keep_ratio] = str(error)
     return others, problems
 
 
 @dataclass
-class Read:
-    """What came of reading the pictures.
+class ReadImages:
+    """The images that could be read, and those that could not.
 
     Attributes:
         rows: of the data set, those that could be read, in their order.
@@ -144,15 +144,15 @@ class Read:
     skipped: list[str] = field(default_factory=list)
 
 
-def readable(
+def read_batches(
     pictures: LabelledPictures,
     batch_size: int,
     mode: str,
     unreadable: str,
-    read: Read,
+    read: ReadImages,
     pixel_values: Callable[[Image.Image, str], Tensor],
 ) -> Generator[tuple[Tensor, Tensor]]:
-    """Batches of `pixel_values` `[B, channels, height, width]` and classes `[B]`; `read` gets what they are.
+    """Yield batches of `[B, channels, height, width]` and classes `[B]`, and record in `read` which images they hold.
 
     Raises:
         ValueError: a picture cannot be read, and `unreadable` is `"stop"`; or none can be.
@@ -166,12 +166,12 @@ def readable(
                 except ValueError as error:
                     if unreadable == "stop":
                         raise
-                    read.skipped.append(printable(str(error)))
+                    read.skipped.append(make_printable(str(error)))
                     bar.write(f"{error} It is left out.", file=sys.stderr)
                 else:  # at once, as many decoded pictures at a time would take much memory
                     pixels.append(pixel_values(image, describe_source(picture, source)))
                     read.rows.append(row)
-                    read.names.append(pictures.name_of(picture, source))
+                    read.names.append(pictures.name_image(picture, source))
                     read.truth.append(label)
             if pixels:
                 yield torch.cat(pixels), torch.tensor(read.truth[-len(pixels) :])

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
-from ..checkpoints.labels import label_names, order_of
+from ..checkpoints.labels import find_class_order, label_names
 from ..data.preparation import check_same_input
 from ..data.transforms import ImageTransform, channel_values, read_picture
 from ..machine import check_device
@@ -131,7 +131,7 @@ class Viewer:
         self.dense = None if dense is None else dense.eval()
         self.labels = label_names(model.config)
         dense_labels = self.labels if dense is None else label_names(dense.config)
-        self.dense_order = order_of(self.labels, dense_labels, same_classes)
+        self.dense_order = find_class_order(self.labels, dense_labels, same_classes)
 
     @classmethod
     def load(
