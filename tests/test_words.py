@@ -1,0 +1,82 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""One word for one thing: the glossary is of the code, and names that did not explain themselves stay away."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "hf_dynamicvit"
+GLOSSARY = ROOT / "docs" / "glossary.md"
+
+# name that is not to come back -> what to say
+BANNED = {
+    "answers_of": "build_answers",
+    "batch_of": "build_batch",
+    "batches_of": "split_batches",
+    "caption_of": "build_caption",
+    "changed_pictures": "find_changed",
+    "chosen_device": "choose_device",
+    "dense_name": "name_dense",
+    "difference_of": "compare_answers",
+    "for_export": "copy_for_export",
+    "held_out_of": "read_held_out",
+    "held_out_part": "select_held_out",
+    "installing": "build_install_command",
+    "notes_of": "collect_notes",
+    "order_of": "find_class_order",
+    "placed": "copy_for_setting, or where it is",
+    "seconds_of": "measure_seconds",
+    "stages_of": "summarise_stages",
+    "true_classes": "find_true_classes",
+}
+
+
+@cache
+def read_source() -> dict[str, ast.Module]:
+    """Read all files of the package, by their place in it."""
+    files = sorted(SOURCE.rglob("*.py"))
+    return {file.relative_to(SOURCE).as_posix(): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+
+
+@cache
+def identifiers() -> dict[str, set[str]]:
+    """Find every identifier of the package, with the files that have it; modules and packages count as their names."""
+    found: dict[str, set[str]] = {}
+    for place, tree in read_source().items():
+        names = {*Path(place).with_suffix("").parts}
+        for node in ast.walk(tree):
+            fields = (getattr(node, field, None) for field in ("id", "attr", "arg", "name", "asname"))
+            names |= {part for field in fields if isinstance(field, str) for part in field.split(".")}
+        for name in names:
+            found.setdefault(name, set()).add(place)
+    return found
+
+
+def read_glossary() -> list[list[str]]:
+    """Read the cells of all rows of the glossary's tables."""
+    lines = [line for line in GLOSSARY.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [row for row in rows if row[0] != "term" and not row[0].startswith("---")]
+
+
+@pytest.mark.parametrize("row", read_glossary(), ids=lambda row: row[0])
+def test_words_of_the_glossary_are_in_the_code(row):
+    term, code, meaning = row
+    words = re.findall(r"`(\w+)`", code)
+    assert term and meaning and words, row
+    assert not [word for word in words if word not in identifiers()]
+
+
+def test_the_glossary_has_each_term_once():
+    terms = [row[0] for row in read_glossary()]
+    assert len(terms) > 40 and len(set(terms)) == len(terms)
+
+
+@pytest.mark.parametrize("name", BANNED)
+def test_names_that_explain_nothing_stay_away(name):
+    assert not identifiers().get(name), f"{name} is banned; say {BANNED[name]}"
