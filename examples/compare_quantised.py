@@ -39,7 +39,7 @@ def quantised(model: nn.Module, config) -> nn.Module:
 
 
 def read(data: str, split: str) -> Dataset:
-    """Pictures in the column `image`, classes in `label`."""
+    """Images in the column `image`, classes in `label`."""
     if data.endswith(".parquet"):
         return load_dataset("parquet", data_files=data, split="train")
     return load_dataset(data, split=split)
@@ -79,7 +79,7 @@ def main() -> None:
     expected = {
         name: logits_of(model, batches) for (name, precision), model in models.items() if precision == "float32"
     }
-    print(f"{len(labels)} pictures, batch {args.batch_size}, {torch.get_num_threads()} thread(s)\n")
+    print(f"{len(labels)} images, batch {args.batch_size}, {torch.get_num_threads()} thread(s)\n")
     print("| model | precision | images/s | over dense float32 | same class as in float32 | top-1 |")
     print("| --- | --- | --- | --- | --- | --- |")
     for ((name, precision), model), median in zip(models.items(), medians, strict=True):

@@ -4,11 +4,11 @@
     python examples/compare_without_training.py --model facebook/deit-tiny-patch16-224 --data imagenet --output table
 
 `imagenet` holds test.parquet with the columns image and label, whose labels are the model's. The published result for
-1,000 ImageNet pictures is in docs/benchmarks.md. A quarter of an hour on 2 CPU cores. The plot needs matplotlib
+1,000 ImageNet images is in docs/benchmarks.md. A quarter of an hour on 2 CPU cores. The plot needs matplotlib
 (`pip install "hf-dynamicvit[plot]"`).
 
 Every method is set to 0.9, 0.8, 0.7 and 0.5 of the dense model's multiply-adds with `model.set_budget`. AS-ViT's
-thresholds are set on some of the pictures (`--calibrate`), and its cost is the mean over all. The predictors of
+thresholds are set on some of the images (`--calibrate`), and its cost is the mean over all. The predictors of
 DynamicViT are untrained, so it shows what they must learn.
 """
 
@@ -53,7 +53,7 @@ def evaluate(model, batches) -> tuple[float, float]:
 
 
 def load_batches(data: Dataset, batch_size: int) -> list[dict[str, torch.Tensor]]:
-    """All pictures, once: they fit into memory, and every model sees the same."""
+    """All images, once: they fit into memory, and every model sees the same."""
     batches = []
     for start in range(0, len(data), batch_size):
         batch = data[start : start + batch_size]
@@ -101,8 +101,8 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder for table.md, results.json and plot.png")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.9, 0.8, 0.7, 0.5])
     parser.add_argument("--batch-size", type=int, default=50)
-    parser.add_argument("--calibrate", type=int, default=100, help="pictures on which AS-ViT's thresholds are set")
-    parser.add_argument("--limit", type=int, help="use only so many pictures, to try the script")
+    parser.add_argument("--calibrate", type=int, default=100, help="images on which AS-ViT's thresholds are set")
+    parser.add_argument("--limit", type=int, help="use only so many images, to try the script")
     args = parser.parse_args()
     processor = AutoImageProcessor.from_pretrained(
         args.model, size={"height": 224, "width": 224}, do_center_crop=False

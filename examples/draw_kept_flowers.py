@@ -14,7 +14,7 @@ import argparse
 
 from datasets import load_dataset
 
-from hf_dynamicvit.look.drawing import captioned, contact_sheet, prediction_text, stage_names, stage_pictures
+from hf_dynamicvit.look.drawing import captioned, contact_sheet, prediction_text, stage_images, stage_names
 from hf_dynamicvit.look.viewer import Viewer
 
 
@@ -30,8 +30,8 @@ def main() -> None:
     rows = []
     for view in viewer.look(data["image"]):
         captions = [prediction_text(view, viewer.labels).rsplit("\n", 1)[0], *stage_names(view)]
-        pictures = zip(stage_pictures(view), captions, strict=True)
-        rows.append([captioned(picture, caption) for picture, caption in pictures])
+        images = zip(stage_images(view), captions, strict=True)
+        rows.append([captioned(image, caption) for image, caption in images])
     contact_sheet(rows).save(args.output, quality=85)
     print("\n".join(data["attribution"]))
 

@@ -143,9 +143,9 @@ def main() -> None:
     parser.add_argument("--backbone-lr-scale", type=float, default=0.05)
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--limit", type=int, help="use only so many pictures of each split, to try the script")
+    parser.add_argument("--limit", type=int, help="use only so many images of each split, to try the script")
     args = parser.parse_args()
-    # The pictures are 224 px wide already: no crop.
+    # The images are 224 px wide already: no crop.
     processor = AutoImageProcessor.from_pretrained(
         args.model, size={"height": 224, "width": 224}, do_center_crop=False
     )

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""How long a training step takes beside plain dense fine-tuning, and what of it is teacher, student and pictures.
+"""How long a training step takes beside plain dense fine-tuning, and what of it is teacher, student and images.
 
     python examples/measure_step_time.py --model facebook/deit-tiny-patch16-224 --batch-size 32
 
@@ -80,16 +80,16 @@ def kinds(args, folder: str) -> dict[str, Callable[[], None]]:
     return steps
 
 
-def seconds_of_pictures(args) -> float:
-    """Decoded pictures to a batch, cropped and flipped, in this process."""
+def seconds_of_images(args) -> float:
+    """Decoded images to a batch, cropped and flipped, in this process."""
     processor = AutoImageProcessor.from_pretrained(args.model)
     generator = np.random.default_rng(0)
-    pictures = [
+    images = [
         Image.fromarray(generator.integers(0, 255, (256, 256, 3), dtype=np.uint8)) for _ in range(args.batch_size)
     ]
     transform = ImageTransform(processor, augmentation="plain")
     start = time.perf_counter()
-    transform({"image": pictures, "label": [0] * args.batch_size})
+    transform({"image": images, "label": [0] * args.batch_size})
     return time.perf_counter() - start
 
 
@@ -119,8 +119,8 @@ def main() -> None:
     print("| step | ms | of dense |\n| --- | --- | --- |")
     for name, median in medians.items():
         print(f"| {name} | {1000 * median:.0f} | {median / medians['dense']:.2f}x |")
-    pictures = seconds_of_pictures(args)
-    print(f"| pictures, one process | {1000 * pictures:.0f} | {pictures / medians['dense']:.2f}x |")
+    images = seconds_of_images(args)
+    print(f"| images, one process | {1000 * images:.0f} | {images / medians['dense']:.2f}x |")
 
 
 if __name__ == "__main__":

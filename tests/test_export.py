@@ -109,28 +109,28 @@ def test_the_older_exporter_of_torch_takes_them_too(reducer, tmp_path):
 
 @needs_onnx
 def test_command_line_onnx(tmp_path, capfd):
-    """On pictures of one's own, through the checkpoint's own processor."""
+    """On images of one's own, through the checkpoint's own processor."""
     import onnxruntime
 
-    model, folder, file = toy("dynamicvit"), tmp_path / "pictures", tmp_path / "toy.onnx"
+    model, folder, file = toy("dynamicvit"), tmp_path / "images", tmp_path / "toy.onnx"
     model.save_pretrained(tmp_path / "model")
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "model")
     (folder / "deeper").mkdir(parents=True)
     crops = sample_crops()
     crops[0].save(folder / "a.png")
     crops[9].save(folder / "deeper" / "b.jpg")
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     capfd.readouterr()
     command = ["export", str(tmp_path / "model"), "--format", "onnx", "--output", str(file), "--images", str(folder)]
     assert main(command) == 0
     printed, noise = capfd.readouterr()
-    assert "Checked on 2 pictures, through its image processor, in batches of 1, 3, 2: same top-1" in printed
+    assert "Checked on 2 images, through its image processor, in batches of 1, 3, 2: same top-1" in printed
     assert f"{multiply_adds(model) / 1e9:.4g} G multiply-adds an image." in printed
     assert "[torch.onnx]" not in printed and "arning" not in noise and "Skipping" not in noise
     session = onnxruntime.InferenceSession(file)
     described = [(port.name, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
     assert described == [("pixel_values", ["batch", 3, 32, 32]), ("logits", ["batch", 5])]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "pictures", "toy.onnx"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "model", "toy.onnx"]
 
 
 def test_command_line_torch_export(tmp_path, capsys):
@@ -179,7 +179,7 @@ def test_batches_of_different_sizes(number, sizes):
 def test_a_file_with_other_logits_is_not_kept(change, tmp_path, pretend):
     pretend(lambda file, batches: [change(logits) for logits in logits_of(toy("topk"), batches)])
     (tmp_path / "old.pt2").write_text("precious")
-    with pytest.raises(ValueError, match="of 6 pictures, 6 have other logits"):
+    with pytest.raises(ValueError, match="of 6 images, 6 have other logits"):
         export(toy("topk"), "torch-export", tmp_path / "old.pt2", toy_images(6), overwrite=True)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["precious"]
 
@@ -214,7 +214,7 @@ def test_a_model_that_is_hardly_trained_is_named(tmp_path, pretend):
     for reducer, told in (("dynamicvit", True), ("topk", False), ("tome", False)):
         model = without_differences(reducer) if told else toy(reducer)
         pretend(lambda file, batches, model=model: [logits + 1e-3 for logits in logits_of(model, batches)])
-        with pytest.raises(ValueError, match="of 6 pictures, 6 have other logits") as refused:
+        with pytest.raises(ValueError, match="of 6 images, 6 have other logits") as refused:
             export(model, "torch-export", tmp_path / "toy.pt2", toy_images(6))
         assert ("With 6 of them the scores" in str(refused.value)) == told
         assert ("train it longer, or check the file on other --images." in str(refused.value)) == told
@@ -300,7 +300,7 @@ def test_missing_packages(tmp_path, monkeypatch):
 def test_command_line_refusals(tmp_path, monkeypatch, capsys):
     """One line each, and no file."""
     (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.jpg").write_text("no picture")
+    (tmp_path / "broken.jpg").write_text("no image")
     toy("topk").save_pretrained(tmp_path / "sparse")
     ViTModel(ViTConfig(**TOY)).save_pretrained(tmp_path / "headless")
     swin = SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1], num_heads=[1], window_size=4)
@@ -313,11 +313,11 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
         return capsys.readouterr().err
 
     broken = tmp_path / "broken.jpg"
-    assert f"None of 1 pictures can be read. The first: Cannot read the picture {broken}" in said(
+    assert f"None of 1 images can be read. The first: Cannot read the image {broken}" in said(
         "sparse", "--images", broken
     )
     assert "There is no file or folder" in said("sparse", "--images", tmp_path / "nowhere.png")
-    assert "has no pictures" in said("sparse", "--images", tmp_path / "empty")
+    assert "has no images" in said("sparse", "--images", tmp_path / "empty")
     assert "give --images" in said("sparse")
     assert "'swin'; this takes vit, dynamicvit, deit" in said("swin")
     assert "lacks weights of a ViTForImageClassification" in said("headless")

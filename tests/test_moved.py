@@ -11,7 +11,7 @@ from importlib.util import find_spec
 import pytest
 from paths import ROOT
 
-from hf_dynamicvit._moved import MOVED
+from hf_dynamicvit._moved import MOVED, RENAMED
 
 
 PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.*")]
@@ -63,3 +63,22 @@ def test_no_page_has_an_old_name(page):
         names = "|".join(map(re.escape, MOVED))
         new = r"(?!\.(?:measure|report)\b)"  # of `benchmark`, which is the name of a package now
         assert not re.findall(rf"\bhf_dynamicvit[./](?:{names})\b{new}", page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("module", "old"), [(module, old) for module, names in RENAMED.items() for old in names])
+def test_an_old_name_in_a_module_is_the_new_one_and_warns(module, old):
+    home, new = f"hf_dynamicvit.{module}", RENAMED[module][old]
+    with pytest.warns(DeprecationWarning, match=f"^{re.escape(f'{home}.{old} is now {home}.{new}')}$"):
+        assert getattr(import_module(home), old) is getattr(import_module(home), new)
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing_like_it'"):
+        import_module(home).nothing_like_it  # noqa: B018
+
+
+def test_a_module_and_a_name_that_moved_warn_once():
+    before = import_module("hf_dynamicvit.training.pictures")
+    vars(before).pop("load_pictures", None)  # of another test
+    with pytest.warns(DeprecationWarning) as told:
+        assert before.load_pictures is import_module("hf_dynamicvit.data.loading").load_images
+    assert [str(each.message) for each in told] == [
+        "hf_dynamicvit.training.pictures.load_pictures is now hf_dynamicvit.data.loading.load_images"
+    ]

@@ -36,6 +36,14 @@ MOVED = {
     "visualize": ["look.drawing"],
 }
 
+# module -> names that it had before -> those that it has now
+RENAMED: dict[str, dict[str, str]] = {
+    "data.loading": {"Pictures": "ImageSplits", "load_pictures": "load_images"},
+    "data.seeded": {"DrawnPictures": "SeededImages", "EpochOfPictures": "SeededImagesEpoch"},
+    "data.transforms": {"read_picture": "read_image"},
+    "look.drawing": {"stage_pictures": "stage_images"},
+}
+
 
 def getter(old: str) -> Callable[[str], Any]:
     """Return the `__getattr__` of the module `old` of this package: finds what has moved, and warns once a name."""
@@ -44,11 +52,26 @@ def getter(old: str) -> Callable[[str], Any]:
         before = f"{__package__}.{old}"
         for new in MOVED[old] if not name.startswith("__") else ():
             module = import_module(f".{new}", __package__)
-            if hasattr(module, name):
-                warnings.warn(f"{before}.{name} is now {module.__name__}.{name}", DeprecationWarning, stacklevel=2)
-                setattr(sys.modules[before], name, getattr(module, name))
-                return getattr(module, name)
+            now = RENAMED.get(new, {}).get(name, name)
+            if hasattr(module, now):
+                warnings.warn(f"{before}.{name} is now {module.__name__}.{now}", DeprecationWarning, stacklevel=2)
+                setattr(sys.modules[before], name, getattr(module, now))
+                return getattr(module, now)
         raise AttributeError(f"module {before!r} has no attribute {name!r}")
+
+    return find
+
+
+def renamed(module: str) -> Callable[[str], Any]:
+    """Return the `__getattr__` of `module` of this package: finds its former names, and warns of the new ones."""
+
+    def find(name: str) -> Any:
+        home = f"{__package__}.{module}"
+        if name not in RENAMED[module]:
+            raise AttributeError(f"module {home!r} has no attribute {name!r}")
+        new = RENAMED[module][name]
+        warnings.warn(f"{home}.{name} is now {home}.{new}", DeprecationWarning, stacklevel=2)
+        return getattr(sys.modules[home], new)
 
     return find
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""A classifier as one ONNX or torch.export file, checked on pictures against the model.
+"""A classifier as one ONNX or torch.export file, checked on images against the model.
 
 The file takes `pixel_values` `[batch, channels, height, width]`, float32 as the image processor makes them, of any
 batch size, and returns `logits` `[batch, num_labels]`. Tokens are really dropped in it.
@@ -43,8 +43,8 @@ TOLERANCE = 1e-4
 # Scores that differ by less, as a fraction of what they are, another runtime may put in another order.
 ROUNDING = 1e-5
 
-# The check runs a batch of 1, one of 3, and the other pictures, at least 2 and at most so many at a time.
-FEWEST_PICTURES, LARGEST_BATCH = 6, 32
+# The check runs a batch of 1, one of 3, and the other images, at least 2 and at most so many at a time.
+FEWEST_IMAGES, LARGEST_BATCH = 6, 32
 
 # The oldest version of ONNX's operators that torch writes.
 OLDEST_OPSET = 18
@@ -133,7 +133,7 @@ def trace(logits: Logits) -> torch.export.ExportedProgram:
     """The graph, for any batch size, without the stack traces that name the folders of this machine."""
     config = image_tower(logits.model.config)
     height, width = as_pair(config.image_size)
-    example = torch.zeros(2, config.num_channels, height, width)  # a saved program carries it along: no picture
+    example = torch.zeros(2, config.num_channels, height, width)  # a saved program carries it along: no image
     program = torch.export.export(logits, (example,), dynamic_shapes=build_dynamic_shapes())
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
@@ -259,9 +259,9 @@ def check_export(output: Path, format: str, overwrite: bool = False, opset: int 
 
 def split_batches(pixel_values: Tensor) -> list[Tensor]:
     """Split `[N, C, H, W]` into a batch of 1, one of 3, and the rest; too few images are repeated."""
-    repeats = math.ceil(FEWEST_PICTURES / len(pixel_values))
+    repeats = math.ceil(FEWEST_IMAGES / len(pixel_values))
     if repeats > 1:
-        pixel_values = pixel_values.repeat(repeats, 1, 1, 1)[:FEWEST_PICTURES]
+        pixel_values = pixel_values.repeat(repeats, 1, 1, 1)[:FEWEST_IMAGES]
     return [pixel_values[:1], pixel_values[1:4], *pixel_values[4:].split(LARGEST_BATCH)]
 
 
@@ -269,7 +269,7 @@ def find_largest_difference(logits: Tensor, expected: Tensor, undecided: Callabl
     """Find how far `logits` `[N, K]` are from `expected`, those of the model; `undecided` finds ties, `[N]` bool.
 
     Raises:
-        ValueError: one is further off than `TOLERANCE`, or a picture has another top-1.
+        ValueError: one is further off than `TOLERANCE`, or an image has another top-1.
     """
     difference = (logits - expected).abs().max().item()
     same_class = logits.argmax(dim=1) == expected.argmax(dim=1)  # [N]
@@ -282,7 +282,7 @@ def find_largest_difference(logits: Tensor, expected: Tensor, undecided: Callabl
             "file on other --images."
         )
         raise ValueError(
-            f"Nothing is written, as the file would not compute what the model does: of {len(logits)} pictures, "
+            f"Nothing is written, as the file would not compute what the model does: of {len(logits)} images, "
             f"{(~close).sum()} have other logits, by up to {difference:.2g}, and {(~same_class).sum()} another top-1."
             f"{why if ties else ''}"
         )
@@ -326,7 +326,7 @@ def export(
         model: a ViT or DeiT classifier, dense or sparse.
         format: `"onnx"`, checked with ONNX Runtime, or `"torch-export"`, checked in a process that has only torch.
         output: file to write, `.onnx` or `.pt2`. ONNX weights beyond 2 GB are in `OUTPUT.data` beside it.
-        pixel_values: `[N, channels, height, width]`, pictures as the image processor makes them, one or more.
+        pixel_values: `[N, channels, height, width]`, images as the image processor makes them, one or more.
         overwrite: replace `output` if it is there.
         opset: version of ONNX's operators, 18 or later (`None`: torch's own choice).
 

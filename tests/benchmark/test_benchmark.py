@@ -119,12 +119,12 @@ def test_optimised_models_are_measured(monkeypatch):
     assert seen == [(1, 3, 32, 32), (3, 3, 32, 32)]
 
 
-def test_pictures_are_repeated_to_the_batch():
-    pictures, seen = toy_images(2), []
+def test_images_are_repeated_to_the_batch():
+    images, seen = toy_images(2), []
     model = toy_model()
     model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    benchmark({"sparse": model}, (5,), pixel_values=pictures, repeats=1, warmup=0)
-    assert torch.equal(seen[-1], pictures[[0, 1, 0, 1, 0]])
+    benchmark({"sparse": model}, (5,), pixel_values=images, repeats=1, warmup=0)
+    assert torch.equal(seen[-1], images[[0, 1, 0, 1, 0]])
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,8 @@ def test_the_command_writes_what_it_finds(tmp_path, monkeypatch, capsys):
     assert len(record["measurements"]) == 10 and record["machine"]["torch"] == torch.__version__
     assert {entry["model"] for entry in record["break_even"]} == {"saved dynamicvit 0.5", "saved dynamicvit 0.7"}
     for name in ("throughput", "keep_ratio", "accuracy"):
-        with Image.open(tmp_path / "found" / f"{name}.png") as picture:
-            assert picture.width > 600
+        with Image.open(tmp_path / "found" / f"{name}.png") as image:
+            assert image.width > 600
 
 
 def test_checkpoints_of_one_name(tmp_path, monkeypatch, capsys):
@@ -235,12 +235,12 @@ def test_a_configuration_without_weights(tmp_path, capsys):
     assert [row["keep_ratio"] for row in found if row["kind"] == "sparse"] == [0.5, 0.7]
 
 
-def test_pictures_of_a_folder(tmp_path, monkeypatch, capsys):
+def test_images_of_a_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     toy_model(reducer="asvit", keep_ratio=0.5).save_pretrained("saved")
     Image.new("RGB", (40, 30), (200, 30, 90)).save("red.png")
     assert run("saved", "--images", "red.png", "--batch-sizes", "2") == 0
-    said = "Measured on 1 pictures, through scaling to 32 x 32, as it has no image processor."
+    said = "Measured on 1 images, through scaling to 32 x 32, as it has no image processor."
     assert said in capsys.readouterr().out
 
 

@@ -20,9 +20,9 @@ COMMANDS = {
     "benchmark": ["benchmark", "MODEL"],
     "export": ["export", "MODEL", "--format", "torch-export", "--output", "new.pt2"],
     "push": ["push", "MODEL", "me/model"],
-    "evaluate": ["evaluate", "--model", "MODEL", "--dataset", "pictures"],
-    "visualize": ["visualize", "--model", "MODEL", "--images", "pictures/red.png", "--output", "new"],
-    "train": ["train", "--model", "MODEL", "--dataset", "pictures", "--output-dir", "new"],
+    "evaluate": ["evaluate", "--model", "MODEL", "--dataset", "images"],
+    "visualize": ["visualize", "--model", "MODEL", "--images", "images/red.png", "--output", "new"],
+    "train": ["train", "--model", "MODEL", "--dataset", "images", "--output-dir", "new"],
 }
 
 # What is typed -> what the answer says
@@ -58,9 +58,9 @@ def place(tmp_path_factory):
     (saved / "timm" / "config.json").write_text(json.dumps(about))
     resnet = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], num_labels=2)
     ResNetForImageClassification(resnet).save_pretrained(saved / "resnet")
-    for name in ("empty", "pictures"):
+    for name in ("empty", "images"):
         (folder / name).mkdir()
-    Image.new("RGB", (32, 32), "red").save(folder / "pictures" / "red.png")
+    Image.new("RGB", (32, 32), "red").save(folder / "images" / "red.png")
     (folder / "weights.pth").write_text("no weights")
     (folder / "notes.txt").write_text("no model")
     return folder

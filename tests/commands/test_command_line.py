@@ -249,7 +249,7 @@ def outside(numbers: Range, whole: bool) -> list[float]:
 
 
 def test_numbers_that_an_option_does_not_take_are_refused_at_once(capsys):
-    """In the option's own name; there are neither the model nor the pictures."""
+    """In the option's own name; there are neither the model nor the images."""
     options = command_parser("train")._option_string_actions
     for name, numbers in RANGES.items():
         option = as_option(name)
@@ -287,7 +287,7 @@ def test_a_number_out_of_range_is_told_as_it_was_typed(words, message, capsys):
     "command", [["evaluate", "--dataset", "none"], ["visualize", "--images", "none"]], ids=" ".join
 )
 def test_evaluate_and_visualize_refuse_numbers_as_train_does(command, capsys):
-    """In the option's own name; there are neither the model nor the pictures."""
+    """In the option's own name; there are neither the model nor the images."""
     refused = {
         "--keep-ratio 1.5": "--keep-ratio is 1.5; it must be above 0 and at most 1.",
         "--keep-ratio 0.5 0.6": "--keep-ratio is 0.5 0.6; it must not increase.",
@@ -389,7 +389,7 @@ def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     for name in ("dense", "sparse"):
         model = AutoModelForImageClassification.from_pretrained(output / name).eval()
         processor = AutoImageProcessor.from_pretrained(output / name, backend="pil")
-        pixels = processor([picture.convert("RGB") for picture in data["image"]], return_tensors="pt")["pixel_values"]
+        pixels = processor([image.convert("RGB") for image in data["image"]], return_tensors="pt")["pixel_values"]
         with torch.inference_mode():
             right = model(pixels).logits.argmax(-1) == torch.tensor(data["label"])
         assert f"| {name} | {right.float().mean().item():.1%} |" in text

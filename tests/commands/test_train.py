@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit train`: from a folder of pictures to a model, and what it refuses."""
+"""`hf-dynamicvit train`: from a folder of images to a model, and what it refuses."""
 
 import dataclasses
 import io
@@ -37,7 +37,7 @@ from hf_dynamicvit.commands.train_next import next_commands
 from hf_dynamicvit.commands.train_options import DataArguments, ModelArguments
 from hf_dynamicvit.commands.train_report import kept_row
 from hf_dynamicvit.commands.train_size import at_size
-from hf_dynamicvit.data.loading import HeldOut, Pictures
+from hf_dynamicvit.data.loading import HeldOut, ImageSplits
 from hf_dynamicvit.data.transforms import target_size
 from hf_dynamicvit.evaluation.evaluate import evaluate
 from hf_dynamicvit.training import progress
@@ -60,7 +60,7 @@ QUICK = ["--use-cpu", "--bf16", "false", "--disable-tqdm", "true", "--max-steps"
 
 
 def train(*options, model="knows", output="out"):
-    command = ["train", "--model", model, "--dataset", "pictures", "--output-dir", output]
+    command = ["train", "--model", model, "--dataset", "images", "--output-dir", output]
     return main([*command, *QUICK, *options])
 
 
@@ -77,7 +77,7 @@ def test_from_another_models_classes_to_a_pipeline(place, capsys):
     teacher = ViTForImageClassification.from_pretrained(place / "out" / "teacher")
     assert list(teacher.config.id2label.values()) == ["blue", "green", "red"]
     classify = pipeline("image-classification", model="out")
-    found = [classify(str(place / "pictures" / "test" / name / "0.png"))[0]["label"] for name in COLOURS]
+    found = [classify(str(place / "images" / "test" / name / "0.png"))[0]["label"] for name in COLOURS]
     assert sum(label == name for label, name in zip(found, COLOURS, strict=True)) >= 2
     AutoImageProcessor.from_pretrained("out")
 
@@ -100,7 +100,7 @@ def test_the_models_own_order_of_classes_is_kept(place):
     correct = 0
     processor = AutoImageProcessor.from_pretrained("out")
     for name in COLOURS:
-        for file in sorted((place / "pictures" / "test" / name).iterdir()):
+        for file in sorted((place / "images" / "test" / name).iterdir()):
             logits = after.eval()(**processor(Image.open(file), return_tensors="pt")).logits
             correct += after.config.id2label[logits.argmax().item()] == name
     assert json.loads((place / "out" / "results.json").read_text())["top1"] == pytest.approx(correct / 6)
@@ -117,7 +117,7 @@ def test_who_knows_other_classes_teaches_nobody(place, capsys, method):
 def test_predictors_of_every_method_learn_at_their_own_rate(place):
     rates = {}
     for method in ("dynamicvit", "tps", "evit"):
-        _, _, training = parse(["--model", "knows", "--dataset", "pictures", "--reducer", method, "--use-cpu"])
+        _, _, training = parse(["--model", "knows", "--dataset", "images", "--reducer", method, "--use-cpu"])
         rates[method] = training.learning_rate, training.backbone_lr_scale
     assert rates == {"dynamicvit": (1e-3, 0.05), "tps": (1e-3, 0.05), "evit": (5e-5, None)}
 
@@ -166,7 +166,7 @@ def test_a_sparse_model_of_other_classes_names_a_way_that_works(place, capsys, l
 def test_a_model_without_classifier_says_how_to_give_it_one(place, capsys):
     toy_model(num_labels=0).save_pretrained("bare")
     save_processor("bare")
-    assert main(["evaluate", "--model", "bare", "--dataset", "pictures"]) == 1
+    assert main(["evaluate", "--model", "bare", "--dataset", "images"]) == 1
     assert "no classifier" in (error := capsys.readouterr().err) and "train --model FOLDER --reducer none" in error
 
 
@@ -324,7 +324,7 @@ def test_the_best_epoch_is_kept(place, capsys, monkeypatch):
 
 
 def test_which_epoch_is_kept_by_default():
-    typed = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new", "--use-cpu"]
+    typed = ["--model", "knows", "--dataset", "images", "--output-dir", "new", "--use-cpu"]
     for options, wanted in (
         (["--reducer", "dynamicvit"], True),
         (["--reducer", "none"], True),
@@ -339,7 +339,7 @@ def test_which_epoch_is_kept_by_default():
 @pytest.mark.parametrize("faster", [True, False])
 def test_bfloat16_where_it_is_faster(monkeypatch, faster):
     monkeypatch.setattr("hf_dynamicvit.commands.train_arguments.bfloat16_is_faster", lambda device: faster)
-    typed = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new", "--reducer", "evit"]
+    typed = ["--model", "knows", "--dataset", "images", "--output-dir", "new", "--reducer", "evit"]
     assert parse(typed)[2].bf16 == faster
     assert parse([*typed, "--bf16"])[2].bf16
     assert not parse([*typed, "--bf16", "false"])[2].bf16
@@ -384,7 +384,7 @@ def test_new_predictors_start_from_class_attention(place, capsys, monkeypatch):
     assert runs == [18] and "class attention" not in capsys.readouterr().out.split("scratch")[-1]
     assert train("--reducer", "evit", "--predictor-start", "random", output="no") == 1
     assert "--predictor-start is typed, but --reducer evit has no predictors" in capsys.readouterr().err
-    given = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new"]
+    given = ["--model", "knows", "--dataset", "images", "--output-dir", "new"]
     assert parse([*given, "--recipe", "dynamicvit-deit-small"])[0].predictor_start == "random"
     assert parse([*given, "--recipe", "dynamicvit-deit-small", "--reducer", "tps"])[0].predictor_start == "attention"
 
@@ -444,9 +444,9 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
         (["--reducer-args", "[1]"], "must be a JSON object"),
         (["--keep-ratio", "1.5"], "--keep-ratio is 1.5"),
         (["--dataset", "nowhere"], "nowhere"),
-        (["--dataset", "pictures/train/red"], "pictures/train/red"),
+        (["--dataset", "images/train/red"], "images/train/red"),
         (["--resume-from-checkpoint", "last"], "no checkpoint in out"),
-        (["--resume-from-checkpoint", "pictures"], "pictures is no checkpoint that was written to its end"),
+        (["--resume-from-checkpoint", "images"], "images is no checkpoint that was written to its end"),
         (["--teacher", "other"], "--teacher other has 5 classes, the images 3"),
         (["--teacher", "knows", "--reducer", "topk"], "--teacher is knows, but --reducer topk learns from none"),
         (["--teacher", "knows", "--reducer", "none"], "--teacher is typed, but --reducer none learns from no teacher"),
@@ -499,7 +499,7 @@ def test_half_precision_checkpoints_are_trained_in_float32(place, monkeypatch):
         assert json.loads((place / folder / "config.json").read_text())["dtype"] == "float32"
 
 
-def test_a_teacher_of_other_pictures_is_refused(place, capsys):
+def test_a_teacher_of_other_images_is_refused(place, capsys):
     """Where it was normalised otherwise, or is of another size; what is cut off at the edges differs in training."""
     for folder, options in (
         ("mean", {"image_mean": [0.1, 0.2, 0.3]}),
@@ -511,9 +511,9 @@ def test_a_teacher_of_other_pictures_is_refused(place, capsys):
             **({"size": {"height": 32, "width": 32}, "do_center_crop": False} | HALF | options)
         ).save_pretrained(folder)
     assert train("--teacher", "mean") == 1
-    assert "mean takes pictures prepared otherwise than knows: image_mean is [0.1, 0.2" in capsys.readouterr().err
+    assert "mean takes images prepared otherwise than knows: image_mean is [0.1, 0.2" in capsys.readouterr().err
     assert train("--teacher", "large") == 1
-    assert "large takes pictures prepared otherwise than knows: size is (64, 64) and" in capsys.readouterr().err
+    assert "large takes images prepared otherwise than knows: size is (64, 64) and" in capsys.readouterr().err
     assert not (place / "out").exists() and train("--teacher", "cropped") == 0
 
 
@@ -536,7 +536,7 @@ def test_another_image_size_than_the_models(place, how, warnings_text):
         expected = before(images, interpolate_pos_encoding=True).logits
         torch.testing.assert_close(model(images).logits, expected, atol=1e-4, rtol=1e-4)
     assert json.loads((place / "out" / "results.json").read_text())["patches"][0] < 144
-    assert pipeline("image-classification", model="out")(str(place / "pictures" / "test" / "red" / "0.png"))
+    assert pipeline("image-classification", model="out")(str(place / "images" / "test" / "red" / "0.png"))
 
 
 @pytest.mark.parametrize(
@@ -599,22 +599,22 @@ def test_weights_that_are_missing_are_named(place, capsys):
     assert "knows lacks weights, which would be random: vit.layernorm.bias." in capsys.readouterr().err
 
 
-def test_an_unreadable_picture_is_named_or_left_out(place, capsys):
-    broken = place / "pictures" / "train" / "red" / "5.png"
+def test_an_unreadable_image_is_named_or_left_out(place, capsys):
+    broken = place / "images" / "train" / "red" / "5.png"
     broken.write_bytes(broken.read_bytes()[:100])
     assert train("--teacher-epochs", "1", model="other") == 1
     error = capsys.readouterr().err
-    assert re.search(r"1 of 24 pictures cannot be read.*red/5\.png.* leave them out with --unreadable skip", error)
+    assert re.search(r"1 of 24 images cannot be read.*red/5\.png.* leave them out with --unreadable skip", error)
     assert not (place / "out").exists()  # it was found before anything was written
     assert train("--unreadable", "unchecked") == 1
-    assert re.search(r"Cannot read the picture \S*red/5\.png", capsys.readouterr().err)
+    assert re.search(r"Cannot read the image \S*red/5\.png", capsys.readouterr().err)
     assert train("--unreadable", "skip") == 0  # with the same output folder, in which nothing is
 
 
 def test_a_single_class_is_refused(place, capsys):
     for split in ("train", "test"):
         for name in ("red", "blue"):
-            shutil.rmtree(place / "pictures" / split / name)
+            shutil.rmtree(place / "images" / split / name)
     assert train("--no-distill", model="other") == 1
     assert "are of class 'green'" in capsys.readouterr().err
 
@@ -622,7 +622,7 @@ def test_a_single_class_is_refused(place, capsys):
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_fills_what_is_not_typed(place, name, capsys):
     typed = ["--weight-decay", "0.5", "--per-device-train-batch-size", "8", "--gradient-accumulation-steps", "2"]
-    options = ["--model", "knows", "--dataset", "pictures", "--output-dir", "out", "--recipe", name, "--use-cpu"]
+    options = ["--model", "knows", "--dataset", "images", "--output-dir", "out", "--recipe", name, "--use-cpu"]
     model, data, training = parse([*options, *typed])
     recipe = RECIPES[name]
     assert training.learning_rate == pytest.approx(recipe.settings["learning_rate"] * 16 / recipe.batch)
@@ -669,7 +669,7 @@ def test_for_a_machine_to_read(place, capsys):
 
 
 def test_a_recipe_for_another_method_leaves_out_what_is_its_own(place, capsys):
-    options = ["--model", "knows", "--dataset", "pictures", "--recipe", "idlevit", "--use-cpu", "--reducer", "evit"]
+    options = ["--model", "knows", "--dataset", "images", "--recipe", "idlevit", "--use-cpu", "--reducer", "evit"]
     model, _, training = parse(options)
     assert model.reducer == "evit" and model.reducer_args is None and model.keep_ratio is None
     assert training.loss_weights is None and training.weight_decay == 0.05
@@ -683,7 +683,7 @@ def test_another_schedule_than_the_recipes(place):
     assert train("--recipe", "evit-finetune", *options) == 0
 
 
-def test_mixed_pictures_train_and_are_evaluated(place):
+def test_mixed_images_train_and_are_evaluated(place):
     pytest.importorskip("torchvision")
     assert train("--augmentation", "full", "--mixup", "0.8", "--cutmix", "1.0", "--label-smoothing-factor", "0.1") == 0
 
@@ -691,36 +691,36 @@ def test_mixed_pictures_train_and_are_evaluated(place):
 @pytest.mark.slow
 def test_the_example_is_the_command(place):
     script = EXAMPLES / "train_image_classification.py"
-    options = ["--model", "knows", "--dataset", "pictures", "--output-dir", "out", *QUICK]
+    options = ["--model", "knows", "--dataset", "images", "--output-dir", "out", *QUICK]
     result = run_script(script, *options, folder=place)
     assert result.returncode == 0, result.stderr
     assert "top-1" in result.stdout and (place / "out" / "model.safetensors").is_file()
 
 
-def test_held_out_pictures_are_found_again(place, capsys):
-    """`evaluate` takes the pictures of the only split that training held out, and gives the accuracy of training."""
-    shutil.move(place / "pictures" / "train", place / "all")
-    shutil.rmtree(place / "pictures")
-    shutil.move(place / "all", place / "pictures")
+def test_held_out_images_are_found_again(place, capsys):
+    """`evaluate` takes the images of the only split that training held out, and gives the accuracy of training."""
+    shutil.move(place / "images" / "train", place / "all")
+    shutil.rmtree(place / "images")
+    shutil.move(place / "all", place / "images")
     assert train("--validation-fraction", "0.34", "--json") == 0
     trained = json.loads(capsys.readouterr().out)
     assert len(trained["held_out"].pop("fingerprint")) == 64
     assert trained["held_out"] == {"fraction": 0.34, "seed": 42, "total": 18}
-    command = ["evaluate", "--model", "out", "--dataset", "pictures", "--no-keep-ratios", "--json"]
+    command = ["evaluate", "--model", "out", "--dataset", "images", "--no-keep-ratios", "--json"]
     assert main(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["total"] == 6 and report["sparse"]["top1"] == trained["top1"]
-    assert "the 6 pictures that the training of the model held out" in report["notes"][0]
-    in_python = evaluate("out", "pictures", keep_ratios=()).as_dict()
+    assert "the 6 images that the training of the model held out" in report["notes"][0]
+    in_python = evaluate("out", "images", keep_ratios=()).as_dict()
     assert {**in_python, "settings": None} == {**report, "settings": None}
     assert main([*command, "--all-images"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["total"] == 18 and "the numbers are too good" in report["notes"][0]
-    shutil.move("pictures", "moved")
-    assert main([word.replace("pictures", "moved") for word in command]) == 0
+    shutil.move("images", "moved")
+    assert main([word.replace("images", "moved") for word in command]) == 0
     assert json.loads(capsys.readouterr().out)["total"] == 6
-    shutil.move("moved", "pictures")
-    (place / "pictures" / "red" / "0.png").rename(place / "pictures" / "blue" / "a.png")  # another data set now
+    shutil.move("moved", "images")
+    (place / "images" / "red" / "0.png").rename(place / "images" / "blue" / "a.png")  # another data set now
     assert main(command) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["total"] == 18 and "There is one split only" in report["notes"][0]
@@ -729,7 +729,7 @@ def test_held_out_pictures_are_found_again(place, capsys):
 def test_no_pinned_memory_without_an_accelerator(place, recwarn):
     assert train("--keep-ratio", "0.6") == 0
     assert not [str(warning.message) for warning in recwarn if "pin_memory" in str(warning.message)]
-    given = ["--model", "knows", "--dataset", "pictures", "--output-dir", "new"]
+    given = ["--model", "knows", "--dataset", "images", "--output-dir", "new"]
     assert parse(given)[2].dataloader_pin_memory == torch.accelerator.is_available()
 
 
@@ -752,7 +752,7 @@ def test_it_begins_with_what_it_will_do(place, capsys):
     assert 8 <= len(summary.splitlines()) <= 15 and all(len(line) <= 100 for line in summary.splitlines())
     rows = rows_of(summary)
     assert rows["model"] == "other, trained into out"
-    assert rows["images"] == "pictures: 15 to train on, 3 for validation (0.15 of each class, held out)"
+    assert rows["images"] == "images: 15 to train on, 3 for validation (0.15 of each class, held out)"
     assert (results["train_images"], results["images"]) == (15, 3)
     assert rows["classes"] == "3 (red, green, blue); new to the model: its classifier starts anew"
     assert results["classes"] == 3
@@ -822,37 +822,37 @@ def test_it_ends_with_how_sure_it_is_and_what_to_type_next(place, capsys):
     assert results["seconds"] == results["phases"]["training"]
     assert all(f"{name} " in said[said.index("  time ") :].splitlines()[0] for name in results["phases"])
     assert results["next"] == [
-        "hf-dynamicvit evaluate --model out --dense out/teacher --dataset pictures --output out-report",
-        "hf-dynamicvit visualize --model out --images pictures --limit 20 --output out-seen",
+        "hf-dynamicvit evaluate --model out --dense out/teacher --dataset images --output out-report",
+        "hf-dynamicvit visualize --model out --images images --limit 20 --output out-seen",
         "hf-dynamicvit push out USER/out",
     ]
     assert all(command in said for command in results["next"])
     assert main([*results["next"][0].split()[1:], "--no-keep-ratios", "--json"]) == 0
 
 
-def test_what_to_type_next_has_what_the_pictures_are_read_with():
-    """As it was typed for a dense model, and so that the same pictures are for validation."""
+def test_what_to_type_next_has_what_the_images_are_read_with():
+    """As it was typed for a dense model, and so that the same images are for validation."""
     options = DataArguments(
         "me/pets", "big", "v2", "a", "b", image_column="img", label_column="kind", unreadable="skip"
     )
     columns = "--dataset-config big --dataset-revision v2 --image-column img --label-column kind"
     training = SimpleNamespace(output_dir="out", push_to_hub=True)
-    pictures = Pictures(cast(Any, None), cast(Any, [{"img": {"path": None}}]), [], "img", "kind")
-    apart = dataclasses.replace(pictures, held_out=HeldOut(0.3, 7, 90, ""))
+    images = ImageSplits(cast(Any, None), cast(Any, [{"img": {"path": None}}]), [], "img", "kind")
+    apart = dataclasses.replace(images, held_out=HeldOut(0.3, 7, 90, ""))
 
     def told(reducer, data, found):
         return next_commands(ModelArguments("m", reducer=reducer), data, cast(Any, training), found)
 
     train, evaluate = "hf-dynamicvit train --model out --dataset me/pets", "hf-dynamicvit evaluate --model out"
     splits = "--train-split a --validation-split b"
-    assert told("none", options, pictures) == [f"{train} {columns} {splits} --unreadable skip --output out-sparse"]
+    assert told("none", options, images) == [f"{train} {columns} {splits} --unreadable skip --output out-sparse"]
     words = f"--dataset me/pets --split b {columns} --unreadable skip --output out-report"
-    assert told("tome", options, pictures) == [f"{evaluate} {words}"]
+    assert told("tome", options, images) == [f"{evaluate} {words}"]
     held = DataArguments("me/pets", validation_fraction=0.3, unreadable="unchecked")
     words = "--validation-fraction 0.3 --data-seed 7 --unreadable unchecked --output out-sparse"
     assert told("none", held, apart) == [f"{train} {words}"]
     assert told("tome", held, apart) == [f"{evaluate} --dataset me/pets --output out-report"]
-    for reducer, data, found in (("none", options, pictures), ("none", held, apart), ("tome", options, pictures)):
+    for reducer, data, found in (("none", options, images), ("none", held, apart), ("tome", options, images)):
         command, *typed = told(reducer, data, found)[0].split()[1:]
         assert command_parser(command).parse_args(typed).unreadable == data.unreadable
 

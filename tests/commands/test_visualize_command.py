@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from toys import toy_dense, toy_model
-from viewers import pictures, processor_of
+from viewers import make_images, processor_of
 
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.commands import visualize_run
@@ -18,7 +18,7 @@ from hf_dynamicvit.commands.visualize_run import evenly_spaced, names_of
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A model in `model`, pictures in `images`, one of them broken."""
+    """A model in `model`, images in `images`, one of them broken."""
     monkeypatch.chdir(tmp_path)
     toy_model().save_pretrained("model")
     processor_of().save_pretrained("model")
@@ -27,9 +27,9 @@ def folder(tmp_path, monkeypatch) -> Path:
     toy_dense().save_pretrained("large")
     processor_of(64, 64).save_pretrained("large")
     toy_dense(id2label=dict(enumerate(("ant", "bee", "cat", "dog", "eel")))).save_pretrained("others")
-    for name, picture in zip(("a.png", "b/a.jpg", "c.png"), pictures((50, 40), (20, 60), (9, 9)), strict=True):
+    for name, image in zip(("a.png", "b/a.jpg", "c.png"), make_images((50, 40), (20, 60), (9, 9)), strict=True):
         Path("images", name).parent.mkdir(parents=True, exist_ok=True)
-        picture.save(Path("images", name))
+        image.save(Path("images", name))
     Path("images", "broken.jpg").write_bytes(Path("images", "b", "a.jpg").read_bytes()[:300])
     return tmp_path
 
@@ -41,8 +41,8 @@ def visualize(*arguments: str) -> int:
 def test_a_folder(folder, capsys):
     assert visualize("--model", "model", "--images", "images", "--batch-size", "2") == 0
     captured = capsys.readouterr()
-    assert "pictures: 3." in captured.out and "broken.jpg" in captured.out
-    assert "skipped: Cannot read the picture" in captured.err
+    assert "images: 3." in captured.out and "broken.jpg" in captured.out
+    assert "skipped: Cannot read the image" in captured.err
     written = {path.name for path in Path("seen").iterdir()}
     names = ("a", "b-a", "c")
     assert written == {"overview_001.png", "views.json", *(f"{n}.png" for n in names), *(f"{n}.gif" for n in names)}
@@ -85,7 +85,7 @@ def test_untrained_predictors_are_named(folder, capsys):
     assert len(json.loads(Path("seen", "views.json").read_text())["pictures"]) == 1
 
 
-def test_asvit_sets_its_thresholds_on_the_pictures(folder, capsys):
+def test_asvit_sets_its_thresholds_on_the_images(folder, capsys):
     assert visualize("--model", "dense", "--reducer", "asvit", "--images", "images", "--only-overview") == 0
     entries = json.loads(Path("seen", "views.json").read_text())["pictures"]
     mean = sum(entry["multiply_adds"] for entry in entries) / len(entries)
@@ -97,8 +97,8 @@ def test_asvit_sets_its_thresholds_on_the_pictures(folder, capsys):
     ("given", "message"),
     [
         (["--images", "nowhere"], "--images nowhere: there is no such file or folder"),
-        (["--images", "model"], "The folder model has no pictures"),
-        (["--images", "images/broken.jpg"], "None of the pictures can be read"),
+        (["--images", "model"], "The folder model has no images"),
+        (["--images", "images/broken.jpg"], "None of the images can be read"),
         (["--images", "images", "--batch-size", "0"], "--batch-size is 0; it must be 1 or more."),
         (["--images", "images", "--seconds", "0"], "seconds is 0.0; from 0.02 to 60"),
         (["--images", "images", "--image-size", "1", "2", "3"], "--image-size is 1 2 3; one number of pixels, or two"),
@@ -109,7 +109,7 @@ def test_asvit_sets_its_thresholds_on_the_pictures(folder, capsys):
         (["--images", "images", "--output", "/proc/nope"], "/proc/nope cannot be written"),
         (["--images", "images", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
         (["--images", "images", "--dense", "model"], "model holds a sparse model"),
-        (["--images", "images", "--dense", "large"], "large takes pictures prepared otherwise than model: size is"),
+        (["--images", "images", "--dense", "large"], "large takes images prepared otherwise than model: size is"),
         (
             ["--images", "images", "--dense", "others"],
             "The dense model has other classes: 'ant', 'bee', 'cat'",
@@ -134,7 +134,7 @@ def test_what_is_there_stays(folder, capsys):
     assert Path("seen", "views.json").read_text() != "old" and Path("seen", "mine.txt").read_text() == "mine"
 
 
-def test_a_limit_takes_pictures_evenly():
+def test_a_limit_takes_images_evenly():
     files = [f"{folder}/{index}" for folder in "abc" for index in range(10)]
     assert evenly_spaced(files, 3) == ["a/0", "b/0", "c/0"] and evenly_spaced(files, None) == files == evenly_spaced(
         files, 99
@@ -164,7 +164,7 @@ def test_a_dense_model_with_its_classes_in_another_order(folder, capsys):
 
 
 def test_what_was_seen_is_not_lost(folder, monkeypatch, capsys):
-    """Interrupted at the third picture, the others have their overview and their numbers."""
+    """Interrupted at the third image, the others have their overview and their numbers."""
     cards, draw = [], visualize_run.card
 
     def two_cards(*args):

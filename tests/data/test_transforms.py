@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures to model inputs: decoding, channels, augmentation with and without torchvision, mixing, accuracy."""
+"""Images to model inputs: decoding, channels, augmentation with and without torchvision, mixing, accuracy."""
 
 import ast
 import io
@@ -26,8 +26,8 @@ from hf_dynamicvit import DynamicViTTrainer
 from hf_dynamicvit.data import augmentation
 from hf_dynamicvit.data.augmentation import MixCollator
 from hf_dynamicvit.data.preparation import read_preparation
-from hf_dynamicvit.data.seeded import DrawnPictures
-from hf_dynamicvit.data.transforms import ImageTransform, random_resized_crop, read_picture, target_size
+from hf_dynamicvit.data.seeded import SeededImages
+from hf_dynamicvit.data.transforms import ImageTransform, random_resized_crop, read_image, target_size
 from hf_dynamicvit.training.metrics import compute_accuracy
 
 
@@ -58,8 +58,8 @@ def batch_of(*images, **columns) -> dict[str, list]:
     return {"image": list(images), "label": list(range(len(images))), **columns}
 
 
-def same_pictures(count=16) -> Dataset:
-    """The same picture again and again: what differs is the augmentation."""
+def same_images(count=16) -> Dataset:
+    """The same image again and again: what differs is the augmentation."""
     features = Features({"image": ImageFeature(decode=False), "label": ClassLabel(num_classes=5)})
     file = io.BytesIO()
     noise().save(file, "PNG")
@@ -74,13 +74,13 @@ def trainer_with(folder, train, **options):
         toy_model(problem_type="single_label_classification"),
         arguments(folder, **settings),
         train_dataset=train,
-        eval_dataset=same_pictures(6).with_transform(ImageTransform(processor_of())),
+        eval_dataset=same_images(6).with_transform(ImageTransform(processor_of())),
         train_collator=collator,
         compute_metrics=compute_accuracy,
     )
 
 
-def test_undecoded_and_decoded_pictures_are_the_same(tmp_path):
+def test_undecoded_and_decoded_images_are_the_same(tmp_path):
     image = noise()
     image.save(tmp_path / "0.png")
     encoded = {"bytes": (tmp_path / "0.png").read_bytes(), "path": None}
@@ -91,46 +91,46 @@ def test_undecoded_and_decoded_pictures_are_the_same(tmp_path):
     assert outputs["labels"] == [0, 1, 2] and first.shape == (3, 32, 32)
 
 
-def test_pictures_are_turned_upright(tmp_path):
+def test_images_are_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turned by 90 degrees
     image = noise(40, 20)
     image.save(tmp_path / "turned.png", exif=exif)
     with Image.open(tmp_path / "turned.png") as opened:
-        for picture in (opened, {"bytes": None, "path": str(tmp_path / "turned.png")}):
-            upright = read_picture(picture)
+        for row in (opened, {"bytes": None, "path": str(tmp_path / "turned.png")}):
+            upright = read_image(row)
             assert upright.size == (40, 20)
             assert np.array_equal(np.asarray(upright), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
 
 
-@pytest.mark.parametrize("picture", [{"bytes": b"", "path": None}, {"bytes": None, "path": "no.png"}, None])
-def test_unreadable_pictures_are_named(picture):
-    name = r"the picture no\.png" if picture and picture["path"] else r"the picture in row 7 of split 'train'"
+@pytest.mark.parametrize("image", [{"bytes": b"", "path": None}, {"bytes": None, "path": "no.png"}, None])
+def test_unreadable_images_are_named(image):
+    name = r"the image no\.png" if image and image["path"] else r"the image in row 7 of split 'train'"
     with pytest.raises(ValueError, match=rf"Cannot read {name}: ."):
-        ImageTransform(processor_of())(batch_of(picture, picture_source=["row 7 of split 'train'"]))
-    with pytest.raises(ValueError, match=r"Cannot read the picture (no\.png|in a row of the data set): ."):
-        ImageTransform(processor_of())(batch_of(picture))
+        ImageTransform(processor_of())(batch_of(image, picture_source=["row 7 of split 'train'"]))
+    with pytest.raises(ValueError, match=r"Cannot read the image (no\.png|in a row of the data set): ."):
+        ImageTransform(processor_of())(batch_of(image))
 
 
-def test_a_picture_that_was_opened_has_the_name_of_its_file(tmp_path):
+def test_a_image_that_was_opened_has_the_name_of_its_file(tmp_path):
     noise().save(tmp_path / "cut.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:1000])
     with (
         Image.open(tmp_path / "cut.png") as cut,
-        pytest.raises(ValueError, match=rf"Cannot read the picture {tmp_path}/cut\.png: "),
+        pytest.raises(ValueError, match=rf"Cannot read the image {tmp_path}/cut\.png: "),
     ):
         ImageTransform(processor_of())(batch_of(noise(), cut))
 
 
-def test_paths_are_pictures_whatever_they_are_called(tmp_path, monkeypatch):
+def test_paths_are_images_whatever_they_are_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("http:a.png", "[1]*?.png"):
         noise().save(name, "PNG")
         for path in (name, Path(name), {"path": name, "bytes": None}):
-            assert np.array_equal(np.asarray(read_picture(path)), np.asarray(noise()))
+            assert np.array_equal(np.asarray(read_image(path)), np.asarray(noise()))
     for other in (np.zeros((8, 8, 3)), 3, {"file": "a.png"}, [name]):
         with pytest.raises(ValueError, match=f"PIL image or the path of a file, and this is a {type(other).__name__}"):
-            read_picture(other)
+            read_image(other)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -151,13 +151,13 @@ def test_one_mean_for_all_channels_fills_what_is_uncovered():
 
 
 def test_columns_that_the_trainer_takes_away(tmp_path):
-    train = same_pictures().with_transform(ImageTransform(processor_of()))
+    train = same_images().with_transform(ImageTransform(processor_of()))
     with pytest.raises(ValueError, match=r"no column 'image', only label; .* remove_unused_columns=False"):
         trainer_with(tmp_path, train, remove_unused_columns=True).train()
 
 
 def test_prediction_needs_no_labels(tmp_path):
-    labelled = same_pictures(4)
+    labelled = same_images(4)
     unlabelled = labelled.remove_columns("label")
     trainer = trainer_with(tmp_path, None)
     found = [trainer.predict(data.with_transform(ImageTransform(processor_of()))) for data in (labelled, unlabelled)]
@@ -171,7 +171,7 @@ def test_more_than_eight_bits_are_refused():
     """PIL would make nearly every pixel white."""
     deep = Image.fromarray(np.full((8, 8), 3000, dtype=np.uint16))
     with pytest.raises(ValueError, match="mode 'I;16'; convert it to 8 bits"):
-        read_picture(deep)
+        read_image(deep)
 
 
 @pytest.mark.parametrize("channels, mode", [(1, "L"), (3, "RGB"), (4, "RGBA")])
@@ -189,7 +189,7 @@ def test_channels_of_the_model(channels, mode, source):
 @pytest.mark.parametrize(
     "options, match",
     [
-        ({"num_channels": 2}, "num_channels is 2; pictures have 1, 3, 4"),
+        ({"num_channels": 2}, "num_channels is 2; images have 1, 3, 4"),
         ({"num_channels": 1}, r"image_mean \[0\.5, 0\.5, 0\.5\] and num_channels is 1.*of 1 values.*num_channels=3"),
         ({"augmentation": "best"}, "augmentation is 'best'; it can be 'none', 'plain', 'full', 'auto'"),
         ({"augmentation": "plain", "crop": 0.5}, "augmentation 'plain' crops and flips by itself"),
@@ -260,7 +260,7 @@ def test_torchvision_is_imported_where_it_is_used():
         (ViTImageProcessorPil(do_resize=False), None),
     ],
 )
-def test_training_pictures_have_the_size_of_the_processor(processor, size):
+def test_training_images_have_the_size_of_the_processor(processor, size):
     assert target_size(processor) == size
     for transform in (ImageTransform(processor, crop=0.5), ImageTransform(processor, augmentation="plain")):
         (pixel_values,) = transform(batch_of(noise(40, 64)))["pixel_values"]
@@ -268,7 +268,7 @@ def test_training_pictures_have_the_size_of_the_processor(processor, size):
 
 
 def test_a_crop_keeps_its_aspect_ratio():
-    """A wide picture is not squashed: the part is as square as what it becomes."""
+    """A wide image is not squashed: the part is as square as what it becomes."""
     random.seed(0)
     ramp = Image.fromarray(np.tile(np.arange(256, dtype=np.uint8), (64, 1)))  # value = column of 256
     for _ in range(20):
@@ -302,7 +302,7 @@ def test_augmentation_repeats_with_a_seed(level):
 
 
 def epoch_of(folder, level, workers):
-    train = same_pictures().with_transform(ImageTransform(processor_of(), augmentation=level))
+    train = same_images().with_transform(ImageTransform(processor_of(), augmentation=level))
     trainer = trainer_with(folder, train, dataloader_num_workers=workers)
     set_seed(3)
     return torch.cat([batch["pixel_values"] for batch in trainer.get_train_dataloader()])
@@ -324,7 +324,7 @@ def test_every_operation_of_full(channels, mode):
     outputs = torch.stack(transform(batch_of(*[noise(mode=mode)] * 100))["pixel_values"])
     assert outputs.shape == (100, channels, 32, 32) and outputs.isfinite().all()
     inside = ((outputs >= -1) & (outputs <= 1)).all(dim=1).flatten(1).float().mean(dim=1)
-    assert inside.max() < 1  # noise erases a part of every picture, and reaches beyond what pixels can be
+    assert inside.max() < 1  # noise erases a part of every image, and reaches beyond what pixels can be
     unnormalised = ImageTransform(processor_of(channels=channels, do_normalize=False), **options)
     assert unnormalised(batch_of(noise()))["pixel_values"][0].shape == (channels, 32, 32)
 
@@ -358,7 +358,7 @@ def test_mixing_gives_distributions(options, count):
     assert_close(batch["labels"].sum(dim=1), torch.ones(count))
     original = torch.stack([item["pixel_values"] for item in items])
     assert batch["pixel_values"].shape == original.shape
-    if "cutmix" in options and count > 1:  # mixup: the same weights for pictures and labels
+    if "cutmix" in options and count > 1:  # mixup: the same weights for images and labels
         weights = batch["labels"][:, :count] if count < 5 else batch["labels"]
         assert_close(batch["pixel_values"], torch.einsum("bi,ichw->bchw", weights, original))
 
@@ -392,7 +392,7 @@ def test_mixing_out_of_range(options, match):
 
 def test_only_training_is_mixed(tmp_path):
     pytest.importorskip("torchvision")
-    train = same_pictures(10).with_transform(ImageTransform(processor_of(), augmentation="full"))
+    train = same_images(10).with_transform(ImageTransform(processor_of(), augmentation="full"))
     options = {"train_collator": MixCollator(5), "label_smoothing_factor": 0.1, "max_steps": 2}
     trainer = trainer_with(tmp_path, train, **options)
     assert next(iter(trainer.get_train_dataloader()))["labels"].shape == (4, 5)
@@ -402,7 +402,7 @@ def test_only_training_is_mixed(tmp_path):
 
 
 def test_a_collator_of_training_takes_the_place_of_the_other(tmp_path):
-    train = same_pictures(8).with_transform(ImageTransform(processor_of(), crop=0.5, flip=True))
+    train = same_images(8).with_transform(ImageTransform(processor_of(), crop=0.5, flip=True))
     trainer = trainer_with(tmp_path, train, train_collator=lambda items: "training")
     loader = trainer.get_train_dataloader()
     assert loader.collate_fn([]) == "training"
@@ -429,34 +429,34 @@ class Noisy(torch.utils.data.Dataset):
         return {"pixel_values": torch.rand(3) + random.random(), "labels": index % 2}
 
 
-def test_draws_depend_on_seed_epoch_and_picture_alone():
-    pictures = DrawnPictures(Noisy(), seed=1)
+def test_draws_depend_on_seed_epoch_and_image_alone():
+    images = SeededImages(Noisy(), seed=1)
     state = random.getstate(), torch.random.get_rng_state()
-    first = [pictures[index]["pixel_values"] for index in range(8)]
+    first = [images[index]["pixel_values"] for index in range(8)]
     assert random.getstate() == state[0] and torch.equal(torch.random.get_rng_state(), state[1])
     torch.rand(5)
-    assert all(torch.equal(pictures[index]["pixel_values"], first[index]) for index in reversed(range(8)))
+    assert all(torch.equal(images[index]["pixel_values"], first[index]) for index in reversed(range(8)))
     assert len({tuple(values.tolist()) for values in first}) == 8
-    pictures.set_epoch(1)
-    assert not torch.equal(pictures[0]["pixel_values"], first[0])
-    assert not torch.equal(DrawnPictures(Noisy(), seed=2)[0]["pixel_values"], first[0])
+    images.set_epoch(1)
+    assert not torch.equal(images[0]["pixel_values"], first[0])
+    assert not torch.equal(SeededImages(Noisy(), seed=2)[0]["pixel_values"], first[0])
 
 
 def test_workers_that_stay_draw_anew_in_each_epoch():
-    pictures = DrawnPictures(Noisy(), seed=1)
-    loader = torch.utils.data.DataLoader(pictures, batch_size=4, num_workers=2, persistent_workers=True)
+    images = SeededImages(Noisy(), seed=1)
+    loader = torch.utils.data.DataLoader(images, batch_size=4, num_workers=2, persistent_workers=True)
     epochs = []
     for epoch in range(2):
-        pictures.set_epoch(epoch)
+        images.set_epoch(epoch)
         epochs.append(torch.cat([batch["pixel_values"] for batch in loader]))
-        assert torch.equal(epochs[epoch], torch.stack([pictures[index]["pixel_values"] for index in range(8)]))
+        assert torch.equal(epochs[epoch], torch.stack([images[index]["pixel_values"] for index in range(8)]))
     assert not torch.equal(*epochs)
 
 
 def test_the_same_batch_is_mixed_in_the_same_way():
     pytest.importorskip("torchvision")
-    pictures = [{"pixel_values": torch.rand(3, 8, 8), "labels": index % 2, "draw": 7 + index} for index in range(4)]
+    images = [{"pixel_values": torch.rand(3, 8, 8), "labels": index % 2, "draw": 7 + index} for index in range(4)]
     collate = MixCollator(2)
-    batches = [collate([dict(item) for item in pictures]) for _ in range(2)]
+    batches = [collate([dict(item) for item in images]) for _ in range(2)]
     assert set(batches[0]) == {"pixel_values", "labels"}
     assert all(torch.equal(batches[0][name], batches[1][name]) for name in batches[0])

@@ -1,10 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""One picture that cannot be read is named and left out by every command that looks at pictures; all are an error."""
+"""One image that cannot be read is named and left out by every command that looks at images; all are an error."""
 
 import argparse
 
 import pytest
-from class_folders import NAMES, picture, viewer_of, write_classes
+from class_folders import NAMES, make_image, viewer_of, write_classes
 
 from hf_dynamicvit.commands import benchmark_run
 from hf_dynamicvit.data.class_folders import find_files
@@ -36,13 +36,13 @@ def pushed(folder, paths):
 def folder(tmp_path):
     VIEWER.model.save_pretrained(tmp_path / "model")
     VIEWER.processor.save_pretrained(tmp_path / "model")
-    (tmp_path / "pictures" / "[1]").mkdir(parents=True)
+    (tmp_path / "images" / "[1]").mkdir(parents=True)
     (tmp_path / "broken").mkdir()
-    picture(0).save(tmp_path / "fine.png")
+    make_image(0).save(tmp_path / "fine.png")
     for number in range(3):
-        picture(number).save(tmp_path / "pictures" / "[1]" / f"{number}.png")
-    cut = (tmp_path / "pictures" / "[1]" / "0.png").read_bytes()[:200]
-    (tmp_path / "pictures" / "cut.png").write_bytes(cut)
+        make_image(number).save(tmp_path / "images" / "[1]" / f"{number}.png")
+    cut = (tmp_path / "images" / "[1]" / "0.png").read_bytes()[:200]
+    (tmp_path / "images" / "cut.png").write_bytes(cut)
     (tmp_path / "broken" / "cut.png").write_bytes(cut)
     (tmp_path / "broken" / "empty.jpg").write_bytes(b"")
     return tmp_path
@@ -50,19 +50,19 @@ def folder(tmp_path):
 
 @pytest.mark.parametrize("command", [exported, benchmarked, pushed])
 def test_one_is_left_out_and_all_are_an_error(folder, command, warnings_text):
-    assert command(folder, [folder / "pictures"]) == 3
-    assert f"Cannot read the picture {folder}/pictures/cut.png" in warnings_text()
+    assert command(folder, [folder / "images"]) == 3
+    assert f"Cannot read the image {folder}/images/cut.png" in warnings_text()
     assert warnings_text().count("It is left out.") == 1
-    with pytest.raises(ValueError, match=r"None of 2 pictures can be read\. The first: Cannot read .*cut\.png"):
+    with pytest.raises(ValueError, match=r"None of 2 images can be read\. The first: Cannot read .*cut\.png"):
         command(folder, [folder / "broken"])
     with pytest.raises(ValueError, match=r"There is no file or folder .*nowhere"):
         command(folder, [folder / "nowhere"])
 
 
 def test_files_are_found_in_folders_of_any_name(folder):
-    files = find_files([folder / "pictures" / "[1]", folder / "fine.png"])
+    files = find_files([folder / "images" / "[1]", folder / "fine.png"])
     assert [file.removeprefix(f"{folder}/") for file in files] == [
-        *(f"pictures/[1]/{number}.png" for number in range(3)),
+        *(f"images/[1]/{number}.png" for number in range(3)),
         "fine.png",
     ]
 

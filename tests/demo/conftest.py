@@ -30,11 +30,11 @@ class Served:
     address: str
     checkpoint: str
 
-    def expected(self, picture: Image.Image, keep_ratio: float | None = None, **changes) -> str:
+    def expected(self, image: Image.Image, keep_ratio: float | None = None, **changes) -> str:
         """What the page must say in its summary, by the model called directly."""
         model = DynamicViTForImageClassification.from_pretrained(self.checkpoint, **changes).eval()
         processor = read_processor(self.checkpoint)  # with torchvision, where it is installed, as the page
-        pixels = processor(picture, return_tensors="pt")["pixel_values"]
+        pixels = processor(image, return_tensors="pt")["pixel_values"]
         if keep_ratio is not None:
             model.set_keep_ratio(keep_ratio, pixels)
         with torch.inference_mode():

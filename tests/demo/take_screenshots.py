@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The pictures of the demo in docs/images: `python tests/demo/take_screenshots.py CHECKPOINT docs/images`.
+"""The images of the demo in docs/images: `python tests/demo/take_screenshots.py CHECKPOINT docs/images`.
 
 CHECKPOINT is a model of flowers, as `examples/finetune_flowers.py` makes. Look at what comes out.
 """

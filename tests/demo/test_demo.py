@@ -26,7 +26,7 @@ from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo.answer import Models
 from hf_dynamicvit.demo.html import answers_html
-from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_picture
+from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_image
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
 from hf_dynamicvit.demo.server.limits import Limits, RateLimit
 from hf_dynamicvit.demo.server.messages import depth, files_in, find_address, paths_in
@@ -241,12 +241,12 @@ def test_equal_ratios_with_other_costs_are_told(sparse):
         assert "compare at equal GMACs" not in answers_html(answers)
 
 
-def test_bundled_pictures(sparse):
+def test_bundled_images(sparse):
     table = json.loads((PHOTOGRAPHS / "attribution.json").read_text())
-    assert {entry["file"] for entry in table["pictures"]} == {file.name for file in PHOTOGRAPHS.glob("*.jpg")}
-    for entry, shown in zip(table["pictures"], flowers(), strict=True):
+    assert {entry["file"] for entry in table["images"]} == {file.name for file in PHOTOGRAPHS.glob("*.jpg")}
+    for entry, shown in zip(table["images"], flowers(), strict=True):
         assert entry["author"] in shown.credit and entry["link"] in shown.credit and "CC-BY 2.0" in shown.credit
-        assert shown.picture.size == (224, 224) and (PHOTOGRAPHS / entry["file"]).stat().st_size < 25_000
+        assert shown.image.size == (224, 224) and (PHOTOGRAPHS / entry["file"]).stat().st_size < 25_000
     (source,) = read_sources([sparse])
     assert [shown.title for shown in bundled([source])] == [shown.title for shown in flowers()]
 
@@ -258,21 +258,21 @@ def test_digits_are_of_the_quickstarts_test_images():
     tested = {row["image"].tobytes(): row["label"] for row in rows}
     shown = digits()
     assert [image.title for image in shown] == [f"Digit {digit}" for digit in DIGIT_SCANS]
-    assert [tested[image.picture.tobytes()] for image in shown] == [*DIGIT_SCANS]
+    assert [tested[image.image.tobytes()] for image in shown] == [*DIGIT_SCANS]
 
 
-def test_pictures_lose_all_but_their_pixels(tmp_path):
-    picture, file = noise(), tmp_path / "turned.jpg"
+def test_images_lose_all_but_their_pixels(tmp_path):
+    image, file = noise(), tmp_path / "turned.jpg"
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "a camera"  # lies on its side
-    picture.save(file, exif=exif, comment=b"a secret")
-    read = open_picture(file, 40_000_000)
+    image.save(file, exif=exif, comment=b"a secret")
+    read = open_image(file, 40_000_000)
     assert read.size == (40, 60) and read.mode == "RGB" and read.info == {} and not read.getexif()
-    picture.resize((4000, 100)).save(tmp_path / "long.png")
-    assert open_picture(tmp_path / "long.png", 40_000_000).size == (1024, 26)
+    image.resize((4000, 100)).save(tmp_path / "long.png")
+    assert open_image(tmp_path / "long.png", 40_000_000).size == (1024, 26)
 
 
-def test_pictures_that_are_refused(tmp_path):
+def test_images_that_are_refused(tmp_path):
     Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "format.tiff")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
@@ -283,7 +283,7 @@ def test_pictures_that_are_refused(tmp_path):
     (tmp_path / "cut.gif").write_bytes((tmp_path / "whole.gif").read_bytes()[:100])
     said = {
         "deep.png": "more than 8 bits a channel",
-        "format.tiff": "no picture that can be read",
+        "format.tiff": "no image that can be read",
         "bomb.png": "too many pixels",
         "text.png": "damaged",
         "cut.gif": "damaged",
@@ -291,7 +291,7 @@ def test_pictures_that_are_refused(tmp_path):
     }
     for name, message in said.items():
         with pytest.raises(ValueError, match=message) as error:
-            open_picture(tmp_path / name, 300_000_000 if name != "bomb.png" else 40_000_000)
+            open_image(tmp_path / name, 300_000_000 if name != "bomb.png" else 40_000_000)
         assert str(tmp_path) not in str(error.value)
 
 
@@ -339,7 +339,7 @@ def test_every_method_answers(method, sparse, dense):
         assert ("not trained with" in html) == (answer.reducer != source.reducer and "Not trained" not in html)
         assert name == "sparse" or answer.reducer != "dynamicvit" or not answer.trained
         assert ("Merged groups" in html) == (answer.reducer in ("tome", "tps"))
-        assert ("on this very picture each stage keeps" in html) == (answer.reducer == "asvit")
+        assert ("on this very image each stage keeps" in html) == (answer.reducer == "asvit")
         assert f"keeps {', '.join(map(str, answer.view.counts))} of 64 patches" in html
 
 
@@ -370,10 +370,10 @@ def test_keep_ratios_of_two_visitors_do_not_mix(sparse, monkeypatch):
     """Were a model set by one while another looks, both would see the ratio that came last."""
     together, look = threading.Barrier(2), Viewer.look
 
-    def slow_look(self, pictures):
+    def slow_look(self, images):
         with suppress(threading.BrokenBarrierError):
             together.wait(timeout=0.5)  # were there no lock, both would be here
-        return look(self, pictures)
+        return look(self, images)
 
     monkeypatch.setattr(Viewer, "look", slow_look)
     models = Models(read_sources([sparse]))

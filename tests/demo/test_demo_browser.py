@@ -17,8 +17,8 @@ DAISY = Image.open(PHOTOGRAPHS / "daisy.jpg").convert("RGB")
 
 
 @pytest.fixture
-def picture(tmp_path):
-    """A picture of nothing, not square, as a file."""
+def image(tmp_path):
+    """An image of nothing, not square, as a file."""
     pixels = np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "noise.png")
     return tmp_path / "noise.png"
@@ -60,13 +60,13 @@ def slide(page: Page, keep_ratio: float, keys: bool = False) -> None:
     assert float(slider.input_value()) == pytest.approx(keep_ratio)
 
 
-def test_upload(served, open_page, picture):
+def test_upload(served, open_page, image):
     page = open_page()
-    expect(page.locator("#answer")).to_contain_text("Drop a picture, or pick one")
-    upload(page, picture)
-    expect(summary(page)).to_contain_text(served.expected(Image.open(picture)))
+    expect(page.locator("#answer")).to_contain_text("Drop an image, or pick one")
+    upload(page, image)
+    expect(summary(page)).to_contain_text(served.expected(Image.open(image)))
     images = page.locator("#answer img")
-    assert images.count() == 8  # the picture, three stages, three maps of scores, when each patch went
+    assert images.count() == 8  # the image, three stages, three maps of scores, when each patch went
     for image in images.all():
         assert image.get_attribute("alt") and image.get_attribute("src").startswith("data:image/webp;base64,")
         assert image.evaluate("image => image.complete && image.naturalWidth > 0")
@@ -102,7 +102,7 @@ def test_methods(served, open_page):
     expect(page.get_by_role("heading", name="Scores")).to_have_count(0)
     expect(page.locator(".dv-note")).to_contain_text("not trained with tome")
     method(page, "asvit")
-    expect(page.locator(".dv-note").last).to_contain_text("on this very picture each stage keeps that fraction")
+    expect(page.locator(".dv-note").last).to_contain_text("on this very image each stage keeps that fraction")
     page.locator("#model").get_by_label("dense").check()
     expect(summary(page)).to_contain_text("dense keeps")
     method(page, "as trained")
@@ -138,13 +138,13 @@ def test_comparison(served, open_page):
 
 
 def bad_files(folder):
-    """Files that are no pictures for us: name -> what the page says."""
-    (folder / "text.jpg").write_text("no picture at all")
+    """Files that are no images for us: name -> what the page says."""
+    (folder / "text.jpg").write_text("no image at all")
     (folder / "cut.jpg").write_bytes((PHOTOGRAPHS / "rose.jpg").read_bytes()[:4000])
     Image.new("1", (8000, 8000)).save(folder / "wide.png")
     return {
-        "text.jpg": "This is no picture that can be read. It can be JPEG, PNG",
-        "cut.jpg": "The picture is cut off or damaged.",
+        "text.jpg": "This is no image that can be read. It can be JPEG, PNG",
+        "cut.jpg": "The image is cut off or damaged.",
         "wide.png": "8000 x 8000 pixels, too many: at most 40 million.",
     }
 
@@ -157,7 +157,7 @@ def test_bad_files(served, open_page, tmp_path):
     (tmp_path / "large.png").write_bytes(bytes(10 * 1024 * 1024 + 1))
     upload(page, tmp_path / "large.png")
     expect(page.get_by_text("exceed the maximum allowed size of 10.0 Mb")).to_be_visible()
-    (tmp_path / "notes.txt").write_text("no picture either")
+    (tmp_path / "notes.txt").write_text("no image either")
     upload(page, tmp_path / "notes.txt")
     expect(page.get_by_text("Invalid file type: notes.txt")).to_be_visible()
     assert not any(file.is_file() for file in served.demo.page.uploads.folder.rglob("*"))

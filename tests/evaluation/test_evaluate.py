@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What an evaluation says is what the models do, one picture at a time."""
+"""What an evaluation says is what the models do, one image at a time."""
 
 import copy
 import json
@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from class_folders import COUNT, NAMES, in_file, picture, viewer_of, with_names, write_classes
+from class_folders import COUNT, NAMES, in_file, make_image, viewer_of, with_names, write_classes
 from datasets import ClassLabel, Value
 from toys import TOY, reads_class_token, toy_dense, toy_images
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -42,21 +42,21 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return write_classes(tmp_path_factory.mktemp("pictures"), NAMES)
+    return write_classes(tmp_path_factory.mktemp("images"), NAMES)
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """Classes that are called what would be read as HTML or Markdown, in a data set with a picture that is broken."""
+    """Classes that are called what would be read as HTML or Markdown, in a data set with an image that is broken."""
     names = ['<b>&"', "a|b_*c*", *NAMES[:4]]
     folder = write_classes(tmp_path_factory.mktemp("hostile"), names)
-    (folder / names[1] / "<i>.png").write_text("no picture")
+    (folder / names[1] / "<i>.png").write_text("no image")
     return names, folder
 
 
 def one_by_one(model, viewer):
     """Logits `[N, K]`, and `[N, S, num_patches]` of what is kept, in the order of the class folders."""
-    pixels = [viewer.pixel_values([picture(number)]) for number in range(COUNT * len(NAMES))]
+    pixels = [viewer.pixel_values([make_image(number)]) for number in range(COUNT * len(NAMES))]
     with torch.inference_mode():
         outputs = [model(image) for image in pixels]
     kept = [getattr(output, "kept", None) for output in outputs]
@@ -74,7 +74,7 @@ def check_answers(answers, logits, costs):
     assert answers.multiply_adds.tolist() == costs
 
 
-def test_the_numbers_are_those_of_one_picture_at_a_time(reducer, folder):
+def test_the_numbers_are_those_of_one_image_at_a_time(reducer, folder):
     viewer = viewer_of(**reads_class_token(reducer))
     model, before = viewer.model, copy.deepcopy(viewer.model.state_dict())
     keep_ratio = model.config.keep_ratio
@@ -131,7 +131,7 @@ def test_difference_by_hand():
     spread = 1.96 * math.sqrt(5 - 2**2 / 12) / 12
     assert (found.low, found.high) == (pytest.approx(2 / 12 - spread), pytest.approx(2 / 12 + spread))
     same = compare_answers(dense, dense)
-    assert same.standard_error == same.top1 == 0 and -0.2 < same.low < 0 < same.high < 0.2  # ten pictures prove little
+    assert same.standard_error == same.top1 == 0 and -0.2 < same.low < 0 < same.high < 0.2  # ten images prove little
 
 
 def test_classes_and_changes_by_hand():
@@ -167,7 +167,7 @@ def test_equal_logits_have_an_order():
 
 
 def test_centre_map_by_hand():
-    far = measure_distances((2, 4), (10, 5))  # a picture of 20 x 20 pixels
+    far = measure_distances((2, 4), (10, 5))  # an image of 20 x 20 pixels
     corner, inner = math.hypot(5, 7.5) / math.hypot(10, 10), math.hypot(5, 2.5) / math.hypot(10, 10)
     torch.testing.assert_close(far, torch.tensor([[corner, inner, inner, corner]] * 2))
     kept = torch.tensor(
@@ -238,19 +238,19 @@ def test_a_dense_model_with_its_classes_in_another_order(folder):
     assert find_class_order(NAMES, ["x", *NAMES[1:]], same_classes=True) is None
 
 
-def test_unreadable_pictures(hostile, tmp_path):
+def test_unreadable_images(hostile, tmp_path):
     names, folder = hostile
-    with pytest.raises(ValueError, match=r"Cannot read the picture .*<i>\.png"):
+    with pytest.raises(ValueError, match=r"Cannot read the image .*<i>\.png"):
         evaluate(viewer_of(names), str(folder), keep_ratios=(), unreadable="stop")
     for name in NAMES:
         (tmp_path / name).mkdir()
-        (tmp_path / name / "0.png").write_text("no picture")
-    with pytest.raises(ValueError, match="None of 6 pictures can be read"):
+        (tmp_path / name / "0.png").write_text("no image")
+    with pytest.raises(ValueError, match="None of 6 images can be read"):
         evaluate(viewer_of(reducer="asvit"), str(tmp_path), keep_ratios=())
 
 
-def test_views_are_of_the_changed_pictures(hostile):
-    """Also where a picture before them could not be read."""
+def test_views_are_of_the_changed_images(hostile):
+    """Also where an image before them could not be read."""
     names, folder = hostile
     viewer = viewer_of(names)
     viewer.dense = with_names(toy_dense(3, num_labels=6), names)
@@ -258,7 +258,7 @@ def test_views_are_of_the_changed_pictures(hostile):
     assert len(found.views) == len(found.changed) > 5
     for row, view in zip(found.changed, found.views, strict=True):
         name, number = row.picture.split("/")
-        shown = scale_to_show(picture(COUNT * names.index(name) + int(number.removesuffix(".png"))))
+        shown = scale_to_show(make_image(COUNT * names.index(name) + int(number.removesuffix(".png"))))
         assert np.array_equal(np.asarray(view.picture), np.asarray(shown)) and row.true == name
         assert names[view.probabilities.argmax()] == row.sparse
         assert names[view.dense_probabilities.argmax()] == row.dense
@@ -296,20 +296,20 @@ def test_which_split(folder, tmp_path):
     assert choose_split(["train"], None) == "train"
 
 
-def test_pictures_are_decoded_one_at_a_time(folder, monkeypatch):
+def test_images_are_decoded_one_at_a_time(folder, monkeypatch):
     """A batch of photographs would take gigabytes; and the numbers are those of the processor's batch, to the bit."""
     viewer, seen = viewer_of(), []
     pixel_values = Viewer.pixel_values
 
-    def counted(self, pictures, *args):
-        seen.append(len(pictures))
-        return pixel_values(self, pictures, *args)
+    def counted(self, images, *args):
+        seen.append(len(images))
+        return pixel_values(self, images, *args)
 
     monkeypatch.setattr(Viewer, "pixel_values", counted)
     found = evaluate(viewer, str(folder), keep_ratios=(), max_changed=0)
     assert seen == [1] * COUNT * len(NAMES)
-    pictures = [picture(number) for number in range(COUNT * len(NAMES))]
-    pixels = viewer.processor(pictures, return_tensors="pt")["pixel_values"]
+    images = [make_image(number) for number in range(COUNT * len(NAMES))]
+    pixels = viewer.processor(images, return_tensors="pt")["pixel_values"]
     with torch.inference_mode():
         probability = viewer.model(pixels).logits.softmax(1).amax(1)
     assert torch.equal(found.sparse.probability, probability)
@@ -317,10 +317,10 @@ def test_pictures_are_decoded_one_at_a_time(folder, monkeypatch):
 
 @pytest.mark.parametrize("batch_size", [1, 32])
 @pytest.mark.parametrize("method", ["topk", "asvit"])
-def test_pictures_of_several_sizes_are_refused(tmp_path, method, batch_size):
+def test_images_of_several_sizes_are_refused(tmp_path, method, batch_size):
     """Patches of 8 x 16 and 16 x 8 are no one map."""
     write_classes(tmp_path, NAMES)
-    picture(0).resize((64, 32)).save(tmp_path / "dog" / "9.png")
+    make_image(0).resize((64, 32)).save(tmp_path / "dog" / "9.png")
     viewer = viewer_of(reducer=method)
     viewer.processor = ViTImageProcessorPil(size={"shortest_edge": 32})
     keep_ratios = (0.5,) if method == "asvit" else ()
@@ -328,7 +328,7 @@ def test_pictures_of_several_sizes_are_refused(tmp_path, method, batch_size):
         evaluate(viewer, str(tmp_path), keep_ratios=keep_ratios, batch_size=batch_size)
     assert "do_center_crop" in str(error.value) and "one size" in str(error.value)
     if method == "topk":
-        assert f"the picture {tmp_path / 'dog' / '9.png'}" in str(error.value)
+        assert f"the image {tmp_path / 'dog' / '9.png'}" in str(error.value)
 
 
 def test_weights_are_the_same_in_another_precision(folder):

@@ -1,14 +1,14 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures that training held out are found again in the same data set, wherever it is, and in no other."""
+"""Images that training held out are found again in the same data set, wherever it is, and in no other."""
 
 import json
 import shutil
 
 import pytest
-from class_folders import COUNT, NAMES, in_file, picture, write_classes
+from class_folders import COUNT, NAMES, in_file, make_image, write_classes
 from datasets import Value
 
-from hf_dynamicvit.data.loading import HeldOut, load_pictures
+from hf_dynamicvit.data.loading import HeldOut, load_images
 from hf_dynamicvit.evaluation.data import load_labelled, read_held_out
 
 
@@ -22,7 +22,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return write_classes(tmp_path_factory.mktemp("pictures"), NAMES)
+    return write_classes(tmp_path_factory.mktemp("images"), NAMES)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def test_a_record_of_another_program_is_none(tmp_path, record):
 
 
 def how_held_out(dataset) -> HeldOut:
-    return load_pictures(str(dataset), validation_fraction=0.5).held_out
+    return load_images(str(dataset), validation_fraction=0.5).held_out
 
 
-def test_held_out_pictures_of_this_data_set_only(folder, tmp_path):
-    """It may be moved; as many pictures of other names, classes or sizes are another."""
+def test_held_out_images_of_this_data_set_only(folder, tmp_path):
+    """It may be moved; as many images of other names, classes or sizes are another."""
     held_out = how_held_out(folder)
     moved = shutil.copytree(folder, tmp_path / "moved" / "here")
     assert len(load_labelled(str(moved), NAMES, held_out=held_out).data) == 12
@@ -59,14 +59,14 @@ def test_held_out_pictures_of_this_data_set_only(folder, tmp_path):
     def other_class(other):
         (other / "ant" / "0.png").rename(other / "bee" / "9.png")
 
-    def other_picture(other):
-        picture(99).resize((40, 40)).save(other / "ant" / "0.png")
+    def other_image(other):
+        make_image(99).resize((40, 40)).save(other / "ant" / "0.png")
 
     def alone(other):  # too few of a class to hold some out
         for number in range(1, 4):
             (other / "ant" / f"{number}.png").rename(other / "bee" / f"{number + 5}.png")
 
-    assert all(map(is_whole, (other_name, other_class, other_picture, alone)))
+    assert all(map(is_whole, (other_name, other_class, other_image, alone)))
 
 
 def test_held_out_rows_of_a_file(tmp_path):

@@ -19,9 +19,9 @@ from toys import toy_dense
 
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.commands.evaluate import command_of
-from hf_dynamicvit.evaluation.data import LabelledPictures, make_printable
+from hf_dynamicvit.evaluation.data import LabelledImages, make_printable
 from hf_dynamicvit.evaluation.evaluate import evaluate
-from hf_dynamicvit.evaluation.pages import MOST_PICTURES, Table, build_markdown
+from hf_dynamicvit.evaluation.pages import MOST_IMAGES, Table, build_markdown
 from hf_dynamicvit.evaluation.report import build_report, build_summary, build_title, write_report
 from hf_dynamicvit.look.viewer import Viewer
 
@@ -33,7 +33,7 @@ def own_cache(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    return write_classes(tmp_path_factory.mktemp("pictures"), NAMES)
+    return write_classes(tmp_path_factory.mktemp("images"), NAMES)
 
 
 class Page(HTMLParser):
@@ -59,10 +59,10 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """Classes that are called what would be read as HTML or Markdown, in a data set with a picture that is broken."""
+    """Classes that are called what would be read as HTML or Markdown, in a data set with an image that is broken."""
     names = ['<b>&"', "a|b_*c*", *NAMES[:4]]
     folder = write_classes(tmp_path_factory.mktemp("hostile"), names)
-    (folder / names[1] / "<i>.png").write_text("no picture")
+    (folder / names[1] / "<i>.png").write_text("no image")
     return names, folder
 
 
@@ -83,11 +83,11 @@ def test_report(hostile, tmp_path):
     assert f"1 of {len(found.changed)}: broken ones first" in page.text
     text = (tmp_path / "new" / "report" / "report.md").read_text(encoding="utf-8")
     assert r"a\|b\_\*c\*" in text and "&lt;b&gt;" in text and "<b>" not in text and "<i>" not in text
-    for line in text.splitlines():  # every picture is there
+    for line in text.splitlines():  # every image is there
         if line.startswith("!["):
             assert (tmp_path / "new" / "report" / line[line.rindex("(") + 1 : -1]).is_file()
     assert "0.05 | not possible" in text and "tome cannot go from" in text  # said, not failed
-    assert "tome merges" in text and "1 pictures could not be read" in text
+    assert "tome merges" in text and "1 images could not be read" in text
     record = json.loads((tmp_path / "new" / "report" / "report.json").read_text(encoding="utf-8"))
     assert record == json.loads(json.dumps(found.as_dict()))
     assert record["pictures"] == 24 and record["total"] == 25 and len(record["skipped"]) == 1
@@ -106,7 +106,7 @@ def test_without_a_dense_model(folder):
     assert found.dense is found.difference is None and found.changed == found.confusions == found.views == []
     text = build_markdown(build_report(found))
     assert "| dense |" not in text and "changed" not in text and "there is no dense copy" in text
-    assert "| class | pictures | sparse |" in text and "may come back" in text
+    assert "| class | images | sparse |" in text and "may come back" in text
     counts = [row.sparse / row.count for row in found.classes]
     assert counts == sorted(counts) and found.as_dict()["dense"] is None
 
@@ -130,7 +130,7 @@ def test_what_a_reader_must_know(folder):
     viewer = viewer_of(reducer="asvit", reducer_args={"batch_mode": "mean_topk"})
     untrained = Viewer(viewer.model, viewer.processor, untrained=True)
     notes = evaluate(untrained, str(folder), keep_ratios=(0.5,)).notes
-    starts = ("The thresholds of asvit are new", "There is one split", "Each picture decides", "With batch_mode")
+    starts = ("The thresholds of asvit are new", "There is one split", "Each image decides", "With batch_mode")
     for note, start in zip(notes, starts, strict=True):
         assert note.startswith(start)
 
@@ -175,13 +175,13 @@ def test_command_line(folder, tmp_path, capsys):
     assert printed["compared"] == str(dense) and printed["reducer"] == "evit" and printed["keep_ratio"] == 0.7
     assert printed["pictures"] == 9 and printed["total"] == 24 and printed["split"] is None
     assert "There is one split only" in printed["notes"][0]
-    assert "9 of 24 pictures, taken at random (seed 0)" in printed["notes"][1]
+    assert "9 of 24 images, taken at random (seed 0)" in printed["notes"][1]
     assert printed["settings"]["dtype"] == "bfloat16" and "--reducer evit" in printed["settings"]["command"]
     parsed = command_parser("evaluate").parse_args(command[1:])
     assert vars(command_parser("evaluate").parse_args(command_of(parsed).split()[2:])) == vars(parsed)
     assert main([*command[:5], "--no-keep-ratios"]) == 0
     printed = capsys.readouterr().out
-    assert "On 24 pictures the sparse model (dynamicvit)" in printed and "| sparse to dense |" in printed
+    assert "On 24 images the sparse model (dynamicvit)" in printed and "| sparse to dense |" in printed
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_refused_before_anything_is_written(options, message, folder, tmp_path, 
 
 @pytest.fixture(scope="module")
 def found(folder):
-    """An evaluation with changed pictures."""
+    """An evaluation with changed images."""
     viewer = viewer_of(reducer="topk")
     viewer.dense = with_names(toy_dense(3, num_labels=6), NAMES)
     return evaluate(viewer, str(folder), keep_ratios=(), max_changed=100)
@@ -262,15 +262,15 @@ def test_names_that_are_no_utf8(folder, tmp_path, monkeypatch, capsys):
     except OSError:
         pytest.skip("this file system has UTF-8 names alone")
     saved(viewer_of(), "model")
-    file = tmp_path / name / "pictures.parquet"
-    pictures = [{"image": str(path), "label": path.parent.name} for path in sorted(folder.glob("*/*.png"))]
-    Dataset.from_list(pictures).cast_column("image", ImageFeature()).to_parquet("pictures.parquet")
-    Path("pictures.parquet").rename(file)
+    file = tmp_path / name / "images.parquet"
+    images = [{"image": str(path), "label": path.parent.name} for path in sorted(folder.glob("*/*.png"))]
+    Dataset.from_list(images).cast_column("image", ImageFeature()).to_parquet("images.parquet")
+    Path("images.parquet").rename(file)
     command = ["evaluate", "--model", "model", "--dataset", str(file), "--no-keep-ratios"]
     assert main([*command, "--output", f"{name}/report", "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads(Path(name, "report", "report.json").read_text())
-    assert printed["dataset"] == f"{tmp_path}/\\udcff/pictures.parquet"
+    assert printed["dataset"] == f"{tmp_path}/\\udcff/images.parquet"
     assert printed["dataset"] in Path(name, "report", "report.html").read_text(encoding="utf-8")
     json.dumps(printed, ensure_ascii=False).encode("utf-8")
     assert main([*command, "--output", f"{name}/again"]) == 0
@@ -281,8 +281,8 @@ def test_names_of_an_evaluation_can_be_written(found):
     bad = "\udcff.png"
     odd = dataclasses.replace(found, model=f"here/{bad}", dataset=bad)
     assert make_printable(bad) == "\\udcff.png"
-    pictures = LabelledPictures(Dataset.from_dict({}), "image", "data", "train", True, 0, 0)
-    assert pictures.name_image({"path": f"/x/{bad}"}, "row 0") == "/x/\\udcff.png"
+    images = LabelledImages(Dataset.from_dict({}), "image", "data", "train", True, 0, 0)
+    assert images.name_image({"path": f"/x/{bad}"}, "row 0") == "/x/\\udcff.png"
     assert build_title(odd) == "\\udcff.png on \\udcff.png"
 
 
@@ -293,8 +293,8 @@ def test_what_begins_with_a_dash_can_be_typed_again():
     assert "--dataset=-x" in words and vars(command_parser("evaluate").parse_args(words[2:])) == vars(parsed)
 
 
-def test_many_changed_pictures_are_on_several_sheets(found, tmp_path):
-    many = MOST_PICTURES + 3
+def test_many_changed_images_are_on_several_sheets(found, tmp_path):
+    many = MOST_IMAGES + 3
     copies = [found.changed[0]] * many
     evaluation = dataclasses.replace(found, views=[found.views[0]] * many)
     evaluation.__dict__["changed"] = copies
@@ -302,6 +302,6 @@ def test_many_changed_pictures_are_on_several_sheets(found, tmp_path):
     first, second = (Image.open(tmp_path / name) for name in ("changed.png", "changed_2.png"))
     assert first.height > 5 * second.height
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert f"(changed_2.png)\n\n{MOST_PICTURES + 1}. " in text and f"\n{many}. " in text
+    assert f"(changed_2.png)\n\n{MOST_IMAGES + 1}. " in text and f"\n{many}. " in text
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert len(page.links) == 1 + many

@@ -18,7 +18,7 @@ from hf_dynamicvit.checkpoints.results import weights_fingerprint, wilson_interv
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.hub.card import Measurements, model_card
 from hf_dynamicvit.hub.push import CardContent, kept_figure
-from hf_dynamicvit.look.drawing import contact_sheet, stage_pictures
+from hf_dynamicvit.look.drawing import contact_sheet, stage_images
 from hf_dynamicvit.look.viewer import Viewer
 
 
@@ -26,7 +26,7 @@ LABELS = {"id2label": dict(enumerate("abcde")), "label2id": dict(zip("abcde", ra
 
 
 def cropping(channels: int = 3) -> ViTImageProcessorPil:
-    """A processor that shows the model the middle of a picture alone."""
+    """A processor that shows the model the middle of an image alone."""
     half = [0.5] * channels
     crop = {"do_center_crop": True, "crop_size": {"height": 32, "width": 32}}
     return ViTImageProcessorPil(size={"shortest_edge": 32}, image_mean=half, image_std=half, **crop)
@@ -48,7 +48,7 @@ def save(folder: Path, **overrides) -> dict:
         "epochs": 5.0,
         "seed": 0,
         "seconds": 365.2,
-        "dataset": "/home/me/my|pictures",
+        "dataset": "/home/me/my|images",
         "images": 46,
         "weights": weights_fingerprint(folder),
         "log": [],
@@ -95,9 +95,9 @@ def test_the_figure_is_that_of_visualize(channels, mode, place):
     model, processor = toy_model(num_channels=channels), cropping(channels)
     views = Viewer(model, processor).look([Image.open("noise.png")])
     figure = kept_figure(model, processor, (Path("noise.png"),))
-    assert figure.tobytes() == contact_sheet([stage_pictures(view) for view in views]).tobytes()
-    Path("broken.jpg").write_text("no picture")
-    with pytest.raises(ValueError, match=r"None of 1 pictures can be read\. .*broken\.jpg"):
+    assert figure.tobytes() == contact_sheet([stage_images(view) for view in views]).tobytes()
+    Path("broken.jpg").write_text("no image")
+    with pytest.raises(ValueError, match=r"None of 1 images can be read\. .*broken\.jpg"):
         kept_figure(model, processor, (Path("broken.jpg"),))
 
 
@@ -106,15 +106,15 @@ def test_the_card_has_what_training_measured(place, capsys):
     card, said = dry_run(capsys)
     low, high = wilson_interval(37 / 46, 46)
     interval = f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
-    assert f"| top-1 on my\\|pictures, 46 pictures | 84.78 % (its teacher) | 80.43 % {interval} |" in card
+    assert f"| top-1 on my\\|images, 46 images | 84.78 % (its teacher) | 80.43 % {interval} |" in card
     assert f"| multiply-adds of one image | {results['dense_gmacs']:.3f} G | {results['gmacs']:.3f} G |" in card
     assert "By `hf-dynamicvit train` with `dynamicvit`: 45 steps, 5 epochs, seed 0, 365 s." in card
     write(place / "saved", results | {"resumed_after_step": 30})  # the seconds are of the last process alone
     assert "with `dynamicvit`: 45 steps, 5 epochs, seed 0." in dry_run(capsys)[0]
     assert "5 classes: a, b, c, d, e." in card and "Not measured: speed." in card and "/home/me" not in card
-    assert "The card has what training measured, from saved/results.json: top-1 80.43 % of 46 pictures." in said
+    assert "The card has what training measured, from saved/results.json: top-1 80.43 % of 46 images." in said
     write(place / "saved", results | {"teacher_is_dense_copy": True})
-    assert "46 pictures | 84.78 % | 80.43 %" in dry_run(capsys)[0]
+    assert "46 images | 84.78 % | 80.43 %" in dry_run(capsys)[0]
     data = ModelCard(card).data.to_dict()
     assert data["metrics"] == ["accuracy"] and not {"datasets", "model-index"} & {name for name in data if data[name]}
 
@@ -132,9 +132,9 @@ def test_what_is_typed_goes_first(place, capsys):
     assert "| top-1 on my pets | 95.00 % | 90.00 % |" in card and "45 steps" in card
     assert "The card has --top1 0.9, as typed, in place of the 0.8043 of results.json." in said
     card, said = dry_run(capsys, "--top1", "0.804", "--dataset", "me/pets", "--num-images", "46")
-    assert "| top-1 on me/pets, 46 pictures | 84.78 % (its teacher) | 80.40 % (95" in card
+    assert "| top-1 on me/pets, 46 images | 84.78 % (its teacher) | 80.40 % (95" in card
     assert "in place of the 0.8043" not in said
-    assert "The card names the data set me/pets, as typed, in place of the my|pictures of results.json." in said
+    assert "The card names the data set me/pets, as typed, in place of the my|images of results.json." in said
     assert ModelCard(card).data.to_dict()["datasets"] == ["me/pets"]
 
 
@@ -196,7 +196,7 @@ def test_images_that_decide_have_the_cost_that_training_measured(place, capsys):
     results = save(place / "saved", reducer="asvit")
     card, _ = dry_run(capsys)
     cost = f"{results['dense_gmacs']:.3f} G | {results['gmacs']:.3f} G"
-    assert f"| multiply-adds of one image, mean of pictures of the evaluation | {cost} |" in card
+    assert f"| multiply-adds of one image, mean of images of the evaluation | {cost} |" in card
 
 
 @pytest.mark.parametrize(

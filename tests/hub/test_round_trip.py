@@ -268,10 +268,10 @@ TRAIN = "import sys; from hf_dynamicvit.commands.cli import main; sys.exit(main(
 
 def test_the_training_command_pushes(hub, client, saved, tmp_path):
     for index, name in enumerate("abcde" * 4):
-        folder = tmp_path / "pictures" / name
+        folder = tmp_path / "images" / name
         folder.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (32, 32), (12 * index, 60, 200)).save(folder / f"{index}.png")
-    options = ["--model", "saved", "--dataset", "pictures", "--output-dir", "out", "--use-cpu", "--max-steps", "1"]
+    options = ["--model", "saved", "--dataset", "images", "--output-dir", "out", "--use-cpu", "--max-steps", "1"]
     result = client(TRAIN, *options, "--ema-decay", "0.5", "--push-to-hub", "--hub-model-id", f"{USER}/small")
     assert result.returncode == 0, result.stderr
     results = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -287,5 +287,5 @@ def test_the_training_command_pushes(hub, client, saved, tmp_path):
     result = client(PUSH, "out", f"{USER}/again")
     assert result.returncode == 0 and "The card has what training measured" in result.stderr
     card = hub.repositories[f"{USER}/again"].at("main")[2]["README.md"].decode()
-    assert f"| top-1 on pictures, {held_out} pictures | " in card and f"{100 * accuracy:.2f} % (95 % interval " in card
+    assert f"| top-1 on images, {held_out} images | " in card and f"{100 * accuracy:.2f} % (95 % interval " in card
     assert "By `hf-dynamicvit train` with `dynamicvit`: 1 steps" in card and "5 classes: a, b, c, d, e." in card

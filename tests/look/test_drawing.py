@@ -1,12 +1,12 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Pictures of what is kept, checked pixel by pixel."""
+"""Images of what is kept, checked pixel by pixel."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from toys import toy_model
-from viewers import pictures, processor_of, view_of
+from viewers import make_images, processor_of, view_of
 
 from hf_dynamicvit.look.drawing import (
     RAMP,
@@ -24,8 +24,8 @@ from hf_dynamicvit.look.drawing import (
     save_gif,
     score_maps,
     stage_frames,
+    stage_images,
     stage_names,
-    stage_pictures,
     stages_row,
     text_font,
     top_classes,
@@ -35,9 +35,9 @@ from hf_dynamicvit.look.viewer import Viewer
 
 
 def test_dropped_patches_are_covered_and_kept_ones_untouched():
-    picture = Image.new("RGB", (60, 40), (100, 0, 0))
+    image = Image.new("RGB", (60, 40), (100, 0, 0))
     kept = torch.tensor([True, False, True, True, True, False])  # 2 down, 3 across
-    result = cover_dropped(picture, kept, (2, 3))
+    result = cover_dropped(image, kept, (2, 3))
     colours = [[result.getpixel((20 * across + 10, 20 * down + 10)) for across in range(3)] for down in range(2)]
     full, white = (100, 0, 0), (224, 204, 204)  # 0.2 of the pixel, 0.8 of white
     assert colours == [[full, white, full], [full, full, white]]
@@ -49,9 +49,9 @@ def test_a_grid_of_another_size_is_refused():
         cover_dropped(Image.new("RGB", (4, 4)), torch.ones(6, dtype=torch.bool), (2, 2))
 
 
-def test_sheet_has_a_row_a_picture_and_a_column_a_stage():
-    picture = Image.new("L", (8, 8), 0)
-    row = stages_row(picture, torch.zeros(3, 4, dtype=torch.bool), (2, 2))
+def test_sheet_has_a_row_a_image_and_a_column_a_stage():
+    image = Image.new("L", (8, 8), 0)
+    row = stages_row(image, torch.zeros(3, 4, dtype=torch.bool), (2, 2))
     assert len(row) == 4 and row[0].getpixel((0, 0)) == (0, 0, 0) and row[3].getpixel((0, 0)) == (204, 204, 204)
     sheet = contact_sheet([row, row], gap=2)
     assert sheet.size == (4 * 10 + 2, 2 * 10 + 2)
@@ -68,7 +68,7 @@ RED, BLUE_LINE = (255, 0, 0), (30, 110, 255)
 
 def test_returned_patches_are_outlined():
     view = view_of([[1, 1, 0, 0], [1, 0, 1, 0]])
-    first, second = stage_pictures(view)[1:]
+    first, second = stage_images(view)[1:]
     assert [at(first, patch) == RED for patch in range(4)] == [True, True, False, False]
     assert [at(second, patch) == RED for patch in range(4)] == [True, False, True, False]
     assert second.getpixel((0, 20)) == BLUE_LINE and second.getpixel((19, 39)) == BLUE_LINE
@@ -130,7 +130,7 @@ def test_classes_and_captions():
 
 def test_cards_overviews_and_frames_of_every_method(reducer, tmp_path):
     viewer = Viewer(toy_model(reducer=reducer), processor_of())
-    views = viewer.look(pictures((50, 40), (20, 70)))
+    views = viewer.look(make_images((50, 40), (20, 70)))
     sheet = card(views[0], viewer.labels, "cat.jpg")
     across = 1 + min(4, len(views[0].layers))
     assert sheet.width == across * (224 + 4) + 4
@@ -149,12 +149,12 @@ def test_cards_overviews_and_frames_of_every_method(reducer, tmp_path):
 
 def test_lines_and_covers_meet_where_patches_are_no_whole_pixels():
     """A dropped patch is covered to where the next one begins, as outlines and colours see it."""
-    picture, grid = Image.new("RGB", (37, 23), RED), (5, 7)
+    image, grid = Image.new("RGB", (37, 23), RED), (5, 7)
     for patch in range(35):
         kept = torch.ones(35, dtype=torch.bool)
         kept[patch] = False
-        covered = np.asarray(cover_dropped(picture, kept, grid))[..., 1] > 0
-        assert (covered == (patch_of_pixel(picture.size, grid) == patch)).all()
+        covered = np.asarray(cover_dropped(image, kept, grid))[..., 1] > 0
+        assert (covered == (patch_of_pixel(image.size, grid) == patch)).all()
 
 
 def test_captions_in_greek_and_cyrillic():

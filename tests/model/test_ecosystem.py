@@ -6,7 +6,7 @@ import inspect
 import pytest
 import torch
 from datasets import Dataset, Image
-from PIL import Image as Picture
+from PIL import Image as PILImage
 from torch.testing import assert_close
 from toys import assert_same_model, assert_same_weights, toy_images, toy_model
 from trainers import ToyData, arguments, trainer_for
@@ -89,8 +89,8 @@ def test_lora_on_the_backbone(tmp_path, method):
 
 
 def test_streamed_data(tmp_path):
-    pictures = [Picture.effect_noise((40, 36), 50 + index) for index in range(12)]
-    data = Dataset.from_dict({"image": pictures, "label": [index % 5 for index in range(12)]})
+    images = [PILImage.effect_noise((40, 36), 50 + index) for index in range(12)]
+    data = Dataset.from_dict({"image": images, "label": [index % 5 for index in range(12)]})
     data = data.cast_column("image", Image()).to_iterable_dataset()
     processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
     transform = ImageTransform(processor, crop=0.5, flip=True)
@@ -163,7 +163,7 @@ def test_inference_repeats_to_the_bit_and_sdpa_equals_eager(reducer):
     assert_close(eager.logits, first.logits, atol=1e-5, rtol=1e-5)
 
 
-def test_pipeline_over_a_folder_of_pictures(tmp_path, reducer):
+def test_pipeline_over_a_folder_of_images(tmp_path, reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     model.save_pretrained(tmp_path / "model")
     processor = ViTImageProcessorPil(size={"height": 32, "width": 32})
@@ -171,11 +171,11 @@ def test_pipeline_over_a_folder_of_pictures(tmp_path, reducer):
     files = []
     for index, size in enumerate([(40, 36), (64, 64), (33, 90), (32, 32), (200, 50)]):
         files.append(tmp_path / f"{index}.{'png' if index % 2 else 'jpg'}")
-        Picture.effect_noise(size, 40 + 10 * index).convert("RGB").save(files[-1])
+        PILImage.effect_noise(size, 40 + 10 * index).convert("RGB").save(files[-1])
     classify = pipeline("image-classification", model=str(tmp_path / "model"))
     together = classify([str(file) for file in files], batch_size=4, top_k=1)
     for file, result in zip(files, together, strict=True):
-        inputs = processor(Picture.open(file), return_tensors="pt")
+        inputs = processor(PILImage.open(file), return_tensors="pt")
         with torch.no_grad():
             expected = model(**inputs).logits.argmax(-1).item()
         assert result[0]["label"] == model.config.id2label[expected]

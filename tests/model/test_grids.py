@@ -8,7 +8,7 @@ from toys import calibrated, reads_class_token, toy_deit, toy_dense, toy_dense_d
 from transformers import ViTForImageClassification
 from transformers.models.deit.modeling_deit import DeiTEmbeddings
 from transformers.models.vit.modeling_vit import ViTEmbeddings
-from viewers import pictures, processor_of
+from viewers import make_images, processor_of
 
 from hf_dynamicvit.benchmark.measure import Ideal, benchmark
 from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
@@ -74,15 +74,15 @@ def test_a_viewer_of_a_dense_checkpoint(tmp_path, family, grid):
     processor_of(height, width).save_pretrained(tmp_path)
     viewer = Viewer.load(str(tmp_path), "tome")
     viewer.set_keep_ratio(1.0)
-    (picture,) = pictures((50, 40))
+    (image,) = make_images((50, 40))
     with torch.no_grad():
-        expected = read_checkpoint(tmp_path).load()(viewer.pixel_values([picture])).logits.softmax(-1)[0]
-    (view,) = viewer.look([picture])
+        expected = read_checkpoint(tmp_path).load()(viewer.pixel_values([image])).logits.softmax(-1)[0]
+    (view,) = viewer.look([image])
     assert_close(view.dense_probabilities, expected, atol=1e-5, rtol=1e-5)
     assert_close(view.probabilities, expected, atol=1e-5, rtol=1e-5)
-    (view,) = viewer.look([picture], image_size=(24, 40))
+    (view,) = viewer.look([image], image_size=(24, 40))
     assert_close(view.probabilities, view.dense_probabilities, atol=1e-5, rtol=1e-5)
-    assert measure_milliseconds(viewer, picture).keys() == {"sparse", "dense"}
+    assert measure_milliseconds(viewer, image).keys() == {"sparse", "dense"}
 
 
 def test_a_viewer_of_a_dense_model_in_memory():
@@ -91,7 +91,7 @@ def test_a_viewer_of_a_dense_model_in_memory():
     model.load_state_dict(dense.state_dict(), strict=False)
     viewer = Viewer(model, processor_of(16, 64), dense)
     for size in (None, (32, 24)):
-        (view,) = viewer.look(pictures((50, 40)), image_size=size)
+        (view,) = viewer.look(make_images((50, 40)), image_size=size)
         assert_close(view.probabilities, view.dense_probabilities, atol=1e-5, rtol=1e-5)
 
 

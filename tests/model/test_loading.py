@@ -271,9 +271,9 @@ def test_pipeline_of_any_batch_size(tmp_path, batch_size):
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path)  # as the pipeline: torchvision's where it is installed
     noise = np.random.default_rng(0).integers(0, 255, (5, 40, 40, 3), dtype=np.uint8)
-    pictures = [Image.fromarray(picture) for picture in noise]
-    results = pipeline("image-classification", model=str(tmp_path), batch_size=batch_size)(pictures, top_k=1)
-    expected = model(processor(pictures, return_tensors="pt")["pixel_values"]).logits.softmax(-1).max(-1)
+    images = [Image.fromarray(image) for image in noise]
+    results = pipeline("image-classification", model=str(tmp_path), batch_size=batch_size)(images, top_k=1)
+    expected = model(processor(images, return_tensors="pt")["pixel_values"]).logits.softmax(-1).max(-1)
     for index, [best] in enumerate(results):
         assert best["label"] == f"LABEL_{expected.indices[index]}"
         assert best["score"] == pytest.approx(expected.values[index].item(), abs=1e-5)

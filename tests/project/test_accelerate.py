@@ -65,7 +65,7 @@ def test_the_command_in_two_processes(tmp_path):
     write_colours(tmp_path)
     launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
     launch += ["--rdzv-endpoint=localhost:0", "-m", "hf_dynamicvit", "train", "--model", "other"]
-    options = ["--dataset", "pictures", "--output-dir", "out", "--use-cpu", "--max-steps", "2"]
+    options = ["--dataset", "images", "--output-dir", "out", "--use-cpu", "--max-steps", "2"]
     options += ["--teacher-epochs", "1", "--per-device-train-batch-size", "3", "--ema-decay", "0.5"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     run = subprocess.run(

@@ -1,7 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """README and docs: every code block runs as printed, every link leads somewhere, numbers are measured ones.
 
-A page runs from top to bottom in a folder that holds small models and pictures under the names that the docs use.
+A page runs from top to bottom in a folder that holds small models and images under the names that the docs use.
 `SHORTER`, `PARSED`, `REWRITTEN` and the fixture `workshop` say all that is not as printed.
 """
 
@@ -102,7 +102,7 @@ def shelf(tmp_path_factory) -> Path:
 
 
 def few_digits(seed: int) -> dict[str, Dataset]:
-    """32 training and 16 test pictures of the quickstart."""
+    """32 training and 16 test images of the quickstart."""
     digits = load_digits_dataset(seed)
     return {"train": digits["train"].select(range(32)), "test": digits["test"].select(range(16))}
 
@@ -256,7 +256,7 @@ def check_hub(folder: Path, namespace: dict, printed: str) -> None:
     assert [repo_id for repo_id, _ in Uploads.seen] == ["me/my-dynamicvit"] * 2
     assert {"model.safetensors", "kept.png", "README.md", "modeling_dynamicvit.py"} <= set(Uploads.seen[0][1])
     card = (folder / "card" / "README.md").read_text(encoding="utf-8")
-    assert "| top-1 on my pictures | 94.00 % | 93.00 % |" in card
+    assert "| top-1 on my images | 94.00 % | 93.00 % |" in card
     for model in (namespace["classify"].model, namespace["model"]):  # the package goes before the repository's code
         assert isinstance(model, hf_dynamicvit.DynamicViTForImageClassification)
 
@@ -329,7 +329,7 @@ def anchors(page: Path) -> set[str]:
 
 
 def links() -> list[tuple[Path, str]]:
-    """Links and pictures of every page that lead to the repository."""
+    """Links and images of every page that lead to the repository."""
     found = set()
     for page in [*PAGES, ROOT / "CHANGELOG.md"]:
         text = page.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from datasets import ClassLabel, Dataset, Features, Image
 from paths import EXAMPLES
-from PIL import Image as Picture
+from PIL import Image as PILImage
 from programs import run_script
 from toys import toy_dense
 from transformers import ViTForImageClassification
@@ -36,8 +36,8 @@ def toy_folder(tmp_path):
     features = Features({"image": Image(), "label": ClassLabel(names=list("abc"))})
     (tmp_path / "data").mkdir()
     for split, count in (("train", 8), ("test", 6)):
-        pictures = [Picture.fromarray(generator.integers(0, 255, (224, 224, 3), dtype=np.uint8)) for _ in range(count)]
-        data = Dataset.from_dict({"image": pictures, "label": [index % 3 for index in range(count)]}, features)
+        images = [PILImage.fromarray(generator.integers(0, 255, (224, 224, 3), dtype=np.uint8)) for _ in range(count)]
+        data = Dataset.from_dict({"image": images, "label": [index % 3 for index in range(count)]}, features)
         data.to_parquet(tmp_path / "data" / f"{split}.parquet")
     return tmp_path
 
@@ -94,7 +94,7 @@ def test_measure_step_time(toy_folder):
     options = ("--model", "dense", "--batch-size", "2", "--cpu", "--repeats", "1")
     result = run_script(EXAMPLES / "measure_step_time.py", *options, folder=toy_folder)
     assert result.returncode == 0, result.stderr
-    for name in ("dense", "dynamicvit, no teacher", "dynamicvit, cached teacher", "evit, no teacher", "pictures"):
+    for name in ("dense", "dynamicvit, no teacher", "dynamicvit, cached teacher", "evit, no teacher", "images"):
         assert f"| {name}" in result.stdout
 
 
@@ -130,5 +130,5 @@ def test_figure_of_kept_flowers(toy_folder, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [*command, "--rows", "4", "1", "--output", str(figure)])
     runpy.run_path(str(EXAMPLES / command[0]), run_name="__main__")
     assert capsys.readouterr().out == "by 4\nby 1\n"
-    with Picture.open(figure) as drawn:
+    with PILImage.open(figure) as drawn:
         assert drawn.width == 4 * (224 + 4) + 4 and drawn.height > 2 * 224

@@ -40,11 +40,11 @@ def quickstart(tmp_path) -> Path:
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
 def test_it_runs(file, quickstart):
     outputs = run(file, quickstart)
-    pictures = sum(any(kind.startswith("image/") for kind in output.get("data", {})) for output in outputs)
-    assert pictures >= 3
+    images = sum(any(kind.startswith("image/") for kind in output.get("data", {})) for output in outputs)
+    assert images >= 3
     kept = [output.outputs for output in nbformat.read(file, as_version=4).cells if output.cell_type == "code"]
     assert all(output["output_type"] != "error" for outputs in kept for output in outputs)
-    assert file.stat().st_size < 400_000  # pictures are kept for those who only read
+    assert file.stat().st_size < 400_000  # images are kept for those who only read
 
 
 def test_there_are_two():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "hf_dynamicvit"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 
@@ -19,7 +19,7 @@ BANNED = {
     "batch_of": "build_batch",
     "batches_of": "split_batches",
     "caption_of": "build_caption",
-    "changed_pictures": "find_changed",
+    "changed_images": "find_changed",
     "chosen_device": "choose_device",
     "dense_name": "name_dense",
     "difference_of": "compare_answers",

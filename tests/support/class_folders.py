@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Folders of small pictures by class, and viewers of toy models with these classes."""
+"""Folders of small images by class, and viewers of toy models with these classes."""
 
 import numpy as np
 from datasets import Dataset, Features
@@ -12,10 +12,10 @@ from hf_dynamicvit.look.viewer import Viewer
 
 
 NAMES = ["ant", "bee", "cat", "dog", "eel", "fox"]
-COUNT = 4  # pictures of each class
+COUNT = 4  # images of each class
 
 
-def picture(number: int) -> Image.Image:
+def make_image(number: int) -> Image.Image:
     blots = Image.fromarray(np.random.default_rng(number).integers(0, 255, (4, 4, 3), dtype=np.uint8))
     return blots.resize((32, 32), Image.Resampling.BICUBIC)
 
@@ -24,7 +24,7 @@ def write_classes(folder, names):
     for label, name in enumerate(names):
         (folder / name).mkdir(parents=True)
         for number in range(COUNT):
-            picture(COUNT * label + number).save(folder / name / f"{number}.png")
+            make_image(COUNT * label + number).save(folder / name / f"{number}.png")
     return folder
 
 
@@ -46,8 +46,8 @@ def saved(viewer: Viewer, folder) -> str:
 
 
 def in_file(file, feature, labels, name="label"):
-    """A parquet file of the same pictures."""
+    """A parquet file of the same images."""
     features = Features({"image": ImageFeature(), name: feature})
-    pictures = [picture(number) for number in range(COUNT * len(NAMES))]
-    Dataset.from_dict({"image": pictures, name: labels}, features=features).to_parquet(file)
+    images = [make_image(number) for number in range(COUNT * len(NAMES))]
+    Dataset.from_dict({"image": images, name: labels}, features=features).to_parquet(file)
     return str(file)

@@ -17,15 +17,15 @@ def save_processor(folder: Path | str, size: int = 32) -> None:
 
 
 def write_colours(folder: Path) -> None:
-    """Write `pictures/`, of three colours, `other/`, a model of other classes, and `knows/`, one of these."""
+    """Write `images/`, of three colours, `other/`, a model of other classes, and `knows/`, one of these."""
     generator = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 2)):
         for name, colour in COLOURS.items():
-            (folder / "pictures" / split / name).mkdir(parents=True)
+            (folder / "images" / split / name).mkdir(parents=True)
             for index in range(count):
                 noise = generator.integers(-60, 60, (40, 36, 3))
                 pixels = (np.array(colour) * 0.6 + 50 + noise).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / "pictures" / split / name / f"{index}.png")
+                Image.fromarray(pixels).save(folder / "images" / split / name / f"{index}.png")
     toy_dense().save_pretrained(folder / "other")
     names = ["red", "green", "blue"]  # in another order than the folders
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}

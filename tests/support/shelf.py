@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Small models, pictures and files under the names that README and docs use."""
+"""Small models, images and files under the names that README and docs use."""
 
 import json
 from pathlib import Path
@@ -43,7 +43,7 @@ def noise(seed: int) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def save_pictures(folder: Path, count: int) -> None:
+def save_images(folder: Path, count: int) -> None:
     for seed in range(2 * count):
         file = folder / ("cat", "dog")[seed % 2] / f"{seed}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -73,9 +73,9 @@ def fill_shelf(folder: Path) -> None:
         small.save_pretrained(folder / name, with_remote_code=name.startswith("me"))
         save_processor(folder / name)
     for split in ("train", "test"):
-        save_pictures(folder / "my_pictures" / split, 3)
+        save_images(folder / "my_images" / split, 3)
     for name in ("imagenet", "imagenet-1k"):
-        save_pictures(folder / name, 3)
+        save_images(folder / name, 3)
     save_parquet(folder / "imagenet", "test")
     save_parquet(folder / "flowers", "train", "test")
     noise(0).save(folder / "cat.jpg")

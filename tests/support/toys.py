@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Toy models and pictures that every test shares."""
+"""Toy models and images that every test shares."""
 
 import torch
 from torch.testing import assert_close

@@ -13,7 +13,7 @@ def processor_of(height=32, width=32, **options):
     return ViTImageProcessorPil(size={"height": height, "width": width}, **options)
 
 
-def pictures(*sizes: tuple[int, int], seed: int = 0) -> list[Image.Image]:
+def make_images(*sizes: tuple[int, int], seed: int = 0) -> list[Image.Image]:
     generator = np.random.default_rng(seed)
     return [Image.fromarray(generator.integers(0, 255, (h, w, 3), dtype=np.uint8)) for w, h in sizes]
 

@@ -61,7 +61,7 @@ def test_two_processes_train_as_one_with_both_batches(tmp_path, method, monkeypa
     one = json.loads((tmp_path / "one" / "result.json").read_text())
     for ours, theirs in zip(two["log"], one["log"], strict=True):
         measured = {name for name in theirs if "runtime" not in name and "per_second" not in name}
-        # the Trainer's evaluation loss counts the pictures that fill the last batch up twice
+        # the Trainer's evaluation loss counts the images that fill the last batch up twice
         for name in measured - {"total_flos", "eval_loss", "eval_ema_loss"}:
             assert ours[name] == pytest.approx(theirs[name], rel=1e-4), (name, theirs["step"])
     assert two["metrics"]["eval_ema_accuracy"] == one["metrics"]["eval_ema_accuracy"]
@@ -149,7 +149,7 @@ def grown(model, images, rank):
 torch.distributed.init_process_group("gloo")
 rank = torch.distributed.get_rank()
 mesh = init_device_mesh("cpu", (2,))
-images = toy_images(4)[[0, 0, 1, 1]]  # both processes see the same pictures and draw the same noise
+images = toy_images(4)[[0, 0, 1, 1]]  # both processes see the same images and draw the same noise
 for method in sys.argv[1:]:
     plain, sharded = (toy_model(reducer=method) for _ in range(2))
     wrapped = set(sharded._no_split_modules)

@@ -10,7 +10,7 @@ from toys import assert_same_model, assert_same_weights, toy_config, toy_dense, 
 from trainers import ToyData, arguments, trainer_for, weights_of
 
 from hf_dynamicvit import DynamicViTForImageClassification
-from hf_dynamicvit.data.seeded import DrawnPictures
+from hf_dynamicvit.data.seeded import SeededImages
 
 
 def test_stochastic_depth_is_of_training_and_grows_with_depth(reducer):
@@ -243,19 +243,19 @@ def test_a_cached_teacher_gives_the_same_training(tmp_path):
     calls = []
     cached.teacher.base_model.register_forward_hook(lambda *_: calls.append(1))
     cached.train()
-    assert len(calls) == 2  # 16 pictures in batches of 8, before the training
+    assert len(calls) == 2  # 16 images in batches of 8, before the training
     for ours, theirs in zip(cached.state.log_history, asked.state.log_history, strict=True):
         for name in (name for name in theirs if name.startswith("loss")):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3), name
 
 
-def test_augmented_pictures_are_not_cached(tmp_path):
+def test_augmented_images_are_not_cached(tmp_path):
     class Random(ToyData):
         def __getitem__(self, index):
             return super().__getitem__(index) | {"pixel_values": torch.rand(3, 32, 32)}
 
     trainer = trainer_for(tmp_path, remove_unused_columns=False, cache_teacher=True)
-    for data in (Random(), DrawnPictures(ToyData(), seed=0)):
+    for data in (Random(), SeededImages(ToyData(), seed=0)):
         trainer.train_dataset = data
         with pytest.raises(ValueError, match="same pixels in every epoch"):
             trainer.train()

@@ -174,7 +174,7 @@ def benchmark(
         models: by name, with one image size and number of channels.
         batch_sizes: images in a batch; every model runs every size in every setting.
         settings: `[Setting(device="cuda", dtype="bfloat16", compiled="default"), ...]`.
-        pixel_values: `[n, channels, height, width]`, pictures to run, repeated to the batch size; by default random
+        pixel_values: `[n, channels, height, width]`, images to run, repeated to the batch size; by default random
             ones. What AS-ViT keeps depends on them.
         image_size: of the random ones, in pixels; `None` is the configuration's.
         repeats, warmup: measured and unmeasured turns.

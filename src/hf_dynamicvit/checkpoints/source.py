@@ -177,7 +177,7 @@ def read_processor(source: str | Path, config: Any | None = None) -> Any:
     if processor is None:
         raise ValueError(
             f"{source} has no image processor, such as {IMAGE_PROCESSOR_NAME}, so that nobody knows how it takes "
-            "pictures; save the one of the dense checkpoint there: "
+            "images; save the one of the dense checkpoint there: "
             "AutoImageProcessor.from_pretrained(DENSE).save_pretrained(FOLDER)."
         )
     return processor

@@ -71,7 +71,7 @@ def build(
 
 
 def models_of(
-    args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_size: int | None, pictures: Tensor | None
+    args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_size: int | None, given_images: Tensor | None
 ) -> dict[str, Any]:
     """Every model by a name that tells it from the others."""
     found: dict[str, Any] = {}
@@ -81,7 +81,7 @@ def models_of(
         adaptive = model.config.is_adaptive
         size = image_size or model.config.image_size
         height, width = (size, size) if isinstance(size, int) else size
-        images = torch.randn(16, model.config.num_channels, height, width) if pictures is None else pictures
+        images = torch.randn(16, model.config.num_channels, height, width) if given_images is None else given_images
         if args.budget is not None:
             model.set_budget(fraction=args.budget, pixel_values=images[:64] if adaptive else None)
         elif adaptive and keep_ratio is not None:
@@ -157,9 +157,9 @@ def read(args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_siz
             f"--images go through the image processor of {source}, which has its own size; give no --image-size."
         )
     config = shape_config(source, image_size) if source in SHAPES else checkpoints[source].config
-    pictures, how = read_samples(source, config, args.images)
+    images, how = read_samples(source, config, args.images)
     print(f"Measured on {how.removesuffix(',')}.")
-    return pictures
+    return images
 
 
 def measure(args: argparse.Namespace) -> list[Measurement]:
@@ -177,10 +177,10 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
         check_matplotlib()
     checkpoints = read_sources(args.model)
     for image_size in args.image_size:
-        pictures = read(args, checkpoints, image_size) if args.images else None
-        models = models_of(args, checkpoints, image_size, pictures)
+        images = read(args, checkpoints, image_size) if args.images else None
+        models = models_of(args, checkpoints, image_size, images)
         accuracies = parse_accuracies(args.accuracy, [*models])
-        how = (pictures, image_size, args.repeats, args.warmup, args.optimize)
+        how = (images, image_size, args.repeats, args.warmup, args.optimize)
         try:
             benchmark(models, args.batch_sizes, settings, *how, report)
         except torch.OutOfMemoryError as error:

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit demo`: a web page on which models of your choice look at pictures."""
+"""`hf-dynamicvit demo`: a web page on which models of your choice look at images."""
 
 import argparse
 

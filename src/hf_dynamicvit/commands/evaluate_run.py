@@ -9,7 +9,7 @@ import torch
 
 from ..benchmark.report import check_matplotlib
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
-from ..evaluation.data import LabelledPictures, load_labelled, make_printable, read_held_out
+from ..evaluation.data import LabelledImages, load_labelled, make_printable, read_held_out
 from ..evaluation.evaluate import check_classifier, check_settings, evaluate, set_new_thresholds
 from ..evaluation.report import build_summary, write_report
 from ..evaluation.results import Evaluation
@@ -23,7 +23,7 @@ from .parser import only_json, print_json
 
 
 def set_how_much_is_kept(
-    viewer: Viewer, images: LabelledPictures, keep_ratio: Sequence[float] | None, budget: float | None
+    viewer: Viewer, images: LabelledImages, keep_ratio: Sequence[float] | None, budget: float | None
 ) -> None:
     """Keep what was typed: a keep ratio or one for each stage, or a fraction of the dense cost; else the model's own.
 
@@ -54,7 +54,7 @@ def load_viewer(args: argparse.Namespace, checkpoint: Checkpoint) -> Viewer:
     return viewer
 
 
-def load_images(args: argparse.Namespace, labels: Sequence[str]) -> LabelledPictures:
+def load_images(args: argparse.Namespace, labels: Sequence[str]) -> LabelledImages:
     """Load the images that were typed, with their classes among `labels`, those of the model."""
     return load_labelled(
         args.dataset,

@@ -15,7 +15,7 @@ def main(args: argparse.Namespace) -> None:
     with only_json(args.json), no_bars_of_weights():
         check_export(args.output, args.format, args.overwrite, args.opset)
         model = read_checkpoint(args.model).load()
-        pixel_values, pictures = read_samples(args.model, model.config, args.images)
+        pixel_values, images = read_samples(args.model, model.config, args.images)
         options = {"overwrite": args.overwrite, "opset": args.opset}
         check = export(model, args.format, args.output, pixel_values, **options)
     if args.json:
@@ -25,4 +25,4 @@ def main(args: argparse.Namespace) -> None:
     sizes = ", ".join(map(str, check.batches))
     size, cost = f"{check.num_bytes / 1e6:.1f} MB", f"{multiply_adds(model) / 1e9:.4g} G multiply-adds an image"
     print(f"Wrote {args.output}: {size}, {cost}.")
-    print(f"Checked on {pictures} in batches of {sizes}: same top-1, logits off by at most {check.difference:.1e}.")
+    print(f"Checked on {images} in batches of {sizes}: same top-1, logits off by at most {check.difference:.1e}.")

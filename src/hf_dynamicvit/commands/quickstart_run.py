@@ -1,8 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit quickstart`: the whole way on real pictures, without the network, in a few minutes on a CPU.
+"""`hf-dynamicvit quickstart`: the whole way on real images, without the network, in a few minutes on a CPU.
 
 Trains a small dense ViT on scikit-learn's handwritten digits, makes it a DynamicViT, fine-tunes that with
-distillation, evaluates both with tokens really dropped, and writes a report, a picture and the checkpoints.
+distillation, evaluates both with tokens really dropped, and writes a report, a figure and the checkpoints.
 """
 
 import argparse
@@ -49,7 +49,7 @@ KEEP_RATIO = 0.7
 DENSE_EPOCHS = 12
 SPARSE_EPOCHS = 6
 BATCH_SIZES = (1, 64)
-NUM_PICTURES = 8
+NUM_IMAGES = 8
 
 # How far logits of two copies of the same weights may lie apart.
 TOLERANCE = 1e-5
@@ -155,14 +155,14 @@ def measure(dense, sparse: DynamicViTForImageClassification, test: Dataset, outp
 
 
 def draw(model: DynamicViTForImageClassification, test: Dataset, processor: Any) -> Image.Image:
-    """A sheet: one row a picture, the input and what is kept after each stage."""
-    pictures = [test[index]["image"].convert("RGB") for index in range(NUM_PICTURES)]
+    """A sheet: one row an image, the input and what is kept after each stage."""
+    images = [test[index]["image"].convert("RGB") for index in range(NUM_IMAGES)]
     with torch.inference_mode():
-        kept = model(processor(pictures, return_tensors="pt")["pixel_values"].to(model.device)).kept
-    large = [picture.resize((96, 96), Image.Resampling.NEAREST) for picture in pictures]
+        kept = model(processor(images, return_tensors="pt")["pixel_values"].to(model.device)).kept
+    large = [image.resize((96, 96), Image.Resampling.NEAREST) for image in images]
     grid = grid_size(model.config)
     return contact_sheet(
-        [stages_row(picture, stages, grid, "steelblue") for picture, stages in zip(large, kept, strict=True)]
+        [stages_row(image, stages, grid, "steelblue") for image, stages in zip(large, kept, strict=True)]
     )
 
 
@@ -177,8 +177,8 @@ def check_reload(folder: Path, model: DynamicViTForImageClassification, test: Da
     """
     reloaded = AutoModelForImageClassification.from_pretrained(folder).to(model.device).eval()
     processor = AutoImageProcessor.from_pretrained(folder)
-    picture = test[0]["image"].convert("RGB")
-    pixel_values = processor(picture, return_tensors="pt")["pixel_values"].to(model.device)
+    image = test[0]["image"].convert("RGB")
+    pixel_values = processor(image, return_tensors="pt")["pixel_values"].to(model.device)
     own, read = model.state_dict(), reloaded.state_dict()
     differing = [name for name in own.keys() | read.keys() if name not in own or name not in read]
     differing += [name for name in own.keys() & read.keys() if not torch.equal(own[name], read[name])]
@@ -247,7 +247,7 @@ def run(output: Path, seed: int, overwrite: bool = False) -> dict[str, Result]:
     dense_folder, sparse_folder = output / "dense", output / "sparse"
     dense = train_dense(train, processor, dense_folder, seed)
     sparse = train_sparse(train, dense_folder, processor, sparse_folder, seed)
-    print(f"3/4 evaluating both on {len(test)} pictures, tokens really dropped", file=sys.stderr)
+    print(f"3/4 evaluating both on {len(test)} images, tokens really dropped", file=sys.stderr)
     results = measure(dense, sparse, test, sparse_folder)
     print("4/4 drawing what it keeps and reading the checkpoint back", file=sys.stderr)
     table = report(results, time.perf_counter() - start, seed)

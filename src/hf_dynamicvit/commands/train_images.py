@@ -8,18 +8,18 @@ from typing import Any
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.labels import has_classes
 from ..data.augmentation import MixCollator
-from ..data.loading import Pictures, load_pictures, readable, reorder_classes
+from ..data.loading import ImageSplits, load_images, readable, reorder_classes
 from ..data.samples import COST_IMAGES
-from ..data.seeded import DrawnPictures
+from ..data.seeded import SeededImages
 from ..data.transforms import ImageTransform
 from ..names import UNCHECKED
 from ..training.arguments import DynamicViTTrainingArguments
 from .train_options import DataArguments
 
 
-def read_images(args: DataArguments, training: DynamicViTTrainingArguments) -> Pictures:
+def read_images(args: DataArguments, training: DynamicViTTrainingArguments) -> ImageSplits:
     """Load the data set that was typed, without reading an image."""
-    return load_pictures(
+    return load_images(
         args.dataset,
         args.dataset_config,
         args.train_split,
@@ -36,24 +36,23 @@ def read_images(args: DataArguments, training: DynamicViTTrainingArguments) -> P
     )
 
 
-def checked(pictures: Pictures, args: DataArguments, training: DynamicViTTrainingArguments) -> Pictures:
+def checked(images: ImageSplits, args: DataArguments, training: DynamicViTTrainingArguments) -> ImageSplits:
     """Read every image once, as `--unreadable` says."""
     # the first process of a machine has read them all before the others come here
     done = args.unreadable == "stop" and training.local_process_index > 0
-    return pictures if done or args.unreadable == UNCHECKED else readable(pictures, args.unreadable)
+    return images if done or args.unreadable == UNCHECKED else readable(images, args.unreadable)
 
 
-def in_known_order(pictures: Pictures, checkpoints: Sequence[Checkpoint | None]) -> Pictures:
+def in_known_order(images: ImageSplits, checkpoints: Sequence[Checkpoint | None]) -> ImageSplits:
     """Put the classes in the order of the first of `checkpoints` that knows them; `None` knows none."""
     named = [checkpoint for checkpoint in checkpoints if checkpoint is not None]
-    names = next((known.labels for known in named if has_classes(known.config, pictures.names)), None)
+    names = next((known.labels for known in named if has_classes(known.config, images.names)), None)
     if names is None:
-        return pictures
+        return images
     parts = [
-        reorder_classes(names, data, pictures.label_column, "the data set")
-        for data in (pictures.train, pictures.validation)
+        reorder_classes(names, data, images.label_column, "the data set") for data in (images.train, images.validation)
     ]
-    return dataclasses.replace(pictures, names=names, train=parts[0], validation=parts[1])
+    return dataclasses.replace(images, names=names, train=parts[0], validation=parts[1])
 
 
 def typical_images(data: Any, seed: int, count: int = COST_IMAGES) -> Any:
@@ -77,18 +76,18 @@ class Inputs:
     mix: MixCollator | None
 
 
-def prepare_inputs(pictures: Pictures, args: DataArguments, processor: Any, num_channels: int, seed: int) -> Inputs:
+def prepare_inputs(images: ImageSplits, args: DataArguments, processor: Any, num_channels: int, seed: int) -> Inputs:
     """Prepare the images of a training for models of `num_channels`, augmented as `args` say, by `seed`."""
-    columns: dict[str, Any] = {"image_column": pictures.image_column, "label_column": pictures.label_column}
+    columns: dict[str, Any] = {"image_column": images.image_column, "label_column": images.label_column}
     columns["num_channels"] = num_channels
     plain, mixed = ImageTransform(processor, **columns), bool(args.mixup or args.cutmix)
     if args.augmentation == "none":
-        train = pictures.train.with_transform(plain)
+        train = images.train.with_transform(plain)
     else:
         augmented = ImageTransform(processor, **columns, **augmentation_of(args))
-        train = DrawnPictures(pictures.train.with_transform(augmented), seed, tell=mixed)
-    mix = MixCollator(len(pictures.names), args.mixup, args.cutmix) if mixed else None
-    return Inputs(plain, train, pictures.validation.with_transform(plain), mix)
+        train = SeededImages(images.train.with_transform(augmented), seed, tell=mixed)
+    mix = MixCollator(len(images.names), args.mixup, args.cutmix) if mixed else None
+    return Inputs(plain, train, images.validation.with_transform(plain), mix)
 
 
 def augmentation_of(args: DataArguments) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any, cast
 
-from ..data.loading import Pictures
+from ..data.loading import ImageSplits
 from ..names import UNREADABLE
 from ..training.arguments import DynamicViTTrainingArguments
 from .ranges import as_option
@@ -14,7 +14,7 @@ from .train_options import DENSE, DataArguments, ModelArguments
 
 
 def next_commands(
-    args: ModelArguments, data_args: DataArguments, training: DynamicViTTrainingArguments, pictures: Pictures
+    args: ModelArguments, data_args: DataArguments, training: DynamicViTTrainingArguments, images: ImageSplits
 ) -> list[str]:
     """Return what to type next, on what was trained here."""
     folder = cast(str, training.output_dir)
@@ -23,13 +23,13 @@ def next_commands(
     columns |= {name: vars(data_args)[name] for name in ("image_column", "label_column")}
     unreadable = data_args.unreadable if data_args.unreadable != DataArguments.unreadable else None
     if args.reducer == DENSE:
-        columns |= splits_of(data_args, pictures) | {"unreadable": unreadable}
+        columns |= splits_of(data_args, images) | {"unreadable": unreadable}
         return [command("train", model=folder, dataset=data_args.dataset, **columns, output=f"{folder}-sparse")]
     columns["unreadable"] = unreadable if unreadable in UNREADABLE else None
-    split = data_args.validation_split if pictures.held_out is None else None  # `evaluate` finds what was held out
+    split = data_args.validation_split if images.held_out is None else None  # `evaluate` finds what was held out
     data = {"dataset": data_args.dataset, "split": split, **columns}
     commands = [command("evaluate", model=folder, dense=teacher, **data, output=f"{folder}-report")]
-    file = pictures.validation[0][pictures.image_column]["path"]
+    file = images.validation[0][images.image_column]["path"]
     if Path(data_args.dataset).is_dir() and file is not None and Path(file).is_file():
         commands.append(
             command("visualize", model=folder, images=data_args.dataset, limit=20, output=f"{folder}-seen")
@@ -39,10 +39,10 @@ def next_commands(
     return commands
 
 
-def splits_of(args: DataArguments, pictures: Pictures) -> dict[str, Any]:
-    """Return the options, `None` where not needed, by which another training has the same pictures for validation."""
+def splits_of(args: DataArguments, images: ImageSplits) -> dict[str, Any]:
+    """Return the options, `None` where not needed, by which another training has the same images for validation."""
     splits: dict[str, Any] = {"train_split": args.train_split, "validation_split": args.validation_split}
-    if (apart := pictures.held_out) is not None:
+    if (apart := images.held_out) is not None:
         usual = args.validation_fraction == DataArguments.validation_fraction
         splits["validation_fraction"] = None if usual else args.validation_fraction
         splits["data_seed"] = None if apart.seed == TRAINER_OPTIONS["seed"].default else apart.seed

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..data.seeded import DrawnPictures, EpochOfPictures
+from ..data.seeded import SeededImages, SeededImagesEpoch
 from ..model.reduction import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.callbacks import GroupingSwitch, KeepRatioWarmup
@@ -51,33 +51,33 @@ class Run:
 def carry_out(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]:
     """Train once, evaluate and save; `facts` are for the results, and get the seconds."""
     seed, channels = run.training.seed, run.start.image_config.num_channels
-    inputs = prepare_inputs(task.pictures, task.data, task.processor, channels, seed)
-    model = load_start(run.args, run.start, task.pictures.names, run.known)
-    typical = typical_images(task.pictures.train, seed).with_transform(inputs.plain)
+    inputs = prepare_inputs(task.images, task.data, task.processor, channels, seed)
+    model = load_start(run.args, run.start, task.images.names, run.known)
+    typical = typical_images(task.images.train, seed).with_transform(inputs.plain)
     set_how_much_is_kept(run.args, run.start, model, typical)
     if run.resume is None and imitates(run.args, run.start, model):
         with timed(facts["phases"], "predictors"):
             start_predictors(model, run, task, inputs)
     trainer = make_trainer(model, run, task, inputs)
-    progress = Progress(run.title, len(task.pictures.validation), sparse=run.args.reducer != DENSE)
+    progress = Progress(run.title, len(task.images.validation), sparse=run.args.reducer != DENSE)
     show(trainer, progress)
     try:
         metrics, teacher_top1 = train_and_evaluate(trainer, run, facts)
     finally:
         progress.close()
-    typical = inputs.plain(typical_images(task.pictures.validation, seed)[:])["pixel_values"]
+    typical = inputs.plain(typical_images(task.images.validation, seed)[:])["pixel_values"]
     results = facts | results_of(run.args, trainer, metrics, teacher_top1, typical, facts)
     if progress.first_step:
         results["resumed_after_step"] = progress.first_step
-    if task.pictures.held_out is not None:
-        results["held_out"] = dataclasses.asdict(task.pictures.held_out)
+    if task.images.held_out is not None:
+        results["held_out"] = dataclasses.asdict(task.images.held_out)
     leave(trainer, run, task, results)
     return results
 
 
 def start_predictors(model: ReducedForImageClassification, run: Run, task: Task, inputs: Inputs) -> None:
     """Train new predictors to tell what the class token attends to."""
-    images = typical_images(task.pictures.train, run.training.seed, IMAGES)
+    images = typical_images(task.images.train, run.training.seed, IMAGES)
     pixel_values = torch.stack(images.with_transform(inputs.plain)[:]["pixel_values"])
     imitate_class_attention(model.to(run.training.device), pixel_values)
     model.to("cpu")  # the Trainer knows where to
@@ -109,7 +109,7 @@ def teacher_for(run: Run, task: Task) -> Any:
 
 def callbacks_for(args: ModelArguments, train_data: Any) -> list[Any]:
     """Return what is called in the course of a training."""
-    callbacks: list[Any] = [EpochOfPictures(train_data)] if isinstance(train_data, DrawnPictures) else []
+    callbacks: list[Any] = [SeededImagesEpoch(train_data)] if isinstance(train_data, SeededImages) else []
     if args.keep_ratio_warmup_epochs:
         callbacks.append(KeepRatioWarmup(args.keep_ratio_warmup_epochs))
     if args.layer_grouping_fraction:

@@ -55,7 +55,7 @@ def train(
     set_seed(training.seed)
     task = prepare(model_args, data_args, training, read_checkpoint(model_args.model) if start is None else start)
     training = settle(task, training, chosen)
-    if resume is True and (ended := ended_before(training, len(task.pictures.train))) is not None:
+    if resume is True and (ended := ended_before(training, len(task.images.train))) is not None:
         return ended
     if training.process_index == 0:
         everything = names_of(ModelArguments, DataArguments, DynamicViTTrainingArguments)
@@ -63,7 +63,7 @@ def train(
         print(summary(task, training, done, everything if chosen is None else chosen), flush=True)
     facts = task.facts()
     facts["phases"]["images"] = task.seconds
-    facts["next"] = next_commands(task.args, task.data, training, task.pictures)
+    facts["next"] = next_commands(task.args, task.data, training, task.images)
     return carry_out_all(Run(task.args, task.start, task.known, training, resume, ""), task, facts)
 
 
@@ -78,7 +78,7 @@ def settle(
     if not task.known and not task.args.from_scratch and training.head_learning_rate is None:
         training = training.changed(head_learning_rate=NEW_HEAD_RATE)
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
-        steps = steps_of(training, len(task.pictures.train), 1, training.max_steps)
+        steps = steps_of(training, len(task.images.train), 1, training.max_steps)
         training = training.changed(logging_steps=min(training.logging_steps, *steps))
     return training
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from transformers import SchedulerType
 
-from ..data.loading import Pictures
+from ..data.loading import ImageSplits
 from ..model.reduction import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.progress import MOST_STAGES, told_fractions
@@ -34,10 +34,10 @@ def steps_of(
     return (max_steps if max_steps > 0 else math.ceil(epochs * in_epoch)), in_epoch
 
 
-def images_row(args: DataArguments, pictures: Pictures) -> str:
-    held_out = pictures.held_out
+def images_row(args: DataArguments, images: ImageSplits) -> str:
+    held_out = images.held_out
     source = "a split of their own" if held_out is None else f"{held_out.fraction:.3g} of each class, held out"
-    counts = f"{len(pictures.train)} to train on, {len(pictures.validation)} for validation ({source})"
+    counts = f"{len(images.train)} to train on, {len(images.validation)} for validation ({source})"
     return f"{args.dataset}: {counts}"
 
 
@@ -89,7 +89,7 @@ def tuning_of_start(task: Task, training: DynamicViTTrainingArguments, done: boo
     args, head = task.args, training.head_learning_rate
     if not args.teacher_epochs:
         return ""
-    steps, _ = steps_of(training, len(task.pictures.train), args.teacher_epochs)
+    steps, _ = steps_of(training, len(task.images.train), args.teacher_epochs)
     how = f"{counted(args.teacher_epochs, 'epoch')}, {counted(steps, 'step')} at {args.teacher_learning_rate:g}"
     how += "" if head is None else f", the classifier at {head:g}"
     return "was fine-tuned before" if done else f"is fine-tuned first ({how})"
@@ -194,13 +194,13 @@ def summary(task: Task, training: DynamicViTTrainingArguments, done: bool, chose
         done: whether the dense model was fine-tuned before.
         chosen: names of the options that the user or a recipe set.
     """
-    args, images, head = task.args, len(task.pictures.train), training.head_learning_rate
+    args, images, head = task.args, len(task.images.train), training.head_learning_rate
     steps, in_epoch = steps_of(training, images, training.num_train_epochs, training.max_steps)
     shape = "shape of " if args.from_scratch else ""
     rows = {
         "model": f"{shape}{args.model}, trained into {training.output_dir}",
-        "images": images_row(task.data, task.pictures),
-        "classes": classes_row(task.pictures.names, task.known, args),
+        "images": images_row(task.data, task.images),
+        "classes": classes_row(task.images.names, task.known, args),
         "method": method_row(args, task.planned),
         "cost": cost_row(args, task.planned),
         "teacher": teacher_row(task, training, done),

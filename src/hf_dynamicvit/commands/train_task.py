@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
-from ..data.loading import Pictures
+from ..data.loading import ImageSplits
 from ..data.preparation import check_same_input
 from ..model.cost import as_pair
 from ..model.reduction import ReducedForImageClassification
@@ -30,7 +30,7 @@ class Task:
         args, data: the options, `args` with the size of the images where that is not the model's.
         start: the checkpoint that `--model` names.
         teacher: the one that `--teacher` names, or `None`.
-        pictures: all that are used, each read once.
+        images: all that are used, each read once.
         processor: what prepares them.
         known: whether the model was trained on their classes.
         planned: the model without memory, to ask what it keeps and costs.
@@ -41,7 +41,7 @@ class Task:
     data: DataArguments
     start: Checkpoint
     teacher: Checkpoint | None
-    pictures: Pictures
+    images: ImageSplits
     processor: Any
     known: bool
     planned: ReducedForImageClassification
@@ -49,9 +49,9 @@ class Task:
 
     def facts(self) -> dict[str, Any]:
         """Return what `results.json` says of a training before it begins."""
-        counts = {"train_images": len(self.pictures.train), "images": len(self.pictures.validation)}
+        counts = {"train_images": len(self.images.train), "images": len(self.images.validation)}
         asked = {"model": self.start.source, "dataset": self.data.dataset}
-        return asked | {"classes": len(self.pictures.names)} | counts | {"phases": {}, "next": []}
+        return asked | {"classes": len(self.images.names)} | counts | {"phases": {}, "next": []}
 
 
 def prepare(
@@ -73,18 +73,18 @@ def prepare(
     if teacher is not None:
         check_same_input(start.source, processor, teacher.source, cropped=False)
     with training.main_process_first(desc="reading the data set"):
-        pictures = read_images(data, training)
-    known = same_classes(args, start, pictures.names)
-    pictures = in_known_order(pictures, [start, teacher])
-    check_task(args, start, teacher, training, known, pictures.names, len(pictures.train))
+        images = read_images(data, training)
+    known = same_classes(args, start, images.names)
+    images = in_known_order(images, [start, teacher])
+    check_task(args, start, teacher, training, known, images.names, len(images.train))
     seconds: dict[str, float] = {}
     with timed(seconds, "images"), training.main_process_first(desc="reading every image"):
-        pictures = checked(pictures, data, training)
+        images = checked(images, data, training)
     if not known:
-        tell_of_other_names(args, start, pictures.names)
+        tell_of_other_names(args, start, images.names)
     tell_of_size(args, start, size)
-    planned.config.id2label = dict(enumerate(pictures.names))
-    return Task(args, data, start, teacher, pictures, processor, known, planned, seconds["images"])
+    planned.config.id2label = dict(enumerate(images.names))
+    return Task(args, data, start, teacher, images, processor, known, planned, seconds["images"])
 
 
 @contextmanager

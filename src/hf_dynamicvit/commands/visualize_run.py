@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit visualize`: pictures of what a model keeps, when it drops what, and what it then predicts."""
+"""`hf-dynamicvit visualize`: figures of what a model keeps, when it drops what, and what it then predicts."""
 
 import argparse
 import hashlib
@@ -86,7 +86,7 @@ def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
-    """The model, set to what was asked for; AS-ViT's thresholds on the first pictures, where they are not its own.
+    """The model, set to what was asked for; AS-ViT's thresholds on the first images, where they are not its own.
 
     Raises:
         ValueError: an option is out of range.
@@ -98,7 +98,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     first: list[Image.Image] = []
     if viewer.model.config.is_adaptive:
         readable = read_files(files, mode_of(viewer), lambda file, why: None)
-        first = [picture for _, picture in itertools.islice(readable, COST_IMAGES)]
+        first = [image for _, image in itertools.islice(readable, COST_IMAGES)]
     if args.keep_ratio is not None:
         viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
     elif args.budget is not None:
@@ -119,7 +119,7 @@ def mode_of(viewer: Viewer) -> str:
 
 
 class Gallery:
-    """What is written of the pictures that were looked at; whole at any time, also when something stops the rest.
+    """What is written of the images that were looked at; whole at any time, also when something stops the rest.
 
     Args:
         args: the command's.
@@ -162,7 +162,7 @@ class Gallery:
         self.rows.clear()
 
     def finish(self) -> None:
-        """The last overview, and `views.json`; nothing where no picture was looked at."""
+        """The last overview, and `views.json`; nothing where no image was looked at."""
         if self.rows:
             self.finish_sheet()
         if self.result["pictures"]:
@@ -171,7 +171,7 @@ class Gallery:
 
 
 def readable_name(name: str) -> str:
-    """`name` without bytes that are no UTF-8, which no picture and no file of text can hold."""
+    """`name` without bytes that are no UTF-8, which no image and no file of text can hold."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
@@ -184,27 +184,27 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
     gallery = Gallery(args, viewer, names_of(files, [path for path in args.images if path.is_dir()]))
     size = None if args.image_size is None else (args.image_size[0], args.image_size[-1])
     waiting: list[str] = []  # read, not looked at yet
-    with tqdm(total=len(files), unit="picture", file=sys.stderr) as bar:
+    with tqdm(total=len(files), unit="image", file=sys.stderr) as bar:
 
         def skip(file: str, why: str) -> None:
             gallery.result["skipped"].append(readable_name(file))
             bar.write(f"skipped: {readable_name(why)}", file=sys.stderr)
             bar.update()
 
-        def pictures() -> Generator[Image.Image]:
-            for file, picture in read_files(files, mode_of(viewer), skip):
+        def images() -> Generator[Image.Image]:
+            for file, image in read_files(files, mode_of(viewer), skip):
                 waiting.append(file)
-                yield picture
+                yield image
 
         try:
-            for views in viewer.batches(pictures(), args.batch_size, size):
+            for views in viewer.batches(images(), args.batch_size, size):
                 for view in views:
                     gallery.add(waiting.pop(0), view)
                     bar.update()
         finally:  # what was seen is not lost
             gallery.finish()
     if not gallery.result["pictures"]:
-        raise ValueError("None of the pictures can be read.")
+        raise ValueError("None of the images can be read.")
     return gallery.result
 
 
@@ -212,7 +212,7 @@ def check(args: argparse.Namespace) -> None:
     """Refuse what cannot be done before anything is loaded or written.
 
     Raises:
-        ValueError: a number is out of range, a picture is not there, or the output is not new.
+        ValueError: a number is out of range, an image is not there, or the output is not new.
     """
     check_folder(args.output, args.overwrite)
     if args.budget is not None:
@@ -235,7 +235,7 @@ def main(args: argparse.Namespace) -> None:
         return
     seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
     sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
-    print(f"Wrote {args.output}: {sheets}{each}, and views.json; pictures: {seen}.")
+    print(f"Wrote {args.output}: {sheets}{each}, and views.json; images: {seen}.")
     if result["pictures"][0]["dense"] is not None:
         print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
     if result["skipped"]:

@@ -93,7 +93,7 @@ def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
 class MixCollator:
     """A collator for training that mixes the images of a batch by mixup or cutmix; `labels` become float `[B, K]`.
 
-    For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. With `DrawnPictures` the same
+    For `DynamicViTTrainer(train_collator=...)`, so that evaluation stays unmixed. With `SeededImages` the same
     batch is mixed in the same way again. The model needs `problem_type`
     `"single_label_classification"`. Label smoothing is the Trainer's: its loss smooths mixed labels once.
 
@@ -141,7 +141,7 @@ class MixCollator:
     def mix(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mix `batch`, whose labels become `[B, K]`."""
         if "labels" not in batch:
-            raise ValueError(f"Mixing pictures needs 'labels'; the batch has {', '.join(sorted(batch))}.")
+            raise ValueError(f"Mixing images needs 'labels'; the batch has {', '.join(sorted(batch))}.")
         mix = self.cutmix if torch.rand(()) < self.switch_probability else self.mixup
         if torch.rand(()) < self.probability:
             batch["pixel_values"], batch["labels"] = mix(batch["pixel_values"], batch["labels"])

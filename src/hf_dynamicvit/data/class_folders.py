@@ -26,7 +26,7 @@ SPLIT_WORDS = {
 
 LAYOUTS = (
     "class folders (folder/<class>/*.jpg, or folder/train/<class>/*.jpg with folder/validation/<class>/*.jpg), "
-    "parquet files, a data set saved with save_to_disk, or pictures with a metadata file that has a label column"
+    "parquet files, a data set saved with save_to_disk, or images with a metadata file that has a label column"
 )
 
 NAMED_LIKE = (
@@ -71,14 +71,14 @@ class Folder:
 
     Attributes:
         path: where it is.
-        pictures: files directly in it that PIL opens by their suffix.
+        images: files directly in it that PIL opens by their suffix.
         folders: those directly in it that have images at any depth, by name.
         empty: what else is in those without, as `others`, by name.
         others: how many files there are directly in it that are no images, by suffix.
     """
 
     path: Path
-    pictures: list[str]
+    images: list[str]
     folders: dict[str, "Folder"]
     empty: dict[str, Counter]
     others: Counter
@@ -86,7 +86,7 @@ class Folder:
     @property
     def files(self) -> list[str]:
         """The images in it at any depth, sorted."""
-        return sorted([*self.pictures, *(file for folder in self.folders.values() for file in folder.files)])
+        return sorted([*self.images, *(file for folder in self.folders.values() for file in folder.files)])
 
     @property
     def all_others(self) -> Counter:
@@ -96,14 +96,14 @@ class Folder:
     @property
     def is_above_classes(self) -> bool:
         """Its images are all in folders of it."""
-        return bool(self.folders) and not self.pictures
+        return bool(self.folders) and not self.images
 
 
 def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
     """Read what is in the folder `path`; `above` are the folders that it is in, to which a link may lead back."""
-    suffixes = picture_suffixes()
+    suffixes = image_suffixes()
     above = above | {os.path.realpath(path)}
-    pictures, below, others = [], {}, Counter()
+    images, below, others = [], {}, Counter()
     with os.scandir(path) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             suffix = os.path.splitext(entry.name)[1].lower()
@@ -113,12 +113,12 @@ def scan(path: Path, above: frozenset[str] = frozenset()) -> Folder:
                 if os.path.realpath(entry.path) not in above:
                     below[entry.name] = scan(Path(entry.path), above)
             elif suffix in suffixes:
-                pictures.append(entry.path)
+                images.append(entry.path)
             else:
                 others[suffix or "no suffix"] += 1
-    found = {name: folder for name, folder in below.items() if folder.pictures or folder.folders}
+    found = {name: folder for name, folder in below.items() if folder.images or folder.folders}
     empty = {name: folder.all_others for name, folder in below.items() if name not in found}
-    return Folder(path, pictures, found, empty, others)
+    return Folder(path, images, found, empty, others)
 
 
 def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict[str, Dataset]:
@@ -135,12 +135,12 @@ def load_class_folders(path: Path, folders: tuple[str | None, ...] = ()) -> dict
     if splits := split_folders(found, folders):
         for folder in (folder for name, folder in found.folders.items() if name not in splits):
             reason = "is not named like a split" if inner(folder).folders else "has no class folders"
-            logger.warning(f"{folder.path} is left out: it {reason} ({len(folder.files)} pictures).")
+            logger.warning(f"{folder.path} is left out: it {reason} ({len(folder.files)} images).")
         warn_of_stray(found)
         return {name: class_folder_dataset(folder) for name, folder in splits.items()}
     like_splits = [name for name in found.folders if find_split_kind(name)]
-    if (found.folders and len(like_splits) == len(found.folders)) or (found.pictures and not found.folders):
-        raise ValueError(f"The pictures in {path} are in no class folders; it can hold {LAYOUTS}.")
+    if (found.folders and len(like_splits) == len(found.folders)) or (found.images and not found.folders):
+        raise ValueError(f"The images in {path} are in no class folders; it can hold {LAYOUTS}.")
     if not found.folders:
         return {}
     if len(found.folders) == 1:
@@ -194,7 +194,7 @@ def check_not_too_high(found: Folder) -> None:
     if only.is_above_classes:
         lowest = inner(only)
         raise ValueError(
-            f"All pictures in {found.path} are in its folder {only.path.name}, which would be the only class; name "
+            f"All images in {found.path} are in its folder {only.path.name}, which would be the only class; name "
             f"{lowest.path}, which holds {list_first(list(lowest.folders))}."
         )
 
@@ -212,11 +212,11 @@ def check_classes(found: Folder) -> None:
         raise ValueError(
             f"{list_first(list(above))} in {found.path} hold folders of the same names ({list_first(shared)}), so "
             f"that it is not clear which of them are the classes; {NAMED_LIKE}, or are named with {SPLIT_OPTIONS}. "
-            "In class folders the pictures lie directly; a metadata.csv with a label column names any classes."
+            "In class folders the images lie directly; a metadata.csv with a label column names any classes."
         )
     if several := [name for name, folder in above.items() if len(folder.folders) > 1]:
         logger.warning(
-            f"The classes are the folders directly in {found.path}; all pictures in the folders of "
+            f"The classes are the folders directly in {found.path}; all images in the folders of "
             f"{list_first(several)} are of that class."
         )
 
@@ -224,9 +224,9 @@ def check_classes(found: Folder) -> None:
 def warn_of_stray(found: Folder) -> None:
     """Name what is beside the folders that are used."""
     if found.empty:
-        logger.warning(f"Folders of {found.path} without pictures are left out: {', '.join(found.empty)}.")
-    if found.pictures:
-        logger.warning(f"Pictures of {found.path} that are in no folder of it are left out: {len(found.pictures)}.")
+        logger.warning(f"Folders of {found.path} without images are left out: {', '.join(found.empty)}.")
+    if found.images:
+        logger.warning(f"Images of {found.path} that are in no folder of it are left out: {len(found.images)}.")
 
 
 def list_first(names: Sequence[str], count: int = 5) -> str:
@@ -235,7 +235,7 @@ def list_first(names: Sequence[str], count: int = 5) -> str:
     return ", ".join(names[:count]) + more
 
 
-def picture_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     """List the files in `folder`, at any depth, that PIL opens by their suffix; neither hidden ones nor `__MACOSX`."""
     return scan(folder).files
 
@@ -250,9 +250,9 @@ def find_files(paths: Iterable[Path]) -> list[str]:
     for path in paths:
         if not path.exists():
             raise ValueError(f"There is no file or folder {path}.")
-        found = picture_files(path) if path.is_dir() else [str(path)]
+        found = image_files(path) if path.is_dir() else [str(path)]
         if not found:
-            raise ValueError(f"The folder {path} has no pictures.")
+            raise ValueError(f"The folder {path} has no images.")
         files += found
     return files
 
@@ -261,7 +261,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__"))
 
 
-def picture_suffixes() -> set[str]:
+def image_suffixes() -> set[str]:
     return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
 
 
@@ -276,11 +276,11 @@ def class_folder_dataset(found: Folder) -> Dataset:
     if others:
         counts = ", ".join(f"{suffix} ({count})" for suffix, count in others.most_common())
         logger.warning(
-            f"Files in the folders of {found.path} that are no pictures by their suffix are left out: {counts}."
+            f"Files in the folders of {found.path} that are no images by their suffix are left out: {counts}."
         )
     warn_of_stray(found)
     classes = {name: folder.files for name, folder in found.folders.items()}
     features = Features({"image": ImageFeature(decode=False), "label": ClassLabel(names=list(classes))})
-    pictures = [file for files in classes.values() for file in files]
+    images = [file for files in classes.values() for file in files]
     labels = [index for index, files in enumerate(classes.values()) for _ in files]
-    return Dataset.from_dict({"image": pictures, "label": labels}, features=features)
+    return Dataset.from_dict({"image": images, "label": labels}, features=features)

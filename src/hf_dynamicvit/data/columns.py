@@ -43,7 +43,7 @@ def image_columns(features: Features) -> list[str]:
     return typed or [name for name in features if name.lower() in IMAGE_NAMES and holds_bytes(features[name])]
 
 
-def holds_pictures(feature) -> bool:
+def holds_images(feature) -> bool:
     """Return whether `datasets.Image` reads the column: images, their bytes, or paths of files."""
     is_text = isinstance(feature, Value) and feature.dtype in ("string", "large_string")
     return isinstance(feature, ImageFeature) or holds_bytes(feature) or is_text
@@ -106,7 +106,7 @@ def class_names(data: Dataset, column: str, split: str) -> tuple[list[str], list
     missing = sum(value in MISSING for value in values)
     if missing:
         raise ValueError(
-            f"{missing} of {len(values)} pictures of split {split!r} have no label in column {column!r} (-1, None or "
+            f"{missing} of {len(values)} images of split {split!r} have no label in column {column!r} (-1, None or "
             f"empty). Remove them, or name other splits with {SPLIT_OPTIONS}."
         )
     if isinstance(feature, ClassLabel):

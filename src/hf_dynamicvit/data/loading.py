@@ -14,6 +14,7 @@ from datasets import ClassLabel, Dataset
 from datasets import Image as ImageFeature
 from tqdm import tqdm
 
+from .._moved import renamed
 from ..model.logger import logger
 from ..names import UNCHECKED, UNREADABLE
 from .class_folders import find_split
@@ -21,7 +22,7 @@ from .columns import (
     check_same_classes,
     choose_column,
     class_names,
-    holds_pictures,
+    holds_images,
     image_columns,
     label_columns,
     with_column,
@@ -29,6 +30,9 @@ from .columns import (
 )
 from .sources import load_splits
 from .transforms import SOURCE_COLUMN, explain_unreadable
+
+
+__getattr__ = renamed("data.loading")  # names that it had before
 
 
 # Images that are handed to the threads at a time; errors that are told.
@@ -58,7 +62,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSplits:
     """Two data sets with the same columns: images that are not decoded yet, `ClassLabel`s, where an image is from.
 
     For `ImageTransform(processor, image_column=..., label_column=...)`, which decodes them. `held_out` says how the
@@ -73,7 +77,7 @@ class Pictures:
     held_out: HeldOut | None = None
 
 
-def load_pictures(
+def load_images(
     dataset: str,
     config_name: str | None = None,
     train_split: str | None = None,
@@ -87,7 +91,7 @@ def load_pictures(
     max_eval_samples: int | None = None,
     num_proc: int | None = None,
     **hub: Any,
-) -> Pictures:
+) -> ImageSplits:
     """Load images and their classes, for training and validation.
 
     Args:
@@ -127,8 +131,8 @@ def load_pictures(
         validation = reorder_classes(names, validation, label_column, validation_split)
     train = choose_rows(train, max_train_samples, seed, "max_train_samples")
     validation = choose_rows(validation, max_eval_samples, seed, "max_eval_samples")
-    pictures = Pictures(train, validation, names, image_column, label_column, held_out)
-    return pictures if unreadable == UNCHECKED else readable(pictures, unreadable, num_proc)
+    images = ImageSplits(train, validation, names, image_column, label_column, held_out)
+    return images if unreadable == UNCHECKED else readable(images, unreadable, num_proc)
 
 
 def check_unreadable(unreadable: str) -> None:
@@ -143,23 +147,23 @@ def label_classes(train: Dataset, label_column: str, split: str) -> tuple[Datase
     names, labels = class_names(train, label_column, split)
     if len(set(labels)) < 2:
         raise ValueError(
-            f"All {len(labels)} pictures of split {split!r} are of class {labels[0]!r}; two classes are needed."
+            f"All {len(labels)} images of split {split!r} are of class {labels[0]!r}; two classes are needed."
         )
     return with_labels(train, label_column, names, labels), names
 
 
-def readable(pictures: Pictures, unreadable: str, num_proc: int | None = None) -> Pictures:
+def readable(images: ImageSplits, unreadable: str, num_proc: int | None = None) -> ImageSplits:
     """Read every image once; refuse those that cannot be (`"stop"`), or leave them out (`"skip"`), by name.
 
     Raises:
         ValueError: some cannot be read, or none can.
     """
-    parts = pictures.train, pictures.validation
-    errors = [find_unreadable(data, pictures.image_column, num_proc) for data in parts]
+    parts = images.train, images.validation
+    errors = [find_unreadable(data, images.image_column, num_proc) for data in parts]
     if unreadable == "stop":
         check_errors([error for found in errors for error in found.values()], sum(map(len, parts)))
     train, validation = map(drop_unreadable, parts, errors)
-    return replace(pictures, train=train, validation=validation)
+    return replace(images, train=train, validation=validation)
 
 
 def choose_train_split(splits: list[str], given: str | None) -> str:
@@ -193,8 +197,8 @@ def strip_columns(data: Dataset, split: str, image_column: str, label_column: st
     columns = ", ".join(data.column_names)
     if missing := [name for name in (image_column, label_column) if name not in data.column_names]:
         raise ValueError(f"Split {split!r} has no column {', '.join(missing)}; its columns are {columns}.")
-    if not holds_pictures(data.features[image_column]):
-        raise ValueError(f"image_column {image_column!r} holds no pictures; the columns are {columns}.")
+    if not holds_images(data.features[image_column]):
+        raise ValueError(f"image_column {image_column!r} holds no images; the columns are {columns}.")
     data = data.select_columns([image_column, label_column])
     data = data.cast_column(image_column, ImageFeature(decode=False))
     return with_column(data, SOURCE_COLUMN, [f"row {row} of split {split!r}" for row in range(len(data))])
@@ -215,8 +219,8 @@ def hold_out_rows(train: Dataset, label_column: str, fraction: float, seed: int)
     alone = [train.features[label_column].int2str(label) for label, count in counts.items() if count == 1]
     if alone:
         raise ValueError(
-            f"There is no validation split, and one picture only of class {', '.join(sorted(alone))}: too few to take "
-            "some for validation. Add pictures, remove the class, or add a validation split."
+            f"There is no validation split, and one image only of class {', '.join(sorted(alone))}: too few to take "
+            "some for validation. Add images, remove the class, or add a validation split."
         )
     size = min(max(round(fraction * len(train)), len(counts)), len(train) - len(counts))
     parts = train.train_test_split(test_size=size, stratify_by_column=label_column, seed=seed)
@@ -265,7 +269,7 @@ def find_unreadable(data: Dataset, image_column: str, num_proc: int | None = Non
     # Threads, as decoders let others run. Not `map`: from its cache the errors of repaired files would come back.
     columns = data.select_columns([image_column, SOURCE_COLUMN])
     found: list[str | None] = []
-    bar = tqdm(total=len(data), desc="Reading every picture", unit=" pictures", delay=2, leave=False, disable=None)
+    bar = tqdm(total=len(data), desc="Reading every image", unit=" images", delay=2, leave=False, disable=None)
     with ThreadPoolExecutor(num_proc or min(8, os.cpu_count() or 1)) as pool, bar:
         for batch in columns.iter(AT_A_TIME):
             found += pool.map(explain_unreadable, batch[image_column], batch[SOURCE_COLUMN])
@@ -282,7 +286,7 @@ def check_errors(errors: Sequence[str], total: int) -> None:
     if errors:
         more = f" ... and {len(errors) - TOLD} more." if len(errors) > TOLD else ""
         raise ValueError(
-            f"{len(errors)} of {total} pictures cannot be read. {' '.join(map(sentence, errors[:TOLD]))}{more} Mend "
+            f"{len(errors)} of {total} images cannot be read. {' '.join(map(sentence, errors[:TOLD]))}{more} Mend "
             "or remove them, or leave them out with --unreadable skip."
         )
 
@@ -296,5 +300,5 @@ def drop_unreadable(data: Dataset, errors: dict[int, str]) -> Dataset:
     for error in errors.values():
         logger.warning(f"{sentence(error)} It is left out.")
     if len(errors) == len(data):
-        raise ValueError(f"None of {len(data)} pictures can be read. The first: {next(iter(errors.values()))}")
+        raise ValueError(f"None of {len(data)} images can be read. The first: {next(iter(errors.values()))}")
     return data.select([row for row in range(len(data)) if row not in errors]) if errors else data

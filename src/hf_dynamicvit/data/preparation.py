@@ -21,13 +21,13 @@ def check_same_input(source: str, processor: Any, other: str, cropped: bool = Tr
     """
     another = find_processor(other)
     if another is None:
-        logger.warning(f"{other} has no image processor: it is shown pictures as {source} takes them.")
+        logger.warning(f"{other} has no image processor: it is shown images as {source} takes them.")
         return
     ours, theirs = (read_preparation(each, cropped) for each in (processor, another))
     differing = [name for name in ours if ours[name] != theirs[name]]
     if differing:
         listed = "; ".join(f"{name} is {theirs[name]} and not {ours[name]}" for name in differing)
-        raise ValueError(f"{other} takes pictures prepared otherwise than {source}: {listed}.")
+        raise ValueError(f"{other} takes images prepared otherwise than {source}: {listed}.")
 
 
 def read_preparation(processor: Any, cropped: bool = True) -> dict[str, Any]:

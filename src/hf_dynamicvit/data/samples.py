@@ -23,7 +23,7 @@ COST_IMAGES = 64
 def find_or_make_processor(name: str, config: Any) -> tuple[Any, str]:
     """Return the image processor of the checkpoint `name`, or one that only scales, and what to call it.
 
-    For pictures on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
+    For images on which two forms of one model are compared: for what it predicts, `read_processor` is needed.
     """
     processor = find_processor(name, config)
     if processor is not None:
@@ -60,14 +60,14 @@ def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tens
         ValueError: none can be read; a file is not there, a folder has none; the samples are wanted without
             scikit-learn.
     """
-    pictures: list[Any]
+    images: list[Any]
     num_channels = image_tower(config).num_channels
     if paths is None:
-        pictures, what = sample_crops(), "crops of scikit-learn's two sample photographs"
+        images, what = sample_crops(), "crops of scikit-learn's two sample photographs"
     else:
         found = read_all(find_files(paths), MODES[num_channels])
-        pictures, what = [picture for _, picture in found], "pictures"
+        images, what = [image for _, image in found], "images"
     processor, how = find_or_make_processor(name, config)
     transform = ImageTransform(processor, num_channels=num_channels)
-    pixel_values = torch.stack(transform({"image": pictures})["pixel_values"])
-    return pixel_values, f"{len(pictures)} {what}, through {how},"
+    pixel_values = torch.stack(transform({"image": images})["pixel_values"])
+    return pixel_values, f"{len(images)} {what}, through {how},"

@@ -14,6 +14,11 @@ import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
+from .._moved import renamed
+
+
+__getattr__ = renamed("data.seeded")  # names that it had before
+
 
 # The key of an item that holds the seed of its drawing, for collators that draw too.
 DRAW = "draw"
@@ -32,7 +37,7 @@ def seeded_draws(seed: int) -> Generator[None]:
         torch.set_rng_state(state[1])
 
 
-class DrawnPictures(Dataset):
+class SeededImages(Dataset):
     """`dataset`, whose items are augmented at random, with the same draws in the same epoch.
 
     Args:
@@ -59,11 +64,11 @@ class DrawnPictures(Dataset):
         return item | {DRAW: seed} if self.tell else item
 
 
-class EpochOfPictures(TrainerCallback):
-    """Tells `DrawnPictures` the epoch."""
+class SeededImagesEpoch(TrainerCallback):
+    """Tells `SeededImages` the epoch."""
 
-    def __init__(self, pictures: DrawnPictures):
-        self.pictures = pictures
+    def __init__(self, pictures: SeededImages):
+        self.images = pictures
 
     def on_epoch_begin(self, args, state, control, **kwargs):
-        self.pictures.set_epoch(int((state.epoch or 0) + 1e-6))  # a resumed epoch begins at a fraction
+        self.images.set_epoch(int((state.epoch or 0) + 1e-6))  # a resumed epoch begins at a fraction

@@ -56,7 +56,7 @@ def load_splits(
         except FileNotFoundError as error:
             if "::" in str(path):
                 raise ValueError(f"datasets reads the :: in {path} as an address; rename the folder.") from error
-            raise ValueError(f"There are no pictures in {path}; it can hold {LAYOUTS}.") from error
+            raise ValueError(f"There are no images in {path}; it can hold {LAYOUTS}.") from error
     try:
         return by_name(load_dataset(dataset, config_name, **hub))
     except (FileNotFoundError, ConnectionError, HFValidationError) as error:
@@ -71,7 +71,7 @@ def load_splits(
 def load_parquet_file(path: Path, cache_dir: Any) -> Dataset:
     """Read one parquet file; refuse a file of another kind."""
     if path.suffix != ".parquet":
-        raise ValueError(f"{path} is a file with the suffix {path.suffix!r}; a file of pictures is .parquet.")
+        raise ValueError(f"{path} is a file with the suffix {path.suffix!r}; a file of images is .parquet.")
     return load_parquet([str(path)], cache_dir)
 
 
@@ -88,7 +88,7 @@ def load_folder(
     if parquet and not described:
         return load_parquet_folder(path, cache_dir)
     if not parquet and any(file.name in METADATA for file in files):
-        splits = load_described_pictures(path, cache_dir)
+        splits = load_described_images(path, cache_dir)
         features = next(iter(splits.values())).features
         if label_column in features or label_columns(features):
             return splits
@@ -154,7 +154,7 @@ def load_parquet(files: Iterable[str], cache_dir: Any) -> Dataset:
     return load_dataset("parquet", data_files=[glob.escape(file) for file in files], cache_dir=cache_dir)["train"]
 
 
-def load_described_pictures(path: Path, cache_dir: Any) -> dict[str, Dataset]:
+def load_described_images(path: Path, cache_dir: Any) -> dict[str, Dataset]:
     """Read the images that metadata files name, by split; a warning counts those that none names."""
     own = [folder for folder in folders_in(path) if has_metadata(folder)]
     if own and not has_metadata(path) and all(find_split_kind(folder.name) for folder in own):
@@ -163,7 +163,7 @@ def load_described_pictures(path: Path, cache_dir: Any) -> dict[str, Dataset]:
         found = by_name(load_dataset("imagefolder", data_dir=glob.escape(str(path)), cache_dir=cache_dir))
     missed = set(scan(path).files).difference(*(list_row_files(data) for data in found.values()))
     if missed:
-        logger.warning(f"Pictures of {path} that no metadata file names are left out: {len(missed)}.")
+        logger.warning(f"Images of {path} that no metadata file names are left out: {len(missed)}.")
     return found
 
 

@@ -11,14 +11,18 @@ from typing import Any
 from datasets import Image as ImageFeature
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from .._moved import renamed
 from ..model.logger import logger
 from .augmentation import build_augmentation, build_erasing, resolve_augmentation
+
+
+__getattr__ = renamed("data.transforms")  # names that it had before
 
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # PIL cuts these off at 255 where it converts them: an image would turn white, or black
 DEEP_MODES = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-# the column with which `load_pictures` says where an image is that has no file of its own
+# the column with which `load_images` says where an image is that has no file of its own
 SOURCE_COLUMN = "picture_source"
 
 
@@ -99,11 +103,11 @@ class ImageTransform:
         if self.image_column not in batch:
             raise ValueError(
                 f"There is no column {self.image_column!r}, only {', '.join(batch) or 'none'}; the Trainer takes the "
-                "pictures away unless its arguments have remove_unused_columns=False, and image_column names another."
+                "images away unless its arguments have remove_unused_columns=False, and image_column names another."
             )
-        pictures = batch[self.image_column]
-        sources = batch.get(SOURCE_COLUMN) or [None] * len(pictures)
-        images = [read_picture(picture, source, self.mode) for picture, source in zip(pictures, sources, strict=True)]
+        rows = batch[self.image_column]
+        sources = batch.get(SOURCE_COLUMN) or [None] * len(rows)
+        images = [read_image(row, source, self.mode) for row, source in zip(rows, sources, strict=True)]
         options = {"do_convert_rgb": False, "return_tensors": "pt"}
         if self.crop is not None:
             images = [random_resized_crop(image, self.crop, target_size(self.processor)) for image in images]
@@ -120,7 +124,7 @@ class ImageTransform:
         return {"pixel_values": list(pixel_values), **labels}
 
 
-def read_picture(picture: Any, source: str | None = None, mode: str | None = "RGB") -> Image.Image:
+def read_image(picture: Any, source: str | None = None, mode: str | None = "RGB") -> Image.Image:
     """Read an image of a data set, decoded or not; return it upright and of `mode`.
 
     Args:
@@ -146,21 +150,21 @@ def read_picture(picture: Any, source: str | None = None, mode: str | None = "RG
         raise ValueError(f"Cannot read {name}: {explain_error(error)}") from error
 
 
-def as_row(picture: Any) -> Any:
+def as_row(image: Any) -> Any:
     """Return the path of a file as `datasets.Image(decode=False)` gives it, and other images as they are.
 
     Raises:
         ValueError: it is none.
     """
-    if isinstance(picture, (str, os.PathLike)):
-        picture = {"path": os.fspath(picture), "bytes": None}
-    if isinstance(picture, dict) and {"path", "bytes"} <= set(picture):
-        path = picture["path"]  # whatever it is called, a file that is there is no address
-        local = picture["bytes"] is None and path is not None and os.path.isfile(path)
-        return picture | {"path": os.path.abspath(path)} if local else picture
-    if picture is None or isinstance(picture, Image.Image):
-        return picture
-    raise ValueError(f"A picture is a PIL image or the path of a file, and this is a {type(picture).__name__}.")
+    if isinstance(image, (str, os.PathLike)):
+        image = {"path": os.fspath(image), "bytes": None}
+    if isinstance(image, dict) and {"path", "bytes"} <= set(image):
+        path = image["path"]  # whatever it is called, a file that is there is no address
+        local = image["bytes"] is None and path is not None and os.path.isfile(path)
+        return image | {"path": os.path.abspath(path)} if local else image
+    if image is None or isinstance(image, Image.Image):
+        return image
+    raise ValueError(f"An image is a PIL image or the path of a file, and this is a {type(image).__name__}.")
 
 
 def eight_bits(image: Image.Image) -> Image.Image:
@@ -170,31 +174,31 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
-def explain_unreadable(picture: Any, source: str | None = None) -> str | None:
-    """Say why `read_picture` would not read an image that is not decoded yet; `None` where it would.
+def explain_unreadable(row: Any, source: str | None = None) -> str | None:
+    """Say why `read_image` would not read an image that is not decoded yet; `None` where it would.
 
     A JPEG is decoded at an eighth of its size, for a quarter of the time: that takes all of the file too.
     """
-    picture = as_row(picture)
-    if picture is None or (picture["bytes"] is None and not os.path.isfile(picture["path"] or "")):
+    row = as_row(row)
+    if row is None or (row["bytes"] is None and not os.path.isfile(row["path"] or "")):
         try:  # there is none, or it is in an archive or elsewhere
-            read_picture(picture, source)
+            read_image(row, source)
         except ValueError as error:
             return str(error)
         return None
     try:
-        with Image.open(picture["path"] if picture["bytes"] is None else io.BytesIO(picture["bytes"])) as image:
+        with Image.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as image:
             image.draft("RGB", (1, 1))
             image.load()
             ImageOps.exif_transpose(eight_bits(image)).convert("RGB")
     except Exception as error:
-        return f"Cannot read {describe_source(picture, source)}: {explain_error(error)}"
+        return f"Cannot read {describe_source(row, source)}: {explain_error(error)}"
     return None
 
 
 def explain_error(error: Exception) -> str:
     """Say why an image cannot be read; of bytes, Pillow names their place in memory."""
-    return "it is no picture that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
+    return "it is no image that Pillow knows" if isinstance(error, UnidentifiedImageError) else str(error)
 
 
 def read_files(
@@ -203,11 +207,11 @@ def read_files(
     """Read every file, in the PIL mode `mode`; `skip` is told of those that cannot be read, and why."""
     for file in files:
         try:
-            picture = read_picture(file, mode=mode)
+            image = read_image(file, mode=mode)
         except ValueError as error:
             skip(file, str(error))
         else:
-            yield file, picture
+            yield file, image
 
 
 def read_all(files: Sequence[str], mode: str) -> list[tuple[str, Image.Image]]:
@@ -219,28 +223,28 @@ def read_all(files: Sequence[str], mode: str) -> list[tuple[str, Image.Image]]:
     errors: list[str] = []
     found = list(read_files(files, mode, lambda file, why: errors.append(why)))
     if not found:
-        raise ValueError(f"None of {len(files)} pictures can be read. The first: {errors[0]}")
+        raise ValueError(f"None of {len(files)} images can be read. The first: {errors[0]}")
     for error in errors:
         logger.warning(f"{error.removesuffix('.')}. It is left out.")
     return found
 
 
-def describe_source(picture: Any, source: str | None) -> str:
+def describe_source(image: Any, source: str | None) -> str:
     """Say which image it is: by its file, else by where it is in the data set."""
-    if isinstance(picture, Image.Image):  # it has the name of the file that it was opened from
-        path, is_file = getattr(picture, "filename", "") or None, True
+    if isinstance(image, Image.Image):  # it has the name of the file that it was opened from
+        path, is_file = getattr(image, "filename", "") or None, True
     else:
-        path, is_file = (None, False) if picture is None else (picture["path"], picture["bytes"] is None)
+        path, is_file = (None, False) if image is None else (image["path"], image["bytes"] is None)
     if path is not None and is_file:
-        return f"the picture {path}"
+        return f"the image {path}"
     file = "" if path is None else f" ({path})"
-    return f"the picture in {source or 'a row of the data set'}{file}"
+    return f"the image in {source or 'a row of the data set'}{file}"
 
 
 def check_channels(processor: Any, num_channels: int) -> None:
     """Refuse channels that no PIL mode has, or that the processor would normalise with another number of means."""
     if num_channels not in MODES:
-        raise ValueError(f"num_channels is {num_channels}; pictures have {', '.join(map(str, MODES))}.")
+        raise ValueError(f"num_channels is {num_channels}; images have {', '.join(map(str, MODES))}.")
     means = channel_values(processor.image_mean, num_channels) if processor.do_normalize else []
     if processor.do_normalize and len(means) != num_channels:
         raise ValueError(

@@ -65,7 +65,7 @@ class Models:
         self._viewers: OrderedDict[tuple[str, str], Viewer] = OrderedDict()
         self._lock = threading.Lock()
 
-    def answer(self, picture: Image.Image, choice: Choice) -> Answer:
+    def answer(self, image: Image.Image, choice: Choice) -> Answer:
         """Set the keep ratio, look at the image and measure, while nobody else does.
 
         Raises:
@@ -75,8 +75,8 @@ class Models:
             raise ValueError(f"There is no model {choice.model!r} here; there are {', '.join(self.sources)}.")
         with self._lock:
             viewer = self._viewer(choice.model, choice.method)
-            viewer.set_keep_ratio(choice.keep_ratio, [picture])
-            (view,) = viewer.look([picture])
+            viewer.set_keep_ratio(choice.keep_ratio, [image])
+            (view,) = viewer.look([image])
             return Answer(
                 choice=choice,
                 reducer=viewer.model.config.reducer,
@@ -84,7 +84,7 @@ class Models:
                 view=view,
                 labels=viewer.labels,
                 notes=build_notes(viewer, self.sources[choice.model]),
-                milliseconds=measure_milliseconds(viewer, picture),
+                milliseconds=measure_milliseconds(viewer, image),
                 device=viewer.model.device.type,
             )
 
@@ -125,17 +125,17 @@ def build_notes(viewer: Viewer, source: Source) -> list[str]:
         found.append(f"These weights were not trained with {method}; fine-tuning them with it makes it better.")
     if adaptive:
         found.append(
-            f"With {method} every picture decides how much it keeps. Here the thresholds are set anew, so that on "
-            "this very picture each stage keeps that fraction of the patches that reach it."
+            f"With {method} every image decides how much it keeps. Here the thresholds are set anew, so that on "
+            "this very image each stage keeps that fraction of the patches that reach it."
         )
     if viewer.dense is None:
         found.append("The classifier of this method reads no class token, so there is no dense model to compare with.")
     return found
 
 
-def measure_milliseconds(viewer: Viewer, picture: Image.Image) -> dict[str, float]:
+def measure_milliseconds(viewer: Viewer, image: Image.Image) -> dict[str, float]:
     """Measure the median time of one image through each model; they take turns, for about `SECONDS`."""
-    pixels = viewer.pixel_values([picture]).to(viewer.model.device, viewer.model.dtype)
+    pixels = viewer.pixel_values([image]).to(viewer.model.device, viewer.model.dtype)
     same = as_pair(viewer.model.config.image_size) == tuple(pixels.shape[-2:])
     models: dict[str, Any] = {"sparse": viewer.model} | ({"dense": viewer.dense} if viewer.dense is not None else {})
     calls = [model if same else partial(model, interpolate_pos_encoding=True) for model in models.values()]

@@ -22,31 +22,31 @@ SHOW_ANSWER = "() => { if (window.innerWidth < 700) document.getElementById('ans
 
 def drop_zone(limits: Limits) -> gr.Image:
     return gr.Image(
-        label="Your picture",
+        label="Your image",
         sources=["upload", "clipboard"],
         type="filepath",
         height=190,
         buttons=[],
-        placeholder=f"Drop a picture, or click\n{READABLE_FORMATS}, at most {limits.file_megabytes} MB",
+        placeholder=f"Drop an image, or click\n{READABLE_FORMATS}, at most {limits.file_megabytes} MB",
         elem_id="drop",
     )
 
 
-def pick_buttons(pictures: Sequence[Bundled]) -> list[gr.Button]:
+def pick_buttons(images: Sequence[Bundled]) -> list[gr.Button]:
     """Make a button for each image that the demo brings along, with the image on it."""
     with gr.Row(elem_classes="dv-picks"):
         return [
             gr.Button(entry.title, elem_id=f"pick-{index}", elem_classes="dv-pick", size="sm")
-            for index, entry in enumerate(pictures)
+            for index, entry in enumerate(images)
         ]
 
 
-def pick_style(pictures: Sequence[Bundled]) -> str:
+def pick_style(images: Sequence[Bundled]) -> str:
     """Put the images on their buttons inside the style, so that the server has no file to give away."""
     shade = "linear-gradient(transparent 50%, rgb(0 0 0 / 80%))"  # for the name to be read on
     return "\n".join(
-        f"#pick-{index} {{ background-image: {shade}, url({data_url(entry.picture)}) !important; }}"
-        for index, entry in enumerate(pictures)
+        f"#pick-{index} {{ background-image: {shade}, url({data_url(entry.image)}) !important; }}"
+        for index, entry in enumerate(images)
     )
 
 
@@ -79,7 +79,7 @@ def controls(sources: Sequence[Source]) -> list[Any]:
 
 def connect(
     page: Page,
-    picture: gr.State,
+    image: gr.State,
     drop: gr.Image,
     buttons: Sequence[gr.Button],
     settings: Sequence[Any],
@@ -91,12 +91,12 @@ def connect(
     sent = drop.upload(
         page.upload,
         [drop, *settings],
-        [picture, drop, answer],
+        [image, drop, answer],
         trigger_mode="multiple",  # each is read, and so deleted
         **options,
     )
     picked = [
-        button.click(page.picker(index), list(settings), [picture, answer], **options)
+        button.click(page.picker(index), list(settings), [image, answer], **options)
         for index, button in enumerate(buttons)
     ]
     for event in (sent, *picked):
@@ -104,7 +104,7 @@ def connect(
     model, method, keep_ratio, compare, other_method, other_keep_ratio = settings
     changes = (method.change, compare.change, other_method.change, keep_ratio.release, other_keep_ratio.release)
     for change in changes:
-        change(page.look, [picture, *settings], answer, trigger_mode="always_last", **options)
+        change(page.look, [image, *settings], answer, trigger_mode="always_last", **options)
     model.change(
         lambda name: [page.sources[name].keep_ratio] * 2, model, [keep_ratio, other_keep_ratio], **AT_ONCE
-    ).then(page.look, [picture, *settings], answer, **options)
+    ).then(page.look, [image, *settings], answer, **options)

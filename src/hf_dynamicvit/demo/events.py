@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
-from .input import Bundled, open_picture
+from .input import Bundled, open_image
 from .models import OWN, SLIDER, Choice, Source
 from .server.guard import ONLY_UPLOADS
 from .server.limits import Limits, RateLimit
@@ -22,7 +22,7 @@ from .style import alert, hint
 
 logger = logging.getLogger(__name__)
 
-EMPTY = "Drop a picture, or pick one, and what the model does with it appears here."
+EMPTY = "Drop an image, or pick one, and what the model does with it appears here."
 
 BROKEN = "This went wrong, and it is not your fault. The log of the server says more."
 
@@ -37,9 +37,9 @@ class Page:
     whether to compare, and the other method with its keep ratio. What is sent is in `uploads` until it is read.
     """
 
-    def __init__(self, sources: Sequence[Source], pictures: Sequence[Bundled], limits: Limits, uploads: Uploads):
+    def __init__(self, sources: Sequence[Source], images: Sequence[Bundled], limits: Limits, uploads: Uploads):
         self.sources = {source.name: source for source in sources}
-        self.pictures, self.limits, self.uploads = pictures, limits, uploads
+        self.images, self.limits, self.uploads = images, limits, uploads
         self.rate = RateLimit(limits.requests_a_minute)
         self._models: Any = None
         self._making = threading.Lock()
@@ -51,7 +51,7 @@ class Page:
         All that is imported late is imported here: two threads that import what needs each other would stop.
         """
         with self._making:
-            from ..data import transforms  # noqa: F401  which `open_picture` needs
+            from ..data import transforms  # noqa: F401  which `open_image` needs
             from . import html  # noqa: F401
             from .answer import Models
 
@@ -75,49 +75,49 @@ class Page:
             if not self.rate.allows(str(request.session_hash)):
                 return gr.skip(), None, alert(self.too_often)
             _ = self.models  # imported
-            picture = open_picture(file, self.limits.pixels)
+            image = open_image(file, self.limits.pixels)
         except ValueError as error:
             return gr.skip(), None, alert(str(error))
         finally:
             self.uploads.delete(file)
-        return picture, None, self.answers(picture, *settings)
+        return image, None, self.answers(image, *settings)
 
     def picker(self, index: int) -> Callable[..., tuple[Image.Image, str]]:
         """Return what the button of an image that the demo brings along calls."""
 
         def pick(request: gr.Request, *settings: Any) -> tuple[Image.Image, str]:
-            picture = self.pictures[index].picture
-            return picture, self.look(request, picture, *settings)
+            image = self.images[index].image
+            return image, self.look(request, image, *settings)
 
         return pick
 
-    def look(self, request: gr.Request, picture: Image.Image | None, *settings: Any) -> str:
+    def look(self, request: gr.Request, image: Image.Image | None, *settings: Any) -> str:
         """Answer for the current image, if there is one."""
-        if picture is None:
+        if image is None:
             return hint(EMPTY)
         if not self.rate.allows(str(request.session_hash)):
             return alert(self.too_often)
-        return self.answers(picture, *settings)
+        return self.answers(image, *settings)
 
     @property
     def too_often(self) -> str:
         return f"That was more than {self.limits.requests_a_minute} requests in a minute. Wait a little."
 
-    def answers(self, picture: Image.Image, *settings: Any) -> str:
+    def answers(self, image: Image.Image, *settings: Any) -> str:
         """Give one answer, or that of the other method beside it."""
         if len(settings) != SETTINGS:
             return alert(f"There are {SETTINGS} settings, not {len(settings)}.")
         model, method, keep_ratio, compare, *other = settings
         asked = [(method, keep_ratio), other] if compare else [(method, keep_ratio)]
-        found = [self.answer(picture, model, *each) for each in asked]
+        found = [self.answer(image, model, *each) for each in asked]
         from .html import answers_html  # as `models` imported it
 
         return answers_html(found)
 
-    def answer(self, picture: Image.Image, model: str, method: str, keep_ratio: float):
+    def answer(self, image: Image.Image, model: str, method: str, keep_ratio: float):
         """Say what a model does, or why it does not: an error would leave the previous answer in place."""
         try:
-            return self.models.answer(picture, Choice(model, method, within(keep_ratio)))
+            return self.models.answer(image, Choice(model, method, within(keep_ratio)))
         except ValueError as error:
             return f"{method}, keep ratio {keep_ratio}: {error}"
         except Exception:

@@ -12,8 +12,8 @@ from ..look.drawing import (
     drop_names,
     group_maps,
     score_maps,
+    stage_images,
     stage_names,
-    stage_pictures,
     top_classes,
 )
 from .answer import Answer
@@ -25,9 +25,9 @@ from .style import alert, data_url
 DRAWN = 3
 
 
-def figure(picture: Image.Image, caption: str, alternative: str) -> str:
+def figure(image: Image.Image, caption: str, alternative: str) -> str:
     return (
-        f'<figure><img src="{data_url(picture)}" alt="{escape(alternative)}">'
+        f'<figure><img src="{data_url(image)}" alt="{escape(alternative)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -89,10 +89,10 @@ def likeliest(probabilities, labels: Sequence[str]) -> str:
 
 def stages(answer: Answer) -> str:
     view = answer.view
-    pictures, names = stage_pictures(view), stage_names(view)
-    drawn = [figure(pictures[0], "the picture", "The picture as the model sees it")]
+    images, names = stage_images(view), stage_names(view)
+    drawn = [figure(images[0], "the image", "The image as the model sees it")]
     for stage in chosen(len(names), DRAWN):
-        drawn.append(figure(pictures[stage + 1], names[stage], f"Patches that take part after {names[stage]}"))
+        drawn.append(figure(images[stage + 1], names[stage], f"Patches that take part after {names[stage]}"))
     few = "" if len(names) <= DRAWN else f" ({DRAWN} of {len(names)} blocks that decide)"
     return figures(f"What takes part{few}", drawn)
 
@@ -130,8 +130,8 @@ def when_gone(answer: Answer) -> str:
         for name, colour in ((name, tuple(map(int, colour))) for name, colour in shown)
     )
     what = "merged into another" if view.merging else "gone"
-    picture = figure(drop_map(view), "plain: kept to the end", f"Which patch was {what} after which block, by colour")
-    return f'<h4>When each patch went</h4><div class="dv-map">{picture}<ul class="dv-legend">{legend}</ul></div>'
+    image = figure(drop_map(view), "plain: kept to the end", f"Which patch was {what} after which block, by colour")
+    return f'<h4>When each patch went</h4><div class="dv-map">{image}<ul class="dv-legend">{legend}</ul></div>'
 
 
 def cost_table(answer: Answer) -> str:

@@ -24,7 +24,7 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
 LONGEST_EDGE = 1024
 
 # Flower photographs, and who took them.
-PHOTOGRAPHS = Path(__file__).with_name("pictures")
+PHOTOGRAPHS = Path(__file__).with_name("images")
 
 # scikit-learn's scans of a 3, a 4, a 6 and a 9; the quickstart tests on them where its seed is 0.
 DIGIT_SCANS = {3: 45, 4: 24, 6: 34, 9: 37}
@@ -35,21 +35,21 @@ class Bundled:
     """An image that the demo brings along; `credit` says whose it is, in HTML."""
 
     title: str
-    picture: Image.Image
+    image: Image.Image
     credit: str
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """Why an image is not read, in words for who sent it."""
 
 
-def open_picture(file: Path, most_pixels: int) -> Image.Image:
+def open_image(file: Path, most_pixels: int) -> Image.Image:
     """Read the image in `file`: upright, RGB, without metadata, its longer edge at most `LONGEST_EDGE`.
 
     Its size is known before a pixel is decoded.
 
     Raises:
-        PictureError: it is no image, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
+        ImageError: it is no image, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
             message is for who sent it and names no folder.
     """
     from ..data.transforms import DEEP_MODES  # brings torch, which the page is served without
@@ -58,24 +58,24 @@ def open_picture(file: Path, most_pixels: int) -> Image.Image:
         with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > most_pixels:
-                raise PictureError(
-                    f"The picture has {width} x {height} pixels, too many: at most {most_pixels / 1e6:.0f} million. "
+                raise ImageError(
+                    f"The image has {width} x {height} pixels, too many: at most {most_pixels / 1e6:.0f} million. "
                     "Make it smaller first."
                 )
             if image.mode in DEEP_MODES:
-                raise PictureError(f"The picture has more than 8 bits a channel (mode {image.mode}); save it with 8.")
+                raise ImageError(f"The image has more than 8 bits a channel (mode {image.mode}); save it with 8.")
             image.draft("RGB", (LONGEST_EDGE, LONGEST_EDGE))  # a JPEG is decoded at about the size that is wanted
             image.load()
             image.thumbnail((LONGEST_EDGE, LONGEST_EDGE))
             upright = ImageOps.exif_transpose(image).convert("RGB")
     except Image.DecompressionBombError as error:
-        raise PictureError("The picture has far too many pixels. Make it smaller first.") from error
-    except PictureError:
+        raise ImageError("The image has far too many pixels. Make it smaller first.") from error
+    except ImageError:
         raise
     except Exception as error:  # what Pillow raises for damaged files is of many kinds
         if isinstance(error, Image.UnidentifiedImageError) and not file.read_bytes().startswith(SIGNATURES):
-            raise PictureError(f"This is no picture that can be read. It can be {READABLE_FORMATS}.") from error
-        raise PictureError(f"The picture is cut off or damaged. Save it anew as {READABLE_FORMATS}.") from error
+            raise ImageError(f"This is no image that can be read. It can be {READABLE_FORMATS}.") from error
+        raise ImageError(f"The image is cut off or damaged. Save it anew as {READABLE_FORMATS}.") from error
     plain = Image.new("RGB", upright.size)  # nothing of what the file says about itself comes along
     plain.paste(upright)
     return plain
@@ -91,7 +91,7 @@ def flowers() -> list[Bundled]:
             Image.open(PHOTOGRAPHS / entry["file"]).convert("RGB"),
             f'{entry["title"]} by <a href="{entry["link"]}">{escape(entry["author"])}</a> ({licence}, resized)',
         )
-        for entry in table["pictures"]
+        for entry in table["images"]
     ]
 
 

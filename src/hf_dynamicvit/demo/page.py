@@ -28,12 +28,12 @@ TITLE = "What does the model look at?"
 
 INTRODUCTION = """
 # What does the model look at?
-A vision transformer that drops the patches a picture does not need. Drop a picture or pick one of those below, then
+A vision transformer that drops the patches an image does not need. Drop an image or pick one of those below, then
 change the method or the keep ratio: nothing is retrained.
 """
 
 STORED = (
-    "A picture that you send is deleted from the disk as soon as it is read and forgotten when you close the page. "
+    "An image that you send is deleted from the disk as soon as it is read and forgotten when you close the page. "
     "Nothing is logged or sent on."
 )
 
@@ -117,7 +117,7 @@ class Demo:
             "state_session_capacity": self.page.limits.visitors,
             "max_file_size": self.page.limits.file_megabytes * 1024 * 1024,
             "theme": theme(),
-            "css": STYLE + pick_style(self.page.pictures),
+            "css": STYLE + pick_style(self.page.images),
             "app_kwargs": {"middleware": [guard], "openapi_url": None},
         }
         try:
@@ -153,18 +153,18 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, STALE)) as blocks:
         uploads = Uploads(folder or private_folder(), limits.uploads, uploaded_files(blocks))
         page = Page(found, bundled(found), limits, uploads)
-        picture = gr.State()
+        image = gr.State()
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
                 drop = drop_zone(limits)
-                buttons = pick_buttons(page.pictures)
+                buttons = pick_buttons(page.images)
                 settings = controls(found)
             with gr.Column(scale=3, min_width=320):
                 answer = gr.HTML(hint(EMPTY), elem_id="answer", padding=False)
-        credits = ", ".join(dict.fromkeys(entry.credit for entry in page.pictures))
-        gr.HTML(f'<p class="dv-small">{STORED}</p><p class="dv-small">Pictures: {credits}.</p>', padding=False)
-        connect(page, picture, drop, buttons, settings, answer)
+        credits = ", ".join(dict.fromkeys(entry.credit for entry in page.images))
+        gr.HTML(f'<p class="dv-small">{STORED}</p><p class="dv-small">Images: {credits}.</p>', padding=False)
+        connect(page, image, drop, buttons, settings, answer)
 
         def forget(request: gr.Request) -> None:  # Gradio would keep the image for an hour, the answer for ever
             forget_session(blocks, str(request.session_hash))

@@ -48,10 +48,10 @@ STYLE = """
 """
 
 
-def data_url(picture: Image.Image) -> str:
-    """Encode `picture` as an address that holds it."""
+def data_url(image: Image.Image) -> str:
+    """Encode `image` as an address that holds it."""
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=90)
+    image.save(buffer, "WEBP", quality=90)
     return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 

@@ -17,7 +17,7 @@ from ..data.class_folders import find_split
 from ..data.columns import choose_column, class_names, image_columns, label_columns, with_column, with_labels
 from ..data.loading import HeldOut, check_split, choose_rows, fingerprint, hold_out_rows, strip_columns
 from ..data.sources import load_splits
-from ..data.transforms import SOURCE_COLUMN, read_picture
+from ..data.transforms import SOURCE_COLUMN, read_image
 
 
 # The column that holds the index of the class among the model's.
@@ -25,17 +25,17 @@ TRUE_CLASS = "true_class"
 
 
 @dataclass(frozen=True)
-class LabelledPictures:
-    """Pictures that are not decoded yet, with their classes.
+class LabelledImages:
+    """Images that are not decoded yet, with their classes.
 
     Attributes:
         data: the rows.
         image_column: its name.
         name: of the data set.
         split: of the data set, and `only_split` whether there is no other.
-        total: pictures of the split, of which `data` may be a random choice.
+        total: images of the split, of which `data` may be a random choice.
         seed: of that choice, and of `sample`.
-        held_out: these are the pictures that the training of the model held out of the split.
+        held_out: these are the images that the training of the model held out of the split.
     """
 
     data: Dataset
@@ -48,7 +48,7 @@ class LabelledPictures:
     held_out: bool = False
 
     def batches(self, batch_size: int) -> Generator[list[tuple[Any, int, str]]]:
-        """Yield `batch_size` images at a time: as `read_picture` takes them, with class index and source."""
+        """Yield `batch_size` images at a time: as `read_image` takes them, with class index and source."""
         for batch in self.data.iter(batch_size):
             columns = (batch[name] for name in (self.image_column, TRUE_CLASS, SOURCE_COLUMN))
             yield list(zip(*columns, strict=True))
@@ -56,11 +56,11 @@ class LabelledPictures:
     def decode(self, rows: Sequence[int], mode: str) -> Generator[Image.Image]:
         """Decode the images of `rows`, which can be read."""
         for row in self.data.select(rows):
-            yield read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
+            yield read_image(row[self.image_column], row[SOURCE_COLUMN], mode)
 
-    def name_image(self, picture: dict[str, Any], source: str) -> str:
+    def name_image(self, image: dict[str, Any], source: str) -> str:
         """Name an image by its file, within the folder of the data set, or by its place in the data set."""
-        file = picture["path"]
+        file = image["path"]
         if file is None:
             return make_printable(source)
         folder = Path(self.name).expanduser().absolute()
@@ -70,10 +70,10 @@ class LabelledPictures:
         """Decode up to `count` images at random; those that cannot be read are left out."""
         for row in self.data.shuffle(seed=self.seed).select(range(min(count, len(self.data)))):
             try:
-                picture = read_picture(row[self.image_column], row[SOURCE_COLUMN], mode)
+                image = read_image(row[self.image_column], row[SOURCE_COLUMN], mode)
             except ValueError:
                 continue
-            yield picture
+            yield image
 
 
 def load_labelled(
@@ -88,7 +88,7 @@ def load_labelled(
     seed: int = 0,
     held_out: HeldOut | None = None,
     **hub: Any,
-) -> LabelledPictures:
+) -> LabelledImages:
     """Load the images of one split of `dataset`, with their classes.
 
     Args:
@@ -98,9 +98,9 @@ def load_labelled(
         config_name: of a data set with several configurations.
         image_column, label_column: names of columns; the only ones that can be are found.
         same_classes: classes are the model's in the same order, whatever they are called.
-        max_samples: use only so many pictures, taken at random by `seed`.
-        held_out: where training took pictures for validation like this from the only split there is, they alone.
-            Pictures of another data set are all taken.
+        max_samples: use only so many images, taken at random by `seed`.
+        held_out: where training took images for validation like this from the only split there is, they alone.
+            Images of another data set are all taken.
         **hub: `cache_dir`, `token` and `revision` of `datasets.load_dataset`.
 
     Raises:
@@ -113,7 +113,7 @@ def load_labelled(
     label_column = choose_column(features, label_column, label_columns(features), "label")
     data = strip_columns(splits[split], split, image_column, label_column)
     if not len(data):
-        raise ValueError(f"Split {split!r} of {dataset} has no pictures.")
+        raise ValueError(f"Split {split!r} of {dataset} has no images.")
     apart = None
     if held_out is not None and named is None and len(splits) == 1:
         apart = select_held_out(data, split, image_column, label_column, held_out)
@@ -121,7 +121,7 @@ def load_labelled(
     truth = find_true_classes(data, label_column, split, labels, same_classes)
     data = with_column(data.remove_columns(label_column), TRUE_CLASS, truth, Value("int64"))
     chosen = choose_rows(data, max_samples, seed, "max_samples")
-    return LabelledPictures(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
+    return LabelledImages(chosen, image_column, dataset, split, len(splits) == 1, len(data), seed, apart is not None)
 
 
 def select_held_out(
@@ -206,7 +206,7 @@ def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
     unknown = [name for name in names if name not in counts]
     if unknown:
         raise ValueError(
-            f"The model has other classes than the pictures: {len(unknown)} of {len(names)} are not the model's "
+            f"The model has other classes than the images: {len(unknown)} of {len(names)} are not the model's "
             f"({list_first(unknown)}); the model's are {list_first(labels)}. hf-dynamicvit train fine-tunes it on "
             "them; if they are the same under other names, --same-classes takes them by their order."
         )

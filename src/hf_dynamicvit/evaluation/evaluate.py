@@ -2,7 +2,7 @@
 """Evaluate a sparse model on a whole data set, beside the dense one, for a report.
 
 ```python
-evaluation = evaluate("my-dynamicvit", "my_pictures")
+evaluation = evaluate("my-dynamicvit", "my_images")
 print(evaluation.sparse.top(1), evaluation.difference)
 write_report(evaluation, "report")
 ```
@@ -21,14 +21,14 @@ from ..look.viewer import Viewer
 from ..machine import describe_machine
 from ..model.cost import as_pair, grid_size
 from ..names import KEEP_RATIOS, UNREADABLE
-from .data import LabelledPictures, load_labelled, make_printable, read_held_out
+from .data import LabelledImages, load_labelled, make_printable, read_held_out
 from .results import Evaluation, KeepRatio, join_answers, measure_distances, summarise_stages
 from .runner import ReadImages, Runner, copy_at_keep_ratios, read_batches, sample_pixel_values
 
 
 def evaluate(
     model: str | Viewer,
-    pictures: str | LabelledPictures,
+    pictures: str | LabelledImages,
     *,
     keep_ratios: Sequence[float] = KEEP_RATIOS,
     same_classes: bool = False,
@@ -36,7 +36,7 @@ def evaluate(
     max_changed: int = 24,
     batch_size: int = 32,
 ) -> Evaluation:
-    """Run a sparse model, the dense one, and the sparse one at other keep ratios on every picture of a data set.
+    """Run a sparse model, the dense one, and the sparse one at other keep ratios on every image of a data set.
 
     Args:
         model: folder or Hub name of a classifier, or a `Viewer`, whose models run where they are and stay as they are.
@@ -45,13 +45,13 @@ def evaluate(
         keep_ratios: others to try, each in (0, 1]; empty for none.
         same_classes: class names that differ are of the same classes in the same order. A `Viewer` has its own for
             the dense model.
-        unreadable: `"skip"` pictures that cannot be read, and name them, or `"stop"` at the first.
-        max_changed: of so many pictures whose prediction changed there are `views`.
-        batch_size: pictures at a time; results do not depend on it, AS-ViT with `batch_mode="mean_topk"` apart.
+        unreadable: `"skip"` images that cannot be read, and name them, or `"stop"` at the first.
+        max_changed: of so many images whose prediction changed there are `views`.
+        batch_size: images at a time; results do not depend on it, AS-ViT with `batch_mode="mean_topk"` apart.
 
     Raises:
-        ValueError: a setting is out of range, there are no such pictures or none that can be read, classes differ, or
-            the model does not give one class a picture; pictures have different sizes for the model.
+        ValueError: a setting is out of range, there are no such images or none that can be read, classes differ, or
+            the model does not give one class an image; images have different sizes for the model.
         FloatingPointError: logits are not finite.
     """
     check_settings(keep_ratios, batch_size, max_changed, unreadable)
@@ -78,15 +78,15 @@ def evaluate(
     )
 
 
-def set_new_thresholds(viewer: Viewer, pictures: LabelledPictures) -> None:
+def set_new_thresholds(viewer: Viewer, images: LabelledImages) -> None:
     """Set thresholds that are new on these weights so that images of the data set meet their budget."""
     reducer = viewer.model.reducer
     if viewer.model.config.is_adaptive and viewer.untrained:
-        viewer.model.set_budget(fraction=reducer.budget, pixel_values=sample_pixel_values(viewer, pictures))
+        viewer.model.set_budget(fraction=reducer.budget, pixel_values=sample_pixel_values(viewer, images))
 
 
 def build_evaluation(
-    runner: Runner, pictures: LabelledPictures, read: ReadImages, problems: dict[float, str]
+    runner: Runner, images: LabelledImages, read: ReadImages, problems: dict[float, str]
 ) -> Evaluation:
     """Join the answers of all batches; `problems` are why other keep ratios are not possible."""
     viewer, config = runner.viewer, runner.viewer.model.config
@@ -99,9 +99,9 @@ def build_evaluation(
         reducer=config.reducer,
         keep_ratio=config.keep_ratio,
         compared=name_dense(viewer),
-        dataset=make_printable(pictures.name),
-        split=None if pictures.only_split else pictures.split,
-        total=pictures.total,
+        dataset=make_printable(images.name),
+        split=None if images.only_split else images.split,
+        total=images.total,
         labels=[make_printable(label) for label in viewer.labels],
         names=read.names,
         skipped=read.skipped,
@@ -129,41 +129,39 @@ def name_dense(viewer: Viewer) -> str:
     return make_printable(str(viewer.dense.config.name_or_path)) or "another dense model in memory"
 
 
-def collect_notes(viewer: Viewer, pictures: LabelledPictures, swept: bool) -> list[str]:
+def collect_notes(viewer: Viewer, images: LabelledImages, swept: bool) -> list[str]:
     """List what a reader must know to judge the numbers."""
     config, reducer, notes = viewer.model.config, viewer.model.reducer, []
     if viewer.chooses_at_random:
         notes.append(f"The predictors of {config.reducer} are new on these weights: what they keep means nothing.")
     elif viewer.untrained:
         notes.append(f"The thresholds of {config.reducer} are new on these weights: they were set, not trained.")
-    if pictures.held_out:
-        notes.append(f"These are the {pictures.total} pictures that the training of the model held out.")
-    elif pictures.only_split:
-        notes.append("There is one split only: if the model was trained on these pictures, the numbers are too good.")
-    if len(pictures.data) < pictures.total:
-        notes.append(
-            f"These are {len(pictures.data)} of {pictures.total} pictures, taken at random (seed {pictures.seed})."
-        )
+    if images.held_out:
+        notes.append(f"These are the {images.total} images that the training of the model held out.")
+    elif images.only_split:
+        notes.append("There is one split only: if the model was trained on these images, the numbers are too good.")
+    if len(images.data) < images.total:
+        notes.append(f"These are {len(images.data)} of {images.total} images, taken at random (seed {images.seed}).")
     if reducer.rest == "idle":
         notes.append(f"With {config.reducer} a patch that is not kept sits out and may come back.")
     elif reducer.rest == "merged":
         notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another.")
     if config.is_adaptive and swept:
-        few = min(COST_IMAGES, len(pictures.data))
-        notes.append(f"Each picture decides what it keeps. Other keep ratios are the mean over {few} of the pictures.")
+        few = min(COST_IMAGES, len(images.data))
+        notes.append(f"Each image decides what it keeps. Other keep ratios are the mean over {few} of the images.")
     if config.reducer_args.get("batch_mode") == "mean_topk":
-        notes.append("With batch_mode 'mean_topk' what a picture keeps depends on its batch, and so on --batch-size.")
+        notes.append("With batch_mode 'mean_topk' what an image keeps depends on its batch, and so on --batch-size.")
     return notes
 
 
-def describe_settings(viewer: Viewer, pictures: LabelledPictures, batch_size: int, seconds: float) -> dict[str, Any]:
+def describe_settings(viewer: Viewer, images: LabelledImages, batch_size: int, seconds: float) -> dict[str, Any]:
     """Describe how the numbers were measured."""
     model = viewer.model
     return {
         "batch_size": batch_size,
         "device": str(model.device),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "seed": pictures.seed,
+        "seed": images.seed,
         "seconds": round(seconds, 1),
         "machine": describe_machine(),
     }
@@ -183,9 +181,9 @@ def check_settings(keep_ratios: Sequence[float], batch_size: int, max_changed: i
 
 
 def check_classifier(config: Any) -> None:
-    """Refuse models whose logits are not of one class for each picture."""
+    """Refuse models whose logits are not of one class for each image."""
     if config.problem_type not in (None, "single_label_classification"):
         raise ValueError(
-            f"config.problem_type is {config.problem_type!r}; evaluate counts pictures of one class each, which is "
+            f"config.problem_type is {config.problem_type!r}; evaluate counts images of one class each, which is "
             "'single_label_classification'."
         )

@@ -17,7 +17,7 @@ from ..look.drawing import captioned, contact_sheet
 MOST_ROWS = 40
 
 # A sheet of a gallery has no more, as one image of thousands would open nowhere.
-MOST_PICTURES = 24
+MOST_IMAGES = 24
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 60rem; margin: 0 auto;
@@ -65,10 +65,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class CaptionedImages:
-    """Pictures with a caption each; in Markdown one sheet, in the file `name`, numbered from `first`."""
+    """Images with a caption each; in Markdown one sheet, in the file `name`, numbered from `first`."""
 
     name: str
-    pictures: Sequence[Image.Image]
+    images: Sequence[Image.Image]
     captions: Sequence[str]
     first: int = 1
 
@@ -98,7 +98,7 @@ def build_markdown(blocks: Sequence[Block]) -> str:
             case Figure(name, _, caption):
                 parts.append(f"![{escape(caption)}]({name})")
             case CaptionedImages(name, _, captions, first):
-                parts.append(f"![the pictures, numbered]({name})")
+                parts.append(f"![the images, numbered]({name})")
                 parts.append("\n".join(f"{place}. {escape(text)}" for place, text in enumerate(captions, first)))
     return "\n\n".join(parts)
 
@@ -129,10 +129,10 @@ def build_block_html(block: Block) -> str:
             return f'<div class="scroll" tabindex="0"><table{kind}>\n{top}<tbody>\n{lines}</tbody></table></div>'
         case Figure(_, content, caption):
             return build_figure_html(content, "png", caption)
-        case CaptionedImages(_, pictures, captions, _):
+        case CaptionedImages(_, images, captions, _):
             return "\n".join(
-                build_figure_html(encode_image(picture, "JPEG", quality=85), "jpeg", caption)
-                for picture, caption in zip(pictures, captions, strict=True)
+                build_figure_html(encode_image(image, "JPEG", quality=85), "jpeg", caption)
+                for image, caption in zip(images, captions, strict=True)
             )
 
 
@@ -142,9 +142,9 @@ def build_figure_html(content: bytes, kind: str, caption: str) -> str:
     return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
 
 
-def encode_image(picture: Image.Image, kind: str, **options: int) -> bytes:
+def encode_image(image: Image.Image, kind: str, **options: int) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -153,5 +153,5 @@ def build_png(block: Figure | CaptionedImages) -> bytes:
     if isinstance(block, Figure):
         return block.content
     captions = (f"{place}. {text}" for place, text in enumerate(block.captions, block.first))
-    rows = [[captioned(*pair)] for pair in zip(block.pictures, captions, strict=True)]
+    rows = [[captioned(*pair)] for pair in zip(block.images, captions, strict=True)]
     return encode_image(contact_sheet(rows), "PNG")

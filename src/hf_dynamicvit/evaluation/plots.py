@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""The pictures of a report: where patches are kept, accuracy over cost, what is kept of one picture."""
+"""The figures of a report: where patches are kept, accuracy over cost, what is kept of one image."""
 
 import io
 import math
@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from ..look.drawing import chosen, contact_sheet, stage_pictures
+from ..look.drawing import chosen, contact_sheet, stage_images
 from ..look.viewer import View
 from .results import Evaluation, StageResult
 
@@ -42,7 +42,7 @@ def draw_centre_map(stages: Sequence[StageResult]) -> bytes:
         drawn = axis.imshow(stage.frequency.numpy(), vmin=0, vmax=1, cmap="viridis")
         axis.set_title(f"block {stage.layer}", fontsize=10)
     bar = figure.colorbar(drawn, ax=axes, shrink=0.8)
-    bar.set_label("fraction of the pictures", fontsize=9)
+    bar.set_label("fraction of the images", fontsize=9)
     return encode_figure(figure)
 
 
@@ -60,7 +60,7 @@ def draw_accuracy(evaluation: Evaluation) -> bytes:
     if evaluation.dense is not None:
         dense = evaluation.dense
         axis.plot(dense.gmacs, 100 * dense.top(1), "*", markersize=13, label="dense")
-    axis.set(xlabel="G multiply-adds a picture", ylabel="top-1 in %")
+    axis.set(xlabel="G multiply-adds an image", ylabel="top-1 in %")
     axis.margins(0.1)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
@@ -69,5 +69,5 @@ def draw_accuracy(evaluation: Evaluation) -> bytes:
 
 def draw_strip(view: View) -> Image.Image:
     """Draw what the model saw, then what it kept after at most four of the decisions, evenly spread."""
-    pictures = stage_pictures(view)
-    return contact_sheet([[pictures[0], *(pictures[stage + 1] for stage in chosen(len(view.kept)))]])
+    images = stage_images(view)
+    return contact_sheet([[images[0], *(images[stage + 1] for stage in chosen(len(view.kept)))]])

@@ -8,7 +8,7 @@ from ..folders import whole_folder
 from ..look.drawing import chosen
 from .data import make_printable
 from .pages import (
-    MOST_PICTURES,
+    MOST_IMAGES,
     Block,
     CaptionedImages,
     Figure,
@@ -48,7 +48,7 @@ def write_lead(evaluation: Evaluation) -> str:
     count, sparse, dense = len(evaluation.truth), evaluation.sparse, evaluation.dense
     cost = f"{sparse.gmacs / evaluation.dense_gmacs:.0%} of the multiply-adds of a dense model of its size"
     right = format_percent(sparse.top(1), count)
-    start = f"On {count} pictures the sparse model ({evaluation.reducer}) has {right} right"
+    start = f"On {count} images the sparse model ({evaluation.reducer}) has {right} right"
     if dense is None or evaluation.difference is None:
         return f"{start}, with {cost}."
     found = evaluation.difference
@@ -85,7 +85,7 @@ def build_overview(evaluation: Evaluation) -> list[Block]:
                 f"{found.changed} predictions changed: {found.broken} are broken (right dense, wrong sparse), "
                 f"{found.fixed} fixed, {found.other} wrong both times in different ways. The standard error of the "
                 f"difference is {100 * found.standard_error:.2f} points. It and the interval (Agresti and Min, 2005) "
-                "are of paired proportions: they say what other pictures of this kind could give, not what another "
+                "are of paired proportions: they say what other images of this kind could give, not what another "
                 "training would."
             )
         )
@@ -99,13 +99,13 @@ def build_stage_part(evaluation: Evaluation) -> list[Block]:
         far = "" if stage.distance is None else f"{stage.distance:.3f}"
         rows.append([str(stage.layer), *(f"{value:.1%}" for value in (stage.mean, stage.least, stage.most)), far])
     down, across = evaluation.stages[0].frequency.shape
-    caption = f"In how many of the pictures each of the {down} x {across} patches is kept, decision by decision."
+    caption = f"In how many of the images each of the {down} x {across} patches is kept, decision by decision."
     return [
         Heading("What is kept, and where"),
         Table(["block", "kept, mean", "least", "most", "distance from the middle"], rows),
         Paragraph(
-            "Fractions of all patches, over the pictures. The distance is the mean of the kept patches: 0 is the "
-            f"middle of the picture, 1 a corner, and all patches together have {evaluation.all_distance:.3f}."
+            "Fractions of all patches, over the images. The distance is the mean of the kept patches: 0 is the "
+            f"middle of the image, 1 a corner, and all patches together have {evaluation.all_distance:.3f}."
         ),
         Figure("centre_map.png", draw_centre_map(evaluation.stages), caption),
     ]
@@ -151,17 +151,17 @@ def build_class_part(evaluation: Evaluation) -> list[Block]:
         dense = [] if row.dense is None else [f"{row.dense / row.count:.1%}"]
         change = [] if row.dense is None else [f"{100 * row.change:+.1f}"]
         rows.append([row.name, str(row.count), *dense, f"{row.sparse / row.count:.1%}", *change])
-    header = ["class", "pictures", *["dense"] * compared, "sparse", *["change"] * compared]
+    header = ["class", "images", *["dense"] * compared, "sparse", *["change"] * compared]
     order = "those that lose most first" if compared else "those that are right least first"
     unit = "; the change is in points" if compared else ""
     absent = len(evaluation.labels) - len(classes)
-    missing = f" {absent} more of the model's classes have no picture here." if absent else ""
+    missing = f" {absent} more of the model's classes have no image here." if absent else ""
     blocks: list[Block] = [Heading("Classes"), Paragraph(f"Top-1, {order}{unit}.{missing}"), Table(header, rows)]
     if evaluation.confusions:
         shown = evaluation.confusions[:10]
         which = "The confusions that changed" + (" most" if len(shown) < len(evaluation.confusions) else "")
         cells = [[row.true, row.said, str(row.dense), str(row.sparse)] for row in shown]
-        blocks += [Paragraph(f"{which}, in pictures."), Table(["class", "taken for", "dense", "sparse"], cells)]
+        blocks += [Paragraph(f"{which}, in images."), Table(["class", "taken for", "dense", "sparse"], cells)]
     return blocks
 
 
@@ -177,7 +177,7 @@ def build_changed_part(evaluation: Evaluation) -> list[Block]:
     if evaluation.difference is None:
         return []
     views, total = evaluation.views, len(evaluation.changed)
-    heading = Heading("Pictures whose prediction changed")
+    heading = Heading("Images whose prediction changed")
     if not views:
         return [heading, Paragraph("There are none." if not total else f"There are {total}; none is shown.")]
     shown = f"All {total}" if len(views) == total else f"{len(views)} of {total}"
@@ -188,9 +188,9 @@ def build_changed_part(evaluation: Evaluation) -> list[Block]:
     )
     captions = [build_caption(row) for row in evaluation.changed[: len(views)]]
     galleries = []
-    for start in range(0, len(views), MOST_PICTURES):
-        part = slice(start, start + MOST_PICTURES)
-        name = f"changed_{1 + start // MOST_PICTURES}.png" if start else "changed.png"
+    for start in range(0, len(views), MOST_IMAGES):
+        part = slice(start, start + MOST_IMAGES)
+        name = f"changed_{1 + start // MOST_IMAGES}.png" if start else "changed.png"
         galleries.append(CaptionedImages(name, [draw_strip(view) for view in views[part]], captions[part], start + 1))
     return [heading, Paragraph(text), *galleries]
 
@@ -203,13 +203,13 @@ def build_settings_part(evaluation: Evaluation) -> list[Block]:
         ["model", evaluation.model],
         ["method", f"{evaluation.reducer}, keep ratio {evaluation.keep_ratio or 'none'}"],
         ["compared with", evaluation.compared],
-        ["data set", f"{evaluation.dataset}{split}: {len(evaluation.truth)} of {evaluation.total} pictures"],
+        ["data set", f"{evaluation.dataset}{split}: {len(evaluation.truth)} of {evaluation.total} images"],
         *([name, str(value)] for name, value in settings.items() if not isinstance(value, dict)),
         *([name, str(value)] for name, value in settings.get("machine", {}).items() if value != []),
     ]
     blocks: list[Block] = [Heading("How it was measured"), Table(["", ""], rows, words=True)]
     if evaluation.skipped:
-        blocks.append(Paragraph(f"{len(evaluation.skipped)} pictures could not be read and are left out:"))
+        blocks.append(Paragraph(f"{len(evaluation.skipped)} images could not be read and are left out:"))
         blocks.append(Table(["left out"], [[problem] for problem in evaluation.skipped], words=True))
     return blocks
 

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What models said of every picture of a data set, and the numbers that follow from it."""
+"""What models said of every image of a data set, and the numbers that follow from it."""
 
 import math
 from collections import Counter
@@ -19,13 +19,13 @@ KINDS = ("broken", "fixed", "other")
 
 @dataclass(frozen=True)
 class Answers:
-    """What one model said of N pictures, in the order of the data set.
+    """What one model said of N images, in the order of the data set.
 
     Attributes:
         predicted: `[N]` int64, the most probable class.
         probability: `[N]` float32, of that class.
         rank: `[N]` int64, how many classes were more probable than the true one.
-        multiply_adds: `[N]` int64, of each picture.
+        multiply_adds: `[N]` int64, of each image.
     """
 
     predicted: Tensor
@@ -44,7 +44,7 @@ class Answers:
 
     @property
     def gmacs(self) -> float:
-        """Mean multiply-adds of a picture, in units of 10^9."""
+        """Mean multiply-adds of an image, in units of 10^9."""
         return self.multiply_adds.double().mean().item() / 1e9
 
 
@@ -73,11 +73,11 @@ def join_answers(parts: list[Answers]) -> Answers:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much more often the sparse model is right than the dense one, on the same pictures.
+    """How much more often the sparse model is right than the dense one, on the same images.
 
     Attributes:
-        fixed, broken: pictures that only the sparse, only the dense model has right.
-        changed: pictures that they call differently, `other` among them wrong both times.
+        fixed, broken: images that only the sparse, only the dense model has right.
+        changed: images that they call differently, `other` among them wrong both times.
         top1: difference of the fractions that are right, sparse minus dense.
         standard_error: of that difference, of paired proportions.
         low, high: its 95 % interval, adjusted for few changes (Agresti and Min, Statistics in Medicine 2005).
@@ -112,7 +112,7 @@ def estimate_difference(fixed: float, broken: float, count: int) -> tuple[float,
 
 @dataclass(frozen=True)
 class ClassResult:
-    """One class: how many pictures it has, and how many of them each model has right."""
+    """One class: how many images it has, and how many of them each model has right."""
 
     name: str
     count: int
@@ -140,7 +140,7 @@ def count_per_class(labels: list[str], truth: Tensor, sparse: Answers, dense: An
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often pictures of class `true` are called `said`, by each model."""
+    """How often images of class `true` are called `said`, by each model."""
 
     true: str
     said: str
@@ -166,7 +166,7 @@ def find_confusions(labels: list[str], truth: Tensor, sparse: Answers, dense: An
 
 @dataclass(frozen=True)
 class Changed:
-    """A picture that the two models call differently; `index` counts the evaluated pictures from 0."""
+    """An image that the two models call differently; `index` counts the evaluated images from 0."""
 
     index: int
     picture: str
@@ -192,14 +192,14 @@ def find_changed(labels: list[str], names: list[str], truth: Tensor, sparse: Ans
 
 @dataclass(frozen=True)
 class StageResult:
-    """What is kept after one decision, over all pictures.
+    """What is kept after one decision, over all images.
 
     Attributes:
         layer: its block, from 0.
-        mean, least, most: fraction of the patches that a picture keeps.
-        distance: mean distance of a kept patch from the middle of the picture; 1 is from the middle to a corner.
+        mean, least, most: fraction of the patches that an image keeps.
+        distance: mean distance of a kept patch from the middle of the image; 1 is from the middle to a corner.
             `None` where none is kept.
-        frequency: `[down, across]`, in how many of the pictures each patch is kept, 0 to 1.
+        frequency: `[down, across]`, in how many of the images each patch is kept, 0 to 1.
     """
 
     layer: int
@@ -259,20 +259,20 @@ class Evaluation:
         reducer: its method.
         keep_ratio: how much that keeps; `None` where images or a count decide.
         compared: what the dense model is, or why there is none.
-        dataset: where the pictures are from.
+        dataset: where the images are from.
         split: its split; `None` where there is only one.
-        total: how many pictures that has.
+        total: how many images that has.
         labels: the model's classes.
-        names: where each of the N evaluated pictures is from.
+        names: where each of the N evaluated images is from.
         skipped: why each of the unreadable ones was left out.
         truth: `[N]` int64, indices of `labels`.
         sparse: what the sparse model said.
         dense: what the dense one said; `None` where there is none.
         sweep: the sparse model at other keep ratios.
-        dense_gmacs: of a picture through a ViT of the same sizes that drops nothing, in units of 10^9.
+        dense_gmacs: of an image through a ViT of the same sizes that drops nothing, in units of 10^9.
         stages: what is kept after each decision.
         all_distance: mean distance of any patch from the middle, to compare `stages[...].distance` with.
-        views: of the first pictures of `changed`.
+        views: of the first images of `changed`.
         notes: what a reader must know to judge the numbers.
         settings: how it was measured: batch size, device, dtype, seconds, machine and versions.
     """
@@ -320,7 +320,7 @@ class Evaluation:
 
     @cached_property
     def changed(self) -> list[Changed]:
-        """The pictures whose prediction changed: broken, fixed, others; empty without a dense model."""
+        """The images whose prediction changed: broken, fixed, others; empty without a dense model."""
         if self.dense is None:
             return []
         return find_changed(self.labels, self.names, self.truth, self.sparse, self.dense)

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from ..checkpoints.cost import multiply_adds
 from ..data.samples import COST_IMAGES
-from ..data.transforms import MODES, describe_source, read_picture
+from ..data.transforms import MODES, describe_source, read_image
 from ..look.viewer import Viewer, count_costs
-from .data import LabelledPictures, make_printable
+from .data import LabelledImages, make_printable
 from .results import Answers, build_answers
 
 
 class Runner:
-    """The models that see each picture, and what they said so far.
+    """The models that see each image, and what they said so far.
 
     Args:
         viewer: the sparse model and the dense one.
@@ -31,8 +31,8 @@ class Runner:
     Attributes:
         sparse, dense, sweep: answers, a batch each; `sweep` by keep ratio.
         kept_counts: `[B, S]` of each batch, patches kept after each decision.
-        kept_sums: `[S, num_patches]`, in how many pictures each patch was kept.
-        size: height and width of the pictures, as the model takes them.
+        kept_sums: `[S, num_patches]`, in how many images each patch was kept.
+        size: height and width of the images, as the model takes them.
     """
 
     def __init__(self, viewer: Viewer, others: dict[float, Any]):
@@ -44,13 +44,13 @@ class Runner:
         self.kept_sums: Any = 0
         self.size: Any = None
 
-    def pixel_values(self, picture: Image.Image, name: str) -> Tensor:
+    def pixel_values(self, image: Image.Image, name: str) -> Tensor:
         """Prepare one image for the models: `[1, channels, height, width]`.
 
         Raises:
             ValueError: it has not the size of those before.
         """
-        pixels = self.viewer.pixel_values([picture])
+        pixels = self.viewer.pixel_values([image])
         self.size = self.size or read_size(pixels)
         check_size(name, read_size(pixels), self.size)
         return pixels
@@ -81,7 +81,7 @@ def read_size(pixels: Tensor) -> tuple[int, int]:
 
 
 def check_size(name: str, size: tuple[int, int], before: tuple[int, int]) -> None:
-    """Refuse pictures of several sizes: the same patch would be at several places."""
+    """Refuse images of several sizes: the same patch would be at several places."""
     if size != before:
         raise ValueError(
             f"The image processor makes {name} {size[0]} x {size[1]} pixels and others {before[0]} x {before[1]}; the "
@@ -102,22 +102,22 @@ def copy_at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) ->
     return other
 
 
-def sample_pixel_values(viewer: Viewer, pictures: LabelledPictures) -> Tensor | None:
+def sample_pixel_values(viewer: Viewer, images: LabelledImages) -> Tensor | None:
     """Prepare some of the images at random, `[N, channels, height, width]`; return `None` where none can be read."""
     pixels = []
-    for picture in pictures.sample(COST_IMAGES, MODES[viewer.model.config.num_channels]):
-        pixels.append(viewer.pixel_values([picture]))
-        check_size("one of the pictures", read_size(pixels[-1]), read_size(pixels[0]))
+    for image in images.sample(COST_IMAGES, MODES[viewer.model.config.num_channels]):
+        pixels.append(viewer.pixel_values([image]))
+        check_size("one of the images", read_size(pixels[-1]), read_size(pixels[0]))
     return torch.cat(pixels).to(viewer.model.device, viewer.model.dtype) if pixels else None
 
 
 def copy_at_keep_ratios(
-    viewer: Viewer, keep_ratios: Sequence[float], pictures: LabelledPictures
+    viewer: Viewer, keep_ratios: Sequence[float], images: LabelledImages
 ) -> tuple[dict[float, Any], dict[float, str]]:
     """Copy the sparse model at each of `keep_ratios`, from the highest down; say why others are not possible."""
     model, typical = viewer.model, None
     if model.config.is_adaptive and keep_ratios:
-        typical = sample_pixel_values(viewer, pictures)
+        typical = sample_pixel_values(viewer, images)
     others, problems = {}, {}
     for keep_ratio in sorted(set(keep_ratios), reverse=True):
         try:
@@ -133,7 +133,7 @@ class ReadImages:
 
     Attributes:
         rows: of the data set, those that could be read, in their order.
-        names: what these pictures are called.
+        names: what these images are called.
         truth: their classes.
         skipped: why each of the others is left out.
     """
@@ -145,7 +145,7 @@ class ReadImages:
 
 
 def read_batches(
-    pictures: LabelledPictures,
+    images: LabelledImages,
     batch_size: int,
     mode: str,
     unreadable: str,
@@ -155,26 +155,26 @@ def read_batches(
     """Yield batches of `[B, channels, height, width]` and classes `[B]`, and record in `read` which images they hold.
 
     Raises:
-        ValueError: a picture cannot be read, and `unreadable` is `"stop"`; or none can be.
+        ValueError: an image cannot be read, and `unreadable` is `"stop"`; or none can be.
     """
-    with tqdm(total=len(pictures.data), desc="Evaluating", unit=" pictures") as bar:
-        for start, batch in zip(itertools.count(step=batch_size), pictures.batches(batch_size), strict=False):
+    with tqdm(total=len(images.data), desc="Evaluating", unit=" images") as bar:
+        for start, batch in zip(itertools.count(step=batch_size), images.batches(batch_size), strict=False):
             pixels = []
-            for row, (picture, label, source) in enumerate(batch, start):
+            for row, (raw, label, source) in enumerate(batch, start):
                 try:
-                    image = read_picture(picture, source, mode)
+                    image = read_image(raw, source, mode)
                 except ValueError as error:
                     if unreadable == "stop":
                         raise
                     read.skipped.append(make_printable(str(error)))
                     bar.write(f"{error} It is left out.", file=sys.stderr)
-                else:  # at once, as many decoded pictures at a time would take much memory
-                    pixels.append(pixel_values(image, describe_source(picture, source)))
+                else:  # at once, as many decoded images at a time would take much memory
+                    pixels.append(pixel_values(image, describe_source(raw, source)))
                     read.rows.append(row)
-                    read.names.append(pictures.name_image(picture, source))
+                    read.names.append(images.name_image(raw, source))
                     read.truth.append(label)
             if pixels:
                 yield torch.cat(pixels), torch.tensor(read.truth[-len(pixels) :])
             bar.update(len(batch))
     if not read.rows:
-        raise ValueError(f"None of {len(pictures.data)} pictures can be read. The first: {read.skipped[0]}")
+        raise ValueError(f"None of {len(images.data)} images can be read. The first: {read.skipped[0]}")

@@ -185,7 +185,7 @@ def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
     where = f" on {escape_markdown(name)}" if name else " on the evaluation split"
     own = f"{100 * top1:.2f} %"
     if measured.num_pictures is not None:
-        where += f", {measured.num_pictures} pictures"
+        where += f", {measured.num_pictures} images"
         low, high = wilson_interval(top1, measured.num_pictures)
         own += f" (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     return f"top-1{where}", dense, own

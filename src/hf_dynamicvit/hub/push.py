@@ -23,7 +23,7 @@ from ..checkpoints.source import beside
 from ..data.class_folders import find_files
 from ..data.transforms import MODES, read_all
 from ..folders import check_folder, whole_folder
-from ..look.drawing import contact_sheet, stage_pictures
+from ..look.drawing import contact_sheet, stage_images
 from ..look.viewer import Viewer
 from ..model.cost import as_pair
 from ..model.reduction import ReducedForImageClassification
@@ -72,9 +72,9 @@ def kept_figure(model: ReducedForImageClassification, processor: Any, files: Seq
     Raises:
         ValueError: none can be; a file is not there, or a folder has no images.
     """
-    pictures = [picture for _, picture in read_all(find_files(files), MODES[model.config.num_channels])]
-    views = Viewer(model, processor).look(pictures, batch_size=1)
-    return contact_sheet([stage_pictures(view) for view in views])
+    images = [image for _, image in read_all(find_files(files), MODES[model.config.num_channels])]
+    views = Viewer(model, processor).look(images, batch_size=1)
+    return contact_sheet([stage_images(view) for view in views])
 
 
 def measure_speed(
@@ -145,10 +145,10 @@ def measured_by_training(folder: Path, model: ReducedForImageClassification) -> 
         num_pictures=num_pictures,
         dataset_name=Path(dataset).name or None if dataset else None,
         multiply_adds=round(results["gmacs"] * 1e9),
-        multiply_adds_of="pictures of the evaluation" if model.config.is_adaptive else None,
+        multiply_adds_of="images of the evaluation" if model.config.is_adaptive else None,
         recipe=describe_results(results),
     )
-    of = f" of {num_pictures} pictures" if num_pictures else ""
+    of = f" of {num_pictures} images" if num_pictures else ""
     say(f"The card has what training measured, from {folder / RESULTS}: top-1 {100 * results['top1']:.2f} %{of}.")
     return found
 

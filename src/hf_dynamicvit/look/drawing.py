@@ -16,7 +16,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .._moved import renamed
 from .viewer import View
+
+
+__getattr__ = renamed("look.drawing")  # names that it had before
 
 
 # Dark blue to yellow, ever lighter, so that it reads without colour too.
@@ -57,13 +61,13 @@ def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 4) -> Image.
     """Lay rows of images on a white sheet, `gap` pixels apart, each row and column as large as its largest image."""
     columns = max(len(row) for row in rows)
     widths = [max(row[column].width for row in rows if column < len(row)) for column in range(columns)]
-    heights = [max(picture.height for picture in row) for row in rows]
+    heights = [max(image.height for image in row) for row in rows]
     size = (sum(widths) + gap * (columns + 1), sum(heights) + gap * (len(rows) + 1))
     sheet, top = Image.new("RGB", size, "white"), gap
     for row, height in zip(rows, heights, strict=True):
         left = gap
-        for picture, width in zip(row, widths, strict=False):
-            sheet.paste(picture, (left, top))
+        for image, width in zip(row, widths, strict=False):
+            sheet.paste(image, (left, top))
             left += width + gap
         top += height + gap
     return sheet
@@ -118,18 +122,18 @@ def ramp_colours(values: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, places, RAMP[:, channel]) for channel in range(3)], axis=-1)
 
 
-def stage_pictures(view: View, colour: str = "white") -> list[Image.Image]:
+def stage_images(view: View, colour: str = "white") -> list[Image.Image]:
     """Return the image, then a copy for each decision with the patches that do not take part covered.
 
     Where patches sit out and come back (IdleViT, Evo-ViT), those that came back are outlined in blue.
     """
-    pictures = stages_row(view.picture, view.kept, view.grid, colour)
+    images = stages_row(view.picture, view.kept, view.grid, colour)
     lines = np.tile(np.array(BLUE), (view.kept.shape[1], 1))
     for stage, returned in enumerate(view.returned):
         if returned.any():
             regions = np.where(returned.numpy(), 1, -1)
-            pictures[stage + 1] = outline(pictures[stage + 1], regions, lines, view.grid)
-    return pictures
+            images[stage + 1] = outline(images[stage + 1], regions, lines, view.grid)
+    return images
 
 
 def score_maps(view: View) -> list[Image.Image]:
@@ -272,14 +276,14 @@ def chosen(count: int, most: int = COLUMNS) -> list[int]:
 def card(view: View, labels: Sequence[str], title: str = "") -> Image.Image:
     """Draw one image on one sheet: stages, scores, groups, when each patch went, predictions."""
     chosen_stages, names = chosen(len(view.kept)), stage_names(view)
-    stages, scores, groups = stage_pictures(view), score_maps(view), group_maps(view)
+    stages, scores, groups = stage_images(view), score_maps(view), group_maps(view)
     first = captioned(stages[0], f"{title}\n{prediction_text(view, labels)}".strip())
     rows = [[first, *(captioned(stages[stage + 1], names[stage]) for stage in chosen_stages)]]
     legend = draw_legend(view)
-    for kind, pictures in (("score", scores), ("groups", groups)):
-        if pictures:
+    for kind, images in (("score", scores), ("groups", groups)):
+        if images:
             captions = [f"{kind} at block {view.layers[stage]}" for stage in chosen_stages]
-            drawn = [captioned(pictures[stage], text) for stage, text in zip(chosen_stages, captions, strict=True)]
+            drawn = [captioned(images[stage], text) for stage, text in zip(chosen_stages, captions, strict=True)]
             rows.append([legend, *drawn])
             legend = Image.new("RGB", (1, 1), "white")
     if not scores and not groups:
@@ -306,17 +310,17 @@ def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str]
     """Draw a contact sheet: a row for each image, with what it keeps and what is predicted."""
     rows = []
     for view, title in zip(views, titles, strict=True):
-        pictures, names = stage_pictures(view), stage_names(view)
-        first = captioned(pictures[0], f"{title}\n{prediction_text(view, labels)}")
-        rows.append([first, *(captioned(pictures[stage + 1], names[stage]) for stage in chosen(len(names)))])
+        images, names = stage_images(view), stage_names(view)
+        first = captioned(images[0], f"{title}\n{prediction_text(view, labels)}")
+        rows.append([first, *(captioned(images[stage + 1], names[stage]) for stage in chosen(len(names)))])
     return contact_sheet(rows)
 
 
 def stage_frames(view: View) -> list[Image.Image]:
     """Return images of one size that walk the decisions, from the whole image on, each with its name below."""
-    pictures = stage_pictures(view)
+    images = stage_images(view)
     names = [f"all {view.kept.shape[1]} patches", *stage_names(view)]
-    frames = [captioned(picture, name) for picture, name in zip(pictures, names, strict=True)]
+    frames = [captioned(image, name) for image, name in zip(images, names, strict=True)]
     height = max(frame.height for frame in frames)
     sheets = [Image.new("RGB", (frame.width, height), "white") for frame in frames]
     for sheet, frame in zip(sheets, frames, strict=True):

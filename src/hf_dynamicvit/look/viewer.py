@@ -22,7 +22,7 @@ from transformers import PreTrainedModel
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.labels import find_class_order, label_names
 from ..data.preparation import check_same_input
-from ..data.transforms import ImageTransform, channel_values, read_picture
+from ..data.transforms import ImageTransform, channel_values, read_image
 from ..machine import check_device
 from ..model.cost import as_pair, grid_size
 from ..model.reduction import ReducedForImageClassification
@@ -117,11 +117,11 @@ class Viewer:
         if not isinstance(model, ReducedForImageClassification):
             raise ValueError(f"model is a {type(model).__name__}; a sparse model is wanted, as Viewer.load makes one.")
         if model.config.problem_type == "regression":
-            raise ValueError("config.problem_type is 'regression'; pictures are shown with probabilities of classes.")
+            raise ValueError("config.problem_type is 'regression'; images are shown with probabilities of classes.")
         if not model.config.num_labels:
             raise ValueError(
                 "The model has no classifier (config.num_labels is 0). `hf-dynamicvit train --model FOLDER --reducer "
-                "none --dataset PICTURES` fine-tunes it with one."
+                "none --dataset IMAGES` fine-tunes it with one."
             )
         if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
             raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
@@ -212,10 +212,10 @@ class Viewer:
         """The method has predictors, and nobody trained them: what they keep means nothing."""
         return self.untrained and not self.model.config.is_adaptive
 
-    def _typical(self, pictures: Sequence[Image.Image]) -> Tensor | None:
-        if not (self.model.config.is_adaptive and pictures):
+    def _typical(self, images: Sequence[Image.Image]) -> Tensor | None:
+        if not (self.model.config.is_adaptive and images):
             return None
-        return self.pixel_values(pictures).to(self.model.device, self.model.dtype)
+        return self.pixel_values(images).to(self.model.device, self.model.dtype)
 
     def pixel_values(self, pictures: Sequence[Image.Image], image_size: tuple[int, int] | None = None) -> Tensor:
         """Prepare images, `[N, channels, height, width]`, stretched to `image_size` `(height, width)` if given.
@@ -225,8 +225,8 @@ class Viewer:
         """
         transform = ImageTransform(self.processor, num_channels=self.model.config.num_channels)
         found = []
-        for picture in pictures:  # one by one: they may be large
-            upright = read_picture(picture, mode=transform.mode)
+        for image in pictures:  # one by one: they may be large
+            upright = read_image(image, mode=transform.mode)
             if image_size is None:
                 found += transform({"image": [upright], "label": [None]})["pixel_values"]
             else:
@@ -236,7 +236,7 @@ class Viewer:
         sizes = sorted({tuple(pixels.shape[1:]) for pixels in found})
         if len(sizes) > 1:
             listed = ", ".join(f"{height} x {width}" for height, width in sizes)
-            raise ValueError(f"the image processor gives pictures of different sizes ({listed}); one batch has one.")
+            raise ValueError(f"the image processor gives images of different sizes ({listed}); one batch has one.")
         return torch.stack(found)
 
     def look(
@@ -259,7 +259,7 @@ class Viewer:
         """
         views = [view for views in self.batches(pictures, batch_size, image_size) for view in views]
         if not views:
-            raise ValueError("there are no pictures to look at.")
+            raise ValueError("there are no images to look at.")
         return views
 
     def batches(
@@ -270,19 +270,19 @@ class Viewer:
     ) -> Generator[list[View]]:
         """As `look`, batch by batch; images of other sizes than the one before, for the model, start a batch."""
         if isinstance(pictures, (str, PathLike, Image.Image)):
-            raise ValueError(f"pictures is one {type(pictures).__name__}; a list of pictures is wanted: [picture].")
+            raise ValueError(f"pictures is one {type(pictures).__name__}; a list of images is wanted: [image].")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; at least 1.")
         if image_size is not None and min(grid_size(self.model.config, image_size)) < 1:
             raise ValueError(f"image_size is {image_size}; patches are of {self.model.config.patch_size} pixels.")
         shown: list[Image.Image] = []
         inputs: list[Tensor] = []
-        for picture in (read_picture(picture, mode=None) for picture in pictures):
-            pixels = self.pixel_values([picture], image_size)[0]
+        for image in (read_image(image, mode=None) for image in pictures):
+            pixels = self.pixel_values([image], image_size)[0]
             if inputs and (len(inputs) == batch_size or pixels.shape != inputs[0].shape):
                 yield self._look(torch.stack(inputs), shown)
                 shown, inputs = [], []
-            shown.append(self.seen(picture, pixels, image_size is not None))
+            shown.append(self.seen(image, pixels, image_size is not None))
             inputs.append(pixels)
         if inputs:
             yield self._look(torch.stack(inputs), shown)
@@ -304,7 +304,7 @@ class Viewer:
         costs = count_costs(model, kept, size)
         return [
             View(
-                picture=picture,
+                picture=image,
                 grid=grid,
                 layers=list(model.decision_layers),
                 kept=kept[index],
@@ -316,7 +316,7 @@ class Viewer:
                 multiply_adds=costs[index],
                 dense_multiply_adds=model.dense_multiply_adds(size),
             )
-            for index, picture in enumerate(shown)
+            for index, image in enumerate(shown)
         ]
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -337,7 +337,7 @@ class Viewer:
         bottom, right = down * patch_height, across * patch_width  # what is beyond is in no patch
         whole = processor.do_resize and not processor.do_center_crop and not getattr(processor, "do_pad", False)
         if stretched or (whole and processor.size.get("height")):
-            image = read_picture(picture)
+            image = read_image(picture)
             box = (0, 0, max(1, round(image.width * right / width)), max(1, round(image.height * bottom / height)))
             return scale_to_show(image.crop(box))
         values = pixels[:, :bottom, :right].float().cpu()
@@ -350,11 +350,11 @@ class Viewer:
         return scale_to_show(Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array).convert("RGB"))
 
 
-def scale_to_show(picture: Image.Image) -> Image.Image:
-    """Scale `picture` to a longer edge of `LONG_EDGE` and a shorter of `SHORT_EDGE` or more; tiny ones in squares."""
-    scale, tiny = LONG_EDGE / max(picture.size), max(picture.size) * 2 < LONG_EDGE
-    size = (max(SHORT_EDGE, round(picture.width * scale)), max(SHORT_EDGE, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS)
+def scale_to_show(image: Image.Image) -> Image.Image:
+    """Scale `image` to a longer edge of `LONG_EDGE` and a shorter of `SHORT_EDGE` or more; tiny ones in squares."""
+    scale, tiny = LONG_EDGE / max(image.size), max(image.size) * 2 < LONG_EDGE
+    size = (max(SHORT_EDGE, round(image.width * scale)), max(SHORT_EDGE, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.NEAREST if tiny else Image.Resampling.LANCZOS)
 
 
 def count_costs(model: Any, kept: Tensor, size: tuple[int, int]) -> list[int]:

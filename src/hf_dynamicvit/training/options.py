@@ -74,8 +74,8 @@ class DynamicViTOptions:
     cache_teacher: bool = field(
         default=False,
         metadata={
-            "help": "Ask the teacher once for each training picture, before training. Needs pictures that are the "
+            "help": "Ask the teacher once for each training image, before training. Needs images that are the "
             "same in every epoch (no augmentation) and remove_unused_columns=False; takes memory: of DeiT-Tiny 75 KiB "
-            "a picture where features are distilled."
+            "an image where features are distilled."
         },
     )

@@ -41,7 +41,7 @@ class Recipe:
 
 CLIPPED = "gradients are clipped at norm 1 (published: not in float32)"
 RANDAUGMENT = "RandAugment is torchvision's, without the jitter of magnitudes that timm's has"
-REPEATED = "each picture is seen once an epoch (published: repeated augmentation, three times)"
+REPEATED = "each image is seen once an epoch (published: repeated augmentation, three times)"
 
 RELATIVE = "the budget loss counts fractions of the dense cost (published: G multiply-adds, for DeiT-S 4.6 times it)"
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..data.seeded import DrawnPictures
+from ..data.seeded import SeededImages
 from .teacher import Teacher
 
 
@@ -50,12 +50,12 @@ def check_repeats(dataset: Any) -> None:
     """
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
         raise ValueError(f"cache_teacher needs a data set of known length, not a {type(dataset).__name__}.")
-    if isinstance(dataset, DrawnPictures):
-        raise ValueError("cache_teacher needs the same pixels in every epoch, which DrawnPictures augments anew.")
+    if isinstance(dataset, SeededImages):
+        raise ValueError("cache_teacher needs the same pixels in every epoch, which SeededImages augments anew.")
     for index in range(min(8, len(dataset))):
         if not torch.equal(*(torch.as_tensor(dataset[index]["pixel_values"]) for _ in range(2))):
             raise ValueError(
-                "cache_teacher needs the same pixels in every epoch, but the training pictures are augmented at "
+                "cache_teacher needs the same pixels in every epoch, but the training images are augmented at "
                 "random; turn the augmentation off, or cache_teacher."
             )
 

@@ -157,7 +157,7 @@ class DynamicViTTrainer(Trainer):
 
     def _cache_teacher(self) -> None:
         if self.train_collator is not None:
-            raise ValueError("cache_teacher needs the same pixels in every epoch, but train_collator mixes pictures.")
+            raise ValueError("cache_teacher needs the same pixels in every epoch, but train_collator mixes images.")
         with_features = bool(self.loss_weights["token_distill"] or self.loss_weights["feature_distill"])
         size, collate, prepare = self.args.eval_batch_size, self.data_collator, self._prepare_inputs
         teacher = cast(Teacher, self._prepared_teacher)

@@ -16,7 +16,7 @@ import pytest
 
 from hf_dynamicvit.demo.input import PHOTOGRAPHS
 from hf_dynamicvit.demo.server import guard
-from hf_dynamicvit.demo.server.guard import NOTHING, ONE_PICTURE, ONLY_UPLOADS, TOO_MANY
+from hf_dynamicvit.demo.server.guard import NOTHING, ONE_IMAGE, ONLY_UPLOADS, TOO_MANY
 from hf_dynamicvit.demo.server.limits import RateLimit
 from hf_dynamicvit.demo.server.uploads import STALE
 
@@ -117,7 +117,7 @@ def test_few_uploads_lie_on_the_disk(served, client):
 
 def test_one_request_brings_one_file(served, client):
     files = [("files", (f"{index}.jpg", b"%d" % index)) for index in range(30)]
-    assert refusal(client.post("gradio_api/upload", files=files)) == (413, ONE_PICTURE)
+    assert refusal(client.post("gradio_api/upload", files=files)) == (413, ONE_IMAGE)
     assert on_disk(served) == []
 
 
@@ -173,7 +173,7 @@ def test_slow_uploads_are_broken_off(served, monkeypatch):
 
 
 def read(client, path: str) -> str:
-    """The answer for an uploaded picture."""
+    """The answer for an uploaded image."""
     assert join(client, path).status_code == 200
     with client.stream("GET", "gradio_api/queue/data", params={"session_hash": "stranger"}) as events:
         for line in events.iter_lines():
@@ -238,13 +238,13 @@ def test_few_requests_of_one_address_wait(served, client):
 
 
 def pick_index(client) -> int:
-    """The event of the first picture's button."""
+    """The event of the first image's button."""
     config = client.get("config").json()
     (button,) = (entry["id"] for entry in config["components"] if entry["props"].get("elem_id") == "pick-0")
     return next(entry["id"] for entry in config["dependencies"] if [button, "click"] in entry["targets"])
 
 
-def test_uploaded_picture_is_read_and_deleted(served, client):
+def test_uploaded_image_is_read_and_deleted(served, client):
     path = sent(client, (PHOTOGRAPHS / "daisy.jpg").read_bytes()).json()[0]
     assert Path(path).is_file()
     assert "patches and says" in read(client, path)
@@ -259,7 +259,7 @@ def test_requests_of_one_address_have_a_rate(served, client, monkeypatch):
 
 
 def test_first_request_and_the_end(served, port, tmp_path):
-    """A picture that is sent the moment the page is there is answered, and SIGTERM leaves nothing behind."""
+    """An image that is sent the moment the page is there is answered, and SIGTERM leaves nothing behind."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     command = [sys.executable, "-m", "hf_dynamicvit", "demo", "--model", served.checkpoint, "--port", str(port)]

@@ -49,9 +49,9 @@ LONGEST_HASH = 64
 PATIENCE = 60.0
 
 NOTHING = "This page has no such thing."
-ONLY_UPLOADS = "Only pictures that were uploaded are read, each once. Send it again."
-ONE_PICTURE = "One picture at a time."
-BUSY = "Too many pictures at once. Try again in a minute."
+ONLY_UPLOADS = "Only images that were uploaded are read, each once. Send it again."
+ONE_IMAGE = "One image at a time."
+BUSY = "Too many images at once. Try again in a minute."
 TOO_SLOW = "That took too long to arrive. Try again."
 TOO_MANY = "Some of your requests still wait for their turn. Wait a little."
 
@@ -175,7 +175,7 @@ class Guard:
     async def store(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Have Gradio write one image when all of it is here; delete what it leaves of a failed one."""
         if files_in(body, dict(scope["headers"]).get(b"content-type", b"")) > 1:
-            raise Refused(413, ONE_PICTURE)
+            raise Refused(413, ONE_IMAGE)
         statuses = []
 
         async def send_and_look(message: MutableMapping[str, Any]) -> None:
