@@ -15,14 +15,14 @@ ONNX_REGISTRATION_LOGGER = "torch.onnx._internal.exporter._registration"
 
 
 def multiplies_bfloat16() -> bool:
-    """Whether this CPU has instructions for products in bfloat16; can go when torch has a public question."""
+    """Return whether this CPU has instructions for bfloat16 products; can go when torch has a public question."""
     import torch
 
     return torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
 
 
 def memory_events(profile: Any) -> list[Any]:
-    """The allocations that `torch.profiler.profile(profile_memory=True)` saw, in order.
+    """List the allocations that `torch.profiler.profile(profile_memory=True)` saw, in order.
 
     `profile.events()` has sums only; can go when it has each with its time.
     """
@@ -31,13 +31,13 @@ def memory_events(profile: Any) -> list[Any]:
 
 
 def waiting_requests(blocks: Any) -> list[Any]:
-    """The requests that wait for their turn in Gradio's queue, to bound them by sender; can go with a public list."""
+    """List the requests in Gradio's queue, to bound them by sender; can go with a public list."""
     queues = blocks._queue.event_queue_per_concurrency_id.values()
     return [event.request for queue in queues for event in queue.queue]
 
 
 def uploaded_files(blocks: Any) -> set[str]:
-    """The paths that Gradio takes for uploads of its own, to delete old ones; can go when it deletes by total size."""
+    """Return the paths that Gradio takes for its uploads, to delete old ones; can go when it bounds their size."""
     return blocks.upload_file_set
 
 

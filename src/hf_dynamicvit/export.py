@@ -130,7 +130,7 @@ def build_dynamic_shapes() -> dict[str, Any]:
 @quiet_exporter()
 @torch.no_grad()
 def trace(logits: Logits) -> torch.export.ExportedProgram:
-    """The graph, for any batch size, without the stack traces that name the folders of this machine."""
+    """Trace the graph, for any batch size, without the stack traces that name the folders of this machine."""
     config = image_tower(logits.model.config)
     height, width = as_pair(config.image_size)
     example = torch.zeros(2, config.num_channels, height, width)  # a saved program carries it along: no image

@@ -17,7 +17,7 @@ from .model.reduction import ReducedForImageClassification
 
 
 def image_processors(family: Family) -> dict[str, type]:
-    """The native image processors of `family`, by backend, of those whose requirements are installed."""
+    """Find the native image processors of `family`, by backend, of those whose requirements are installed."""
     names = {"pil": f"{family.processor}ImageProcessorPil"}
     if is_torchvision_available():
         names["torchvision"] = f"{family.processor}ImageProcessor"

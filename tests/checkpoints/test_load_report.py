@@ -8,13 +8,13 @@ from safetensors.torch import load_file, save_file
 from toys import toy_dense, toy_model
 
 from hf_dynamicvit import DynamicViTForImageClassification
-from hf_dynamicvit.checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
+from hf_dynamicvit.checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, expect_in_report
 from hf_dynamicvit.model.logger import logger
 
 
 def test_a_new_reducer_is_no_news(tmp_path, warnings_text):
     toy_dense().save_pretrained(tmp_path)
-    with without_report_of(REDUCER):
+    with expect_in_report(REDUCER):
         DynamicViTForImageClassification.from_pretrained(tmp_path)
     assert warnings_text() == ""  # no report, and no plan of tensor parallelism
     DynamicViTForImageClassification.from_pretrained(tmp_path)
@@ -24,10 +24,10 @@ def test_a_new_reducer_is_no_news(tmp_path, warnings_text):
 def test_a_reducer_of_another_method_and_a_new_classifier_are_no_news(tmp_path, warnings_text):
     toy_model().save_pretrained(tmp_path)
     options = {"reducer": "topk", "num_labels": 3, "ignore_mismatched_sizes": True}
-    with without_report_of(REDUCER, CLASSIFIER):
+    with expect_in_report(REDUCER, CLASSIFIER):
         DynamicViTForImageClassification.from_pretrained(tmp_path, **options)
     assert "LOAD REPORT" not in warnings_text()
-    with without_report_of(REDUCER):
+    with expect_in_report(REDUCER):
         DynamicViTForImageClassification.from_pretrained(tmp_path, **options)
     assert "LOAD REPORT" in warnings_text() and "classifier.weight" in warnings_text()
 
@@ -42,7 +42,7 @@ def test_what_is_really_missing_or_left_over_is_reported(tmp_path, change, warni
     else:
         weights["something.weight"] = weights["classifier.weight"].clone()
     save_file(weights, file, {"format": "pt"})
-    with without_report_of(REDUCER):
+    with expect_in_report(REDUCER):
         _, found = DynamicViTForImageClassification.from_pretrained(tmp_path, output_loading_info=True)
     assert "LOAD REPORT" in warnings_text()
     assert ("vit.layernorm.weight" if change == "missing" else "something.weight") in warnings_text()

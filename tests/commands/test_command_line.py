@@ -19,7 +19,7 @@ from hf_dynamicvit.commands.ranges import Range, as_option
 from hf_dynamicvit.commands.train import trainer_option_names
 from hf_dynamicvit.commands.train_arguments import parse
 from hf_dynamicvit.commands.train_help import SECTIONS
-from hf_dynamicvit.commands.train_options import DataArguments, ModelArguments, names_of
+from hf_dynamicvit.commands.train_options import DataArguments, ModelArguments, option_names
 from hf_dynamicvit.commands.train_ranges import RANGES
 from hf_dynamicvit.training.arguments import DynamicViTTrainingArguments
 from hf_dynamicvit.training.recipes import ALWAYS
@@ -108,7 +108,7 @@ def test_training_shows_its_own_options_first(capsys):
     out, everything = printed(["train", "--help"], capsys)[1], printed(["train", "--help-all"], capsys)[1]
     shown = [name for names in SECTIONS.values() for name in names]
     assert len(shown) == len({*shown}) and "--torch-compile" not in out
-    for name in names_of(DynamicViTTrainingArguments):
+    for name in option_names(DynamicViTTrainingArguments):
         option = "--no-distill" if name == "distill" else as_option(name)
         assert f"  {option}" in everything and (name in shown) == (f"  {option}" in out), name
     assert "  --no-distill  " in out and "--keep_ratio" not in out + everything and "--help-all" in out
@@ -158,7 +158,7 @@ def test_nothing_is_abbreviated(name, capsys):
 
 
 def test_the_options_of_training_arguments_are_all_known():
-    assert trainer_option_names() == names_of(TrainingArguments)
+    assert trainer_option_names() == option_names(TrainingArguments)
 
 
 def test_names_people_type_for_options_of_training(tmp_path):

@@ -18,7 +18,7 @@ from PIL import Image
 from toys import toy_dense
 
 from hf_dynamicvit.commands.cli import command_parser, main
-from hf_dynamicvit.commands.evaluate import command_of
+from hf_dynamicvit.commands.evaluate import write_command
 from hf_dynamicvit.evaluation.data import LabelledImages, make_printable
 from hf_dynamicvit.evaluation.evaluate import evaluate
 from hf_dynamicvit.evaluation.pages import MOST_IMAGES, Table, build_markdown
@@ -178,7 +178,7 @@ def test_command_line(folder, tmp_path, capsys):
     assert "9 of 24 images, taken at random (seed 0)" in printed["notes"][1]
     assert printed["settings"]["dtype"] == "bfloat16" and "--reducer evit" in printed["settings"]["command"]
     parsed = command_parser("evaluate").parse_args(command[1:])
-    assert vars(command_parser("evaluate").parse_args(command_of(parsed).split()[2:])) == vars(parsed)
+    assert vars(command_parser("evaluate").parse_args(write_command(parsed).split()[2:])) == vars(parsed)
     assert main([*command[:5], "--no-keep-ratios"]) == 0
     printed = capsys.readouterr().out
     assert "On 24 images the sparse model (dynamicvit)" in printed and "| sparse to dense |" in printed
@@ -289,7 +289,7 @@ def test_names_of_an_evaluation_can_be_written(found):
 def test_what_begins_with_a_dash_can_be_typed_again():
     typed = ["--model", "m", "--dataset=-x", "--seed=-1", "--keep-ratios", "0.5", "0.2", "--output=-new one", "--json"]
     parsed = command_parser("evaluate").parse_args(typed)
-    words = shlex.split(command_of(parsed))
+    words = shlex.split(write_command(parsed))
     assert "--dataset=-x" in words and vars(command_parser("evaluate").parse_args(words[2:])) == vars(parsed)
 
 

@@ -157,7 +157,7 @@ class DynamicTowerForImageClassification(
     heads = ("mean_head", "power_head")
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
-        return self.logits_of(self, features.chunk(2, dim=-1))
+        return self.classify_with(self, features.chunk(2, dim=-1))
 
 
 def tower(reducer: str, keep_ratio: float = 0.6) -> DynamicTowerForImageClassification:

@@ -125,3 +125,26 @@ def test_an_image_is_no_picture():
             assert not [place for place in places if name not in KEPT.get(place, ()) and place != "_moved.py"], name
     for place in read_source().keys() - {"_moved.py"}:  # which has old names
         assert not [text for text in read_texts(place) if "picture" in NAMED.sub("", text).lower()], place
+
+
+def read_functions() -> list[tuple[str, ast.FunctionDef]]:
+    """Read all functions of the package that are called, each with its file and line: no properties, no overloads."""
+    found = []
+    for place, tree in read_source().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                marks = {ast.unparse(mark).rsplit(".", 1)[-1] for mark in node.decorator_list}
+                if not marks & {"property", "cached_property", "setter", "overload"}:
+                    found.append((f"{place}:{node.lineno} {node.name}", node))
+    return found
+
+
+def test_docstrings_say_what_a_call_does():
+    """By an imperative clause: its first line begins with no article and no question."""
+    begins = re.compile(r"(The|What|Whether|How|Of|A|An)\b")
+    assert not [place for place, node in read_functions() if begins.match(ast.get_docstring(node) or "")]
+
+
+def test_functions_are_called_by_what_they_do():
+    """`read_config`, not `config_of`."""
+    assert not [place for place, node in read_functions() if node.name.endswith("_of")]

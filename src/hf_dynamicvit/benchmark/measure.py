@@ -131,7 +131,7 @@ class Ideal(nn.Module):
 
 
 def shorten(tokens: Tokens, length: int, layer: int) -> Tokens:
-    """The first `length` of all `tokens`; where there are fewer (tokens came back), some twice."""
+    """Go on with the first `length` of all `tokens`; where there are fewer (tokens came back), take some twice."""
     there = tokens.hidden.shape[1]
     last_chance = layer == 0 and not tokens.decisions  # outputs want one decision at least
     if length == there and not last_chance:

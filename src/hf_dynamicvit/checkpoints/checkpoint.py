@@ -24,7 +24,7 @@ from ..model.reducers import REDUCERS
 from ..model.refused import refusal
 from ..registration import CLASSIFIERS
 from .labels import label_names
-from .load_report import REDUCER, check_weights, without_report_of
+from .load_report import REDUCER, check_weights, expect_in_report
 from .source import check_weights_are_whole, make_config, read_content, read_processor
 
 
@@ -141,7 +141,7 @@ class Checkpoint:
             ValueError: as `with_reducer`, or weights are missing.
         """
         config = self.with_reducer(reducer)
-        with without_report_of(REDUCER):
+        with expect_in_report(REDUCER):
             model, found = self.family.from_pretrained(
                 self.source, config=config, dtype=torch.float32, output_loading_info=True
             )

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .timm import model_args_of
+from .timm import read_model_args
 
 
 # Families whose files are recognised by a key of theirs and refused by name.
@@ -49,9 +49,9 @@ def check_head(config: dict[str, Any] | None) -> None:
     """Refuse a timm model whose classifier reads another thing than the class token.
 
     Raises:
-        ValueError: it does, or as `model_args_of`.
+        ValueError: it does, or as `read_model_args`.
     """
     config = config or {}
-    pool = model_args_of(config).get("global_pool", config.get("global_pool", "token"))
+    pool = read_model_args(config).get("global_pool", config.get("global_pool", "token"))
     if pool not in ("token", "", None):
         raise ValueError(f"config.json has global_pool {pool!r}; convert takes models that classify the class token.")

@@ -10,7 +10,7 @@ from ..model.configuration_dynamicdeit import DynamicDeiTConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from .convert_checks import check_kind
 from .published import Published, is_distilled
-from .timm import image_size_of, model_args_of
+from .timm import read_image_size, read_model_args
 
 
 # Heads of published ViTs that are not 64 wide (So400m, H, g, G), by the width of the model.
@@ -46,7 +46,7 @@ def infer_config(
     if image_size is None:
         side = side_of_square(state_dict["pos_embed"].shape[1] - (2 if distilled else 1))
         image_size = (side * patch_height, side * patch_width)
-    names = names_of_classes(state_dict, label_names)
+    names = read_class_names(state_dict, label_names)
     config = (DynamicDeiTConfig if distilled else DynamicViTConfig)(
         hidden_size=width,
         num_hidden_layers=num_layers,
@@ -86,7 +86,7 @@ def count_blocks(state_dict: dict[str, Tensor]) -> int:
     return 1 + max(int(block[1]) for block in blocks if block)
 
 
-def names_of_classes(state_dict: dict[str, Tensor], given: list[str] | None) -> list[str]:
+def read_class_names(state_dict: dict[str, Tensor], given: list[str] | None) -> list[str]:
     """Return the names of the classes that are `given`, else one made up for each; none without a classifier.
 
     Raises:
@@ -131,12 +131,12 @@ def image_size_beside(published: Published) -> tuple[int, int] | None:
     patches, positions = (published.tensors.get(name) for name in ("patch_embed.proj.weight", "pos_embed"))
     if published.config is None or patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
         return None
-    height, width = image_size_of(published.config)
+    height, width = read_image_size(published.config)
     num_patches = (height // patches.shape[2]) * (width // patches.shape[3])
     num_prefix = 2 if is_distilled(published.tensors) else 1
     if positions.shape[1] == num_prefix + num_patches:
         return height, width
-    if "img_size" in model_args_of(published.config):
+    if "img_size" in read_model_args(published.config):
         raise ValueError(
             f"config.json has img_size {height} x {width} in its model_args, of {num_patches} patches, but the file "
             f"has {positions.shape[1] - num_prefix}: type --image-size, height and width."
@@ -146,7 +146,7 @@ def image_size_beside(published: Published) -> tuple[int, int] | None:
 
 def heads_beside(published: Published) -> int | None:
     """Return the number of attention heads in timm's `config.json`, if it changes the architecture's."""
-    return model_args_of(published.config or {}).get("num_heads")
+    return read_model_args(published.config or {}).get("num_heads")
 
 
 def label_names_beside(published: Published) -> list[str] | None:

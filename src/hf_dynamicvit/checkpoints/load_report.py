@@ -21,7 +21,7 @@ COLOURS = re.compile(r"\x1b\[[\d;]*m")
 
 
 @contextmanager
-def without_report_of(*expected: str) -> Generator[None]:
+def expect_in_report(*expected: str) -> Generator[None]:
     """Keep Transformers from reporting weights whose names match one of the patterns `expected`.
 
     A report that has others too is shown as it is.

@@ -127,7 +127,7 @@ def those_within(folder: Path) -> str:
 
 
 def beside(path: Path, otherwise: str = ".") -> str:
-    """The folder that `path` may have meant, as the end of a sentence."""
+    """Name the folder that `path` may have meant, as the end of a sentence."""
     if not path.parent.is_dir():
         return otherwise
     return suggest_nearest(str(path), [str(found) for found in path.parent.iterdir() if found.is_dir()], otherwise)

@@ -76,7 +76,7 @@ def read_timm_config(weights: Path) -> dict[str, Any] | None:
     return None
 
 
-def model_args_of(config: dict[str, Any]) -> dict[str, Any]:
+def read_model_args(config: dict[str, Any]) -> dict[str, Any]:
     """Return what `config` changes of the architecture that it names; `null` there means timm's default.
 
     Raises:
@@ -94,26 +94,26 @@ def model_args_of(config: dict[str, Any]) -> dict[str, Any]:
     heads, size = said.get("num_heads", 1), said.get("img_size", 1)
     if type(heads) is not int or heads < 1:
         raise ValueError(f"config.json has num_heads {heads!r}; it is 1 or more.")
-    if not all(type(edge) is int and edge > 0 for edge in edges_of(size)) or len(edges_of(size)) != 2:
+    if not all(type(edge) is int and edge > 0 for edge in read_edges(size)) or len(read_edges(size)) != 2:
         raise ValueError(f"config.json has img_size {size!r}; it is a number of pixels, or height and width.")
     return said
 
 
-def edges_of(size: Any) -> list[Any]:
+def read_edges(size: Any) -> list[Any]:
     """Return height and width of timm's `img_size`."""
     return size if isinstance(size, list) else [size, size]
 
 
-def image_size_of(config: dict[str, Any]) -> tuple[int, int]:
+def read_image_size(config: dict[str, Any]) -> tuple[int, int]:
     """Return height and width in pixels of the model, else of the evaluation of the checkpoint."""
-    if (size := model_args_of(config).get("img_size")) is not None:
-        height, width = edges_of(size)
+    if (size := read_model_args(config).get("img_size")) is not None:
+        height, width = read_edges(size)
         return height, width
-    _, height, width = preparation_of(config).get("input_size", (3, 224, 224))
+    _, height, width = find_preparation(config).get("input_size", (3, 224, 224))
     return height, width
 
 
-def preparation_of(config: dict[str, Any]) -> dict[str, Any]:
+def find_preparation(config: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a timm `config.json` on how images are prepared; in the older layout, all of it."""
     return config.get("pretrained_cfg", config)
 
@@ -126,7 +126,7 @@ def timm_processor(config: dict[str, Any], height: int, width: int) -> DeiTImage
     Raises:
         ValueError: an interpolation or a kind of crop that there is not here.
     """
-    said = preparation_of(config)
+    said = find_preparation(config)
     interpolation, crop_mode = said.get("interpolation", "bicubic"), said.get("crop_mode", "center")
     filters = {name.lower(): value for name, value in Resampling.__members__.items()}
     for name, value, known in (("interpolation", interpolation, filters), ("crop_mode", crop_mode, CROP_MODES)):

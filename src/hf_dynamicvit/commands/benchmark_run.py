@@ -14,7 +14,7 @@ from torch import Tensor
 from ..benchmark.measure import Measurement, Setting, benchmark, break_even
 from ..benchmark.report import build_tables, check_matplotlib, draw_plots, format_line, parse_accuracies
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
-from ..checkpoints.load_report import REDUCER, without_report_of
+from ..checkpoints.load_report import REDUCER, expect_in_report
 from ..data.samples import read_samples
 from ..folders import check_folder
 from ..machine import check_device, describe_machine
@@ -28,7 +28,7 @@ from .parser import only_json, print_json
 
 
 def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
-    """The configuration of a DeiT for ImageNet."""
+    """Build the configuration of a DeiT for ImageNet."""
     width, heads = SHAPES[shape]
     sizes: dict[str, Any] = {"hidden_size": width, "num_attention_heads": heads, "intermediate_size": 4 * width}
     sizes |= {"layer_norm_eps": 1e-6, "num_labels": 1000, "image_size": image_size or 224}
@@ -66,11 +66,11 @@ def build(
     config = checkpoint.configured(**reduction)
     if source.endswith(".json"):
         return checkpoint.family(config).eval()
-    with without_report_of(REDUCER):
+    with expect_in_report(REDUCER):
         return checkpoint.family.from_pretrained(source, config=config).eval()
 
 
-def models_of(
+def build_models(
     args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_size: int | None, given_images: Tensor | None
 ) -> dict[str, Any]:
     """Every model by a name that tells it from the others."""
@@ -110,7 +110,7 @@ def check_numbers(args: argparse.Namespace) -> None:
         check_fraction(args.budget, "--budget")
 
 
-def settings_of(args: argparse.Namespace) -> list[Setting]:
+def list_settings(args: argparse.Namespace) -> list[Setting]:
     """Every combination that was asked for.
 
     Raises:
@@ -164,7 +164,7 @@ def read(args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_siz
 
 def measure(args: argparse.Namespace) -> list[Measurement]:
     """Measure what was asked for, and print each line as it is measured."""
-    settings = settings_of(args)
+    settings = list_settings(args)
     rows: list[Measurement] = []
     accuracies: dict[str, float] = {}
 
@@ -178,7 +178,7 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
     checkpoints = read_sources(args.model)
     for image_size in args.image_size:
         images = read(args, checkpoints, image_size) if args.images else None
-        models = models_of(args, checkpoints, image_size, images)
+        models = build_models(args, checkpoints, image_size, images)
         accuracies = parse_accuracies(args.accuracy, [*models])
         how = (images, image_size, args.repeats, args.warmup, args.optimize)
         try:

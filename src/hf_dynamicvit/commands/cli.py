@@ -39,14 +39,14 @@ hf-dynamicvit train --help
 """
 
 
-def module_of(name: str) -> Any:
+def import_command(name: str) -> Any:
     """Import the module of a command: its options, and its `main`, which imports what it runs."""
     return importlib.import_module(f".{name}", __package__)
 
 
 def command_parser(name: str) -> Parser:
-    """The parser of the command `name`."""
-    module = module_of(name)
+    """Build the parser of the command `name`."""
+    module = import_command(name)
     if hasattr(module, "make_parser"):
         return module.make_parser()
     line = COMMANDS[name]
@@ -57,7 +57,7 @@ def command_parser(name: str) -> Parser:
 
 
 def make_parser() -> Parser:
-    """The parser of `hf-dynamicvit` itself, which knows the names of the commands."""
+    """Build the parser of `hf-dynamicvit` itself, which knows the names of the commands."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {name:{width}}  {line}" for name, line in COMMANDS.items())
     parser = Parser(
@@ -94,7 +94,7 @@ def main(argv: list[str] | None = None) -> int:
             parser.parse_args(arguments[:1])  # ends here
         parser.error(f"there is no command {name!r}{suggest_or_list(name, COMMANDS)}")
     try:
-        module_of(name).main(command_parser(name).parse_args(arguments[1:]))
+        import_command(name).main(command_parser(name).parse_args(arguments[1:]))
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"hf-dynamicvit {name}: {error}", file=sys.stderr)
         return 1

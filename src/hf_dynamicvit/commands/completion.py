@@ -26,7 +26,7 @@ FILES = ("model", "source", "dataset", "teacher", "dense", "output_dir", "resume
 
 
 def script(shell: str) -> str:
-    """The completion script for `shell`, with every option of every command.
+    """Write the completion script for `shell`, with every option of every command.
 
     Raises:
         ValueError: shtab, which writes it, is not installed.

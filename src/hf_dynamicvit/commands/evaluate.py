@@ -108,7 +108,7 @@ def add_output(group: Any) -> None:
     add_json_option(group)
 
 
-def command_of(args: argparse.Namespace) -> str:
+def write_command(args: argparse.Namespace) -> str:
     """Return the command line that gives `args`, without what is the default."""
     parser = argparse.ArgumentParser(add_help=False)
     add_arguments(parser)
@@ -130,4 +130,4 @@ def main(args: argparse.Namespace) -> None:
     check_ranges(vars(args), RANGES)
     from .evaluate_run import main
 
-    main(args, command_of(args))
+    main(args, write_command(args))

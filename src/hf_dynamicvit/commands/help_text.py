@@ -14,7 +14,7 @@ MOST_CHOICES = 4
 
 
 def examples_text(examples: str) -> str:
-    """The end of a help text: `examples`, command lines and `# what they do`, each on a line of its own."""
+    """Write the end of a help text: `examples`, command lines and `# what they do`, each on a line of its own."""
     return f"examples:\n{textwrap.indent(examples.strip(), '  ')}"
 
 
@@ -65,9 +65,9 @@ class SectionedHelp(argparse.ArgumentParser):
     sections: dict[str, list[str]]
 
     def format_help(self) -> str:
-        return self.help_of(self.sections)
+        return self.format_help_for(self.sections)
 
-    def help_of(self, sections: dict[str, list[str]]) -> str:
+    def format_help_for(self, sections: dict[str, list[str]]) -> str:
         """Return the help with the options of these names only."""
         formatter = self._get_formatter()
         formatter.add_usage(self.usage, self._actions, [])

@@ -9,7 +9,7 @@ from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
 
-def content_of(args: argparse.Namespace) -> CardContent:
+def read_content_options(args: argparse.Namespace) -> CardContent:
     """Return what was typed for the card."""
     measured = Measurements(
         top1=args.top1,
@@ -22,7 +22,7 @@ def content_of(args: argparse.Namespace) -> CardContent:
 
 
 def main(args: argparse.Namespace) -> None:
-    given, code = content_of(args), not args.without_code
+    given, code = read_content_options(args), not args.without_code
     if not args.dry_run and (args.output is not None or args.overwrite):
         raise ValueError(f"{'--overwrite' if args.output is None else '--output'} is for --dry-run; type that too.")
     with only_json(args.json), no_bars_of_weights():

@@ -31,7 +31,7 @@ from transformers import (
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from ..benchmark.measure import images_per_second
-from ..checkpoints.load_report import REDUCER, without_report_of
+from ..checkpoints.load_report import REDUCER, expect_in_report
 from ..data.digits import IMAGE_SIZE, load_digits_dataset
 from ..data.transforms import ImageTransform
 from ..folders import check_folder
@@ -110,7 +110,7 @@ def train_dense(train: Dataset, processor: Any, output: Path, seed: int) -> ViTF
 def train_sparse(
     train: Dataset, dense: Path, processor: Any, output: Path, seed: int
 ) -> DynamicViTForImageClassification:
-    with without_report_of(REDUCER):
+    with expect_in_report(REDUCER):
         model = DynamicViTForImageClassification.from_pretrained(dense, keep_ratio=KEEP_RATIO)
     arguments = DynamicViTTrainingArguments(
         **training_arguments(output, seed),
@@ -155,7 +155,7 @@ def measure(dense, sparse: DynamicViTForImageClassification, test: Dataset, outp
 
 
 def draw(model: DynamicViTForImageClassification, test: Dataset, processor: Any) -> Image.Image:
-    """A sheet: one row an image, the input and what is kept after each stage."""
+    """Draw a sheet: a row an image, the input and what is kept after each stage."""
     images = [test[index]["image"].convert("RGB") for index in range(NUM_IMAGES)]
     with torch.inference_mode():
         kept = model(processor(images, return_tensors="pt")["pixel_values"].to(model.device)).kept

@@ -18,7 +18,7 @@ from .help_text import SectionedHelp, examples_text
 from .parser import Parser, add_json_option
 from .ranges import as_option, check_ranges
 from .train_help import ALIASES, DESCRIPTION, REWORDED, SECTIONS, TRAINER_OPTIONS, USAGE, TrainerOption, canonical
-from .train_options import DataArguments, ModelArguments, check_output_folder, names_of
+from .train_options import DataArguments, ModelArguments, check_output_folder, option_names
 from .train_ranges import RANGES
 
 
@@ -78,7 +78,7 @@ def make_parser() -> TrainParser:
         for field in dataclasses.fields(group):
             add_field(parser, field, typing.get_type_hints(group)[field.name])
     for name in trainer_option_names():
-        if name not in names_of(DynamicViTOptions):
+        if name not in option_names(DynamicViTOptions):
             add_trainer_option(parser, name, TRAINER_OPTIONS.get(name))
     return parser
 

@@ -18,9 +18,9 @@ from ..training.recipes import RECIPES, learning_rate_for, settings_without_reci
 from .help_text import SectionedHelp
 from .parser import Parser, add_json_option
 from .ranges import check_ranges
-from .train_conflicts import check_typed, method_of
+from .train_conflicts import build_method, check_typed
 from .train_help import DESCRIPTION, REWORDED, SECTIONS, SET, TRAINER_OPTIONS, USAGE, canonical
-from .train_options import DENSE, DataArguments, ModelArguments, names_of
+from .train_options import DENSE, DataArguments, ModelArguments, option_names
 from .train_ranges import RANGES
 
 
@@ -42,8 +42,8 @@ def help_of_all(epilog: str) -> str:
     parser.epilog = epilog
     parser.add_argument("--help-all", action="store_true", help="show all options")
     shown = {name for names in SECTIONS.values() for name in names}
-    others = [name for name in names_of(TrainingArguments) if name not in shown]
-    return parser.help_of(SECTIONS | {"all others of TrainingArguments": others})
+    others = [name for name in option_names(TrainingArguments) if name not in shown]
+    return parser.format_help_for(SECTIONS | {"all others of TrainingArguments": others})
 
 
 def make_parser() -> TrainParser:
@@ -107,7 +107,9 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
         start = read_checkpoint(typed["model"])
         reducer = start.reducer or DEFAULT
     if recipe is None:
-        settings = settings_without_recipe(None if reducer == DENSE else method_of(reducer, typed.get("reducer_args")))
+        settings = settings_without_recipe(
+            None if reducer == DENSE else build_method(reducer, typed.get("reducer_args"))
+        )
     settings = {**chosen_by_default(reducer, typed), **settings}
     check_typed(reducer, typed, settings)
     pins = torch.accelerator.is_available()  # without one torch warns at every loader that it cannot
@@ -121,7 +123,7 @@ def read_options(argv: Sequence[str]) -> TrainOptions:
 
 def in_group(parser: argparse.ArgumentParser, group: Any, values: dict[str, Any]) -> dict[str, Any]:
     """Return what `group` is made of: `values`, else the defaults of the command."""
-    return {name: values.get(name, parser.get_default(name)) for name in names_of(group)}
+    return {name: values.get(name, parser.get_default(name)) for name in option_names(group)}
 
 
 def settle(
@@ -155,7 +157,7 @@ def chosen_by_default(reducer: str, typed: dict[str, Any]) -> dict[str, Any]:
 
 def typed_options(parser: Parser, argv: Sequence[str]) -> dict[str, Any]:
     """Return the value of each option that is typed in `argv`, by name."""
-    names, unset = names_of(*GROUPS), object()
+    names, unset = option_names(*GROUPS), object()
     namespace = argparse.Namespace(**dict.fromkeys(names, unset))
     values = vars(parser.parse_args([canonical(word) for word in argv], namespace))
     return {name: values[name] for name in names if values[name] is not unset}

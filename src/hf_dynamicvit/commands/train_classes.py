@@ -8,7 +8,7 @@ from ..checkpoints.labels import has_classes, list_first
 from ..model.logger import logger
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.teacher import DISTILLATION
-from .train_conflicts import method_of
+from .train_conflicts import build_method
 from .train_options import DENSE, ModelArguments
 
 
@@ -59,7 +59,7 @@ def distils(args: ModelArguments, training: DynamicViTTrainingArguments) -> bool
     """Return whether the training learns from a teacher."""
     if args.reducer == DENSE or not args.distill:
         return False
-    weights = method_of(cast(str, args.reducer), args.reducer_args).loss_weights
+    weights = build_method(cast(str, args.reducer), args.reducer_args).loss_weights
     weights = weights | cast(dict, training.loss_weights or {})
     return any(weights.get(name) for name in DISTILLATION)
 

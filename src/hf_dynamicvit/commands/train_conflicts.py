@@ -56,7 +56,7 @@ def check_effects(reducer: str, typed: dict[str, Any], settings: dict[str, Any])
     for name, levels in AT_LEVELS.items():
         if name in typed and level not in levels:
             raise ValueError(f"{as_option(name)} is typed, but has no effect with --augmentation {level}.")
-    learned = reducer != DENSE and has_predictors(method_of(reducer, (settings | typed).get("reducer_args")))
+    learned = reducer != DENSE and has_predictors(build_method(reducer, (settings | typed).get("reducer_args")))
     if "predictor_start" in typed and not learned:
         raise ValueError(f"--predictor-start is typed, but --reducer {reducer} has no predictors.")
 
@@ -86,13 +86,13 @@ def check_teacher(reducer: str, typed: dict[str, Any]) -> None:
         raise ValueError("--cache-teacher needs the same images in every epoch: type --augmentation none, no mixing.")
 
 
-def method_of(reducer: str, reducer_args: str | None) -> TokenReducer:
-    """A method with its options, without memory: for what it learns, how fast, and from whom."""
-    return DynamicViTConfig(reducer=reducer, reducer_args=json_of(reducer_args)).reducer_without_memory()
+def build_method(reducer: str, reducer_args: str | None) -> TokenReducer:
+    """Build a method with its options, without memory: for what it learns, how fast, and from whom."""
+    return DynamicViTConfig(reducer=reducer, reducer_args=read_json(reducer_args)).reducer_without_memory()
 
 
-def json_of(text: str | None) -> dict[str, Any]:
-    """The options of a method from a command line."""
+def read_json(text: str | None) -> dict[str, Any]:
+    """Read the options of a method from a command line."""
     example = """'{"tau": 0.5}'"""
     try:
         options = json.loads(text or "{}")

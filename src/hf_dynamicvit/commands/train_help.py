@@ -7,7 +7,7 @@ from typing import Any
 from ..training.options import DynamicViTOptions
 from ..training.recipes import RATIO_WEIGHT, told_default
 from .ranges import as_option
-from .train_options import DataArguments, ModelArguments, names_of
+from .train_options import DataArguments, ModelArguments, option_names
 
 
 USAGE = "hf-dynamicvit train --model MODEL --dataset DATASET --output-dir FOLDER [options]"
@@ -130,13 +130,13 @@ COMES_OUT = ["keep_checkpoints", "push_to_hub", "hub_model_id", "hub_token", "re
 SECTIONS = {
     "what is trained": [
         *("model", "dataset", "output_dir"),
-        *(name for name in names_of(ModelArguments)[1:] if name not in (*ABOUT_TEACHER, *COMES_OUT)),
+        *(name for name in option_names(ModelArguments)[1:] if name not in (*ABOUT_TEACHER, *COMES_OUT)),
     ],
     "teacher": ABOUT_TEACHER,
-    "images": names_of(DataArguments)[1:],
+    "images": option_names(DataArguments)[1:],
     "training": [
         *(name for name in TRAINER_OPTIONS if name not in ("output_dir", *COMES_OUT)),
-        *(name for name in names_of(DynamicViTOptions) if name not in ABOUT_TEACHER),
+        *(name for name in option_names(DynamicViTOptions) if name not in ABOUT_TEACHER),
     ],
     "what comes out": ["json", *COMES_OUT],
 }

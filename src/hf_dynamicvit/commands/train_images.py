@@ -84,13 +84,13 @@ def prepare_inputs(images: ImageSplits, args: DataArguments, processor: Any, num
     if args.augmentation == "none":
         train = images.train.with_transform(plain)
     else:
-        augmented = ImageTransform(processor, **columns, **augmentation_of(args))
+        augmented = ImageTransform(processor, **columns, **augmentation_settings(args))
         train = SeededImages(images.train.with_transform(augmented), seed, tell=mixed)
     mix = MixCollator(len(images.names), args.mixup, args.cutmix) if mixed else None
     return Inputs(plain, train, images.validation.with_transform(plain), mix)
 
 
-def augmentation_of(args: DataArguments) -> dict[str, Any]:
+def augmentation_settings(args: DataArguments) -> dict[str, Any]:
     return {
         "augmentation": args.augmentation,
         "scale": args.crop_scale,

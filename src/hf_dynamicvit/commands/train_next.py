@@ -23,7 +23,7 @@ def next_commands(
     columns |= {name: vars(data_args)[name] for name in ("image_column", "label_column")}
     unreadable = data_args.unreadable if data_args.unreadable != DataArguments.unreadable else None
     if args.reducer == DENSE:
-        columns |= splits_of(data_args, images) | {"unreadable": unreadable}
+        columns |= name_splits(data_args, images) | {"unreadable": unreadable}
         return [command("train", model=folder, dataset=data_args.dataset, **columns, output=f"{folder}-sparse")]
     columns["unreadable"] = unreadable if unreadable in UNREADABLE else None
     split = data_args.validation_split if images.held_out is None else None  # `evaluate` finds what was held out
@@ -39,7 +39,7 @@ def next_commands(
     return commands
 
 
-def splits_of(args: DataArguments, images: ImageSplits) -> dict[str, Any]:
+def name_splits(args: DataArguments, images: ImageSplits) -> dict[str, Any]:
     """Return the options, `None` where not needed, by which another training has the same images for validation."""
     splits: dict[str, Any] = {"train_split": args.train_split, "validation_split": args.validation_split}
     if (apart := images.held_out) is not None:

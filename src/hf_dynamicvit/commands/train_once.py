@@ -22,7 +22,7 @@ from ..training.teacher import DENSE_COPY
 from ..training.trainer import DynamicViTTrainer
 from .train_images import Inputs, prepare_inputs, typical_images
 from .train_options import DENSE, ModelArguments
-from .train_results import results_of, save
+from .train_results import collect_results, save
 from .train_start import imitates, load_start, set_how_much_is_kept
 from .train_task import Task, timed
 
@@ -66,7 +66,7 @@ def carry_out(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]:
     finally:
         progress.close()
     typical = inputs.plain(typical_images(task.images.validation, seed)[:])["pixel_values"]
-    results = facts | results_of(run.args, trainer, metrics, teacher_top1, typical, facts)
+    results = facts | collect_results(run.args, trainer, metrics, teacher_top1, typical, facts)
     if progress.first_step:
         results["resumed_after_step"] = progress.first_step
     if task.images.held_out is not None:

@@ -146,7 +146,7 @@ class DataArguments:
     cutmix: float = field(default=0.0, metadata={"help": "Alpha of CutMix, 0 for none (torchvision)."})
 
 
-def names_of(*groups: Any) -> list[str]:
+def option_names(*groups: Any) -> list[str]:
     return [option.name for group in groups for option in dataclasses.fields(group) if option.init]
 
 

@@ -16,7 +16,7 @@ from ..training.trainer import DynamicViTTrainer
 from .train_options import DENSE, ModelArguments
 
 
-def results_of(
+def collect_results(
     args: ModelArguments,
     trainer: DynamicViTTrainer,
     metrics: dict[str, float],
@@ -43,15 +43,15 @@ def results_of(
         "seed": trainer.args.seed,
         "seconds": facts["phases"]["training"],
     }
-    results |= others_of(args, trainer, metrics, teacher_top1)
+    results |= collect_other_results(args, trainer, metrics, teacher_top1)
     for name in [name for name in results if name.endswith("top1")]:
         results[f"{name}_interval"] = wilson_interval(results[name], facts["images"])
     if args.reducer != DENSE:
-        results |= kept_of(model, trainer.state.log_history)
+        results |= read_kept(model, trainer.state.log_history)
     return results | {"log": trainer.state.log_history}
 
 
-def others_of(
+def collect_other_results(
     args: ModelArguments, trainer: DynamicViTTrainer, metrics: dict[str, float], teacher_top1: float | None
 ) -> dict[str, Any]:
     """Collect what only some trainings have: a best epoch, averaged weights, a teacher."""
@@ -68,7 +68,7 @@ def others_of(
     return results
 
 
-def kept_of(model: ReducedForImageClassification, log: list[dict[str, Any]]) -> dict[str, list[float]]:
+def read_kept(model: ReducedForImageClassification, log: list[dict[str, Any]]) -> dict[str, list[float]]:
     """Return the fraction kept at each stage at the end of the training, and what was asked for where images do not
     decide."""
     found = [kept for entry in log if (kept := kept_fractions(entry))]

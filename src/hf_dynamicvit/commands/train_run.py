@@ -22,9 +22,9 @@ from .train_classes import distils
 from .train_dense import TEACHER, train_compared, train_start
 from .train_next import next_commands
 from .train_once import Run, carry_out
-from .train_options import DENSE, DataArguments, ModelArguments, names_of
+from .train_options import DENSE, DataArguments, ModelArguments, option_names
 from .train_report import report
-from .train_summary import steps_of, summary
+from .train_summary import count_steps, summary
 from .train_task import Task, prepare
 
 
@@ -58,8 +58,8 @@ def train(
     if resume is True and (ended := ended_before(training, len(task.images.train))) is not None:
         return ended
     if training.process_index == 0:
-        everything = names_of(ModelArguments, DataArguments, DynamicViTTrainingArguments)
-        done = (output_of(training) / TEACHER / RESULTS).is_file()
+        everything = option_names(ModelArguments, DataArguments, DynamicViTTrainingArguments)
+        done = (output_folder(training) / TEACHER / RESULTS).is_file()
         print(summary(task, training, done, everything if chosen is None else chosen), flush=True)
     facts = task.facts()
     facts["phases"]["images"] = task.seconds
@@ -67,7 +67,7 @@ def train(
     return carry_out_all(Run(task.args, task.start, task.known, training, resume, ""), task, facts)
 
 
-def output_of(training: DynamicViTTrainingArguments) -> Path:
+def output_folder(training: DynamicViTTrainingArguments) -> Path:
     return Path(cast(str, training.output_dir))
 
 
@@ -78,7 +78,7 @@ def settle(
     if not task.known and not task.args.from_scratch and training.head_learning_rate is None:
         training = training.changed(head_learning_rate=NEW_HEAD_RATE)
     if chosen is not None and "logging_steps" not in chosen:  # at least once an epoch
-        steps = steps_of(training, len(task.images.train), 1, training.max_steps)
+        steps = count_steps(training, len(task.images.train), 1, training.max_steps)
         training = training.changed(logging_steps=min(training.logging_steps, *steps))
     return training
 
@@ -91,7 +91,7 @@ def carry_out_all(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]
         teaches = " and the teacher" * distils(args, training)
         title = f"1 of {count}: training the dense model, which becomes the start{teaches}"
         train_start(dataclasses.replace(run, title=title), task, facts)
-        tuned = read_checkpoint(output_of(training) / TEACHER)
+        tuned = read_checkpoint(output_folder(training) / TEACHER)
         args = dataclasses.replace(args, model=tuned.source)
         run = dataclasses.replace(run, args=args, start=tuned, known=True)
         if not task.known:  # it was for the classifier that started anew
@@ -100,7 +100,7 @@ def carry_out_all(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]
     if args.compare_dense:
         title = f"{count - 1} of {count}: training the dense model as long, to compare"
         train_compared(dataclasses.replace(run, title=title), task, facts)
-    if count > 1 and resume is True and last_complete_checkpoint(output_of(training)) is None:
+    if count > 1 and resume is True and last_complete_checkpoint(output_folder(training)) is None:
         resume = None  # it stopped before the model itself had a checkpoint
     title = f"training {args.reducer}" if args.reducer != DENSE else "training the dense model"
     title = title.capitalize() if count == 1 else f"{count} of {count}: {title}"
@@ -119,11 +119,11 @@ def ended_before(training: DynamicViTTrainingArguments, images: int) -> dict[str
     Raises:
         ValueError: it had fewer steps than are asked for now.
     """
-    folder = output_of(training)
+    folder = output_folder(training)
     if last_complete_checkpoint(folder) is not None or not (folder / RESULTS).is_file():
         return None
     results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-    steps, _ = steps_of(training, images, training.num_train_epochs, training.max_steps)
+    steps, _ = count_steps(training, images, training.num_train_epochs, training.max_steps)
     if steps > (done := results["steps"]):
         raise ValueError(
             f"--resume-from-checkpoint last: the training in {folder} ended after {done} steps and kept no "

@@ -8,14 +8,14 @@ import torch
 from torch import nn
 
 from ..checkpoints.checkpoint import Checkpoint
-from ..checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, without_report_of
+from ..checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, expect_in_report
 from ..data.samples import COST_IMAGES
 from ..model.cost import as_pair
 from ..model.reducers import is_adaptive
 from ..model.reduction import ReducedForImageClassification
 from ..training.predictor_start import has_predictors
 from .train_classes import dense_first
-from .train_conflicts import json_of
+from .train_conflicts import read_json
 from .train_options import DENSE, ModelArguments
 from .train_size import model_at_size
 
@@ -44,7 +44,7 @@ def sparse_settings(args: ModelArguments, start: Checkpoint) -> dict[str, Any]:
     if args.keep_ratio is not None and args.budget is None and not adaptive:
         settings["keep_ratio"] = args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio
     own = start.config.reducer_args if start.reducer == args.reducer else {}
-    options = own | json_of(args.reducer_args)
+    options = own | read_json(args.reducer_args)
     if adaptive and args.budget is not None:  # its loss holds it there
         options["budget"] = args.budget
     if options:
@@ -81,7 +81,7 @@ def load_start(
         return start.family(start.configured(**settings))
     settings.pop("image_size", None)  # its weights are of its own
     new = [REDUCER] if known else [REDUCER, CLASSIFIER]
-    with without_report_of(*new):
+    with expect_in_report(*new):
         model, found = start.family.from_pretrained(
             start.source,
             config=start.configured(**settings),

@@ -24,7 +24,7 @@ from .train_words import counted, table, told_gmacs
 NAMED_CLASSES = 6
 
 
-def steps_of(
+def count_steps(
     training: DynamicViTTrainingArguments, images: int, epochs: float, max_steps: int = -1
 ) -> tuple[int, int]:
     """Return how many steps of the optimizer a training has, `max_steps` if above 0, and how many an epoch has."""
@@ -89,7 +89,7 @@ def tuning_of_start(task: Task, training: DynamicViTTrainingArguments, done: boo
     args, head = task.args, training.head_learning_rate
     if not args.teacher_epochs:
         return ""
-    steps, _ = steps_of(training, len(task.images.train), args.teacher_epochs)
+    steps, _ = count_steps(training, len(task.images.train), args.teacher_epochs)
     how = f"{counted(args.teacher_epochs, 'epoch')}, {counted(steps, 'step')} at {args.teacher_learning_rate:g}"
     how += "" if head is None else f", the classifier at {head:g}"
     return "was fine-tuned before" if done else f"is fine-tuned first ({how})"
@@ -106,7 +106,7 @@ def teacher_row(task: Task, training: DynamicViTTrainingArguments, done: bool) -
 
 
 def training_row(training: DynamicViTTrainingArguments, images: int) -> str:
-    steps, in_epoch = steps_of(training, images, training.num_train_epochs, training.max_steps)
+    steps, in_epoch = count_steps(training, images, training.num_train_epochs, training.max_steps)
     epochs = steps / in_epoch if training.max_steps > 0 else training.num_train_epochs
     parts = {"a batch": training.train_batch_size, "batches": training.gradient_accumulation_steps}
     parts["processes"] = training.world_size
@@ -195,7 +195,7 @@ def summary(task: Task, training: DynamicViTTrainingArguments, done: bool, chose
         chosen: names of the options that the user or a recipe set.
     """
     args, images, head = task.args, len(task.images.train), training.head_learning_rate
-    steps, in_epoch = steps_of(training, images, training.num_train_epochs, training.max_steps)
+    steps, in_epoch = count_steps(training, images, training.num_train_epochs, training.max_steps)
     shape = "shape of " if args.from_scratch else ""
     rows = {
         "model": f"{shape}{args.model}, trained into {training.output_dir}",

@@ -37,8 +37,8 @@ def evenly_spaced(files: list[str], limit: int | None) -> list[str]:
     return [files[len(files) * place // count] for place in range(count)]
 
 
-def names_of(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
-    """A name of its own for what is written of each file: where it is in its folder, with - for /, and no suffix."""
+def name_outputs(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:
+    """Name what is written of each file: where it is in its folder, with - for /, without suffix, each its own."""
     names: dict[str, str] = {}
     taken: set[str] = set()
     for file in files:
@@ -86,7 +86,7 @@ def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
-    """The model, set to what was asked for; AS-ViT's thresholds on the first images, where they are not its own.
+    """Load the model, set to what was asked for; set thresholds of AS-ViT that are not its own on the first images.
 
     Raises:
         ValueError: an option is out of range.
@@ -97,7 +97,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes).to(choose_device(args.device))
     first: list[Image.Image] = []
     if viewer.model.config.is_adaptive:
-        readable = read_files(files, mode_of(viewer), lambda file, why: None)
+        readable = read_files(files, image_mode(viewer), lambda file, why: None)
         first = [image for _, image in itertools.islice(readable, COST_IMAGES)]
     if args.keep_ratio is not None:
         viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
@@ -114,7 +114,7 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     return viewer
 
 
-def mode_of(viewer: Viewer) -> str:
+def image_mode(viewer: Viewer) -> str:
     return MODES[viewer.model.config.num_channels]
 
 
@@ -141,7 +141,7 @@ class Gallery:
         }
 
     def add(self, file: str, view: View) -> None:
-        """A card and a GIF of `view`, a row of the overview, and a record."""
+        """Write a card and a GIF of `view`; add a row to the overview, and a record."""
         folder, name, title = self.args.output, self.names[file], readable_name(Path(file).name)
         folder.mkdir(parents=True, exist_ok=True)
         if not self.args.only_overview:
@@ -162,7 +162,7 @@ class Gallery:
         self.rows.clear()
 
     def finish(self) -> None:
-        """The last overview, and `views.json`; nothing where no image was looked at."""
+        """Write the last overview, and `views.json`; nothing where no image was looked at."""
         if self.rows:
             self.finish_sheet()
         if self.result["pictures"]:
@@ -181,7 +181,7 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
     Raises:
         ValueError: none can be read.
     """
-    gallery = Gallery(args, viewer, names_of(files, [path for path in args.images if path.is_dir()]))
+    gallery = Gallery(args, viewer, name_outputs(files, [path for path in args.images if path.is_dir()]))
     size = None if args.image_size is None else (args.image_size[0], args.image_size[-1])
     waiting: list[str] = []  # read, not looked at yet
     with tqdm(total=len(files), unit="image", file=sys.stderr) as bar:
@@ -192,7 +192,7 @@ def draw(viewer: Viewer, args: argparse.Namespace, files: Sequence[str]) -> dict
             bar.update()
 
         def images() -> Generator[Image.Image]:
-            for file, image in read_files(files, mode_of(viewer), skip):
+            for file, image in read_files(files, image_mode(viewer), skip):
                 waiting.append(file)
                 yield image
 

@@ -27,7 +27,7 @@ MLP: Final = 1
 
 
 def alias(name: str) -> Any:
-    """A part that ViT calls as the property is called, and this family `name`, which may have dots."""
+    """Make a property that has the part which this family calls `name`; the name may have dots."""
 
     def read(module: Any) -> Any:  # not `attrgetter`, which cannot be compiled
         for part in name.split("."):

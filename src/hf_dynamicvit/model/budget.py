@@ -22,7 +22,7 @@ Counts = list[tuple[int, int]]
 
 
 def with_keep_ratio(config: ReductionConfig, keep_ratio: float | list[float]) -> ReductionConfig:
-    """A copy of `config` with another keep ratio, and without the options that would stand in for one.
+    """Copy `config` with another keep ratio, without the options that would stand in for one.
 
     A method whose images decide for themselves has no keep ratio; the copy then has a method of the same stages.
 
@@ -46,7 +46,7 @@ def for_budget(config: ReductionConfig, keep_ratio: float) -> float | list[float
 
 
 def least_keep_ratio(config: ReductionConfig) -> float:
-    """The lowest number that `set_budget` may try, to 2^-30."""
+    """Find the lowest number that `set_budget` may try, to 2^-30."""
     least, most = 0.0, 1.0
     for _ in range(30):
         middle = (least + most) / 2

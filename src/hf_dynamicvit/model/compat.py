@@ -123,12 +123,12 @@ def file_in_cache(source: str, name: str, **place: str) -> Path | None:
 
 
 def has_hooks(layer: nn.Module) -> bool:
-    """Whether anybody sees, or changes, what goes into `layer` or comes out of it; torch has no public question."""
+    """Return whether anybody sees or changes what `layer` takes or gives; torch has no public question."""
     return bool(layer._forward_hooks or layer._forward_pre_hooks)
 
 
 def times_written(tensor: Tensor) -> int:
-    """How often `tensor` was written to, except through its `.data`; torch has no public counter."""
+    """Count how often `tensor` was written to, except through its `.data`; torch has no public counter."""
     return tensor._version
 
 
@@ -136,7 +136,7 @@ def times_written(tensor: Tensor) -> int:
 
 
 def has_packed_linear() -> bool:
-    """Whether this torch can pack weights and multiply by them."""
+    """Return whether this torch can pack weights and multiply by them."""
     return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
 
 

@@ -60,7 +60,9 @@ def decision_gradient(
     scaling: float,
     relative: Tensor | None = None,
 ) -> Tensor:
-    """The gradient of `keep`, `[B, T]` float32, that `grad` of the output implies; shapes as `DecisionGradient`.
+    """Compute the gradient of `keep`, `[B, T]` float32, that `grad` of the output implies.
+
+    Shapes as in `DecisionGradient`.
 
     In each head, sum_i w_ij g_i . (v_j - out_i) over i other than j is v_j . (W^T g)_j - (W^T c)_j, c_i = g_i . out_i:
     one product with [g | c]. W here is the softmax over all keys; row i of [g | c] is divided by the part of it that

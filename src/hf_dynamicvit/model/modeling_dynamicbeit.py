@@ -45,7 +45,7 @@ class DynamicBeitLayer(DynamicLayer, BeitLayer):
         return self.drop_path((self.lambda_2 if part == MLP else self.lambda_1) * self.dropout(output))
 
     def relative(self, tokens: Tokens) -> Tensor | None:
-        """The bias of this block and that of all blocks, for the tokens that are there; 0 for one that is nowhere."""
+        """Add the biases of this block and of all blocks for the tokens that are there; 0 for one that is nowhere."""
         bias, own = tokens.table, self.relative_position_bias
         if own is not None:
             bias = own(tokens.grid) if bias is None else own(tokens.grid) + bias  # [1, H, T, T]

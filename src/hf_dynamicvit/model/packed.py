@@ -14,7 +14,7 @@ from .compat import FakeTensor, has_hooks, has_packed_linear, pack_linear, packe
 
 
 def is_plain(layer: nn.Module) -> bool:
-    """Whether `layer` is a linear layer that computes what its weight says.
+    """Return whether `layer` is a linear layer that computes what its weight says.
 
     One that is quantised, adapted, offloaded, observed or given its weight by a hook must be called.
     """
@@ -26,7 +26,7 @@ def is_plain(layer: nn.Module) -> bool:
 
 
 def can_pack(layer: nn.Module) -> bool:
-    """Whether `layer` is a plain `nn.Linear` on the CPU, in a dtype for which oneDNN has a blocked layout."""
+    """Return whether `layer` is a plain `nn.Linear` on the CPU, in a dtype for which oneDNN has a blocked layout."""
     if type(layer) is not nn.Linear or not is_plain(layer):
         return False
     weight = layer.weight
@@ -59,7 +59,7 @@ class PackedLinear(nn.Module):
         self.train(linear.training)
 
     def original(self) -> nn.Linear:
-        """The layer whose place this one took, with the parameters of now."""
+        """Return the layer whose place this one took, with the parameters of now."""
         (linear,) = self._original
         linear.weight, linear.bias = self.weight, self.bias
         return linear
@@ -69,7 +69,7 @@ class PackedLinear(nn.Module):
         return id(self.weight), times_written(self.weight), self.weight.data_ptr()
 
     def uses_copy(self, hidden: Tensor) -> bool:
-        """Whether the packed copy computes for `hidden`, rather than the parameters."""
+        """Return whether the packed copy computes for `hidden`, rather than the parameters."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing():
             return False
         if self.packed is None or torch.is_autocast_enabled(hidden.device.type):
@@ -96,7 +96,7 @@ class PackedLinear(nn.Module):
 
 
 def fuses_gelu(layer: nn.Module) -> bool:
-    """Whether `layer(hidden, gelu=True)` is possible, and nobody wants to see what is ahead of the GELU."""
+    """Return whether `layer(hidden, gelu=True)` is possible, and nobody wants to see what is ahead of the GELU."""
     return isinstance(layer, PackedLinear) and not has_hooks(layer)
 
 

@@ -34,7 +34,7 @@ class Layout:
 
     @classmethod
     def of(cls, real: Tensor) -> "Layout":
-        """The layout of the tokens that are `real` `[B, T]` bool; waits for the device."""
+        """Lay out the tokens that are `real` `[B, T]` bool; waits for the device."""
         starts = torch.nn.functional.pad(real.sum(dim=1).cumsum(dim=0), (1, 0))
         rows = real.flatten().nonzero()[:, 0]
         return cls(rows, tuple(starts.tolist()), starts.int(), (real.shape[0], real.shape[1]))
@@ -55,7 +55,7 @@ class Layout:
 
 
 def attends_raggedly(query: Tensor, implementation: str | None) -> bool:
-    """Whether `ragged_attention` is there for `query`: not for other kernels than SDPA's, nor for float32 on a GPU."""
+    """Return whether `ragged_attention` takes `query`: only in place of SDPA, and on a GPU not in float32."""
     if implementation != "sdpa":
         return False
     if query.device.type == "cuda":

@@ -98,7 +98,7 @@ class TokenReducer(nn.Module):
 
     @staticmethod
     def budget_keep_ratio(keep_ratio: float, num_stages: int) -> float | list[float]:
-        """What `set_budget` tries as `config.keep_ratio` for a number from 0 to 1; more must cost more."""
+        """Return the `config.keep_ratio` that `set_budget` tries for a number from 0 to 1; more must cost more."""
         return keep_ratio
 
     def set_keep_ratios(self, keep_ratios: list[float]) -> None:
@@ -117,7 +117,7 @@ class TokenReducer(nn.Module):
         return [keep_count(num_patches, keep_ratio) for keep_ratio in self.keep_ratios]
 
     def stage_at(self, layer: int, num_patches: int) -> Stage | None:
-        """The stage at `layer` for an image of `num_patches`, or `None`."""
+        """Return the stage at `layer` for an image of `num_patches`, or `None`."""
         if layer not in self.layers:
             return None
         index = self.layers.index(layer)
@@ -149,11 +149,11 @@ class TokenReducer(nn.Module):
         return tokens
 
     def decides_between(self, layer: int) -> bool:
-        """Whether a decision is taken between attention and MLP of `layer`."""
+        """Return whether a decision is taken between attention and MLP of `layer`."""
         return self.acts == "between" and layer in self.decision_layers
 
     def prefix_suffices(self, layer: int) -> bool:
-        """Whether `layer`, the last one, need compute only the prefix tokens for a classifier.
+        """Return whether `layer`, the last one, need compute only the prefix tokens for a classifier.
 
         Then `after` is not called there, and `between` only for a decision, with the patch tokens as they were ahead
         of the attention.
@@ -169,7 +169,7 @@ class TokenReducer(nn.Module):
         return None
 
     def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
-        """The method's own training losses by name, unweighted, from the decisions of a training forward."""
+        """Return the method's own training losses by name, unweighted, from the decisions of a training forward."""
         return {}
 
     def token_counts(self, num_patches: int, depth: int, kept: list[int] | None = None) -> list[tuple[int, int]]:

@@ -101,7 +101,7 @@ class EvoViTReducer(TokenReducer):
         return gone_on.represent(self.representative(tokens, selected), waits)
 
     def representative(self, tokens: Tokens, selected: Tensor) -> Tensor:
-        """The mean of the patches not `selected` `[B, K]`, weighted with the global class attention: `[B, 1, D]`."""
+        """Average the patches not `selected` `[B, K]`, weighted with the global class attention: `[B, 1, D]`."""
         weights = cast(Tensor, tokens.importance).scatter(1, selected, 0.0)  # [B, N]
         if tokens.attended is not None:
             weights = weights * tokens.attended

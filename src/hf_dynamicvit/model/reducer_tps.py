@@ -22,7 +22,7 @@ def cosine_similarity(tokens: Tensor, others: Tensor) -> Tensor:
 
 
 def match(kept: Tensor, pruned: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """The most similar kept token `[B, P]` of each pruned one, and its weight exp(cosine / temperature) `[B, P]`.
+    """Find the most similar kept token `[B, P]` of each pruned one, and its weight exp(cosine / temperature) `[B, P]`.
 
     Args:
         kept, pruned: `[B, K, D]` and `[B, P, D]`.

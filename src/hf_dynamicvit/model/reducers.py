@@ -28,5 +28,5 @@ REDUCERS: dict[str, type[TokenReducer]] = {
 
 
 def is_adaptive(name: str) -> bool:
-    """Whether each image decides how many patches it keeps; there is no `keep_ratio` then."""
+    """Return whether each image decides how many patches it keeps; there is no `keep_ratio` then."""
     return issubclass(REDUCERS[name], AdaptiveReducer)

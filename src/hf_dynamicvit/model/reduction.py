@@ -49,7 +49,7 @@ from .tokens import Tokens
 
 
 def conversion_mapping(cls: type) -> list | None:
-    """How Transformers renames the keys of Hub files for `cls`, its first base with a mapping, or its model type."""
+    """Find how Transformers renames the keys of Hub files: of `cls`, a base with a mapping, or its model type."""
     names = [base.__name__ for base in cls.__mro__]
     if issubclass(cls, ReducedModel):
         names.append(cls.config_class.dense_model_type)
@@ -166,7 +166,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
 
     @classmethod
     def auto_classes(cls) -> dict[str, type]:
-        """The classes for this configuration, by the Auto class that finds each in a checkpoint with its code."""
+        """Return the classes for this configuration, by the Auto class that finds each where code travels."""
         return {"AutoConfig": cls.config_class, **FOUND_BY[cls.config_class]}
 
     def _set_gradient_checkpointing(
@@ -333,13 +333,13 @@ class ReducedModel(ReducedPreTrainedModel):
         )
 
     def features(self, tokens: Tokens, states: Tensor) -> Tensor:
-        """What the first classifier reads, `[B, D]`, of `tokens` ahead of the final norm and `states` behind it."""
+        """Return what the first classifier reads, `[B, D]`: `tokens` ahead of the last norm, `states` behind it."""
         if not self.reducer.reads_class_token:  # Evo-ViT's own mean is ahead of the norm
             return self.layernorm(masked_mean(tokens.patches, tokens.attended))[:, 0]
         return self.read(states, tokens.weights, self.config.num_prefix)
 
     def read(self, states: Tensor, weights: Tensor | None, num_prefix: int) -> Tensor:
-        """What a dense classifier of the family reads, `[B, D]`: the class token, or the mean where there is none.
+        """Return what a dense classifier reads, `[B, D]`: the class token, or the mean where there is none.
 
         A native base model may stand for `self`.
 
@@ -361,7 +361,7 @@ class ReducedModel(ReducedPreTrainedModel):
         interpolate_pos_encoding: bool = False,
         attention_mask: Tensor | None = None,
     ) -> Tokens:
-        """The tokens that enter the first block; arguments and errors as in `forward`."""
+        """Embed the images as the tokens that enter the first block; arguments and errors as in `forward`."""
         if pixel_values is None or pixel_values.ndim != 4:
             shape = None if pixel_values is None else tuple(pixel_values.shape)
             raise ValueError(f"pixel_values has shape {shape}; it must be [batch, channels, height, width].")
@@ -376,7 +376,7 @@ class ReducedModel(ReducedPreTrainedModel):
         return self.locate(Tokens.start(hidden, self.config.num_prefix, attention_mask), pixel_values)
 
     def weights_at(self, height: int, width: int) -> dict[str, Tensor]:
-        """The weights that are others for images of `height` x `width` pixels, interpolated, by their names."""
+        """Interpolate the weights that are others for images of `height` x `width` pixels; return them by name."""
         names = ("position_embeddings", "position_embedding.weight")
         found = {name: each for name, each in self.embeddings.named_parameters() if name in names}
         down, across = grid_size(self.config, (height, width))
@@ -392,12 +392,12 @@ class ReducedModel(ReducedPreTrainedModel):
         return tokens
 
     def embed_patches(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
-        """The embeddings as the native base model calls them: `[B, P + num_patches, D]`."""
+        """Embed the images as the native base model does: `[B, P + num_patches, D]`."""
         pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
         return self.embeddings(pixel_values, bool_masked_pos, interpolate)
 
     def _records(self, kwargs: Mapping[str, Any]) -> bool:
-        """Whether Transformers records what the blocks hand on; asked as it asks."""
+        """Return whether Transformers records what the blocks hand on; asked as it asks."""
         names = ("output_hidden_states", "output_attentions")
         asked = [kwargs.get(name, getattr(self.config, name, False)) for name in names]
         return any(answer is not None and answer is not False for answer in asked)
@@ -445,7 +445,7 @@ class WithBaseModel(ReducedPreTrainedModel):
 
     @classmethod
     def native_base(cls, model: Any) -> Any:
-        """The base model of `model`, of this family or native."""
+        """Return the base model of `model`, of this family or native."""
         return getattr(model, cls.base_model_prefix)
 
     @classmethod
@@ -463,7 +463,7 @@ class WithBaseModel(ReducedPreTrainedModel):
 
     @classmethod
     def like(cls, dense: PreTrainedModel) -> Any:
-        """A model of this family with the sizes of `dense`, a native one, and without memory: to ask what it costs."""
+        """Build a model of this family with the sizes of `dense`, a native one, without memory."""
         config: Any = cls.config_class
         with torch.device("meta"):
             return cls(config(**dense.config.to_dict()))
@@ -474,7 +474,7 @@ class WithBaseModel(ReducedPreTrainedModel):
         return self.interpolate_any_grid(self.dense_class(config_class(**self.config.to_native_dict())))
 
     def to_dense(self, weights: dict[str, Tensor] | None = None) -> PreTrainedModel:
-        """A dense copy of these weights, without the reducer: same device, dtype, labels and training mode.
+        """Copy these weights into a dense model, without the reducer: same device, dtype, labels and training mode.
 
         Args:
             weights: whole tensors by name, where this model holds only its process's part of them.
@@ -524,7 +524,7 @@ class ReducedForImageClassification(WithBaseModel):
         )
 
     @classmethod
-    def logits_of(cls, model: Any, inputs: Sequence[Tensor]) -> Tensor:
+    def classify_with(cls, model: Any, inputs: Sequence[Tensor]) -> Tensor:
         """Mean of the linear classifiers of `model`, of this family or native, each of its own input `[B, D]`."""
         logits = [getattr(model, name)(each) for name, each in zip(cls.heads, inputs, strict=True)]
         return logits[0] if len(logits) == 1 else sum(logits[1:], logits[0]) / len(logits)
@@ -535,14 +535,14 @@ class ReducedForImageClassification(WithBaseModel):
         base: Any = cls.native_base(dense)
         num_prefix = cls.model_class.config_class.num_prefix.fget(base.config)
         features = cls.model_class.read(base, states, None, num_prefix)
-        return cls.logits_of(dense, [features, *states.unbind(1)[1 : len(cls.heads)]])
+        return cls.classify_with(dense, [features, *states.unbind(1)[1 : len(cls.heads)]])
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         """Logits `[B, num_labels]`: the first classifier reads `features` `[B, D]`, others the next prefix tokens."""
         others = range(1, len(self.heads))
         reads_tokens = self.backbone.reducer.reads_class_token
         inputs = [last_hidden_state[:, index] if reads_tokens else features for index in others]
-        return self.logits_of(self, [features, *inputs])
+        return self.classify_with(self, [features, *inputs])
 
     def _classify(
         self, pixel_values, labels, interpolate_pos_encoding, attention_mask, **kwargs

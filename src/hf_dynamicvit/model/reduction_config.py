@@ -218,7 +218,7 @@ class ReductionConfig(PreTrainedConfig):
             self._check_keeps_some()
 
     def _check_sizes(self):
-        """A file from anywhere must not ask for more than a model can be: refused before anything is built."""
+        """Refuse sizes that no model has, before anything is built: a file from anywhere must not ask for them."""
         own: Any = self
         sizes = {name: getattr(own, name) for name in LARGEST if hasattr(own, name)}
         for name in ("image_size", "patch_size"):
@@ -282,7 +282,7 @@ class ReductionConfig(PreTrainedConfig):
         return self.reducer_without_memory()
 
     def reducer_without_memory(self):
-        """The method as configured, to ask what it is; its parameters have shapes only."""
+        """Build the method as configured, to ask what it is; its parameters have shapes only."""
         with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
             return REDUCERS[self.reducer](self, **self.reducer_args)
 
@@ -309,7 +309,7 @@ class TwoTowerReductionConfig(PreTrainedConfig):
 
     @classmethod
     def tower_class(cls) -> type[ReductionConfig]:
-        """The configuration class of the image tower."""
+        """Return the configuration class of the image tower."""
         return cls.sub_configs_defaults["vision_config"].config_class
 
     @classmethod

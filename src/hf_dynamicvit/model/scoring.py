@@ -29,7 +29,7 @@ def masked_mean(hidden: Tensor, mask: Tensor | None) -> Tensor:
 
 
 def asking(states: Tensor, num_prefix: int, alive: Tensor | None = None) -> Tensor:
-    """The class token of `states` `[..., T, d]`, or their mean where there is none: `[..., 1, d]`.
+    """Return the class token of `states` `[..., T, d]`, or their mean where there is none: `[..., 1, d]`.
 
     Args:
         states: of the P + N tokens.
@@ -161,7 +161,7 @@ def hashed_scores(index: Tensor, seed: int) -> Tensor:
 
 
 def predictors_for(width: int, keep_ratios: list[float], start_at_target: bool) -> nn.ModuleList:
-    """A `TokenScorePredictor` for each stage.
+    """Make a `TokenScorePredictor` for each stage.
 
     Untrained ones keep one half of what is left (published), or as much of it as the stage asks for.
     """

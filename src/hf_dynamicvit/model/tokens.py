@@ -171,7 +171,7 @@ class Tokens:
         return changed
 
     def to(self, device: torch.device | str | int, non_blocking: bool = False) -> "Tokens":
-        """The same on another device: where blocks are spread over several, Accelerate moves what they hand on."""
+        """Move all to another device: where blocks are spread over several, Accelerate moves what they hand on."""
         return move(self, device, non_blocking)
 
     @property
@@ -440,7 +440,7 @@ def move(value: Any, device: torch.device | str | int, non_blocking: bool) -> An
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """The tokens `[B, K, D]` of `[B, N, D]` at `index` `[B, K]`: whole rows, several times as fast as `gather`."""
+    """Gather the tokens `[B, K, D]` of `[B, N, D]` at `index` `[B, K]`, by rows: several times as fast as `gather`."""
     rows = flat_rows(index, tokens.shape[1])
     return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)
 
