@@ -55,12 +55,7 @@ class DynamicCLIPForImageClassification(
 
 
 class DynamicCLIPModel(DynamicCLIPPreTrainedModel, TwoTowerModel, CLIPModel):
-    """Both towers, for zero-shot classification.
-
-    ```python
-    model = DynamicCLIPModel.from_pretrained("openai/clip-vit-base-patch32", reducer="tome", keep_ratio=0.7)
-    ```
-    """
+    """Both towers, for zero-shot classification: called as the native model is."""
 
     vision_model: DynamicCLIPVisionModel
     model_class, dense_class = DynamicCLIPVisionModel, CLIPModel

@@ -55,12 +55,7 @@ class DynamicMetaClip2ForImageClassification(
 
 
 class DynamicMetaClip2Model(DynamicMetaClip2PreTrainedModel, TwoTowerModel, MetaClip2Model):
-    """Both towers, for zero-shot classification.
-
-    ```python
-    model = DynamicMetaClip2Model.from_pretrained("facebook/metaclip-2-worldwide-huge-quickgelu", reducer="tome")
-    ```
-    """
+    """Both towers, for zero-shot classification: called as the native model is."""
 
     vision_model: DynamicMetaClip2VisionModel
     model_class, dense_class = DynamicMetaClip2VisionModel, MetaClip2Model

@@ -72,12 +72,7 @@ class DynamicSiglipForImageClassification(
 
 
 class DynamicSiglipModel(DynamicSiglipPreTrainedModel, TwoTowerModel, SiglipModel):
-    """Both towers, for zero-shot classification.
-
-    ```python
-    model = DynamicSiglipModel.from_pretrained("google/siglip-base-patch16-224", reducer="tome", keep_ratio=0.7)
-    ```
-    """
+    """Both towers, for zero-shot classification: called as the native model is."""
 
     vision_model: DynamicSiglipVisionModel
     model_class, dense_class = DynamicSiglipVisionModel, SiglipModel
