@@ -58,16 +58,27 @@ SETTINGS: dict[str, dict[str, str]] = {
     "crops from 0.7": DENSE | {"crop_scale": "0.7"},
     "no crops": DENSE | {"crop_scale": "1.0"},
     "backbone 2e-4, crops from 0.7": DENSE | {"learning_rate": "2e-4", "crop_scale": "0.7"},
+    "backbone 2e-4, crops from 0.7, no decay": DENSE
+    | {"learning_rate": "2e-4", "crop_scale": "0.7", "weight_decay": "0"},
     "sparse: before": SPARSE,
     "sparse: backbone at 1 %": SPARSE | {"backbone_lr_scale": "0.01"},
     "sparse: ratio 10": SPARSE | {"loss_weights": '{"ratio": 10}'},
     "sparse: ratio 10, attention": SPARSE | {"loss_weights": '{"ratio": 10}', "predictor_start": "attention"},
 }
+ATTENTION = SETTINGS["sparse: ratio 10, attention"]
 SETTINGS |= {
-    "sparse: ratio 10, attention, never frozen": SETTINGS["sparse: ratio 10, attention"]
-    | {"freeze_backbone_epochs": "0"},
-    "sparse: ratio 10, attention, backbone at 10 %": SETTINGS["sparse: ratio 10, attention"]
-    | {"backbone_lr_scale": "0.1"},
+    "sparse: ratio 10, attention, never frozen": ATTENTION | {"freeze_backbone_epochs": "0"},
+    "sparse: ratio 10, attention, backbone at 10 %": ATTENTION | {"backbone_lr_scale": "0.1"},
+    "sparse: ratio 10, attention, crops from 0.7": ATTENTION | {"crop_scale": "0.7"},
+    "sparse: ratio 10, attention, no crops": ATTENTION | {"crop_scale": "1.0"},
+    "sparse: published, no crops": SPARSE
+    | {
+        "backbone_lr_scale": "0.01",
+        "crop_scale": "1.0",
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": '{"min_lr_rate": 0.001}',
+        "warmup_steps": "0.1666",
+    },
 }
 
 # The dense model that sparse runs start from and learn from.
@@ -114,6 +125,12 @@ def machine() -> dict[str, Any]:
     }
 
 
+def told_top1(run: dict[str, Any]) -> str:
+    """Write top-1 in %; of a sparse model, with that of its teacher."""
+    teacher = f" of {100 * run['teacher_top1']:.1f}" if "teacher_top1" in run else ""
+    return f"{100 * run['top1']:.1f}{teacher}"
+
+
 def table(runs: list[dict[str, Any]]) -> str:
     """Return the runs as Markdown: a row a setting, a column a data set."""
     sets = [name for name in START if any(run["data"] == name for run in runs)]
@@ -122,7 +139,7 @@ def table(runs: list[dict[str, Any]]) -> str:
         cells = []
         for data in sets:
             found = [run for run in runs if (run["setting"], run["data"]) == (setting, data)]
-            told = ", ".join(f"{100 * run['top1']:.1f}" for run in sorted(found, key=lambda run: run["seed"]))
+            told = ", ".join(map(told_top1, sorted(found, key=lambda run: run["seed"])))
             kept = "/".join(f"{value:.2f}" for value in found[0]["kept"]) if found and "kept" in found[0] else ""
             cells.append(f"{told} ({kept})" if kept else told)
         if any(cells):

@@ -4,6 +4,7 @@
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import SubConfigSpec
 from transformers.models.aimv2.configuration_aimv2 import Aimv2Config, Aimv2TextConfig, Aimv2VisionConfig
 
 from .reduction_config import ReductionConfig, TwoTowerReductionConfig
@@ -35,6 +36,6 @@ class DynamicAimv2Config(TwoTowerReductionConfig, Aimv2Config):
     model_type = "dynamicaimv2"
     dense_model_type = "aimv2"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "vision_config": DynamicAimv2VisionConfig,
-        "text_config": Aimv2TextConfig,
+        "vision_config": SubConfigSpec(DynamicAimv2VisionConfig),
+        "text_config": SubConfigSpec(Aimv2TextConfig),
     }

@@ -4,6 +4,7 @@
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import SubConfigSpec
 from transformers.models.clip.configuration_clip import CLIPConfig, CLIPTextConfig, CLIPVisionConfig
 
 from .reduction_config import ReductionConfig, TwoTowerReductionConfig
@@ -30,6 +31,6 @@ class DynamicCLIPConfig(TwoTowerReductionConfig, CLIPConfig):
     model_type = "dynamicclip"
     dense_model_type = "clip"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "vision_config": DynamicCLIPVisionConfig,
-        "text_config": CLIPTextConfig,
+        "vision_config": SubConfigSpec(DynamicCLIPVisionConfig),
+        "text_config": SubConfigSpec(CLIPTextConfig),
     }

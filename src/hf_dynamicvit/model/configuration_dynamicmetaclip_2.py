@@ -4,6 +4,7 @@
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import SubConfigSpec
 from transformers.models.metaclip_2.configuration_metaclip_2 import (
     MetaClip2Config,
     MetaClip2TextConfig,
@@ -34,6 +35,6 @@ class DynamicMetaClip2Config(TwoTowerReductionConfig, MetaClip2Config):
     model_type = "dynamicmetaclip_2"
     dense_model_type = "metaclip_2"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "vision_config": DynamicMetaClip2VisionConfig,
-        "text_config": MetaClip2TextConfig,
+        "vision_config": SubConfigSpec(DynamicMetaClip2VisionConfig),
+        "text_config": SubConfigSpec(MetaClip2TextConfig),
     }

@@ -4,6 +4,7 @@
 from typing import Any, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import SubConfigSpec
 from transformers.models.siglip.configuration_siglip import SiglipConfig, SiglipTextConfig, SiglipVisionConfig
 
 from .reduction_config import ReductionConfig, TwoTowerReductionConfig
@@ -30,6 +31,6 @@ class DynamicSiglipConfig(TwoTowerReductionConfig, SiglipConfig):
     model_type = "dynamicsiglip"
     dense_model_type = "siglip"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {
-        "vision_config": DynamicSiglipVisionConfig,
-        "text_config": SiglipTextConfig,
+        "vision_config": SubConfigSpec(DynamicSiglipVisionConfig),
+        "text_config": SubConfigSpec(SiglipTextConfig),
     }
