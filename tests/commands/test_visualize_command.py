@@ -13,7 +13,7 @@ from viewers import make_images, processor_of
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.commands import visualize_run
 from hf_dynamicvit.commands.cli import main
-from hf_dynamicvit.commands.visualize_run import evenly_spaced, option_names
+from hf_dynamicvit.commands.visualize_run import evenly_spaced, name_outputs
 
 
 @pytest.fixture
@@ -143,7 +143,7 @@ def test_a_limit_takes_images_evenly():
 
 def test_names_do_not_collide():
     files = ["x/a.jpg", "x/a.png", "x/b/a.jpg", "x/b-a.jpg", "x/views.png", "x/overview_001.jpg", "y/A.jpg"]
-    names = option_names(files, [Path("x")])
+    names = name_outputs(files, [Path("x")])
     assert [*names.values()] == ["a", "a-2", "b-a", "b-a-2", "views-2", "overview_001-2", "A-3"]
 
 
