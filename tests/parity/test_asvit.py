@@ -110,7 +110,7 @@ def test_scores_of_masked_tokens(golden, scores_of):
     assert (scores[mask == 0] == 0).all()
     scores.backward(case.io["upstream_grad_scores"])
     assert_gradient(mask.grad, case.io["grad_policy_from_scores_masked"][:, 1:, 0], 1e-4)
-    cost = block_multiply_adds(48, 192, 1 + mask.sum(1), 1 + mask.sum(1)) / 1e9
+    cost = block_multiply_adds(48, 2 * 48 * 192, 1 + mask.sum(1), 1 + mask.sum(1)) / 1e9
     assert_close(cost, case.io["block_gmacs"], atol=0, rtol=1e-6)
 
 

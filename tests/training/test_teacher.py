@@ -4,6 +4,7 @@
 import pytest
 import torch
 from accelerate import Accelerator
+from accelerate.state import GradientState
 from toys import toy_dense, toy_images
 from trainers import ToyData, arguments, trainer_for
 
@@ -16,6 +17,7 @@ from hf_dynamicvit.training.term_log import TermLog
 
 @pytest.fixture
 def teacher(tmp_path):
+    GradientState._reset_state()  # a data loader that an earlier test left in its midst would count here
     return Teacher(toy_dense(seed=3).train(), arguments(tmp_path), Accelerator(cpu=True))
 
 
