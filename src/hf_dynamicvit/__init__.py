@@ -15,6 +15,7 @@ from .families import HOMES
 
 
 if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and documentation; a test holds both to the table
+    from .adoption import reduce_tokens, restore
     from .model.configuration_dynamicaimv2 import DynamicAimv2Config, DynamicAimv2VisionConfig
     from .model.configuration_dynamicbeit import DynamicBeitConfig
     from .model.configuration_dynamicclip import DynamicCLIPConfig, DynamicCLIPVisionConfig
@@ -102,11 +103,15 @@ __all__ = [
     "DynamicViTTrainer",
     "DynamicViTTrainingArguments",
     "__version__",
+    "reduce_tokens",
+    "restore",
 ]
 
 # name -> the module whose import brings it
 _HOMES = {
     **HOMES,
+    "reduce_tokens": ".adoption",
+    "restore": ".adoption",
     "REDUCERS": ".model.reducers",
     "DynamicViTTrainer": ".training.trainer",
     "DynamicViTTrainingArguments": ".training.arguments",

@@ -43,6 +43,7 @@ FLOORS = [
     SHARED,
     {"model"},
     {"registration"},
+    {"adoption"},
     {"checkpoints"},
     {"data"},
     {"hub.card"},

@@ -6,7 +6,7 @@ import this one too. A test finds what is used elsewhere. Methods that a subclas
 `_set_gradient_checkpointing`, `_apply`) stand in the subclass.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,16 +45,22 @@ __all__ = [
     "FakeTensor",
     "WeightConverter",
     "WeightRenaming",
+    "add_whole_modules",
     "attention_implementation",
     "auto_class",
     "can_return_tuple",
     "capture_outputs",
     "checkpointing_function",
+    "drop_whole_modules",
     "eager_attention_forward",
     "file_in_cache",
+    "forget_loading_hooks",
+    "forget_recording",
     "get_checkpoint_conversion_mapping",
     "has_hooks",
+    "has_own_forward",
     "has_packed_linear",
+    "is_compiled",
     "merge_with_config_defaults",
     "pack_linear",
     "packed_linear",
@@ -98,6 +104,35 @@ def register_recording(model: Any) -> None:
     _CAN_RECORD_REGISTRY[key] = model._can_record_outputs
 
 
+def forget_recording(model: Any) -> None:
+    """Take off what a call of `model` left on its modules for recording; the next one asks the classes again.
+
+    Can go with `register_recording`.
+    """
+    for module in model.modules():
+        vars(module).pop("_output_capturing_hooks_installed", None)
+        hooks = module._forward_hooks
+        for key in [
+            key for key, hook in hooks.items() if getattr(hook, "__module__", "") == capture_outputs.__module__
+        ]:
+            del hooks[key]
+
+
+def add_whole_modules(model: Any, names: Iterable[str]) -> None:
+    """Add classes of modules that no device map splits; can go when Transformers reads them from the class."""
+    model._no_split_modules = {*(model._no_split_modules or ()), *names}
+
+
+def drop_whole_modules(model: Any, names: Iterable[str]) -> None:
+    """Take them away again."""
+    model._no_split_modules = {*(model._no_split_modules or ())} - {*names}
+
+
+def has_own_forward(module: nn.Module) -> bool:
+    """Return whether a `forward` was put on `module` itself, as Accelerate's hooks do; it has no public question."""
+    return "forward" in vars(module) or hasattr(module, "_hf_hook")
+
+
 def file_in_cache(source: str, name: str, **place: str) -> Path | None:
     """Find a file of `source`, a folder or a repository in the cache, without asking the network.
 
@@ -125,6 +160,18 @@ def file_in_cache(source: str, name: str, **place: str) -> Path | None:
 def has_hooks(layer: nn.Module) -> bool:
     """Return whether anybody sees or changes what `layer` takes or gives; torch has no public question."""
     return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether `module` was compiled, in place or within another; torch has no public question."""
+    return module._compiled_call_impl is not None or hasattr(module, "_orig_mod")
+
+
+def forget_loading_hooks(module: nn.Module, names: Collection[str]) -> None:
+    """Take the `load_state_dict` pre-hooks of these names off; torch gives a handle, which no copy of a model has."""
+    hooks = module._load_state_dict_pre_hooks
+    for key in [key for key, hook in hooks.items() if getattr(hook, "hook", hook).__name__ in names]:
+        del hooks[key]
 
 
 def times_written(tensor: Tensor) -> int:

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Configuration of a DINOv2 that reduces tokens."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers.models.dinov2.configuration_dinov2 import Dinov2Config
 
@@ -10,10 +12,6 @@ from .reduction_config import ReductionConfig
 class Dinov2ReductionConfig(ReductionConfig):
     """What the configurations of DINOv2 with and without registers share."""
 
-    hidden_size: int
-    mlp_ratio: int
-    use_swiglu_ffn: bool
-
     @property
     def classifies_class_token(self) -> bool:
         """A classifier reads the mean of the patches too."""
@@ -22,13 +20,15 @@ class Dinov2ReductionConfig(ReductionConfig):
     @property
     def classifier_size(self) -> int:
         """Of the class token and the mean."""
-        return 2 * self.hidden_size
+        native: Any = self  # no fields here, which would have no default
+        return 2 * native.hidden_size
 
     @property
     def mlp_size(self) -> int:
         """Of two layers, or of a gated MLP's three: two thirds as wide, a multiple of 8."""
-        width = int(self.hidden_size * self.mlp_ratio)
-        return self.hidden_size * (3 * ((width * 2 // 3 + 7) // 8 * 8) if self.use_swiglu_ffn else 2 * width)
+        native: Any = self
+        width = int(native.hidden_size * native.mlp_ratio)
+        return native.hidden_size * (3 * ((width * 2 // 3 + 7) // 8 * 8) if native.use_swiglu_ffn else 2 * width)
 
 
 @strict

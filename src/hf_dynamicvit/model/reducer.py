@@ -106,6 +106,11 @@ class TokenReducer(nn.Module):
         self.keep_ratios = keep_ratios
 
     @property
+    def returns_in_every_block(self) -> bool:
+        """Whether every block hands on all patches, in their places, to whoever reads hidden states."""
+        return False
+
+    @property
     def decision_layers(self) -> list[int]:
         """The layer of each decision, in the order of `outputs.kept`."""
         return self.layers

@@ -80,6 +80,10 @@ class EvoViTReducer(TokenReducer):
         return [keep_ratio] * num_stages
 
     @property
+    def returns_in_every_block(self) -> bool:
+        return self.grouping == "layer"
+
+    @property
     def decision_layers(self) -> list[int]:
         return self.layers if self.grouping == "stage" else list(range(self.layers[0], self.depth))
 

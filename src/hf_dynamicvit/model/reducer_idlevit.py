@@ -81,6 +81,10 @@ class IdleViTReducer(TokenReducer):
     def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
         return [keep_ratio ** (1 + 3 * layer // num_stages) for layer in range(num_stages)]
 
+    @property
+    def returns_in_every_block(self) -> bool:
+        return True
+
     def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         if not self.training and stage.count == tokens.num_patches:  # nobody idles
             return tokens.keep_all(stage)

@@ -1,0 +1,415 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""Reduce the tokens of a model that is already loaded, alone or inside another, and take that back.
+
+Its modules, and its configuration, change class in place, as `model/reduction.py` does for a new model. So every
+object that holds one of them, a pipeline, adapters or a model around it, has the reduced one.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn
+
+import torch
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.utils import is_peft_available
+
+from .families import FAMILIES, HOMES
+from .model.checkpointing import with_gradients
+from .model.compat import (
+    add_whole_modules,
+    checkpointing_function,
+    drop_whole_modules,
+    forget_loading_hooks,
+    forget_recording,
+    has_own_forward,
+    is_compiled,
+    register_recording,
+)
+from .model.reducers import REDUCERS
+from .model.reduction import ReducedPreTrainedModel, rename_legacy_keys, rename_root_keys
+from .model.reduction_config import REDUCTION
+from .model.refused import REFUSED, refusal
+from .names import suggest_nearest
+
+
+Reduced = type[ReducedPreTrainedModel]
+
+# options of `reduce_tokens` beside the method and its ratio
+OPTIONS = tuple(name for name in REDUCTION if name not in ("reducer", "keep_ratio"))
+# models around a tower that read its pooled output or class token alone, so that patches may go
+POOLED = {
+    "CLIPVisionModelWithProjection",
+    "MetaClip2VisionModelWithProjection",
+    "DeiTForImageClassification",
+    "VisionTextDualEncoderModel",
+}
+# methods after whose every block all patches are there
+ALL_PATCHES = "'idlevit', or 'evovit' with reducer_args={'grouping': 'layer'}"
+
+# by name: those of code that came with a checkpoint are other functions
+LOADING_HOOKS = {function.__name__ for function in (rename_legacy_keys, rename_root_keys)}
+
+
+def native_class(cls: Any) -> Any:
+    """Return the class that `cls`, of a family, stands ahead of."""
+    if hasattr(cls, "dense_class"):
+        return cls.dense_class
+    return next(base for base in cls.__mro__ if base.__module__.startswith("transformers.models."))
+
+
+def adopting_classes() -> dict[type, Reduced]:
+    """Map every native class to ours."""
+    names = [name for row in FAMILIES.values() for name in (row.model, row.classifier, row.zero_shot) if name]
+    ours = [getattr(import_module(HOMES[name], __package__), name) for name in names]
+    return {native_class(cls): cls for cls in ours}
+
+
+ADOPTING = adopting_classes()
+
+
+class Found(NamedTuple):
+    """A model within another.
+
+    Attributes:
+        model: it.
+        name: where, with dots; empty where it is what was handed in.
+        hosts: models of Transformers around it, the outermost first.
+    """
+
+    model: Any
+    name: str
+    hosts: list[Any]
+
+
+def outermost(model: nn.Module, wanted: Any) -> Iterator[Found]:
+    """Walk the modules of `model` for those of which `wanted` says so and that are in no other such."""
+    names: list[str] = []
+    for name, module in model.named_modules():
+        if wanted(module) and not any(name.startswith(f"{above}.") or not above for above in names):
+            names.append(name)
+            parts = name.split(".") if name else []
+            around = [model.get_submodule(".".join(parts[:end])) for end in range(len(parts))]
+            yield Found(module, name, [each for each in around if isinstance(each, PreTrainedModel)])
+
+
+def is_reduced(module: nn.Module) -> bool:
+    """Return whether `module` is a model whose tokens are reduced, also by code that came with a checkpoint."""
+    return isinstance(module, PreTrainedModel) and hasattr(type(module), "adopt")
+
+
+def reduce_tokens(
+    model: Any, reducer: str = "tome", keep_ratio: float | list[float] | None = 0.7, **options: Any
+) -> Any:
+    """Reduce the tokens of a loaded model from now on, in place, and return the same object.
+
+    It may be a base model, a classifier or a zero-shot model of any family, one inside PEFT's wrapper or in a module
+    of your own, a pipeline's `model`, or a model with such an image tower, as LLaVA. The result is that of loading the
+    checkpoint by our class: `save_pretrained` writes a reduced model, which the Auto classes find.
+
+    A model of Transformers around the tower reads every patch, unless it is known to read the pooled output: only
+    methods that hand out every patch fit there, `"idlevit"`, and `"evovit"` with `reducer_args={"grouping": "layer"}`.
+    Where it cannot load a reduced tower, its `save_pretrained` says so and refuses. PEFT's wrapper saves the adapters
+    alone, as always: load the model, reduce it, then load them.
+
+    Call it before what looks at the modules of the model: `torch.compile`, FSDP, DDP, offloading. Configurations are
+    exchanged in place too, so that a second model built of the same object would have to be given a copy.
+
+    Args:
+        model: the loaded model.
+        reducer: name of the method, a key of `REDUCERS`.
+        keep_ratio: as in `DynamicViTConfig`; `None` is the method's own default.
+        **options: `reducer_layers`, `reducer_args` and `drop_path_rate` of `DynamicViTConfig`.
+
+    Raises:
+        ValueError: it cannot be done; the message says why, and nothing has changed.
+    """
+    check_options(reducer, options)
+    found = find_native(model)
+    check_modules(model, found)
+    config = reduced_config(found, {"reducer": reducer, "keep_ratio": keep_ratio, **options})
+    check_method(model, found, config)
+    adopt(found, config)
+    if found.hosts and not builds_reduced(found.hosts[0]):
+        for host in found.hosts:
+            host.save_pretrained = partial(refuse_saving, type(host).__name__)
+    return model
+
+
+def restore(model: Any) -> Any:
+    """Give a model whose tokens are reduced its native classes and configuration back, in place; return it.
+
+    The weights stay as they are, those of the method go. It works after `reduce_tokens`, and on a model that was
+    loaded reduced.
+
+    Raises:
+        ValueError: no model in it is reduced, or it was compiled, sharded or offloaded since.
+    """
+    check_module(model)
+    reduced = list(outermost(model, is_reduced))
+    if not reduced:
+        raise ValueError(
+            f"{type(model).__name__} holds no model whose tokens are reduced; there is nothing to restore."
+        )
+    for found in reduced:
+        check_wrappers(model, found)
+    for found in reduced:
+        give_back(found)
+    return model
+
+
+# ----- what is refused, before anything has changed
+
+
+def check_module(model: Any) -> None:
+    """Refuse what is no module."""
+    if not isinstance(model, nn.Module):
+        hint = "; hand in its .model" if isinstance(getattr(model, "model", None), nn.Module) else ""
+        raise ValueError(f"model is a {type(model).__name__}, not a model{hint}.")
+
+
+def check_options(reducer: str, options: dict[str, Any]) -> None:
+    """Refuse options that no configuration takes beside the native ones."""
+    unknown = sorted(set(options) - set(OPTIONS))
+    if reducer in REDUCERS and {*unknown} & {*REDUCERS[reducer].options()}:
+        raise ValueError(f"{', '.join(unknown)}: options of the method are given in reducer_args={{...}}.")
+    if unknown:
+        nearest = suggest_nearest(unknown[0], OPTIONS, ".")
+        raise ValueError(f"{', '.join(unknown)} is no option; there are {', '.join(OPTIONS)}{nearest}")
+
+
+def find_native(model: Any) -> Found:
+    """Find the one model within `model` whose tokens can be reduced."""
+    check_module(model)
+    reduced = next(outermost(model, is_reduced), None)
+    if reduced is not None:
+        raise ValueError(
+            f"{reduced.name or 'the model'} is a {type(reduced.model).__name__} already; call restore(model) first, "
+            "or its set_keep_ratio."
+        )
+    found = list(outermost(model, lambda module: type(module) in ADOPTING))
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ValueError(f"model holds {', '.join(each.name for each in found)}; hand in one of these.")
+    if any(is_sharded(module) for module in model.modules()):
+        raise ValueError("model is sharded by FSDP, whose hooks would miss the exchange; reduce first, then shard.")
+    raise ValueError(unknown_model(model))
+
+
+def unknown_model(model: nn.Module) -> str:
+    """Say why nothing in `model` can be reduced, and what can."""
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if isinstance(module, PreTrainedModel) and config.model_type in REFUSED:
+            return refusal(config.name_or_path or type(module).__name__, config.model_type, "")
+    name = type(model).__name__
+    nearest = suggest_nearest(name, [cls.__name__ for cls in ADOPTING], "")
+    types = ", ".join(family.dense for family in FAMILIES.values())
+    return f"{name} holds no model whose tokens can be reduced{nearest or '.'} There are those of model types {types}."
+
+
+def check_wrappers(model: nn.Module, found: Found) -> None:
+    """Refuse modules that something else has taken hold of, which would not see the exchange."""
+    around = [model.get_submodule(found.name[:end]) for end, each in enumerate(found.name) if each == "."]
+    modules = [model, *around, *found.model.modules()]
+    if any(is_sharded(module) for module in modules):
+        raise ValueError("model is sharded by FSDP, whose hooks would miss the exchange; reduce first, then shard.")
+    if any(isinstance(module, nn.parallel.DistributedDataParallel) for module in modules):
+        raise ValueError("model is inside DistributedDataParallel, which knows its parameters; hand in its .module.")
+    if any(is_compiled(module) for module in modules):
+        raise ValueError("model is compiled, and its graphs are those of before; reduce first, then compile.")
+    hooked = [name for name, module in found.model.named_modules() if has_own_forward(module)]
+    if hooked:
+        raise ValueError(
+            f"{hooked[0] or type(found.model).__name__} has a forward of its own, as Accelerate gives for offloading "
+            "and device maps; reduce first, then dispatch (for one device: no device_map), or remove_hook_from_module."
+        )
+
+
+def check_modules(model: nn.Module, found: Found) -> None:
+    """Refuse a model whose modules cannot change class."""
+    check_wrappers(model, found)
+    ours, base, layers = parts(found.model)
+    native_layer, native_attention = native_class(ours.layer_class), native_class(ours.attention_class)
+    for index, layer in enumerate(layers):
+        attention = read_as(ours.layer_class, layer, "attention") if type(layer) is native_layer else None
+        for module, expected in ((layer, native_layer), (attention, native_attention)):
+            if type(module) is not expected:
+                raise ValueError(
+                    f"block {index} has a {type(module).__name__} for a {expected.__name__}: it was exchanged, as by "
+                    "quantisation or other kernels, and cannot be adopted. Reduce first."
+                )
+        if layer.gradient_checkpointing:
+            with_gradients(checkpointing_function(layer))
+    for name, parameter in base.embeddings.named_parameters():
+        if not parameter.is_floating_point():
+            raise ValueError(f"embeddings.{name} is quantised ({parameter.dtype}) and cannot be adopted.")
+
+
+def check_method(model: nn.Module, found: Found, config: Any) -> None:
+    """Refuse a method that does not fit what is around the tower."""
+    reducer, method = tower_config(config).reducer, tower_config(config).reducer_without_memory()
+    needs_patches = [host for host in found.hosts if type(host).__name__ not in POOLED]
+    if needs_patches and not method.returns_in_every_block:
+        raise ValueError(
+            f"reducer is {reducer!r}; a {type(needs_patches[-1]).__name__} reads every patch of its image tower, in "
+            f"any block, and that method leaves fewer. Take {ALL_PATCHES}. If what reads the tower copes with fewer "
+            f"tokens, hand in the tower itself, model.{found.name}."
+        )
+    if is_adapted(model) and [*method.parameters()]:
+        raise ValueError(
+            f"reducer {reducer!r} has weights of its own, which PEFT would neither train nor save. Reduce the model "
+            "first, then put adapters on, with modules_to_save=['reducer']."
+        )
+
+
+def is_adapted(model: nn.Module) -> bool:
+    """Return whether PEFT has wrapped `model`, or a module in it."""
+    if not is_peft_available():
+        return False
+    from peft import PeftModel
+
+    return any(isinstance(module, PeftModel) for module in model.modules())
+
+
+# ----- there and back
+
+
+def parts(model: Any) -> tuple[Any, Any, Any]:
+    """Return the class of the image tower of a native `model`, the tower, and its blocks."""
+    ours: Any = ADOPTING[type(model)]
+    base, tower = (ours.native_base(model), ours.model_class) if hasattr(ours, "model_class") else (model, ours)
+    return tower, base, read_as(tower, base, "layers")
+
+
+def read_as(cls: type, module: Any, name: str) -> Any:
+    """Read the part of the native `module` that its class-to-be `cls` calls `name`."""
+    found = getattr(cls, name, None)
+    return found.fget(module) if isinstance(found, property) else getattr(module, name)
+
+
+def tower_config(config: Any) -> Any:
+    """Return the configuration of the image tower."""
+    return getattr(config, "vision_config", config)
+
+
+def reduced_config(found: Found, options: dict[str, Any]) -> Any:
+    """Build our configuration of a native model, which checks `options`."""
+    native, config_class = found.model.config, ADOPTING[type(found.model)].config_class
+    fields = {field.name for field in dataclasses.fields(tower_config(native))}
+    if "drop_path_rate" in options and "drop_path_rate" in fields:
+        raise ValueError("drop_path_rate is the native one here; its layers are built, set it as the model is loaded.")
+    return config_class.from_dict(native.to_dict(), **options)
+
+
+def exchange_config(config: Any, other: Any) -> None:
+    """Let `config` become `other` in place; what it alone has stays, but what reduction adds."""
+    state = dict(vars(other))
+    for name, value in vars(config).items():
+        if isinstance(value, PreTrainedConfig):  # those of the towers, which modules hold too
+            if type(value) is not type(state[name]):
+                exchange_config(value, state[name])
+            state[name] = value
+        elif name.startswith("_") or (name not in state and name not in REDUCTION):
+            state[name] = value
+    vars(config).clear()
+    vars(config).update(state)
+    config.__class__ = type(other)
+
+
+def adopt(found: Found, config: Any) -> None:
+    """Let the model, its modules and its configuration change class, and add the method."""
+    model, ours = found.model, ADOPTING[type(found.model)]
+    exchange_config(model.config, config)
+    model.__class__ = ours
+    with torch.random.fork_rng(devices=[]):  # weights that are drawn anew below
+        model.adopt()
+    base = model.backbone
+    like = next(parameter for parameter in base.layers.parameters() if parameter.is_floating_point())
+    base.reducer.to(device=like.device, dtype=base.dtype).train(base.training)
+    base.reducer.apply(base._initialize_weights)
+    record_anew(found)
+    for each in dict.fromkeys((*found.hosts, model, base)):
+        add_whole_modules(each, whole_modules(base))
+
+
+def record_anew(found: Found) -> None:
+    """Let hidden states and attentions be recorded as the classes of now say."""
+    forget_recording([*found.hosts, found.model][0])
+    for module in found.model.modules():
+        if isinstance(module, PreTrainedModel):
+            register_recording(module)
+
+
+def whole_modules(base: Any) -> set[str]:
+    """Name the classes of the modules of a reduced base model that stay on one device."""
+    return {*(type(base)._no_split_modules or ()), *getattr(base.reducer, "_no_split_modules", ())}
+
+
+def become_native(module: Any) -> None:
+    """Let a part of a block, or the embeddings, have its native class, if it was given ours."""
+    native = native_class(type(module)) if type(module).__name__.startswith("Dynamic") else type(module)
+    module.__class__ = native
+
+
+def give_back(found: Found) -> None:
+    """Let the model, its modules and its configuration be the native ones."""
+    model, base = found.model, found.model.backbone
+    native = native_class(type(model))
+    model.undo_optimize_for_inference()
+    config = native.config_class(**model.config.to_native_dict())
+    own_rate = "drop_path_rate" in {field.name for field in dataclasses.fields(tower_config(config))}
+    whole = whole_modules(base) - {*(native_class(type(base))._no_split_modules or ())}
+    for layer in base.layers:
+        for part in (layer.attention, layer.mlp, layer):
+            become_native(part)
+        if not own_rate:
+            del layer.drop_path
+    become_native(base.embeddings)
+    del base.reducer
+    exchange_config(model.config, config)
+    if any(name.startswith("Dynamic") for name in model.config.architectures or ()):
+        model.config.architectures = [native.__name__]
+    base.__class__, model.__class__ = native_class(type(base)), native
+    for each in dict.fromkeys((model, base)):
+        forget_loading_hooks(each, LOADING_HOOKS)
+    record_anew(found)
+    for each in dict.fromkeys((*found.hosts, model, base)):
+        drop_whole_modules(each, whole)
+    for host in found.hosts:
+        vars(host).pop("save_pretrained", None)
+
+
+def is_sharded(module: nn.Module) -> bool:
+    """Return whether FSDP, of either kind, has taken hold of `module`."""
+    if not torch.distributed.is_available():
+        return False
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    return isinstance(module, FSDPModule | FullyShardedDataParallel)
+
+
+# ----- models around a tower
+
+
+def builds_reduced(host: Any) -> bool:
+    """Return whether `host`, saved and loaded, has a reduced tower; it is built anew, without memory."""
+    try:
+        config = type(host.config).from_dict(copy.deepcopy(host.config.to_dict()))
+        with torch.device("meta"):
+            again = type(host)(config)
+    except Exception:  # of any kind: it is code of others, which does not know what it was given
+        return False
+    return any(is_reduced(module) for module in again.modules())
+
+
+def refuse_saving(host: str, *_: Any, **__: Any) -> NoReturn:
+    """Refuse to write a model that would silently be loaded dense."""
+    raise ValueError(
+        f"a {host} always builds a dense image tower: saved and loaded, it would be dense again and its reducer lost. "
+        "Save restore(model), and call reduce_tokens on what is loaded."
+    )
