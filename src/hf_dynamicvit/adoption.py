@@ -203,7 +203,7 @@ def find_native(model: Any) -> Found:
 def unknown_model(model: nn.Module) -> str:
     """Say why nothing in `model` can be reduced, and what can."""
     for module in model.modules():
-        config = getattr(module, "config", None)
+        config: Any = getattr(module, "config", None)
         if isinstance(module, PreTrainedModel) and config.model_type in REFUSED:
             return refusal(config.name_or_path or type(module).__name__, config.model_type, "")
     name = type(model).__name__

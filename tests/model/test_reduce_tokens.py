@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 import transformers
-from accelerate import cpu_offload
+from accelerate import Accelerator, cpu_offload
 from native_toys import (
     CLASSIFIERS,
     MODELS,
@@ -296,6 +296,31 @@ def test_pipelines_run_unchanged():
     assert type(classify.model) is DynamicViTForImageClassification
     for first, second in zip(classify(image), dense, strict=True):
         assert first["label"] == second["label"] and abs(first["score"] - second["score"]) < 1e-5
+
+
+def test_the_trainer_of_transformers_runs_unchanged(tmp_path):
+    images = toy_images(8)
+    data = [{"pixel_values": image, "labels": index % 5} for index, image in enumerate(images)]
+    arguments = transformers.TrainingArguments(tmp_path, max_steps=2, save_steps=2, use_cpu=True, report_to=[])
+    trainer = transformers.Trainer(reduce_tokens(toy_dense(), "topk"), arguments, train_dataset=data)
+    trainer.train()
+    again = transformers.AutoModelForImageClassification.from_pretrained(tmp_path / "checkpoint-2").eval()
+    assert type(again) is DynamicViTForImageClassification
+    with torch.no_grad():
+        expected = trainer.model.eval()(images).logits
+        assert_close(again(images).logits, expected, atol=1e-5, rtol=1e-5)
+    arguments.max_steps = 3
+    resumed = transformers.Trainer(reduce_tokens(toy_dense(), "topk"), arguments, train_dataset=data)
+    assert resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2")).global_step == 3
+
+
+def test_accelerate_takes_a_reduced_model():
+    model = reduce_tokens(toy_dense(), "dynamicvit")
+    expected = model(toy_images()).logits
+    assert torch.equal(Accelerator(cpu=True).prepare(model)(toy_images()).logits, expected)
+    assert_close(cpu_offload(model, torch.device("cpu"))(toy_images()).logits, expected, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="has a forward of its own"):
+        restore(model)
 
 
 @pytest.mark.slow

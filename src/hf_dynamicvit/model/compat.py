@@ -169,7 +169,7 @@ def is_compiled(module: nn.Module) -> bool:
 
 def forget_loading_hooks(module: nn.Module, names: Collection[str]) -> None:
     """Take the `load_state_dict` pre-hooks of these names off; torch gives a handle, which no copy of a model has."""
-    hooks = module._load_state_dict_pre_hooks
+    hooks: dict[int, Any] = module._load_state_dict_pre_hooks
     for key in [key for key, hook in hooks.items() if getattr(hook, "hook", hook).__name__ in names]:
         del hooks[key]
 
