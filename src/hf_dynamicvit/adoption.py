@@ -115,6 +115,9 @@ def reduce_tokens(
     Where it cannot load a reduced tower, its `save_pretrained` says so and refuses. PEFT's wrapper saves the adapters
     alone, as always: load the model, reduce it, then load them.
 
+    A tower handed in alone takes every method; what is around it is not known then, so that neither whether it reads
+    every patch is checked, nor whether it can be saved.
+
     Call it before what looks at the modules of the model: `torch.compile`, FSDP, DDP, offloading. Configurations are
     exchanged in place too, so that a second model built of the same object would have to be given a copy.
 
@@ -307,14 +310,14 @@ def reduced_config(found: Found, options: dict[str, Any]) -> Any:
 
 
 def exchange_config(config: Any, other: Any) -> None:
-    """Let `config` become `other` in place; what it alone has stays, but what reduction adds."""
+    """Let `config` become `other` in place; what it has stays, but what reduction adds, and the code it came with."""
     state = dict(vars(other))
     for name, value in vars(config).items():
         if isinstance(value, PreTrainedConfig):  # those of the towers, which modules hold too
             if type(value) is not type(state[name]):
                 exchange_config(value, state[name])
             state[name] = value
-        elif name.startswith("_") or (name not in state and name not in REDUCTION):
+        elif name in state or name not in (*REDUCTION, "auto_map"):
             state[name] = value
     vars(config).clear()
     vars(config).update(state)

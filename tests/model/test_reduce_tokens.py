@@ -159,8 +159,11 @@ def test_changes_made_meanwhile_stay():
     model = reduce_tokens(toy_dense(), "tome")
     model.config.id2label = {index: f"class {index}" for index in range(5)}
     model.set_attn_implementation("eager")
+    model.config.auto_map = {"AutoModel": "of code that came with a checkpoint"}
+    model.config.own = own = object()
     model.optimize_for_inference()
     restore(model)
+    assert not hasattr(model.config, "auto_map") and model.config.own is own
     assert model.config.id2label[4] == "class 4" and model.config._attn_implementation == "eager"
     assert type(model.vit.layers[0].mlp.fc1) is nn.Linear
 
