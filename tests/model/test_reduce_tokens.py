@@ -371,6 +371,15 @@ def test_adapters_and_a_method_with_weights():
     model(toy_images())
 
 
+def test_adapters_on_the_language_model_of_a_llava():
+    model = get_peft_model(llava(), LoraConfig(r=2, target_modules=r".*language_model.*q_proj")).eval()
+    before = answer(model)
+    with pytest.raises(ValueError, match=r"hand in the tower itself, model\.base_model\.model\.model\.vision_tower\."):
+        reduce_tokens(model)
+    assert not torch.allclose(answer(reduce_tokens(model, "idlevit")), before, atol=1e-3)
+    assert torch.equal(answer(restore(model)), before)
+
+
 # ----- refused, before anything has changed
 
 
