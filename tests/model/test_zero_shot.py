@@ -54,6 +54,7 @@ def test_the_pipeline(key, tmp_path):
     assert not torch.equal(scores(reduced, **parts), dense)
     for each in (reduced, *parts.values()):
         each.save_pretrained(tmp_path)
+    parts["image_processor"] = transformers.AutoImageProcessor.from_pretrained(tmp_path)  # with torchvision, another
     torch.testing.assert_close(scores(str(tmp_path)), scores(reduced, **parts), atol=1e-6, rtol=1e-6)
 
 
