@@ -5,6 +5,7 @@
 some kernels do for those in a mapped file. A test that compares outputs of two copies to the bit fails there.
 """
 
+import gc
 import os
 
 
@@ -35,6 +36,16 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def modules_are_out_of_the_collectors_way():
+    """What lives as a module of tests begins is garbage for none of them: a collection takes 10 ms, not 300.
+
+    Each training and each compilation calls for one, which otherwise visits all of torch and Transformers.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
