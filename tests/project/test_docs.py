@@ -140,7 +140,7 @@ def torchao() -> dict[str, ModuleType]:
 
 @pytest.fixture
 def workshop(shelf, tmp_path, monkeypatch) -> Path:
-    """A copy of the shelf as the working folder; pushes go nowhere, known shapes and the quickstart are tiny."""
+    """A copy of the shelf as the working folder; pushes go nowhere; known shapes, the quickstart and the start of predictors are tiny."""
     folder = shutil.copytree(shelf, tmp_path / "workshop", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(Uploads, "seen", [])
@@ -158,6 +158,7 @@ def workshop(shelf, tmp_path, monkeypatch) -> Path:
         monkeypatch.setattr(f"{module}.load_digits_dataset", few_digits)
     for name, value in {"DENSE_EPOCHS": 1, "SPARSE_EPOCHS": 1, "BATCH_SIZES": (1, 2)}.items():
         monkeypatch.setattr(f"hf_dynamicvit.commands.quickstart_run.{name}", value)
+    monkeypatch.setattr("hf_dynamicvit.training.predictor_start.STEPS", 2)
     torch.compiler.reset()
     return folder
 
