@@ -2,10 +2,7 @@
 """Every family of the table: native when everything is kept, and what it should be when not."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -20,6 +17,7 @@ from native_toys import (
     result,
     toy_inputs,
 )
+from programs import run_program
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
@@ -237,10 +235,11 @@ def test_fresh_models_start_as_native_ones(case):
 
 
 @pytest.mark.slow
-def test_checkpoints_that_carry_their_code_load_without_the_package(tmp_path):
-    """One process for all families: the time goes into importing torch."""
+@pytest.mark.parametrize("models", [READERS, pytest.param(MODELS, marks=pytest.mark.long)], ids=["readers", "all"])
+def test_checkpoints_that_carry_their_code_load_without_the_package(models, tmp_path):
+    """One process for all families; one model of each, unless there is time."""
     expected = {}
-    for key, kind in MODELS:
+    for key, kind in models:
         name = f"{key}-{kind}"
         model = reduced_model(native_model(key, kind), key, kind, "evit", keep_ratio=0.6)
         model.save_pretrained(tmp_path / name, with_remote_code=True)
@@ -248,8 +247,8 @@ def test_checkpoints_that_carry_their_code_load_without_the_package(tmp_path):
             expected[name] = model.state_dict(), result(model(**toy_inputs(kind)))
         auto = json.loads((tmp_path / name / "config.json").read_text())["auto_map"]
         assert set(auto) >= {"AutoConfig", *our_class(key, kind).auto_names}
-    torch.save({f"{key}-{kind}": toy_inputs(kind) for key, kind in MODELS}, tmp_path / "inputs.pt")
-    autos = {f"{key}-{kind}": our_class(key, kind).auto_names[-1] for key, kind in MODELS}
+    torch.save({f"{key}-{kind}": toy_inputs(kind) for key, kind in models}, tmp_path / "inputs.pt")
+    autos = {f"{key}-{kind}": our_class(key, kind).auto_names[-1] for key, kind in models}
     program = f"""
 import sys
 class Absent:
@@ -267,26 +266,39 @@ for name, auto in {autos!r}.items():
     results[name] = model.state_dict(), {{each: outputs[each] for each in names if outputs.get(each) is not None}}
 torch.save(results, "result.pt")
 """
-    environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules")}
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
+    done = run_program(program, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     for name, (weights, outputs) in torch.load(tmp_path / "result.pt").items():
         assert_same_weights(weights, expected[name][0])
         assert_close(outputs, expected[name][1], atol=1e-5, rtol=1e-5)
 
 
+# Families whose blocks are unlike ViT's, whose graphs are tested by themselves: a bias of relative positions, rotary
+# positions, MLPs with gates.
+UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicaimv2")
+
+
+def graphs() -> list:
+    """Every family with four unlike methods; all but one method of a few families are marked `long`."""
+    methods = ("topk", "tome", "dynamicvit", "idlevit")
+    cases = [(key, kind, method) for key, kind in READERS for method in methods]
+    usual = [(key, method) for key in UNLIKE_VIT for method in ["dynamicvit"]]
+    assert {*usual} <= {(key, method) for key, _, method in cases}
+    return [
+        pytest.param(*case, marks=() if case[::2] in usual else pytest.mark.long, id=f"{case[0]}-{case[2]}")
+        for case in cases
+    ]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("key, kind", READERS, ids=FAMILIES)
-def test_one_graph(key, kind):
-    native, inputs = native_model(key, kind), toy_inputs(kind)
-    for reducer in ("topk", "tome", "dynamicvit", "idlevit"):
-        model = reduced_model(native, key, kind, reducer, keep_ratio=0.6)
-        torch.compiler.reset()
-        compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
-        with torch.no_grad():
-            assert_close(result(compiled(**inputs)), result(model(**inputs)), atol=1e-5, rtol=1e-5)
+@pytest.mark.parametrize("key, kind, reducer", graphs())
+def test_one_graph(key, kind, reducer):
+    inputs = toy_inputs(kind)
+    model = reduced_model(native_model(key, kind), key, kind, reducer, keep_ratio=0.6)
+    torch.compiler.reset()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    with torch.no_grad():
+        assert_close(result(compiled(**inputs)), result(model(**inputs)), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("model_type", REFUSED)

@@ -140,7 +140,7 @@ def torchao() -> dict[str, ModuleType]:
 
 @pytest.fixture
 def workshop(shelf, tmp_path, monkeypatch) -> Path:
-    """A copy of the shelf as the working folder; pushes go nowhere; known shapes, the quickstart and the start of predictors are tiny."""
+    """A copy of the shelf as the working folder; pushes go nowhere, all that is trained or measured is tiny."""
     folder = shutil.copytree(shelf, tmp_path / "workshop", symlinks=True)
     monkeypatch.chdir(folder)
     monkeypatch.setattr(Uploads, "seen", [])
