@@ -45,23 +45,42 @@ def run(*arguments: object) -> None:
     assert not main([str(each) for each in arguments])
 
 
+def train(dense: Path, images: Path, output: Path) -> Path:
+    """One epoch at another image size than that of `dense`."""
+    how = ("--num_train_epochs", 1, "--image_size", 40, "--keep_ratio", 0.7, "--report_to", "none", "--use_cpu")
+    run("train", "--model", dense, "--reducer", "dynamicvit", "--dataset", images, "--output_dir", output, *how)
+    return output
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("key", CLASSIFIERS)
-def test_commands(key, tmp_path, capsys):
+def test_what_was_trained_is_found(key, tmp_path, capsys):
     dense, images = save_native(tmp_path / "dense", key), save_images(tmp_path / "images")
-    method, trained = ("--model", dense, "--reducer", "tome"), tmp_path / "trained"
-    run("benchmark", dense, "--reducer", "tome", "--repeats", 1, "--warmup", 0, "--batch-sizes", 1)
-    run("visualize", *method, "--budget", 0.8, "--images", images, "--output", tmp_path / "looked")
-    run("evaluate", *method, "--dataset", images, "--output", tmp_path / "measured")
-    how = ("--num_train_epochs", 1, "--image_size", 40, "--keep_ratio", 0.7, "--report_to", "none", "--use_cpu")
-    run("train", "--model", dense, "--reducer", "dynamicvit", "--dataset", images, "--output_dir", trained, *how)
+    trained = train(dense, images, tmp_path / "trained")
     assert type(pipeline("image-classification", model=str(trained)).model) is our_class(key, "classifier")
-    run("export", trained, "--format", "torch-export", "--output", tmp_path / "model.pt2", "--pictures", images)
     run("push", trained, "me/model", "--dry-run")
     assert 'model="me/model"' in capsys.readouterr().out
     assert [source.reducer for source in read_sources([str(dense), str(trained)])] == [None, "dynamicvit"]
     viewer = Viewer.load(str(trained))
     assert viewer.model.config.image_size == 40 and viewer.dense is not None
+
+
+# The others take part with `pytest -m long`.
+USUAL = ("dynamicbeit", "dynamicdinov2")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "key", [key if key in USUAL else pytest.param(key, marks=pytest.mark.long) for key in CLASSIFIERS]
+)
+def test_looking_measuring_and_exporting(key, tmp_path):
+    dense, images = save_native(tmp_path / "dense", key), save_images(tmp_path / "images")
+    method = ("--model", dense, "--reducer", "tome")
+    run("benchmark", dense, "--reducer", "tome", "--repeats", 1, "--warmup", 0, "--batch-sizes", 1)
+    run("visualize", *method, "--budget", 0.8, "--images", images, "--output", tmp_path / "looked")
+    run("evaluate", *method, "--dataset", images, "--output", tmp_path / "measured")
+    trained = train(dense, images, tmp_path / "trained")
+    run("export", trained, "--format", "torch-export", "--output", tmp_path / "model.pt2", "--pictures", images)
 
 
 @pytest.mark.parametrize("key", CLASSIFIERS)
