@@ -365,10 +365,11 @@ def test_installed_script():
 @pytest.mark.slow
 def test_quickstart_whole_way(tmp_path, monkeypatch, capsys):
     """Every step of the main job, with fewer images and epochs."""
-    few = {split: data.select(range(200)) for split, data in quickstart_run.load_digits_dataset(3).items()}
+    few = {split: data.select(range(64)) for split, data in quickstart_run.load_digits_dataset(3).items()}
     monkeypatch.setattr(quickstart_run, "load_digits_dataset", {3: few}.__getitem__)
     monkeypatch.setattr(quickstart_run, "DENSE_EPOCHS", 1)
     monkeypatch.setattr(quickstart_run, "SPARSE_EPOCHS", 1)
+    monkeypatch.setattr(quickstart_run, "BATCH_SIZES", (1, 2))
     reloaded, trainers = [], []
     check, build = quickstart_run.check_reload, quickstart_run.DynamicViTTrainer
     monkeypatch.setattr(quickstart_run, "check_reload", lambda *args: reloaded.append(check(*args)))
