@@ -2,6 +2,7 @@
 """Private names of other packages stand in the two `compat.py`, but for those that are listed here."""
 
 import ast
+import functools
 from collections.abc import Generator
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def is_private(name: str | None) -> bool:
     return bool(name) and name.startswith("_") and not name.startswith("__") and name != "_"
 
 
+@functools.cache
 def own_names() -> set[str]:
     """Private names that this package itself gives: to functions, classes, fields, and to `self`."""
     found = set()
