@@ -111,7 +111,7 @@ def is_news(record: logging.LogRecord) -> bool:
 
 @contextmanager
 def quiet_exporter() -> Generator[None]:
-    """Without what torch says of exports that are as they should be."""
+    """Suppress what torch says of exports that are as they should be."""
     registration = logging.getLogger(ONNX_REGISTRATION_LOGGER)
     registration.addFilter(is_news)
     with warnings.catch_warnings():

@@ -44,7 +44,7 @@ class Checkpoint:
 
     @property
     def is_sparse(self) -> bool:
-        """Whether it has a method already."""
+        """Return whether it has a method already."""
         return self.reducer is not None
 
     @property

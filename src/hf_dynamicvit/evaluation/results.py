@@ -121,7 +121,7 @@ class ClassResult:
 
     @property
     def change(self) -> float:
-        """Of the fraction that is right, sparse minus dense; 0 without a dense model."""
+        """Return the accuracy of sparse minus dense, as a fraction; 0 without a dense model."""
         return 0.0 if self.dense is None else (self.sparse - self.dense) / self.count
 
 

@@ -32,7 +32,7 @@ class AdaptiveReducer(TokenReducer):
 
     @contextmanager
     def calibrating(self, keep_ratios: list[float]) -> Generator[None]:
-        """Within it, each stage sets itself on the images that pass so that they keep its ratio on average."""
+        """Set each stage, on the images that pass in the block, so that they keep its ratio on average."""
         self.targets = keep_ratios
         try:
             yield

@@ -72,7 +72,7 @@ def check_fraction(fraction: float, name: str = "fraction") -> None:
 
 @contextmanager
 def in_eval_mode(model: Any) -> Generator[None]:
-    """Within it every module is in eval mode; afterwards each is in the mode that it was in."""
+    """Put every module into eval mode, and back into its own mode at the end of the block."""
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
@@ -84,7 +84,7 @@ def in_eval_mode(model: Any) -> Generator[None]:
 
 @contextmanager
 def restored_on_error(module: nn.Module) -> Generator[None]:
-    """Within it, an error sets the parameters of `module` back to what they were."""
+    """Set the parameters of `module` back to what they were if the block ends with an error."""
     before = copy.deepcopy(module.state_dict())
     try:
         yield

@@ -25,7 +25,7 @@ class DynamicAimv2VisionConfig(ReductionConfig, Aimv2VisionConfig):
 
     @property
     def mlp_size(self) -> int:
-        """Of a gated MLP."""
+        """Count the weights of a gated MLP: three layers."""
         return 3 * self.hidden_size * self.intermediate_size
 
 

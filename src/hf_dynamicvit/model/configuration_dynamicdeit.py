@@ -20,5 +20,5 @@ class DynamicDeiTConfig(DynamicViTConfig):
 
     @property
     def classifier_size(self) -> int:
-        """Of one classifier on each of them."""
+        """Count the inputs of two classifiers, one on each prefix token."""
         return 2 * self.hidden_size

@@ -19,13 +19,13 @@ class Dinov2ReductionConfig(ReductionConfig):
 
     @property
     def classifier_size(self) -> int:
-        """Of the class token and the mean."""
+        """Count the features of the class token and of the mean of the patches."""
         native: Any = self  # no fields here, which would have no default
         return 2 * native.hidden_size
 
     @property
     def mlp_size(self) -> int:
-        """Of two layers, or of a gated MLP's three: two thirds as wide, a multiple of 8."""
+        """Count the weights of two layers, or of a gated MLP's three: two thirds as wide, a multiple of 8."""
         native: Any = self
         width = int(native.hidden_size * native.mlp_ratio)
         return native.hidden_size * (3 * ((width * 2 // 3 + 7) // 8 * 8) if native.use_swiglu_ffn else 2 * width)

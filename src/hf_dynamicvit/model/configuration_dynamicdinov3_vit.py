@@ -30,10 +30,10 @@ class DynamicDINOv3ViTConfig(ReductionConfig, DINOv3ViTConfig):
 
     @property
     def classifier_size(self) -> int:
-        """Of the class token and the mean."""
+        """Count the features of the class token and of the mean of the patches."""
         return 2 * self.hidden_size
 
     @property
     def mlp_size(self) -> int:
-        """Of two layers, or of a gated MLP's three."""
+        """Count the weights of two layers, or of a gated MLP's three."""
         return (3 if self.use_gated_mlp else 2) * self.hidden_size * self.intermediate_size
