@@ -35,25 +35,6 @@ from hf_dynamicvit.evaluation.results import (
 from hf_dynamicvit.look.viewer import Viewer, count_costs, scale_to_show
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return write_classes(tmp_path_factory.mktemp("images"), NAMES)
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    """Classes that are called what would be read as HTML or Markdown, in a data set with an image that is broken."""
-    names = ['<b>&"', "a|b_*c*", *NAMES[:4]]
-    folder = write_classes(tmp_path_factory.mktemp("hostile"), names)
-    (folder / names[1] / "<i>.png").write_text("no image")
-    return names, folder
-
-
 def one_by_one(model, viewer):
     """Logits `[N, K]`, and `[N, S, num_patches]` of what is kept, in the order of the class folders."""
     pixels = [viewer.pixel_values([make_image(number)]) for number in range(COUNT * len(NAMES))]

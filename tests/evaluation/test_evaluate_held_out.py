@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from class_folders import COUNT, NAMES, in_file, make_image, write_classes
+from class_folders import COUNT, NAMES, in_file, make_image
 from datasets import Value
 
 from hf_dynamicvit.data.loading import HeldOut, load_images
@@ -13,16 +13,6 @@ from hf_dynamicvit.evaluation.data import load_labelled, read_held_out
 
 
 HELD_OUT = {"fraction": 0.5, "seed": 1, "total": 24, "fingerprint": "f"}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return write_classes(tmp_path_factory.mktemp("images"), NAMES)
 
 
 @pytest.mark.parametrize(

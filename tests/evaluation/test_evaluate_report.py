@@ -26,16 +26,6 @@ from hf_dynamicvit.evaluation.report import build_report, build_summary, build_t
 from hf_dynamicvit.look.viewer import Viewer
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return write_classes(tmp_path_factory.mktemp("images"), NAMES)
-
-
 class Page(HTMLParser):
     """Tags that are open, what was seen of them, and all text."""
 
@@ -55,15 +45,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-
-
-@pytest.fixture(scope="module")
-def hostile(tmp_path_factory):
-    """Classes that are called what would be read as HTML or Markdown, in a data set with an image that is broken."""
-    names = ['<b>&"', "a|b_*c*", *NAMES[:4]]
-    folder = write_classes(tmp_path_factory.mktemp("hostile"), names)
-    (folder / names[1] / "<i>.png").write_text("no image")
-    return names, folder
 
 
 def test_report(hostile, tmp_path):

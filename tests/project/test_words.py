@@ -145,6 +145,15 @@ def test_docstrings_say_what_a_call_does():
     assert not [place for place, node in read_functions() if begins.match(ast.get_docstring(node) or "")]
 
 
+def test_no_docstring_begins_within_a_sentence():
+    """Properties may be named by a noun; that what follows is a part of something else is read twice."""
+    begins = re.compile(r"(Of|Within|Without)\b")
+    nodes = [(place, node) for place, tree in read_source().items() for node in ast.walk(tree)]
+    documented = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)
+    found = [(place, node) for place, node in nodes if isinstance(node, documented)]
+    assert not [place for place, node in found if begins.match(ast.get_docstring(node) or "")]
+
+
 def test_functions_are_called_by_what_they_do():
     """`read_config`, not `config_of`."""
     assert not [place for place, node in read_functions() if node.name.endswith("_of")]

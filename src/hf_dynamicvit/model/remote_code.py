@@ -44,7 +44,7 @@ def code_travels(config: Any, auto_classes: Mapping[str, type]) -> Generator[Non
 
 @contextmanager
 def code_stays(config: Any) -> Generator[None]:
-    """Within it, `config.json` says nothing of code, which a checkpoint that was loaded may have had beside it."""
+    """Save `config.json` without a word of code, which a checkpoint that was loaded may have had beside it."""
     auto_map = config.__dict__.pop("auto_map", None)
     try:
         yield
