@@ -29,8 +29,9 @@ from .model.compat import (
     is_compiled,
     register_recording,
 )
+from .model.legacy_keys import rename_legacy_keys, rename_root_keys
+from .model.pretrained import ReducedPreTrainedModel
 from .model.reducers import REDUCERS
-from .model.reduction import ReducedPreTrainedModel, rename_legacy_keys, rename_root_keys
 from .model.reduction_config import REDUCTION
 from .model.refused import REFUSED, refusal
 from .names import suggest_nearest

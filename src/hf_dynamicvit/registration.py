@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import is_torchvision_available
 
 from .families import FAMILIES, Family
-from .model.reduction import ReducedForImageClassification
+from .model.classification import ReducedForImageClassification
 
 
 def image_processors(family: Family) -> dict[str, type]:

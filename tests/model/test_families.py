@@ -20,8 +20,10 @@ from transformers.models.vit.modeling_vit import (
 )
 
 from hf_dynamicvit.model.block import DynamicAttention, DynamicLayer, alias
+from hf_dynamicvit.model.classification import ReducedForImageClassification
 from hf_dynamicvit.model.packed import DynamicMLP
-from hf_dynamicvit.model.reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from hf_dynamicvit.model.pretrained import ReducedPreTrainedModel
+from hf_dynamicvit.model.reduction import ReducedModel
 from hf_dynamicvit.model.reduction_config import ReductionConfig
 from hf_dynamicvit.model.scoring import masked_mean
 

@@ -18,7 +18,7 @@ MODEL = ROOT / "model"
 # inside model/: a file imports only files of a lower rank
 RANKS = [
     {"compat", "ragged", "logger", "refused"},
-    {"packed"},
+    {"packed", "legacy_keys"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs"},
     {"reducer"},
@@ -27,7 +27,9 @@ RANKS = [
     {"reducers"},
     {"block", "reduction_config"},
     {"budget", "inference", "spatial", "configuration_*"},
+    {"pretrained"},
     {"reduction"},
+    {"classification"},
     {"dino", "tower"},
     {"modeling_*"},
 ]

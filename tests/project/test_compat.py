@@ -26,7 +26,7 @@ ELSEWHERE = {
     "commands/train_arguments.py": {"_actions", "_option_string_actions"},
     # what subclasses of `Trainer`, `nn.Module` and `PreTrainedModel` override, set on themselves, or call of their own
     "model/packed.py": {"_apply"},
-    "model/reduction.py": {
+    "model/pretrained.py": {
         "_init_weights",
         "_set_gradient_checkpointing",
         "_can_record_outputs",

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from ..compat import memory_events
+from ..model.classification import ReducedForImageClassification
 from ..model.compat import attention_implementation
 from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
 from ..model.reducer import TokenReducer
-from ..model.reduction import ReducedForImageClassification
 from ..model.tokens import Stage, Tokens, Trace
 from ..names import COMPILED
 from ..registration import CLASSIFIERS

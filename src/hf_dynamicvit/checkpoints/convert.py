@@ -10,11 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from ..folders import check_folder, whole_folder
+from ..model.classification import ReducedForImageClassification
 from ..model.configuration_dynamicdeit import DynamicDeiTConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..model.modeling_dynamicdeit import DynamicDeiTForImageClassification
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
-from ..model.reduction import ReducedForImageClassification
 from .convert_checks import check_head
 from .convert_config import heads_beside, image_size_beside, infer_config, label_names_beside
 from .convert_processor import choose_processor

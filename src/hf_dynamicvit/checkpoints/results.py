@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 
 
 RESULTS = "results.json"

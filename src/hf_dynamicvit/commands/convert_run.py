@@ -8,7 +8,7 @@ from ..checkpoints.convert import convert, read_label_names
 from ..checkpoints.convert_config import heads_beside
 from ..checkpoints.labels import list_first
 from ..checkpoints.published import Published, rename_keys
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 

@@ -11,7 +11,7 @@ import torch
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..data.seeded import SeededImages, SeededImagesEpoch
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.callbacks import GroupingSwitch, KeepRatioWarmup
 from ..training.checkpoints import checkpoints_in

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ..checkpoints.results import RESULTS, weights_fingerprint, wilson_interval
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 from ..training.average import EMA_FOLDER
 from ..training.progress import kept_fractions
 from ..training.trainer import DynamicViTTrainer

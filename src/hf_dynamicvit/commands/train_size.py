@@ -6,9 +6,9 @@ from typing import Any
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..data.transforms import target_size
+from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
 from ..model.logger import logger
-from ..model.reduction import ReducedForImageClassification
 from .train_options import ModelArguments
 
 

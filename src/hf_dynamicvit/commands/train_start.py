@@ -10,9 +10,9 @@ from torch import nn
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, expect_in_report
 from ..data.samples import COST_IMAGES
+from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
 from ..model.reducers import is_adaptive
-from ..model.reduction import ReducedForImageClassification
 from ..training.predictor_start import has_predictors
 from .train_classes import dense_first
 from .train_conflicts import read_json

@@ -8,7 +8,7 @@ import torch
 from transformers import SchedulerType
 
 from ..data.loading import ImageSplits
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.progress import MOST_STAGES, told_fractions
 from .ranges import as_option

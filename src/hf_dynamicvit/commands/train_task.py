@@ -11,8 +11,8 @@ from typing import Any
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..data.loading import ImageSplits
 from ..data.preparation import check_same_input
+from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
-from ..model.reduction import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from .train_checks import check_task
 from .train_classes import same_classes, tell_of_other_names

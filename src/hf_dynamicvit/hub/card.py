@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineMo
 from huggingface_hub.utils import HFValidationError
 
 from ..checkpoints.results import wilson_interval
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 
 
 TEMPLATE = Path(__file__).with_name("card_template.md")

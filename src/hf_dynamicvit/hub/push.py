@@ -25,8 +25,8 @@ from ..data.transforms import MODES, read_all
 from ..folders import check_folder, whole_folder
 from ..look.drawing import contact_sheet, stage_images
 from ..look.viewer import Viewer
+from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
-from ..model.reduction import ReducedForImageClassification
 from .card import UPLOADED, Measurements, inherited_license, model_card
 from .errors import hub_errors_in_words
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..model.reduction import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification
 from .card import MARKER, Measurements, inherited_license, model_card
 
 

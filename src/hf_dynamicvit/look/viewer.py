@@ -24,8 +24,8 @@ from ..checkpoints.labels import find_class_order, label_names
 from ..data.preparation import check_same_input
 from ..data.transforms import ImageTransform, channel_values, read_image
 from ..machine import check_device
+from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair, grid_size
-from ..model.reduction import ReducedForImageClassification
 from ..registration import CLASSIFIERS
 
 

@@ -15,10 +15,12 @@ from transformers.models.beit.modeling_beit import (
 )
 
 from .block import MLP, DynamicAttention, DynamicLayer
+from .classification import ReducedForImageClassification
 from .configuration_dynamicbeit import DynamicBeitConfig
 from .cost import grid_size
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
+from .reduction import ReducedModel
 from .scoring import masked_mean
 from .spatial import interpolate_positions
 from .tokens import Tokens

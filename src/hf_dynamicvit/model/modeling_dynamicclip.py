@@ -13,9 +13,10 @@ from transformers.models.clip.modeling_clip import (
     CLIPVisionModel,
 )
 
+from .classification import ReducedForImageClassification
 from .configuration_dynamicclip import DynamicCLIPConfig, DynamicCLIPVisionConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
 from .tower import ClassTowerModel, TowerAttention, TowerLayer, TwoTowerModel
 
 

@@ -15,9 +15,11 @@ from transformers.models.deit.modeling_deit import (
 )
 
 from .block import DynamicAttention, DynamicLayer
+from .classification import ReducedForImageClassification
 from .configuration_dynamicdeit import DynamicDeiTConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
+from .reduction import ReducedModel
 from .spatial import interpolate_positions
 
 

@@ -13,10 +13,11 @@ from transformers.models.dinov2.modeling_dinov2 import (
 )
 
 from .block import DynamicAttention, alias
+from .classification import ReducedForImageClassification
 from .configuration_dynamicdinov2 import DynamicDinov2Config
 from .dino import ClassAndMeanModel, ScaledLayer
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
 from .spatial import interpolate_positions
 
 

@@ -13,10 +13,11 @@ from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers im
 )
 
 from .block import DynamicAttention, alias
+from .classification import ReducedForImageClassification
 from .configuration_dynamicdinov2_with_registers import DynamicDinov2WithRegistersConfig
 from .dino import ClassAndMeanModel, ScaledLayer
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
 from .spatial import interpolate_positions
 
 

@@ -15,10 +15,11 @@ from transformers.models.dinov3_vit.modeling_dinov3_vit import (
 )
 
 from .block import DynamicAttention, alias
+from .classification import ReducedForImageClassification
 from .configuration_dynamicdinov3_vit import DynamicDINOv3ViTConfig
 from .cost import grid_size
 from .dino import ClassAndMeanModel, ScaledLayer
-from .reduction import ReducedForImageClassification, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
 from .tokens import Tokens
 
 

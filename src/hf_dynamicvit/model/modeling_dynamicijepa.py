@@ -13,9 +13,11 @@ from transformers.models.ijepa.modeling_ijepa import (
 )
 
 from .block import DynamicAttention, DynamicLayer
+from .classification import ReducedForImageClassification
 from .configuration_dynamicijepa import DynamicIJepaConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
+from .reduction import ReducedModel
 from .spatial import interpolate_positions
 
 

@@ -13,9 +13,10 @@ from transformers.models.metaclip_2.modeling_metaclip_2 import (
     MetaClip2VisionModel,
 )
 
+from .classification import ReducedForImageClassification
 from .configuration_dynamicmetaclip_2 import DynamicMetaClip2Config, DynamicMetaClip2VisionConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
 from .tower import ClassTowerModel, TowerAttention, TowerLayer, TwoTowerModel
 
 

@@ -15,9 +15,10 @@ from transformers.models.siglip.modeling_siglip import (
 )
 
 from .block import alias
+from .classification import ReducedForImageClassification
 from .configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
 from .scoring import weighted_attention
 from .tower import TowerAttention, TowerLayer, TowerModel, TwoTowerModel
 

@@ -13,9 +13,11 @@ from transformers.models.vit.modeling_vit import (
 )
 
 from .block import DynamicAttention, DynamicLayer
+from .classification import ReducedForImageClassification
 from .configuration_dynamicvit import DynamicViTConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
+from .reduction import ReducedModel
 from .spatial import interpolate_positions
 
 

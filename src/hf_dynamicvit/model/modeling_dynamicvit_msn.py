@@ -13,9 +13,11 @@ from transformers.models.vit_msn.modeling_vit_msn import (
 )
 
 from .block import DynamicAttention, DynamicLayer
+from .classification import ReducedForImageClassification
 from .configuration_dynamicvit_msn import DynamicViTMSNConfig
 from .packed import DynamicMLP
-from .reduction import ReducedForImageClassification, ReducedModel, ReducedPreTrainedModel
+from .pretrained import ReducedPreTrainedModel
+from .reduction import ReducedModel
 from .spatial import interpolate_positions
 
 

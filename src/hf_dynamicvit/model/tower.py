@@ -6,7 +6,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from .block import DynamicAttention, DynamicLayer, alias
-from .reduction import ReducedModel, WithBaseModel
+from .classification import WithBaseModel
+from .reduction import ReducedModel
 from .scoring import masked_mean
 
 

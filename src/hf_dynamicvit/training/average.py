@@ -14,8 +14,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from transformers import TrainerCallback
 
+from ..model.legacy_keys import rename_legacy_keys
 from ..model.logger import logger
-from ..model.reduction import rename_legacy_keys
 from .adapters import is_adapted, load_adapters
 
 

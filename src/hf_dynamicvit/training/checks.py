@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..model.classification import ReducedForImageClassification
 from ..model.logger import logger
-from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, learns
 from .arguments import DynamicViTTrainingArguments
 from .loss_terms import read_problem_type

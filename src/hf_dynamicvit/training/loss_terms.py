@@ -7,8 +7,9 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from ..model.classification import ReducedForImageClassification
 from ..model.reducer import TokenReducer
-from ..model.reduction import ReducedForImageClassification, ReducedModel
+from ..model.reduction import ReducedModel
 from .arguments import DynamicViTTrainingArguments
 from .losses import (
     class_distillation_loss,

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
 from ..model.budget import in_eval_mode
+from ..model.classification import ReducedForImageClassification
 from ..model.reducer import TokenReducer
-from ..model.reduction import ReducedForImageClassification
 from ..model.scoring import class_attention
 from ..model.selection import keep_count
 from ..model.tokens import Stage, Tokens

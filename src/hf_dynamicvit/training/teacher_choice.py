@@ -7,8 +7,8 @@ import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ..checkpoints.labels import label_names
+from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
-from ..model.reduction import ReducedForImageClassification
 from .adapters import inner_model, is_adapted, merged_model
 from .loss_terms import read_problem_type
 from .teacher import DENSE_COPY, DISTILLATION, native_family

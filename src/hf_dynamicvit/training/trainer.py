@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..hub.training_card import TrainingFacts, write_training_card
+from ..model.classification import ReducedForImageClassification
 from ..model.logger import logger
-from ..model.reduction import ReducedForImageClassification
 from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
 from .average import EMA_FOLDER, WeightAverage
