@@ -18,10 +18,11 @@ from typing import Any
 import torch
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
-from ..model.budget import with_keep_ratio
+from ..model.budget import with_keep_ratio, with_schedule
 from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
 from ..model.refused import refusal
+from ..model.schedules import one_or_several
 from ..registration import CLASSIFIERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, expect_in_report
@@ -120,17 +121,19 @@ class Checkpoint:
                 "look at it with its own method."
             )
         pooling = {"pooling": "class"} if reducer == "evovit" else {}  # the classifier was trained on the class token
-        return self.configured(reducer=reducer, reducer_args=pooling, reducer_layers=None, keep_ratio=None)
+        return self.configured(reducer=reducer, reducer_args=pooling)
 
-    def check_keep_ratio(self, reducer: str | None, keep_ratio: Sequence[float]) -> None:
+    def check_keep_ratio(self, reducer: str | None, keep_ratio: Sequence[float], schedule: str | None = None) -> None:
         """Refuse what was typed as `--keep-ratio` where the model cannot keep that, before its weights are read.
 
         Raises:
             ValueError: as `model.set_keep_ratio`.
         """
         config = self.with_reducer(reducer)
+        if schedule is not None:
+            config = with_schedule(config, schedule, 1.0)
         try:
-            with_keep_ratio(config, keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio])
+            with_keep_ratio(config, one_or_several(keep_ratio))
         except ValueError as error:
             raise ValueError(f"--keep-ratio {' '.join(map(str, keep_ratio))}: {error}") from error
 

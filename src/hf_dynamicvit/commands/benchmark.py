@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..names import COMPILED, DTYPES, METHODS, SHAPES
-from .parser import add_images_option, add_json_option, add_overwrite_option
+from .parser import add_images_option, add_json_option, add_overwrite_option, add_schedule_option
 
 
 EXAMPLES = """
@@ -49,6 +49,7 @@ def add_sparse(group: Any) -> None:
     group.add_argument(
         "--keep-ratio", nargs="+", type=float, default=[None], help="one model for each (default: its own)"
     )
+    add_schedule_option(group, "each model's own")
     group.add_argument(
         "--budget", type=float, help="fraction of the dense multiply-adds, 0 to 1, at the model's own size"
     )

@@ -55,10 +55,15 @@ def read_sources(sources: Sequence[str]) -> dict[str, Checkpoint]:
 
 
 def build(
-    source: str, checkpoint: Checkpoint | None, reducer: str | None, keep_ratio: float | None, image_size: int | None
+    source: str,
+    checkpoint: Checkpoint | None,
+    reducer: str | None,
+    schedule: str | None,
+    keep_ratio: float | None,
+    image_size: int | None,
 ) -> Any:
     """Build a sparse model in eval mode: of a shape, a configuration file, or a checkpoint, sparse or dense."""
-    given = {"reducer": reducer, "keep_ratio": keep_ratio}
+    given = {"reducer": reducer, "schedule": schedule, "keep_ratio": keep_ratio}
     reduction = {name: value for name, value in given.items() if value is not None}
     torch.manual_seed(0)
     if checkpoint is None:
@@ -77,7 +82,8 @@ def build_models(
     found: dict[str, Any] = {}
     for source, reducer, keep_ratio in itertools.product(args.model, args.reducer, args.keep_ratio):
         adaptive = reducer is not None and is_adaptive(reducer)
-        model = build(source, checkpoints.get(source), reducer, None if adaptive else keep_ratio, image_size)
+        wanted = None if adaptive else keep_ratio
+        model = build(source, checkpoints.get(source), reducer, args.schedule, wanted, image_size)
         adaptive = model.config.is_adaptive
         size = image_size or model.config.image_size
         height, width = (size, size) if isinstance(size, int) else size

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..names import METHODS
-from .parser import add_json_option, add_overwrite_option
+from .parser import add_json_option, add_overwrite_option, add_schedule_option
 
 
 EXAMPLES = """
@@ -44,10 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     method.add_argument(
         "--keep-ratio", type=float, nargs="+", help="one number or one per stage (default: the method's; 0.7 for most)"
     )
+    add_schedule_option(method, "the method's")
     method.add_argument(
         "--reducer-args", type=read_reducer_args, default={}, metavar="JSON", help="""its options: '{"r": 8}'"""
     )
-    method.add_argument("--reducer-layers", type=int, nargs="+", help="blocks, counted from 0 (default: by depth)")
+    method.add_argument(
+        "--reducer-layers", type=int, nargs="+", help="blocks, counted from 0 (default: of the schedule)"
+    )
     model = parser.add_argument_group("what the tensors do not tell")
     model.add_argument(
         "--num-attention-heads", type=int, help="of each block (default: as timm's config.json says, or usual)"

@@ -9,6 +9,7 @@ from ..checkpoints.convert_config import heads_beside
 from ..checkpoints.labels import list_first
 from ..checkpoints.published import Published, rename_keys
 from ..model.classification import ReducedForImageClassification
+from ..model.schedules import one_or_several
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
@@ -26,9 +27,10 @@ def main(args: argparse.Namespace) -> None:
             image_mean=args.image_mean,
             image_std=args.image_std,
             reducer=args.reducer,
+            schedule=args.schedule,
             reducer_layers=args.reducer_layers,
             reducer_args=args.reducer_args,
-            keep_ratio=args.keep_ratio[0] if args.keep_ratio and len(args.keep_ratio) == 1 else args.keep_ratio,
+            keep_ratio=one_or_several(args.keep_ratio) if args.keep_ratio else None,
         )
     model, config = done.model, done.model.config
     written, notes = what_was_done(model), notes_on(model, done.published)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
-from .parser import add_json_option, add_overwrite_option
+from .parser import add_json_option, add_overwrite_option, add_schedule_option
 from .ranges import COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, as_option, check_ranges
 
 
@@ -50,6 +50,7 @@ def add_compared(group: Any) -> None:
         "--dense", metavar="MODEL", help="dense model to compare with (default: the dense copy of the same weights)"
     )
     group.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: its own)")
+    add_schedule_option(group, "the model's own")
     how_much = group.add_mutually_exclusive_group()
     how_much.add_argument(
         "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"

@@ -18,6 +18,7 @@ from ..folders import check_folder
 from ..look.viewer import Viewer
 from ..machine import choose_device
 from ..model.budget import check_fraction
+from ..model.schedules import one_or_several
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
@@ -36,7 +37,7 @@ def set_how_much_is_kept(
     model = viewer.model
     typical = sample_pixel_values(viewer, images) if model.config.is_adaptive else None
     if keep_ratio is not None:
-        model.set_keep_ratio(keep_ratio[0] if len(keep_ratio) == 1 else [*keep_ratio], typical)
+        model.set_keep_ratio(one_or_several(keep_ratio), typical)
     else:
         model.set_budget(fraction=budget, pixel_values=typical)
 
@@ -45,8 +46,10 @@ def load_viewer(args: argparse.Namespace, checkpoint: Checkpoint) -> Viewer:
     """Load the models that were typed, on the device and in the arithmetic that were."""
     device = choose_device(args.device)
     if args.keep_ratio is not None:
-        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio)
+        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio, args.schedule)
     viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes)
+    if args.schedule is not None:
+        viewer.set_schedule(args.schedule, 1.0 if args.keep_ratio is not None or args.budget is not None else None)
     check_classifier(viewer.model.config)
     for model in (viewer.model, viewer.dense):
         if model is not None:

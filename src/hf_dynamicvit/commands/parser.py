@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..names import suggest_nearest, suggest_or_list
+from ..names import SCHEDULES, suggest_nearest, suggest_or_list
 from .help_text import HelpFormatter
 
 
@@ -47,6 +47,12 @@ def add_overwrite_option(parser: Any) -> None:
         action="store_true",
         help="write there though it holds something; files of the same names are replaced, others stay",
     )
+
+
+def add_schedule_option(parser: Any, default: str) -> None:
+    """Add `--schedule`; `default` is what there is without it."""
+    text = f"in which blocks, and along which curve the keep ratio is reached (default: {default})"
+    parser.add_argument("--schedule", choices=SCHEDULES, help=text)
 
 
 def add_images_option(parser: Any, purpose: str, required: bool = False) -> None:

@@ -21,6 +21,7 @@ class Range:
         above, below: `least`, `most` itself is not one of them.
         besides: one more number, which has a meaning of its own.
         falling: of several, none is above the one before it.
+        counts: several whole numbers, of patches, are taken too.
         meaning: what the number is, where that is often mistaken.
     """
 
@@ -30,6 +31,7 @@ class Range:
     below: bool = False
     besides: float | None = None
     falling: bool = False
+    counts: bool = False
     meaning: str = ""
 
     def holds(self, value: float) -> bool:
@@ -48,7 +50,7 @@ class Range:
 
 COUNT, FRACTION, NOT_NEGATIVE = Range(1), Range(0, 1), Range()
 SOME_FRACTION, BELOW_ONE = Range(0, 1, above=True), Range(0, 1, below=True)
-KEEP_RATIO = Range(0, 1, above=True, falling=True)
+KEEP_RATIO = Range(0, 1, above=True, falling=True, counts=True)
 
 
 def numbers_in(value: Any) -> list[float]:
@@ -75,8 +77,9 @@ def check_ranges(
     """
     for name, allowed in ranges.items():
         numbers, option = numbers_in(given.get(name)), (spelled or {}).get(name, as_option(name))
+        are_counts = allowed.counts and len(numbers) > 1 and all(n >= 1 and n == int(n) for n in numbers)
         for number in numbers:
-            if not allowed.holds(number):
+            if not are_counts and not allowed.holds(number):
                 raise ValueError(f"{option} is {number:g}; it must be {allowed}.")
         if allowed.falling and numbers != sorted(numbers, reverse=True):
             raise ValueError(f"{option} is {' '.join(f'{number:g}' for number in numbers)}; it must not increase.")

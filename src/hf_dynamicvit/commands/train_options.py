@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..folders import check_folder
-from ..names import AUGMENTATIONS, METHODS, UNCHECKED, UNREADABLE
+from ..names import AUGMENTATIONS, METHODS, SCHEDULES, UNCHECKED, UNREADABLE
 from ..training.recipes import RECIPES
 
 
@@ -45,6 +45,14 @@ class ModelArguments:
     )
     reducer_args: str | None = field(
         default=None, metadata={"help": """Options of the method as JSON, such as '{"tau": 0.5}'."""}
+    )
+    schedule: str | None = field(
+        default=None,
+        metadata={
+            "help": "In which blocks, and along which curve the keep ratio is reached. Default: the model's own, or "
+            "the method's. One of",
+            "choices": [*SCHEDULES],
+        },
     )
     reducer_layers: list[int] | None = field(default=None, metadata={"help": "Blocks that reduce, counted from 0."})
     image_size: list[int] | None = field(

@@ -13,6 +13,7 @@ from ..data.samples import COST_IMAGES
 from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
 from ..model.reducers import is_adaptive
+from ..model.schedules import one_or_several
 from ..training.predictor_start import has_predictors
 from .train_classes import dense_first
 from .train_conflicts import read_json
@@ -42,13 +43,15 @@ def sparse_settings(args: ModelArguments, start: Checkpoint) -> dict[str, Any]:
     settings: dict[str, Any] = {"reducer": args.reducer}
     adaptive = is_adaptive(cast(str, args.reducer))
     if args.keep_ratio is not None and args.budget is None and not adaptive:
-        settings["keep_ratio"] = args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio
+        settings["keep_ratio"] = one_or_several(args.keep_ratio)
     own = start.config.reducer_args if start.reducer == args.reducer else {}
     options = own | read_json(args.reducer_args)
     if adaptive and args.budget is not None:  # its loss holds it there
         options["budget"] = args.budget
     if options:
         settings["reducer_args"] = options
+    if args.schedule is not None:
+        settings["schedule"] = args.schedule
     if args.reducer_layers is not None:
         settings["reducer_layers"] = args.reducer_layers
     return settings

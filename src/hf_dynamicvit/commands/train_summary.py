@@ -60,6 +60,8 @@ def method_row(args: ModelArguments, planned: ReducedForImageClassification) -> 
         said = f"budget {args.budget:g}"
     elif config.keep_ratio is None:
         said = ", ".join(f"{name} {value}" for name, value in config.reducer_args.items())
+    elif config.given_counts is not None:
+        said = "numbers of patches"
     elif isinstance(config.keep_ratio, list):
         said = f"keep ratios {told_fractions(config.keep_ratio)}"
     else:

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from ..names import METHODS
-from .parser import add_images_option, add_json_option, add_overwrite_option
+from .parser import add_images_option, add_json_option, add_overwrite_option, add_schedule_option
 from .ranges import COUNT, KEEP_RATIO, check_ranges
 
 
@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
     add_overwrite_option(parser)
     parser.add_argument("--reducer", choices=METHODS, help="another method on the same weights (default: the model's)")
+    add_schedule_option(parser, "the model's own")
     how_much = parser.add_mutually_exclusive_group()
     how_much.add_argument(
         "--keep-ratio", nargs="+", type=float, help="one number, or one a stage (default: the model's own)"

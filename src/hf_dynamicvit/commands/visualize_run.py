@@ -23,6 +23,7 @@ from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames
 from ..look.viewer import View, Viewer
 from ..machine import choose_device
 from ..model.budget import check_fraction
+from ..model.schedules import one_or_several
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
@@ -93,14 +94,16 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     """
     checkpoint = read_checkpoint(args.model)
     if args.keep_ratio is not None:
-        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio)
+        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio, args.schedule)
     viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes).to(choose_device(args.device))
+    if args.schedule is not None:
+        viewer.set_schedule(args.schedule, 1.0 if args.keep_ratio is not None or args.budget is not None else None)
     first: list[Image.Image] = []
     if viewer.model.config.is_adaptive:
         readable = read_files(files, image_mode(viewer), lambda file, why: None)
         first = [image for _, image in itertools.islice(readable, COST_IMAGES)]
     if args.keep_ratio is not None:
-        viewer.set_keep_ratio(args.keep_ratio[0] if len(args.keep_ratio) == 1 else args.keep_ratio, first)
+        viewer.set_keep_ratio(one_or_several(args.keep_ratio), first)
     elif args.budget is not None:
         viewer.set_budget(args.budget, first)
     elif first:
@@ -116,6 +119,23 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
 
 def image_mode(viewer: Viewer) -> str:
     return MODES[viewer.model.config.num_channels]
+
+
+def stages(model: Any) -> dict[str, Any]:
+    """Return where tokens are reduced and how many are left there, of an image of the model's own size."""
+    adaptive = model.config.is_adaptive
+    counts = None if adaptive else model.token_counts()
+    return {"schedule": model.config.schedule, "layers": model.decision_layers, "token_counts": counts}
+
+
+def told_stages(result: dict[str, Any]) -> str:
+    """Tell what `stages` returned in one line."""
+    if result["token_counts"] is None:
+        return f"{result['reducer']}: each image decides, at blocks {', '.join(map(str, result['layers']))}."
+    left = ", ".join(
+        f"{layer}: {count}" for layer, count in zip(result["layers"], result["token_counts"], strict=True)
+    )
+    return f"{result['reducer']}, patch tokens left at block {left}."
 
 
 class Gallery:
@@ -134,6 +154,7 @@ class Gallery:
             "model": args.model,
             "reducer": viewer.model.config.reducer,
             "untrained": viewer.untrained,
+            **stages(viewer.model),
             "pictures": [],
             "skipped": [],
             "changed": 0,
@@ -235,6 +256,7 @@ def main(args: argparse.Namespace) -> None:
         return
     seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
     sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
+    print(told_stages(result))
     print(f"Wrote {args.output}: {sheets}{each}, and views.json; images: {seen}.")
     if result["pictures"][0]["dense"] is not None:
         print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")

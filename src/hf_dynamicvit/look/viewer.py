@@ -187,6 +187,14 @@ class Viewer:
         """
         self.model.set_keep_ratio(keep_ratio, self._typical(pictures))
 
+    def set_schedule(self, schedule: str, keep_ratio: float | None = None) -> None:
+        """Reduce in other blocks from now on, at `keep_ratio` or the model's own.
+
+        Raises:
+            ValueError: as `model.set_schedule`.
+        """
+        self.model.set_schedule(schedule, keep_ratio)
+
     def set_budget(self, fraction: float, pictures: Sequence[Image.Image] = ()) -> None:
         """Take that fraction of the dense multiply-adds from now on; AS-ViT sets its thresholds on `pictures`.
 

@@ -2,6 +2,7 @@
 """How much a model keeps, what that costs, and how to change it at run time."""
 
 import copy
+import itertools
 import math
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -40,9 +41,34 @@ def with_keep_ratio(config: ReductionConfig, keep_ratio: float | list[float]) ->
     return changed
 
 
+def with_schedule(
+    config: ReductionConfig, schedule: str | list[int], keep_ratio: float | list[float] | list[int] | None
+) -> ReductionConfig:
+    """Copy `config` with another schedule; arguments and errors as in `set_schedule`."""
+    if config.is_adaptive:
+        raise ValueError(f"schedule is {schedule!r}; with reducer {config.reducer!r} each image decides.")
+    given: Any = config.keep_ratio if keep_ratio is None else keep_ratio
+    if given is None or (keep_ratio is None and isinstance(given, list)):
+        raise ValueError(f"schedule is {schedule!r}; give keep_ratio too, as the model has no single number.")
+    changed = copy.deepcopy(config)
+    if isinstance(schedule, str):
+        changed.schedule, changed.reducer_layers = schedule, None
+        changed.check_schedule()
+    else:
+        changed.reducer_layers = [*schedule]
+    return with_keep_ratio(changed, given)
+
+
 def for_budget(config: ReductionConfig, keep_ratio: float) -> float | list[float]:
-    """Return the keep ratio at point `keep_ratio` of the search of `set_budget`, 0 to 1; cost grows with it."""
-    return REDUCERS[config.reducer].budget_keep_ratio(keep_ratio, len(config.stage_layers))
+    """Return the keep ratio at point `keep_ratio` of the search of `set_budget`, 0 to 1; cost grows with it.
+
+    A list where stages can remove only so much: the schedule's, as near as they come.
+    """
+    least_left = REDUCERS[config.reducer].least_left
+    if not least_left:
+        return keep_ratio
+    ratios = config.named_schedule.keep_ratios(keep_ratio, len(config.stage_layers))
+    return list(itertools.accumulate(ratios, lambda before, ratio: max(ratio, before * least_left), initial=1.0))[1:]
 
 
 def least_keep_ratio(config: ReductionConfig) -> float:
@@ -126,7 +152,33 @@ class BudgetMixin:
             self._calibrate(reducer, changed.stage_keep_ratios, pixel_values)
         else:
             self.config.keep_ratio, self.config.reducer_args = changed.keep_ratio, changed.reducer_args
-            reducer.set_keep_ratios(changed.stage_keep_ratios)
+            reducer.set_keep_ratios(changed.stage_keep_ratios, changed.given_counts)
+
+    def set_schedule(
+        self, schedule: str | list[int], keep_ratio: float | list[float] | list[int] | None = None
+    ) -> None:
+        """Reduce in other blocks, or along another curve, from now on; the configuration follows.
+
+        Args:
+            schedule: a name in `SCHEDULES`, or the blocks that reduce, counted from 0.
+            keep_ratio: as in the configuration, for the new stages; `None` keeps the number that there is.
+
+        Raises:
+            ValueError: the method learned something for the blocks it has, or each image decides; the schedule is not
+                known; `keep_ratio` is missing as there is a list or a count, or is out of range.
+        """
+        changed = with_schedule(self.config, schedule, keep_ratio)
+        reducer = self.backbone.reducer
+        if changed.stage_layers != self.config.stage_layers and any(True for _ in reducer.parameters()):
+            raise ValueError(
+                f"{self.config.reducer} was trained for blocks {self.config.stage_layers}; it cannot reduce in "
+                f"{changed.stage_layers}. Give another keep_ratio, or train it with that schedule."
+            )
+        names = ("schedule", "reducer_layers", "keep_ratio", "reducer_args")
+        for name in names:
+            setattr(self.config, name, getattr(changed, name))
+        reducer.layers = changed.stage_layers
+        reducer.set_keep_ratios(changed.stage_keep_ratios, changed.given_counts)
 
     @torch.no_grad()
     def _calibrate(self, reducer: AdaptiveReducer, keep_ratios: list[float], pixel_values: Tensor | None) -> None:

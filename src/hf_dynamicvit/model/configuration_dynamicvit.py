@@ -13,12 +13,16 @@ class DynamicViTConfig(ReductionConfig, ViTConfig):
 
     Args:
         reducer: name of the method, a key of `REDUCERS`.
-        reducer_layers: 0-based blocks before (or in) which tokens are reduced, strictly increasing. `None` lets the
-            method choose from the depth, `[3, 6, 9]` of 12 for DynamicViT, and stays `None` in `config.json`.
+        schedule: in which blocks tokens are reduced and along which curve, a name in `SCHEDULES`; `None` becomes the
+            method's own, `"three-stage"` for most.
+        reducer_layers: 0-based blocks before (or in) which tokens are reduced, strictly increasing. `None` leaves
+            them to the schedule, `[3, 6, 9]` of 12 for `"three-stage"`, and stays `None` in `config.json`.
         keep_ratio: how many patches are kept. A number r means r, r^2, r^3, ... after the successive stages, as in the
-            DynamicViT paper (Evo-ViT, IdleViT and ToMe: see there); a list gives each stage's fraction of the
-            *original* patches. In (0, 1], not increasing. `None` becomes the method's own default, 0.7 for most, and
-            stays `None` for AS-ViT, where each image decides. `model.set_keep_ratio` changes it on a model.
+            DynamicViT paper, with schedule `"three-stage"`, and what is left at the end with those of every block
+            (see `SCHEDULES`). A list gives each stage's fraction of the *original* patches, in (0, 1], or its number
+            of patches for images of `image_size`, integers of which one is above 1; other sizes keep the same
+            fractions. Not increasing. `None` becomes the method's own default, 0.7 for most, and stays `None` for
+            AS-ViT, where each image decides. `model.set_keep_ratio` and `set_schedule` change it on a model.
         reducer_args: the method's own options, the keyword arguments of its class.
         drop_path_rate: stochastic depth, training only: the chance that the last block's attention or MLP is skipped
             for an image, from 0 at the first block on. In [0, 1).

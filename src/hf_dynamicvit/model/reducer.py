@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .selection import compounding_counts, keep_count
+from .selection import compounding_counts, keep_count, scaled_counts, within_reach
 from .tokens import Decision, Stage, Tokens, Trace
 
 
@@ -45,6 +45,8 @@ class TokenReducer(nn.Module):
         rounds_up: a stage keeps `ceil(rate * current)`, one token at least, whatever its ratio. Others keep
             `int(num_patches * ratio)`; the configuration refuses a ratio that gives none.
         reads_class_token: the classifier reads the class token, as that of any dense checkpoint does.
+        least_left: fraction of the tokens that enter a stage which it must leave: half where pairs merge.
+        default_schedule: `config.schedule` when none is given, a name in `schedules.py`.
         default_keep_ratio: `config.keep_ratio` when none is given.
         count_options: options that set how much is kept in place of `keep_ratio`.
         loss_weights: published weights of the loss terms, the method's own and those of the Trainer (`classification`,
@@ -59,6 +61,8 @@ class TokenReducer(nn.Module):
     num_representatives: int = 0
     rounds_up: bool = False
     reads_class_token: bool = True
+    least_left: float = 0.0
+    default_schedule: str = "three-stage"
     default_keep_ratio: float | None = 0.7
     count_options: tuple[str, ...] = ()
     loss_weights: dict[str, float] = {"classification": 1.0}
@@ -69,6 +73,17 @@ class TokenReducer(nn.Module):
         super().__init__()
         self.layers: list[int] = config.stage_layers
         self.keep_ratios: list[float] = config.stage_keep_ratios
+        self.counts: list[int] | None = config.given_counts
+        self.counted_patches: int = config.num_patches
+        self._check_reach(config)
+
+    def _check_reach(self, config: Any) -> None:
+        for layer, before, ratio in zip(self.layers, [1.0, *self.keep_ratios], self.keep_ratios, strict=False):
+            if ratio < before * self.least_left - 1e-6:
+                raise ValueError(
+                    f"keep_ratio is {config.keep_ratio}: {config.reducer} cannot go from {before:.4g} of the patches "
+                    f"to {ratio:.4g} in block {layer}, where at most {1 - self.least_left:g} of them merge."
+                )
 
     @staticmethod
     def check(**options: tuple[Any, bool, str]) -> None:
@@ -86,24 +101,9 @@ class TokenReducer(nn.Module):
         """Names that `config.reducer_args` may hold."""
         return [name for name in inspect.signature(cls).parameters if name != "config"]
 
-    @staticmethod
-    def default_layers(depth: int) -> list[int]:
-        """Where to reduce when `config.reducer_layers` is `None`: a quarter, half and three quarters of the depth."""
-        return sorted({max(min(1, depth - 1), depth * stage // 4) for stage in (1, 2, 3)})
-
-    @staticmethod
-    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
-        """Fraction of the original patches after each stage when `config.keep_ratio` is one number: its powers."""
-        return [keep_ratio ** (stage + 1) for stage in range(num_stages)]
-
-    @staticmethod
-    def budget_keep_ratio(keep_ratio: float, num_stages: int) -> float | list[float]:
-        """Return the `config.keep_ratio` that `set_budget` tries for a number from 0 to 1; more must cost more."""
-        return keep_ratio
-
-    def set_keep_ratios(self, keep_ratios: list[float]) -> None:
-        """Keep another fraction at each stage from now on."""
-        self.keep_ratios = keep_ratios
+    def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
+        """Keep another fraction at each stage from now on, or `counts` of an image of the configuration's size."""
+        self.keep_ratios, self.counts = keep_ratios, counts
 
     @property
     def returns_in_every_block(self) -> bool:
@@ -117,9 +117,13 @@ class TokenReducer(nn.Module):
 
     def stage_counts(self, num_patches: int) -> list[int]:
         """Patch tokens to keep at each stage of an image of `num_patches`."""
-        if self.rounds_up:
-            return compounding_counts(num_patches, self.keep_ratios, self.num_representatives)
-        return [keep_count(num_patches, keep_ratio) for keep_ratio in self.keep_ratios]
+        if self.counts is not None:
+            counts = scaled_counts(self.counts, self.counted_patches, num_patches)
+        elif self.rounds_up:
+            counts = compounding_counts(num_patches, self.keep_ratios, self.num_representatives)
+        else:
+            counts = [keep_count(num_patches, keep_ratio) for keep_ratio in self.keep_ratios]
+        return within_reach(counts, num_patches, self.least_left) if self.least_left else counts
 
     def stage_at(self, layer: int, num_patches: int) -> Stage | None:
         """Return the stage at `layer` for an image of `num_patches`, or `None`."""

@@ -34,6 +34,7 @@ class ASViTReducer(AdaptiveReducer):
             as released, so that an image's result depends on its batch-mates.
     """
 
+    default_schedule = "asvit"
     loss_weights = {"classification": 1.0, "budget": 2.0, "class_distill": 0.5}
 
     def __init__(self, config: Any, budget: float = 0.65, tau: float = 1e-4, batch_mode: str = "exact"):
@@ -52,10 +53,6 @@ class ASViTReducer(AdaptiveReducer):
         self.thresholds = Constants(
             [FIRST_THRESHOLD * (stage + 1) / self.num_patches for stage in range(len(self.layers))]
         )
-
-    @staticmethod
-    def default_layers(depth: int) -> list[int]:
-        return sorted({max(min(1, depth - 1), depth * stage // 4 + (depth > 4)) for stage in (1, 2, 3)})
 
     def threshold(self, stage: int, num_patches: int) -> Tensor:
         """`[1]` float32, above 0, for an image of `num_patches`: more of them have less attention each.

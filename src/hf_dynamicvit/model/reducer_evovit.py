@@ -32,6 +32,7 @@ class EvoViTReducer(TokenReducer):
     """
 
     rest = "idle"
+    default_schedule = "evovit"
     default_keep_ratio = 0.5
 
     def __init__(
@@ -70,14 +71,6 @@ class EvoViTReducer(TokenReducer):
     def set_grouping(self, grouping: str) -> None:
         """Select anew at each stage (`"stage"`) or in every block (`"layer"`) from now on."""
         self.grouping = grouping
-
-    @staticmethod
-    def default_layers(depth: int) -> list[int]:
-        return sorted({min(depth - 1, max(1, depth * stage // 3)) for stage in (1, 2)})
-
-    @staticmethod
-    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
-        return [keep_ratio] * num_stages
 
     @property
     def returns_in_every_block(self) -> bool:

@@ -61,6 +61,7 @@ class IdleViTReducer(TokenReducer):
     """
 
     rest = "idle"
+    default_schedule = "idlevit"
     loss_weights = {"classification": 1.0, "cut": 20.0, "class_distill": 10.0, "feature_distill": 1000.0}
 
     def __init__(self, config: Any, cut: str = "both", cut_layers: str = "all"):
@@ -72,14 +73,6 @@ class IdleViTReducer(TokenReducer):
         )
         self.cut, self.cut_layers = cut, cut_layers
         self.width, self.turns = config.hidden_size, config.turns
-
-    @staticmethod
-    def default_layers(depth: int) -> list[int]:
-        return list(range(depth // 4, depth))
-
-    @staticmethod
-    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
-        return [keep_ratio ** (1 + 3 * layer // num_stages) for layer in range(num_stages)]
 
     @property
     def returns_in_every_block(self) -> bool:

@@ -1,12 +1,13 @@
 # Copyright 2026 The hf_dynamicvit authors. ToMe (ICLR 2023): https://arxiv.org/abs/2210.09461
 """ToMe: in every block the most similar pairs of patches are merged. No parameters; works without training."""
 
+import itertools
 from typing import Any
 
 from torch import Tensor
 
 from .reducer import TokenReducer
-from .selection import bipartite_matching, keep_count
+from .selection import bipartite_matching
 from .tokens import Stage, Tokens, Trace
 
 
@@ -44,6 +45,8 @@ class ToMeReducer(TokenReducer):
 
     acts, rest = "between", "merged"
     reads_patches = False  # keys are of the trace
+    least_left = 0.5
+    default_schedule = "linear"
     default_keep_ratio = 0.5
     count_options = ("r",)
 
@@ -60,31 +63,6 @@ class ToMeReducer(TokenReducer):
         self.merges = None if r is None else merge_schedule(r, len(self.layers))
         self.proportional_attention = proportional_attention
         self.head_dim = config.hidden_size // config.num_attention_heads
-        if r is None:
-            self._check_reach(config)
-
-    def _check_reach(self, config: Any) -> None:
-        for layer, before, ratio in zip(self.layers, [1.0, *self.keep_ratios], self.keep_ratios, strict=False):
-            if ratio < before / 2 - 1e-6:
-                raise ValueError(
-                    f"keep_ratio is {config.keep_ratio}: tome cannot go from {before:.4g} of the patches to "
-                    f"{ratio:.4g} in block {layer}, where at most half of them merge."
-                )
-
-    @staticmethod
-    def default_layers(depth: int) -> list[int]:
-        return list(range(depth))
-
-    @staticmethod
-    def stage_keep_ratios(keep_ratio: float, num_stages: int) -> list[float]:
-        return [1 - (1 - keep_ratio) * (stage + 1) / num_stages for stage in range(num_stages)]
-
-    @staticmethod
-    def budget_keep_ratio(keep_ratio: float, num_stages: int) -> list[float]:
-        ratios, previous = ToMeReducer.stage_keep_ratios(keep_ratio, num_stages), 1.0
-        for stage, ratio in enumerate(ratios):
-            previous = ratios[stage] = max(ratio, previous / 2)
-        return ratios
 
     @staticmethod
     def _is_schedule(r, num_layers: int) -> bool:
@@ -96,20 +74,17 @@ class ToMeReducer(TokenReducer):
             return inflected or (0 < len(r) <= num_layers and all(is_count(value) for value in r))
         return is_count(r)
 
-    def set_keep_ratios(self, keep_ratios: list[float]) -> None:
-        super().set_keep_ratios(keep_ratios)
+    def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
+        super().set_keep_ratios(keep_ratios, counts)
         self.merges = None
 
     def stage_counts(self, num_patches: int) -> list[int]:
-        counts, current = [], num_patches
-        for stage in range(len(self.layers)):
-            if self.merges is not None:
-                wanted = self.merges[stage]
-            else:
-                wanted = max(0, current - keep_count(num_patches, self.keep_ratios[stage]))
-            current -= min(wanted, current // 2)
-            counts.append(current)
-        return counts
+        if self.merges is None:
+            return super().stage_counts(num_patches)
+        counts = itertools.accumulate(
+            self.merges, lambda left, merges: left - min(merges, left // 2), initial=num_patches
+        )
+        return list(counts)[1:]
 
     def reduce(self, tokens: Tokens, stage: Stage, source: Trace) -> Tokens:
         current = tokens.num_live

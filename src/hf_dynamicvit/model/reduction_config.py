@@ -14,6 +14,7 @@ from .cost import as_pair, grid_size
 from .logger import logger
 from .reducers import REDUCERS, is_adaptive
 from .refused import refusal
+from .schedules import SCHEDULES, Schedule
 
 
 # Sizes beyond any vision transformer; what is larger is a mistake, or an attempt to exhaust the machine.
@@ -29,10 +30,12 @@ LARGEST = {
     "num_register_tokens": 65536,
 }
 # what a configuration has beside the native one's
-REDUCTION = ("reducer", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate")
+REDUCTION = ("reducer", "schedule", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate")
 # what a configuration of two towers asks its image tower; never how weights start, which is of each tower
 OF_TOWER = (*REDUCTION, "image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers")
 OF_TOWER += ("num_attention_heads", "intermediate_size")
+# what a configuration meant that is of a version without `schedule`, by method; others mean what they do now
+SCHEDULES_BEFORE = {"tome": "linear"}
 # what names a configuration's models
 NAMED = {"model_type", "architectures", "auto_map"}
 MOST_LABELS = 1 << 20
@@ -56,6 +59,7 @@ class ReductionConfig(PreTrainedConfig):
     keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
 
     reducer: str = "dynamicvit"
+    schedule: str | None = None
     reducer_layers: list[int] | tuple[int, ...] | None = None
     keep_ratio: float | int | list[float | int] | tuple[float | int, ...] | None = None
     reducer_args: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -67,8 +71,10 @@ class ReductionConfig(PreTrainedConfig):
             self.reducer_layers = list(self.reducer_layers)
         if isinstance(self.keep_ratio, tuple):
             self.keep_ratio = list(self.keep_ratio)
-        if self.keep_ratio is None and self.reducer in REDUCERS and not self.count_options:
-            self.keep_ratio = REDUCERS[self.reducer].default_keep_ratio
+        if self.reducer in REDUCERS:
+            self.schedule = self.schedule or REDUCERS[self.reducer].default_schedule
+            if self.keep_ratio is None and not self.count_options:
+                self.keep_ratio = REDUCERS[self.reducer].default_keep_ratio
         super().__post_init__(**kwargs)
         self.check_reduction()
 
@@ -83,12 +89,13 @@ class ReductionConfig(PreTrainedConfig):
     def from_dict(cls, config_dict, **kwargs):
         # Overrides are merged first: a checkpoint's values must be valid together with them, not alone.
         check_num_labels({**config_dict, **kwargs}.get("num_labels"))
+        config_dict = with_schedule(config_dict)
         fields = {field.name for field in dataclasses.fields(cls)} - {"dtype"}
         overrides = {name: kwargs.pop(name) for name in list(kwargs) if name in fields}
         layers, made_for = overrides.get("reducer_layers"), config_dict.get("reducer")
         read_class_token = made_for is None or cls(**config_dict).reads_class_token
         if overrides.get("reducer", made_for) != made_for:  # what the checkpoint's method took is not for another
-            own = ("reducer_layers", "keep_ratio", "reducer_args")
+            own = ("schedule", "reducer_layers", "keep_ratio", "reducer_args")
             config_dict = {name: value for name, value in config_dict.items() if name not in own}
         elif made_for is not None and layers is not None:
             trained = cls(**config_dict).stage_layers
@@ -137,11 +144,16 @@ class ReductionConfig(PreTrainedConfig):
         return self.reducer_without_memory().reads_class_token
 
     @property
+    def named_schedule(self) -> Schedule:
+        """What `schedule` stands for."""
+        return SCHEDULES[self.schedule or REDUCERS[self.reducer].default_schedule]
+
+    @property
     def stage_layers(self) -> list[int]:
-        """The block of each stage, whether given or left to the method."""
+        """The block of each stage, whether given or of the schedule."""
         if self.reducer_layers is not None:
             return list(self.reducer_layers)
-        return REDUCERS[self.reducer].default_layers(self.num_hidden_layers)
+        return self.named_schedule.layers(self.num_hidden_layers)
 
     @property
     def num_prefix(self) -> int:
@@ -174,9 +186,19 @@ class ReductionConfig(PreTrainedConfig):
         """Each stage's fraction of the original patches; empty where each image decides."""
         if self.keep_ratio is None:
             return []
+        if self.given_counts is not None:
+            return [count / self.num_patches for count in self.given_counts]
         if isinstance(self.keep_ratio, list | tuple):
             return [float(ratio) for ratio in self.keep_ratio]
-        return REDUCERS[self.reducer].stage_keep_ratios(float(self.keep_ratio), len(self.stage_layers))
+        return self.named_schedule.keep_ratios(float(self.keep_ratio), len(self.stage_layers))
+
+    @property
+    def given_counts(self) -> list[int] | None:
+        """Patches to keep at each stage of an image of the configuration's size, where `keep_ratio` lists numbers."""
+        given = self.keep_ratio if isinstance(self.keep_ratio, list | tuple) else ()
+        if not any(value > 1 for value in given):
+            return None
+        return [int(value) for value in given]
 
     def to_native_dict(self) -> dict[str, Any]:
         """`to_dict` without what only this package knows, for the native configuration."""
@@ -193,6 +215,7 @@ class ReductionConfig(PreTrainedConfig):
         """Raise `ValueError` unless reducer, layers, ratios and arguments go together."""
         if self.reducer not in REDUCERS:
             raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
+        self.check_schedule()
         self._check_sizes()
         if not 0 <= self.drop_path_rate < 1:
             raise ValueError(f"drop_path_rate is {self.drop_path_rate}; it must be 0 or more and below 1.")
@@ -216,6 +239,11 @@ class ReductionConfig(PreTrainedConfig):
         reducer = self._check_reducer_args()
         if not self.is_adaptive and not self.count_options and not reducer.rounds_up:
             self._check_keeps_some()
+
+    def check_schedule(self):
+        """Raise `ValueError` unless there is such a schedule."""
+        if self.schedule not in (None, *SCHEDULES):
+            raise ValueError(f"schedule is {self.schedule!r}; it can be {', '.join(SCHEDULES)}.")
 
     def _check_sizes(self):
         """Refuse sizes that no model has, before anything is built: a file from anywhere must not ask for them."""
@@ -244,7 +272,14 @@ class ReductionConfig(PreTrainedConfig):
 
     def _check_keep_ratio(self, layers: list[int]):
         given = self.keep_ratio if isinstance(self.keep_ratio, list | tuple) else [self.keep_ratio]
-        if not all(ratio is not None and 0 < ratio <= 1 for ratio in given):  # before any power of it
+        if self.given_counts is not None:
+            most, whole = self.num_patches, all(isinstance(count, int) for count in given)
+            if not whole or not all(1 <= count <= most for count in self.given_counts):
+                raise ValueError(
+                    f"keep_ratio is {self.keep_ratio}; a list holds ratios in (0, 1], or integers from 1 to {most}, "
+                    "the patches to keep of an image."
+                )
+        elif not all(ratio is not None and 0 < ratio <= 1 for ratio in given):  # before any power of it
             raise ValueError(f"keep_ratio is {self.keep_ratio}; ratios must be in (0, 1] and must not increase.")
         ratios = self.stage_keep_ratios
         if len(ratios) != len(layers):
@@ -258,13 +293,13 @@ class ReductionConfig(PreTrainedConfig):
 
     def _check_keeps_some(self):
         last, count = self.stage_keep_ratios[-1], len(self.stage_layers)
-        if keeps_some(self.num_patches, last):
+        if self.given_counts is not None or keeps_some(self.num_patches, last):
             return
-        method, number = REDUCERS[self.reducer], not isinstance(self.keep_ratio, list | tuple)
+        number = not isinstance(self.keep_ratio, list | tuple)
         low, high = 0.0, 1.0
         for _ in range(50):
             middle = (low + high) / 2
-            ratio = method.stage_keep_ratios(middle, count)[-1] if number else middle
+            ratio = self.named_schedule.keep_ratios(middle, count)[-1] if number else middle
             low, high = (low, middle) if keeps_some(self.num_patches, ratio) else (middle, high)
         raise ValueError(
             f"keep_ratio is {self.keep_ratio}: the last of {count} stages, {last:.4g} of {self.num_patches} patches, "
@@ -375,6 +410,12 @@ def check_text_sizes(config: Any) -> None:
     for name, largest in (LARGEST | {"vocab_size": 1 << 24, "max_position_embeddings": 1 << 20}).items():
         if not 1 <= getattr(config, name, 1) <= largest:
             raise ValueError(f"text_config: {name} is {getattr(config, name)}; it must be from 1 to {largest}.")
+
+
+def with_schedule(config_dict: dict[str, Any]) -> dict[str, Any]:
+    """Name the schedule that `config_dict` of a version without named ones meant, where defaults changed since."""
+    meant = [{"schedule": name} for reducer, name in SCHEDULES_BEFORE.items() if reducer == config_dict.get("reducer")]
+    return {**meant[0], **config_dict} if meant else config_dict
 
 
 def keeps_some(num_patches: int, keep_ratio: float) -> bool:

@@ -38,6 +38,22 @@ def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 
     return counts
 
 
+def scaled_counts(counts: list[int], made_for: int, num_patches: int) -> list[int]:
+    """Return `counts` of an image of `made_for` patches for one of `num_patches`: the same fractions, rounded."""
+    if num_patches == made_for:
+        return counts
+    return [max(1, round(count * num_patches / made_for)) for count in counts]
+
+
+def within_reach(counts: list[int], num_patches: int, least_left: float) -> list[int]:
+    """Raise `counts` so that no stage removes more than `1 - least_left` of what enters it, nor adds any."""
+    reached, current = [], num_patches
+    for count in counts:
+        current = min(current, max(count, current - int(current * (1 - least_left))))
+        reached.append(current)
+    return reached
+
+
 def split_top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Positions `[B, count]` of the highest `scores` `[B, N]` and `[B, N - count]` of the rest, each ascending."""
     if attended is not None:

@@ -105,7 +105,7 @@ class KeepRatioWarmup(WithinSteps):
     def set_up(self, args, state, model):
         progress = self.dropped_fraction(state.epoch)
         config = copy.copy(model.config)
-        target = config.keep_ratio
+        target = config.keep_ratio if config.given_counts is None else config.stage_keep_ratios
         if isinstance(target, list):
             config.keep_ratio = [1 - (1 - ratio) * progress for ratio in target]
         else:
@@ -113,7 +113,8 @@ class KeepRatioWarmup(WithinSteps):
         acting_reducer(model).set_keep_ratios(config.stage_keep_ratios)
 
     def restore(self, model):
-        acting_reducer(model).set_keep_ratios(model.config.stage_keep_ratios)
+        config = model.config
+        acting_reducer(model).set_keep_ratios(config.stage_keep_ratios, config.given_counts)
 
 
 class GroupingSwitch(WithinSteps):
