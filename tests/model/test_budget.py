@@ -27,6 +27,14 @@ def test_budget_is_met_and_used(reducer, fraction):
     assert_same_model(again, model)
 
 
+def test_a_budget_is_met_at_the_size_of_the_images(reducer):
+    """Where attention has four times the patches, one keep ratio saves another part of the cost."""
+    model, images = toy_model(reducer=reducer), toy_images(8, 64, 64)
+    cost = model.set_budget(fraction=0.7, pixel_values=images)
+    dense = model.dense_multiply_adds((64, 64))
+    assert cost == model.multiply_adds(images) and 0.66 * dense < cost <= 0.7 * dense
+
+
 @pytest.mark.slow
 def test_a_larger_budget_keeps_more(reducer):
     model = toy_model(reducer=reducer)

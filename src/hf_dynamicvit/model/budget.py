@@ -199,9 +199,10 @@ class BudgetMixin:
         ToMe then has a list of ratios where one number would ask for more than half of the tokens to merge at once.
 
         Args:
-            gmacs: multiply-adds of one image of the configuration's size (AS-ViT: of `pixel_values`) in units of 10^9.
+            gmacs: multiply-adds of one image of the size of `pixel_values` in units of 10^9.
             fraction: the same as a fraction of the dense model's, above 0, at most 1; give one of the two.
-            pixel_values: as in `set_keep_ratio`; for AS-ViT, the images whose mean cost meets the budget.
+            pixel_values: `[B, channels, height, width]`; `None` is the configuration's size. AS-ViT needs them: its
+                thresholds are set so that the mean cost of these images meets the budget.
 
         Returns:
             the multiply-adds that one image then takes, at most the budget.
@@ -214,13 +215,12 @@ class BudgetMixin:
             raise ValueError(f"gmacs is {gmacs} and fraction is {fraction}; give one of them.")
         if fraction is not None:
             check_fraction(fraction)
-        images = pixel_values if self.config.is_adaptive else None
-        dense = self.dense_multiply_adds(images)
+        dense = self.dense_multiply_adds(pixel_values)
         target = gmacs * 1e9 if gmacs is not None else cast(float, fraction) * dense
         with restored_on_error(self.backbone.reducer):
-            point = self._search(target, dense, fraction, images)
-            self.set_keep_ratio(for_budget(self.config, point), images)
-            return self.multiply_adds(images)
+            point = self._search(target, dense, fraction, pixel_values)
+            self.set_keep_ratio(for_budget(self.config, point), pixel_values)
+            return self.multiply_adds(pixel_values)
 
     def _search(self, target: float, dense: int, fraction: float | None, images: Tensor | None) -> float:
         """Find the point from 0 to 1 with the highest cost up to `target`; arguments as in `_out_of_reach`."""
@@ -244,7 +244,7 @@ class BudgetMixin:
         changed = with_keep_ratio(self.config, keep_ratio)
         with torch.device("meta"):
             other = REDUCERS[changed.reducer](changed, **changed.reducer_args)
-        num_patches = self._num_patches(None)
+        num_patches = self._num_patches(images)
         counts = other.token_counts(num_patches, changed.num_hidden_layers)
         return self.multiply_adds_at(other, counts, num_patches)
 
