@@ -23,6 +23,9 @@ DTYPES = ("float32", "bfloat16", "float16")
 # Modes of torch.compile, and none.
 COMPILED = ("eager", "default", "reduce-overhead", "max-autotune")
 
+# Clocks of a benchmark.
+CLOCKS = ("wall", "cpu")
+
 # Formats of exported files, the keys of `export.FORMATS`.
 EXPORT_FORMATS = ("onnx", "torch-export")
 

@@ -12,8 +12,9 @@ import transformers
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import is_torchvision_available
 
-from .families import FAMILIES, Family
+from .families import FAMILIES, HOMES, Family
 from .model.classification import ReducedForImageClassification
+from .model.reduction import ReducedModel
 
 
 def image_processors(family: Family) -> dict[str, type]:
@@ -40,6 +41,12 @@ def register(key: str, family: Family) -> Any:
 
 # model type, dense and sparse -> our image classification model
 CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
+# the same, of image towers alone too -> our base model
+ENCODERS: dict[str, type[ReducedModel]] = {}
 for _key, _family in FAMILIES.items():
     if (_classifier := register(_key, _family)) is not None:
         CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)
+    _types = [_family.dense, *_family.configs]
+    if _family.two_towers:
+        _types.append(f"{_family.dense}_vision_model")
+    ENCODERS |= dict.fromkeys(_types, getattr(import_module(HOMES[_family.model], __package__), _family.model))

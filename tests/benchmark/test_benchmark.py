@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from native_toys import native_model, reduced_model
 from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
@@ -16,12 +17,14 @@ from hf_dynamicvit.benchmark.measure import (
     Setting,
     benchmark,
     break_even,
+    build_dense,
     build_entries,
     images_per_second,
     mean_counts,
 )
 from hf_dynamicvit.benchmark.report import choose_log_ticks
 from hf_dynamicvit.commands.cli import main
+from hf_dynamicvit.families import FAMILIES
 
 
 def test_models_take_turns():
@@ -57,6 +60,22 @@ def test_the_ideal_with_everything_kept_is_the_dense_model():
         prefix = dense.base_model.embeddings.position_embeddings.shape[1] - 64
         ideal = Ideal(dense, [(64 + prefix, 64 + prefix)] * 4)
         assert torch.equal(ideal(toy_images()), dense(toy_images()).logits)
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_base_models_of_every_family_are_measured(key):
+    """The ideal that keeps everything is the native model."""
+    native = native_model(key, "model")
+    model = reduced_model(native, key, "model", "tome", keep_ratio=0.7)
+    rows = benchmark({"sparse": model}, (2,), repeats=1, warmup=0)
+    assert [row.kind for row in rows] == ["dense", "ideal", "sparse"]
+    assert rows[0].multiply_adds == model.dense_multiply_adds() > rows[2].multiply_adds >= rows[1].multiply_adds
+    dense = build_dense(model).eval()
+    assert type(dense) is type(native)
+    count = 64 + model.config.num_prefix
+    ideal = Ideal(dense, [(count, count)] * 4).eval()
+    with torch.inference_mode():
+        assert torch.allclose(ideal(toy_images()), dense(toy_images())[0], atol=1e-5)
 
 
 def deit_dense():
@@ -119,6 +138,15 @@ def test_optimised_models_are_measured(monkeypatch):
     assert seen == [(1, 3, 32, 32), (3, 3, 32, 32)]
 
 
+def test_processor_time_is_measured(monkeypatch):
+    """Other processes on the machine do not count."""
+    seconds = iter(range(100))
+    monkeypatch.setattr("time.process_time", lambda: float(next(seconds)))
+    rows = benchmark({"sparse": toy_model()}, (2,), [Setting(threads=1, clock="cpu")], repeats=2, warmup=0)
+    assert {row.milliseconds for row in rows} == {1000.0} and {row.images_per_second for row in rows} == {2.0}
+    assert rows[0].as_dict()["clock"] == "cpu"
+
+
 def test_images_are_repeated_to_the_batch():
     images, seen = toy_images(2), []
     model = toy_model()
@@ -134,7 +162,7 @@ def test_images_are_repeated_to_the_batch():
         ({"batch_sizes": ()}, r"batch sizes \[\]"),
         ({"batch_sizes": (0,)}, r"batch sizes \[0\]"),
         ({"repeats": 0}, "repeats 0"),
-        ({"models": {"dense": toy_dense()}}, "'dense' is a ViTForImageClassification"),
+        ({"models": {"dense": toy_dense()}}, "'dense' is a ViTForImageClassification; benchmark takes sparse"),
     ],
 )
 def test_nothing_to_measure_is_refused(arguments, message):
@@ -235,6 +263,29 @@ def test_a_configuration_without_weights(tmp_path, capsys):
     assert [row["keep_ratio"] for row in found if row["kind"] == "sparse"] == [0.5, 0.7]
 
 
+@pytest.mark.parametrize(
+    "key, kind", [("dynamicdinov2", "model"), ("dynamicclip", "zero_shot"), ("dynamicsiglip", "zero_shot")]
+)
+@pytest.mark.parametrize("weights", [True, False])
+def test_a_checkpoint_without_a_classifier(key, kind, weights, tmp_path, capsys):
+    """Its base model is measured, of two towers that of the images, at another size than its own."""
+    native_model(key, kind).save_pretrained(tmp_path / "encoder")
+    source = tmp_path / "encoder" if weights else tmp_path / "encoder" / "config.json"
+    how = ("--batch-sizes", "1", "--image-size", "40", "--threads", "1", "--clock", "cpu")
+    assert run(str(source), "--reducer", "tome", "--keep-ratio", "0.7", *how) == 0
+    told = capsys.readouterr()
+    assert "eager, processor time, 40 x 40 pixels" in told.out and "| encoder tome 0.7 |" in told.out
+    assert "newly initialized" not in told.err
+
+
+def test_a_sparse_checkpoint_without_a_classifier(tmp_path, capsys):
+    native = native_model("dynamicdinov2", "model")
+    reduced_model(native, "dynamicdinov2", "model", "evit", keep_ratio=0.6).save_pretrained(tmp_path)
+    assert run(str(tmp_path), "--batch-sizes", "1", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)["measurements"]
+    assert rows[2]["keep_ratio"] == 0.6 and rows[2]["model"].endswith(" evit 0.6")
+
+
 def test_images_of_a_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     toy_model(reducer="asvit", keep_ratio=0.5).save_pretrained("saved")
@@ -265,6 +316,7 @@ def test_every_line_of_a_plot_is_between_two_labels(values, ticks):
         (["deit-tiny", "--device", "tpu"], "device is 'tpu'; this machine has cpu"),
         (["deit-tiny", "--device", "cpu:x"], "device is 'cpu:x'; this machine has cpu"),
         (["deit-tiny", "--threads", "2", "--device", "cuda"], "--threads are of the CPU"),
+        (["deit-tiny", "--clock", "cpu"], "--clock cpu adds the threads' times up; it needs --threads 1"),
         (["deit-tiny", "--threads", "2", "0"], "--threads is 2 0; at least 1"),
         (["deit-tiny", "--image-size", "32", "--attention", "flash_attention_2"], "attention 'flash_attention_2'"),
         (["deit-tiny", "--optimize", "--compile", "default"], "--optimize is for eager models"),

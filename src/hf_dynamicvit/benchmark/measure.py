@@ -10,6 +10,7 @@ import copy
 import itertools
 import math
 import statistics
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,26 +19,35 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..adoption import ADOPTING, native_class
 from ..compat import memory_events
 from ..model.classification import ReducedForImageClassification
 from ..model.compat import attention_implementation
 from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
 from ..model.reducer import TokenReducer
+from ..model.reduction import ReducedModel
 from ..model.tokens import Stage, Tokens, Trace
 from ..names import COMPILED
-from ..registration import CLASSIFIERS
+
+
+Reduced = ReducedForImageClassification | ReducedModel
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how models run. `threads` counts on the CPU only; `None` leaves it."""
+    """Where, how and by which clock models run.
+
+    `threads` counts on the CPU only; `None` leaves it. The `clock` is `"wall"`, or `"cpu"`: processor time of this
+    process, which goes on only while it runs, for a machine that others use too. Threads add up there; take one.
+    """
 
     device: str = "cpu"
     dtype: str = "float32"
     attention: str = "sdpa"
     compiled: str = "eager"
     threads: int | None = None
+    clock: str = "wall"
 
 
 @dataclass(frozen=True)
@@ -112,13 +122,13 @@ class Ideal(nn.Module):
     at batch 1 takes 41.1 ms there and 39.1 ms over native blocks (one core). The dense model does not.
 
     Args:
-        dense: a native classifier of one of our families; a copy of it is run.
+        dense: a native classifier or base model of one of our families; a copy of it is run.
         lengths: tokens in the attention and in the MLP of each block, prefix included.
     """
 
     def __init__(self, dense: Any, lengths: Sequence[tuple[int, int]]):
         super().__init__()
-        family: Any = CLASSIFIERS[dense.config.model_type]
+        family: Any = ADOPTING[type(dense)]
         self.model = family(family.config_class(**dense.config.to_dict(), reducer="topk")).to(
             dense.device, dense.dtype
         )
@@ -127,7 +137,7 @@ class Ideal(nn.Module):
         self.model.backbone.reducer = Shortened(self.model.config, lengths)
 
     def forward(self, pixel_values: Tensor, **options) -> Tensor:
-        return self.model(pixel_values, **options).logits
+        return self.model(pixel_values, **options)[0]
 
 
 def shorten(tokens: Tokens, length: int, layer: int) -> Tokens:
@@ -150,12 +160,12 @@ class Entry:
     name: str
     kind: str
     module: nn.Module
-    source: ReducedForImageClassification
+    source: Reduced
     dense: str
 
 
 def benchmark(
-    models: Mapping[str, ReducedForImageClassification],
+    models: Mapping[str, Reduced],
     batch_sizes: Sequence[int] = (1, 8, 32),
     settings: Sequence[Setting] = (Setting(),),
     pixel_values: Tensor | None = None,
@@ -171,7 +181,7 @@ def benchmark(
     stay as they are.
 
     Args:
-        models: by name, with one image size and number of channels.
+        models: image classifiers or base models by name, with one image size and number of channels.
         batch_sizes: images in a batch; every model runs every size in every setting.
         settings: `[Setting(device="cuda", dtype="bfloat16", compiled="default"), ...]`.
         pixel_values: `[n, channels, height, width]`, images to run, repeated to the batch size; by default random
@@ -182,7 +192,8 @@ def benchmark(
         report: called with every measurement when it is there.
 
     Raises:
-        ValueError: there is nothing to run, a model is not a sparse image classifier, its attention is not installed.
+        ValueError: there is nothing to run, a model is no sparse image classifier or base model, its attention is not
+            installed.
     """
     if not models or not batch_sizes or min(batch_sizes) < 1 or repeats < 1 or warmup < 0:
         raise ValueError(
@@ -190,8 +201,10 @@ def benchmark(
             "least one model, batches of 1 or more, 1 repeat and 0 warm-ups are needed."
         )
     for name, model in models.items():
-        if not isinstance(model, ReducedForImageClassification):
-            raise ValueError(f"model {name!r} is a {type(model).__name__}; benchmark takes sparse image classifiers.")
+        if not isinstance(model, Reduced):
+            raise ValueError(
+                f"model {name!r} is a {type(model).__name__}; benchmark takes sparse classifiers and base models."
+            )
     rows = []
     for setting, batch in itertools.product(settings, batch_sizes):
         with with_threads(setting.threads):
@@ -202,7 +215,7 @@ def benchmark(
                 if optimize and setting.compiled == "eager" and entry.kind == "sparse":
                     entry.source.optimize_for_inference(images)
             calls = [build_call(entry, setting, images) for entry in entries]
-            seconds = take_turns(calls, images, repeats, warmup)
+            seconds = take_turns(calls, images, repeats, warmup, setting.clock)
             for row in build_measurements(entries, calls, seconds, images, setting):
                 rows.append(row)
                 report(row)
@@ -253,9 +266,10 @@ def build_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]
     """
     dense: dict[str, Entry] = {}
     for name, model in models.items():
-        sizes = repr(vars(model.dense_like().config) | {"_name_or_path": ""})
+        like = build_dense(model)
+        sizes = repr((type(like), vars(like.config) | {"_name_or_path": ""}))
         if sizes not in dense:
-            like = model.dense_like().eval().to(model.device, model.dtype)
+            like = like.eval().to(model.device, model.dtype)
             like.set_attn_implementation("sdpa")
             title = f"dense, as {name}" if dense else "dense"
             dense[sizes] = Entry(title, "dense", like, model, title)
@@ -265,6 +279,14 @@ def build_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]
         lengths = [(attention + prefix, mlp + prefix) for attention, mlp in mean_counts(model, images)]
         yield Entry(name, "ideal", Ideal(like, lengths).eval(), model, title)
         yield Entry(name, "sparse", model, model, title)
+
+
+def build_dense(model: Any) -> Any:
+    """Build the native model of the sizes of `model`, with random weights."""
+    if isinstance(model, ReducedForImageClassification):
+        return model.dense_like()
+    native = native_class(type(model))
+    return native(native.config_class(**model.config.to_native_dict()))
 
 
 def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
@@ -288,21 +310,28 @@ def build_call(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tens
 
 
 def take_turns(
-    calls: Sequence[Callable[[Tensor], Any]], images: Tensor, repeats: int, warmup: int
+    calls: Sequence[Callable[[Tensor], Any]], images: Tensor, repeats: int, warmup: int, clock: str = "wall"
 ) -> list[list[float]]:
-    """Run the calls in turn on `images`, without gradients; return the seconds of every measured turn of each."""
+    """Run the calls in turn on `images`, without gradients; return the seconds of every measured turn of each.
+
+    The `clock` is as in `Setting`.
+    """
     seconds: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():
         for turn in range(warmup + repeats):
             for call, times in zip(calls, seconds, strict=True):
-                measured = measure_seconds(call, images)
+                measured = measure_seconds(call, images, clock)
                 if turn >= warmup:
                     times.append(measured)
     return seconds
 
 
-def measure_seconds(call: Callable[[Tensor], Any], images: Tensor) -> float:
-    """Time one call; by CUDA events on a GPU."""
+def measure_seconds(call: Callable[[Tensor], Any], images: Tensor, clock: str = "wall") -> float:
+    """Time one call by the `clock` of `Setting`; on a GPU by CUDA events."""
+    if clock == "cpu":
+        start = time.process_time()
+        call(images)
+        return time.process_time() - start
     if images.device.type != "cuda":
         start = waited_for(images.device)
         call(images)

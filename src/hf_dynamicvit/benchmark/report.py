@@ -27,9 +27,10 @@ def strip_keep_ratio(row: Measurement) -> str:
 def describe_setting(setting: Setting, image_size: tuple[int, int]) -> str:
     """Describe a setting and the image size in one line."""
     threads = "" if setting.threads is None else f", {setting.threads} thread{'s' * (setting.threads > 1)}"
+    clock = ", processor time" if setting.clock == "cpu" else ""
     how = "eager" if setting.compiled == "eager" else f"torch.compile({setting.compiled!r})"
     size = " x ".join(map(str, image_size))
-    return f"{setting.device}{threads}, {setting.dtype}, {setting.attention} attention, {how}, {size} pixels"
+    return f"{setting.device}{threads}, {setting.dtype}, {setting.attention} attention, {how}{clock}, {size} pixels"
 
 
 def build_cells(row: Measurement) -> list[str]:

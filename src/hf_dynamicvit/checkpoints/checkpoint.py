@@ -23,7 +23,7 @@ from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
 from ..model.refused import refusal
 from ..model.schedules import one_or_several
-from ..registration import CLASSIFIERS
+from ..registration import CLASSIFIERS, ENCODERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, expect_in_report
 from .source import check_weights_are_whole, make_config, read_content, read_processor
@@ -73,6 +73,26 @@ class Checkpoint:
         self.check_family()
         return CLASSIFIERS[self.config.model_type]
 
+    @property
+    def has_classifier(self) -> bool:
+        """Return whether it classifies images; where it does not say what it is, whether its family does."""
+        names = self.config.architectures
+        if not names:
+            return self.config.model_type in CLASSIFIERS
+        return any("ForImageClassification" in name for name in names)
+
+    @property
+    def encoder(self) -> Any:
+        """Our class of a sparse base model of these weights, of the image tower where there are two.
+
+        Raises:
+            ValueError: the model type is none of ours.
+        """
+        model_type = self.config.model_type
+        if model_type not in ENCODERS:
+            raise ValueError(refusal(self.source, model_type, f"this takes {', '.join(ENCODERS)}"))
+        return ENCODERS[model_type]
+
     def check_family(self, others: Sequence[str] = ()) -> None:
         """Refuse a checkpoint of a model type that is none of ours; `others` can be typed too.
 
@@ -102,6 +122,16 @@ class Checkpoint:
         config_class = self.family.config_class
         content = copy.deepcopy(self.content) | {"model_type": config_class.model_type}
         return config_class.from_dict(content, **changes)
+
+    def configured_encoder(self, **changes: Any) -> Any:
+        """Make the configuration of a sparse base model of these weights, with `changes`.
+
+        Raises:
+            ValueError: they do not fit the model, or its model type is none of ours.
+        """
+        config_class = self.encoder.config_class
+        content = copy.deepcopy(self.content.get("vision_config", self.content))
+        return config_class.from_dict(content | {"model_type": config_class.model_type}, **changes)
 
     def with_reducer(self, reducer: str | None) -> Any:
         """Make the configuration of these weights with another method; `None` is its own.

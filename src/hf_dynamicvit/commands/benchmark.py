@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..names import COMPILED, DTYPES, METHODS, SHAPES
+from ..names import CLOCKS, COMPILED, DTYPES, METHODS, SHAPES
 from .parser import add_images_option, add_json_option, add_overwrite_option, add_schedule_option
 
 
@@ -67,6 +67,12 @@ def add_measuring(group: Any) -> None:
         "--compile", nargs="+", choices=COMPILED, default=["eager"], help="mode of torch.compile, or eager"
     )
     group.add_argument("--threads", nargs="+", type=int, default=[None], help="CPU threads (default: torch's)")
+    group.add_argument(
+        "--clock",
+        choices=CLOCKS,
+        default="wall",
+        help="what is measured: wall, or processor time on a CPU that others use too (cpu; with --threads 1)",
+    )
     group.add_argument("--repeats", type=int, default=20, help="measured turns of each model")
     group.add_argument("--warmup", type=int, default=3, help="turns before")
     group.add_argument("--optimize", action="store_true", help="model.optimize_for_inference() first")

@@ -50,7 +50,10 @@ def read_sources(sources: Sequence[str]) -> dict[str, Checkpoint]:
         except ValueError as error:
             shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
             raise ValueError(f"{error}{shapes}") from error
-        found[source].check_family([*SHAPES])
+        if found[source].has_classifier:
+            found[source].check_family([*SHAPES])
+        else:
+            found[source].configured_encoder()
     return found
 
 
@@ -68,11 +71,14 @@ def build(
     torch.manual_seed(0)
     if checkpoint is None:
         return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
-    config = checkpoint.configured(**reduction)
+    if checkpoint.has_classifier:
+        family, config = checkpoint.family, checkpoint.configured(**reduction)
+    else:
+        family, config = checkpoint.encoder, checkpoint.configured_encoder(**reduction)
     if source.endswith(".json"):
-        return checkpoint.family(config).eval()
+        return family(config).eval()
     with expect_in_report(REDUCER):
-        return checkpoint.family.from_pretrained(source, config=config).eval()
+        return family.from_pretrained(source, config=config).eval()
 
 
 def build_models(
@@ -129,12 +135,14 @@ def list_settings(args: argparse.Namespace) -> list[Setting]:
         )
     if args.threads != [None] and "cpu" not in args.device:
         raise ValueError(f"--threads are of the CPU, and --device is {' '.join(args.device)}; leave them out.")
+    if args.clock == "cpu" and (args.threads != [1] or {*args.device} != {"cpu"}):
+        raise ValueError("--clock cpu adds the threads' times up; it needs --threads 1 and --device cpu.")
     for device in args.device:
         check_device(device)
     settings = []
     for device, dtype, attention, compiled in itertools.product(args.device, args.dtype, args.attention, args.compile):
         for threads in args.threads if device == "cpu" else [None]:
-            settings.append(Setting(device, dtype, attention, compiled, threads))
+            settings.append(Setting(device, dtype, attention, compiled, threads, args.clock))
     return settings
 
 
