@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 from datasets import ClassLabel, Dataset, Features, Image
+from native_toys import native_model
 from paths import EXAMPLES
 from PIL import Image as PILImage
 from programs import run_script
@@ -20,6 +22,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.export import export
+from hf_dynamicvit.families import FAMILIES
 
 
 pytestmark = pytest.mark.slow
@@ -66,6 +69,82 @@ def test_compare_without_training(toy_folder):
     table = (toy_folder / "table" / "table.md").read_text()
     assert table in out and table.count("out of reach") == 10
     assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
+    for result in [results["dense"], *results["results"]]:
+        assert result["top1"] == pytest.approx(1 - len(result["wrong"]) / 6)
+        paired = [(index not in result["wrong"]) - (index not in results["dense"]["wrong"]) for index in range(6)]
+        assert result["difference"]["mean"] == pytest.approx(np.mean(paired))
+        assert result["difference"]["error"] == pytest.approx(np.std(paired, ddof=1) / 6**0.5)
+
+
+@pytest.fixture
+def compare(toy_folder, monkeypatch, capsys):
+    """Run the comparison in this process on the toy images with the model in `encoder/`; return record and module."""
+    monkeypatch.chdir(toy_folder)
+
+    def run(*options: str) -> tuple[dict, dict]:
+        arguments = ("--model", "encoder", "--data", "data", "--output", "table", *options)
+        monkeypatch.setattr(sys, "argv", ["compare_without_training.py", *arguments])
+        module = runpy.run_path(str(EXAMPLES / "compare_without_training.py"), run_name="__main__")
+        return json.loads((toy_folder / "table" / "results.json").read_text()), module
+
+    return run
+
+
+def save_encoder(folder: Path, key: str, kind: str = "model") -> None:
+    native_model(key, kind).save_pretrained(folder)
+    name = f"{FAMILIES[key].processor}ImageProcessorPil"
+    getattr(transformers, name if hasattr(transformers, name) else "ViTImageProcessorPil")().save_pretrained(folder)
+
+
+@pytest.mark.parametrize("key", FAMILIES)
+def test_encoders_of_every_family_are_compared(key, toy_folder, compare):
+    two_towers = FAMILIES[key].two_towers and key != "dynamicaimv2"  # whose image tower does not find its part of both
+    kind = "zero_shot" if two_towers else "model"
+    save_encoder(toy_folder / "encoder", key, kind)
+    record, _ = compare("--methods", "tome", "random", "--fractions", "0.8")
+    assert record["settings"]["bank"] == 8 and record["settings"]["images"] == 6
+    dense, (tome, random) = record["dense"], record["results"]
+    assert 0.7 * dense["gmacs"] < tome["gmacs"] <= 0.8 * dense["gmacs"]
+    for name in [name for name, each in dense.items() if isinstance(each, dict)]:
+        assert dense[name]["cosine"]["mean"] == pytest.approx(1) and tome[name]["cosine"]["mean"] < 1 - 1e-6
+        for bank in ("own bank", "dense bank"):
+            assert dense[name][bank]["agreement"] == 1 and dense[name][bank]["difference"]["mean"] == 0
+            assert random[name][bank]["top1"] == pytest.approx(1 - len(random[name][bank]["wrong"]) / 6)
+    table = (toy_folder / "table" / "table.md").read_text()
+    assert "**features: cosine**" in table and "**features: k-NN top-1 in %, dense bank**" in table
+    assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
+
+
+def test_a_pooler_that_a_checkpoint_lacks_is_not_read(toy_folder, compare):
+    """It would be random."""
+    toy_dense().vit.save_pretrained(toy_folder / "encoder")
+    ViTImageProcessorPil().save_pretrained(toy_folder / "encoder")
+    record, _ = compare("--methods", "tome", "--fractions", "0.8", "--optimize")
+    assert [name for name, each in record["dense"].items() if isinstance(each, dict)] == ["features"]
+
+
+def test_a_comparison_goes_on_where_it_stopped(toy_folder, compare):
+    save_encoder(toy_folder / "encoder", "dynamicdinov2")
+    first, _ = compare("--methods", "tome", "--fractions", "0.8", "0.1")
+    assert first["out_of_reach"] == [["tome", 0.1]]
+    first["results"][0]["mark"] = 1
+    (toy_folder / "table" / "results.json").write_text(json.dumps(first))
+    second, _ = compare("--methods", "tome", "evit", "--fractions", "0.8", "0.1")
+    assert [row["method"] for row in second["results"]] == ["tome", "evit"] and second["results"][0]["mark"] == 1
+    assert second["out_of_reach"] == [["tome", 0.1], ["evit", 0.1]]
+    with pytest.raises(ValueError, match="name another --output"):
+        compare("--bank", "4")
+
+
+def test_neighbours_vote_by_their_likeness(toy_folder, compare):
+    save_encoder(toy_folder / "encoder", "dynamicdinov2")
+    _, module = compare("--methods", "tome", "--fractions", "0.8", "--bank", "4", "--limit", "3")
+    bank, labels = torch.eye(3)[[0, 1, 1]] * torch.tensor([[1.0], [5.0], [9.0]]), torch.tensor([2, 0, 0])
+    queries = torch.tensor([[1.0, 0.9, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    # two of class 0 outweigh a nearer one of class 2 while exp(difference of the cosines / 0.07) is under 2
+    assert module["vote"](queries, bank, labels).tolist() == [2, 2, 0]
+    near = torch.tensor([[1.0, 0.97, 0.0]])
+    assert module["vote"](near, bank, labels).tolist() == [0]
 
 
 def test_compare_quantised(toy_folder):
