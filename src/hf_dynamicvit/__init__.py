@@ -54,6 +54,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.reducers import REDUCERS
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
+    from .tuning.tune import tune
 
 __all__ = [
     "REDUCERS",
@@ -105,6 +106,7 @@ __all__ = [
     "__version__",
     "reduce_tokens",
     "restore",
+    "tune",
 ]
 
 # name -> the module whose import brings it
@@ -113,6 +115,7 @@ _HOMES = {
     "reduce_tokens": ".adoption",
     "restore": ".adoption",
     "REDUCERS": ".model.reducers",
+    "tune": ".tuning.tune",
     "DynamicViTTrainer": ".training.trainer",
     "DynamicViTTrainingArguments": ".training.arguments",
     "model": ".model",

@@ -14,6 +14,7 @@ from transformers.utils import is_torchvision_available
 
 from .families import FAMILIES, HOMES, Family
 from .model.classification import ReducedForImageClassification
+from .model.pretrained import ReducedPreTrainedModel
 from .model.reduction import ReducedModel
 
 
@@ -43,10 +44,16 @@ def register(key: str, family: Family) -> Any:
 CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
 # the same, of image towers alone too -> our base model
 ENCODERS: dict[str, type[ReducedModel]] = {}
+# the same -> our model of both towers
+TWO_TOWERS: dict[str, type[ReducedPreTrainedModel]] = {}
 for _key, _family in FAMILIES.items():
     if (_classifier := register(_key, _family)) is not None:
         CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)
     _types = [_family.dense, *_family.configs]
     if _family.two_towers:
         _types.append(f"{_family.dense}_vision_model")
+    if _family.zero_shot:
+        TWO_TOWERS |= dict.fromkeys(
+            (_family.dense, _key), getattr(import_module(HOMES[_family.zero_shot], __package__), _family.zero_shot)
+        )
     ENCODERS |= dict.fromkeys(_types, getattr(import_module(HOMES[_family.model], __package__), _family.model))

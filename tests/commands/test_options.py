@@ -20,6 +20,7 @@ NEEDED = {
     "evaluate": ["--model", "m", "--dataset", "d"],
     "visualize": ["--model", "m", "--images", "i", "--output", "o"],
     "demo": [],
+    "tune": ["--model", "m", "--images", "i", "--output", "o", "--fraction", "0.5"],
     "benchmark": ["--model", "m"],
     "export": ["--model", "m", "--format", "onnx", "--output", "o"],
     "push": ["m", "me/m"],
@@ -148,10 +149,10 @@ def test_one_thing_has_one_name():
     }
     assert not kinds.keys() & (others | RENAMED.keys())
     having = {option: {name for name in COMMANDS if option in long_options(name)} for option in kinds}
-    assert having["--images"] == {"visualize", "benchmark", "export", "push"}
+    assert having["--images"] == {"visualize", "tune", "benchmark", "export", "push"}
     assert having["--dataset"] == {"train", "evaluate", "push"}  # what an accuracy was measured on
-    assert having["--limit"] == {"evaluate", "visualize"}
-    assert having["--model"] == {"train", "evaluate", "visualize", "demo", "benchmark", "export"}
+    assert having["--limit"] == {"evaluate", "visualize", "tune"}
+    assert having["--model"] == {"train", "evaluate", "visualize", "demo", "tune", "benchmark", "export"}
 
 
 @pytest.mark.parametrize(

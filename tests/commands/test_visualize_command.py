@@ -13,7 +13,8 @@ from viewers import make_images, processor_of
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.commands import visualize_run
 from hf_dynamicvit.commands.cli import main
-from hf_dynamicvit.commands.visualize_run import evenly_spaced, name_outputs
+from hf_dynamicvit.commands.visualize_run import name_outputs
+from hf_dynamicvit.data.class_folders import evenly_spaced
 
 
 @pytest.fixture

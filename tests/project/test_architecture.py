@@ -51,7 +51,7 @@ FLOORS = [
     {"hub.card"},
     {"hub.training_card"},
     {"look", "benchmark", "training", "export"},
-    {"hub"},
+    {"hub", "tuning"},
     {"evaluation", "demo"},
     {"commands"},
     {"__main__"},

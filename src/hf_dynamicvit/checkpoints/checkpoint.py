@@ -23,7 +23,7 @@ from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
 from ..model.refused import refusal
 from ..model.schedules import one_or_several
-from ..registration import CLASSIFIERS, ENCODERS
+from ..registration import CLASSIFIERS, ENCODERS, TWO_TOWERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, expect_in_report
 from .source import check_weights_are_whole, make_config, read_content, read_processor
@@ -176,6 +176,28 @@ class Checkpoint:
         config = self.with_reducer(reducer)
         with expect_in_report(REDUCER):
             model, found = self.family.from_pretrained(
+                self.source, config=config, dtype=torch.float32, output_loading_info=True
+            )
+        check_weights(self.source, found, [REDUCER])
+        return model.eval(), bool(found["missing_keys"])
+
+    def load_reduced(self, reducer: str) -> tuple[Any, bool]:
+        """Load the weights as a sparse model of their kind: a classifier, both towers, or a base model.
+
+        Returns as `load_sparse`.
+
+        Raises:
+            ValueError: as `load_sparse`.
+        """
+        if self.has_classifier:
+            return self.load_sparse(reducer)
+        both = "vision_config" in self.content and self.config.model_type in TWO_TOWERS
+        kind = TWO_TOWERS[self.config.model_type] if both else self.encoder
+        content = copy.deepcopy(self.content) | {"model_type": kind.config_class.model_type}
+        changes = {} if reducer == self.reducer else {"reducer": reducer}
+        config = kind.config_class.from_dict(content, **changes)
+        with expect_in_report(REDUCER):
+            model, found = kind.from_pretrained(
                 self.source, config=config, dtype=torch.float32, output_loading_info=True
             )
         check_weights(self.source, found, [REDUCER])

@@ -22,6 +22,7 @@ COMMANDS = {
     "evaluate": "report how a model does on a data set, beside the dense one",
     "visualize": "draw what a model keeps, drops and predicts on images",
     "demo": "try a model on images in the browser",
+    "tune": "find how many tokens each block may leave for a cost or a latency",
     "benchmark": "measure speed, overhead and memory beside the dense model",
     "export": "write a model as one ONNX or torch.export file",
     "push": "upload a saved model with its card and code to the Hub",

@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from ..checkpoints.checkpoint import read_checkpoint
-from ..data.class_folders import find_files
+from ..data.class_folders import evenly_spaced, find_files
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, read_files
 from ..folders import check_folder
@@ -30,12 +30,6 @@ from .parser import only_json, print_json
 
 # Rows of one overview, and bytes of the name of a file without its suffix.
 ROWS, LONGEST = 20, 150
-
-
-def evenly_spaced(files: list[str], limit: int | None) -> list[str]:
-    """Choose at most `limit` of `files`, at even distances: of folders of classes, from all of them."""
-    count = len(files) if limit is None else min(limit, len(files))
-    return [files[len(files) * place // count] for place in range(count)]
 
 
 def name_outputs(files: Sequence[str], folders: Sequence[Path]) -> dict[str, str]:

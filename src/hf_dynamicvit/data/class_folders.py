@@ -257,6 +257,12 @@ def find_files(paths: Iterable[Path]) -> list[str]:
     return files
 
 
+def evenly_spaced(files: list[str], limit: int | None) -> list[str]:
+    """Choose at most `limit` of `files`, at even distances: of folders of classes, from all of them."""
+    count = len(files) if limit is None else min(limit, len(files))
+    return [files[len(files) * place // count] for place in range(count)]
+
+
 def is_hidden(name: str) -> bool:
     return name.startswith((".", "__"))
 

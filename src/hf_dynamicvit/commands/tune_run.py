@@ -1,0 +1,98 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`hf-dynamicvit tune`: search the schedule, write the model that has it."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..benchmark.measure import with_threads
+from ..benchmark.report import check_matplotlib
+from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
+from ..checkpoints.source import find_processor
+from ..data.class_folders import evenly_spaced, find_files
+from ..data.samples import read_samples
+from ..folders import check_folder, whole_folder
+from ..machine import choose_device
+from ..model.reducers import is_adaptive
+from ..training.progress import no_bars_of_weights
+from ..tuning.report import build_report, draw_front
+from ..tuning.result import Tuned
+from ..tuning.tune import tune
+from .parser import only_json, print_json
+
+
+# The method of a dense model: the best without training.
+DEFAULT = "tome"
+
+# The trials of a search, in the output folder until it ends and afterwards.
+TRIALS = "trials.jsonl"
+
+
+def load(checkpoint: Checkpoint, reducer: str | None) -> Any:
+    """Load the weights with the method that was typed, their own, or the best without training.
+
+    Raises:
+        ValueError: the method must be trained and is not.
+    """
+    reducer = reducer or checkpoint.reducer or DEFAULT
+    model, untrained = checkpoint.load_reduced(reducer)
+    if untrained and not is_adaptive(reducer):
+        raise ValueError(
+            f"{checkpoint.source} was not trained with {reducer}, whose choice would be random; train it first, or "
+            "type another --reducer."
+        )
+    return model
+
+
+def prepare_folder(output: Path, overwrite: bool) -> Path:
+    """Check that the folder is new, or holds the trials of a search that was stopped; return the file of trials.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    trials = output / TRIALS
+    stopped = trials.is_file() and len([*output.iterdir()]) == 1
+    check_folder(output, overwrite or stopped)
+    if not stopped and trials.exists():
+        trials.unlink()  # of a search that ended, and is written over
+    return trials
+
+
+def write(output: Path, model: Any, processor: Any, tuned: Tuned) -> None:
+    """Write the tuned model with its image processor, and what was found."""
+    with whole_folder(output, overwrite=True) as folder:
+        model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        draw_front(tuned, folder / "front.png")
+        (folder / "tune.md").write_text(build_report(tuned) + "\n", encoding="utf-8")
+        (folder / "tune.json").write_text(json.dumps(tuned.as_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def run(args: argparse.Namespace) -> Tuned:
+    """Search as typed, and write the model."""
+    check_matplotlib()
+    trials = prepare_folder(args.output, args.overwrite)
+    checkpoint = read_checkpoint(args.model)
+    model = load(checkpoint, args.reducer).to(choose_device(args.device), getattr(torch, args.dtype))
+    files = evenly_spaced(find_files(args.images), args.limit)
+    images, _ = read_samples(args.model, checkpoint.config, [Path(file) for file in files])
+    goal = {name: getattr(args, name) for name in ("gmacs", "fraction", "latency", "speedup")}
+    names = ("batch_size", "step", "refinements", "seed", "run_batch", "clock")
+    search = {name: getattr(args, name) for name in names}
+    with with_threads(args.threads):
+        tuned = tune(model, images, **goal, **search, trials_file=trials, progress=not args.json)
+    write(args.output, model, find_processor(args.model, checkpoint.config), tuned)
+    return tuned
+
+
+def main(args: argparse.Namespace) -> None:
+    with only_json(args.json), no_bars_of_weights():
+        tuned = run(args)
+        print(build_report(tuned))
+        print(f"\nWrote {args.output}: the model, tune.json, tune.md and front.png.")
+    if args.json:
+        print_json({"output": str(args.output)} | tuned.as_dict())

@@ -1,0 +1,242 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""The course of a search: what schedules cost, which are tried, and what is set in the end."""
+
+import math
+import statistics
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from ..benchmark.measure import build_dense, take_turns
+from ..model.schedules import SCHEDULES
+from ..model.selection import within_reach
+from .latency import LatencyTable, time_run
+from .objective import Objective
+from .result import Goal, Latency, Tuned
+from .search import Numbers, Point, Problem, descend, exchange, named, thinned
+from .subject import Subject
+
+
+# Schedules by name that are tried beside the search, and from which it may go on.
+NAMED = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage")
+
+# How near a measured latency must be to the one that was asked for, and how often the table is corrected for it.
+NEAR, CORRECTIONS = 0.03, 4
+
+# Turns in which models and blocks are timed, and those before that are not; levels of tokens that are timed.
+TURNS, WARMUP, LEVELS = 11, 2, 12
+
+# Points of the front that are told.
+FRONT = 24
+
+
+class Search:
+    """The budget of a search, what schedules cost, and how the best is found.
+
+    Args:
+        subject: the model.
+        images: that it sees.
+        goal: what was asked for.
+        batch_size: images in a batch that is timed.
+        run_batch: images that run at once.
+        progress: show a bar.
+        clock: `"wall"` or `"cpu"`.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        images: Tensor,
+        goal: Goal,
+        batch_size: int,
+        run_batch: int,
+        progress: bool,
+        clock: str,
+    ):
+        self.subject, self.goal, self.progress, self.clock = subject, goal, progress, clock
+        self.costs: dict[Numbers, float] = {}
+        subject.set(self.everything)
+        self.objective = Objective(subject.model, images, run_batch)
+        self.images, self.table = len(images), None
+        dense = subject.model.dense_multiply_adds(subject.size)
+        if goal.is_time:
+            model = subject.model
+            self.batch = images[torch.arange(batch_size) % len(images)].to(model.device, model.dtype)
+            self.native = native_call(model)
+            self.table = self.make_table()
+            dense, whole = self.turns(self.everything)
+            self.table.scale = whole / self.cost(self.everything)
+            self.costs.clear()
+        self.budget = goal.budget(dense)
+
+    @property
+    def everything(self) -> Numbers:
+        """All patches at every stage."""
+        return (self.subject.num_patches,) * len(self.subject.layers)
+
+    def problem(self, known: dict[Numbers, float], on_trial: Callable[[Numbers, float], None]) -> Problem:
+        """Make what is searched over; arguments as of `Problem`."""
+        subject = self.subject
+
+        def loss(counts: Numbers) -> float:
+            subject.set(counts)
+            return self.objective.loss()
+
+        depth, layers = subject.model.config.num_hidden_layers, subject.layers
+        return Problem(subject.num_patches, layers, depth, subject.least_left, self.cost, loss, known, on_trial)
+
+    def cost(self, counts: Numbers) -> float:
+        """Return the multiply-adds of an image, or predict the seconds of a batch."""
+        if counts not in self.costs:
+            by_count = self.table is None
+            self.costs[counts] = (
+                self.subject.multiply_adds(counts)
+                if by_count
+                else self.table.predict(self.subject.block_counts(counts))
+            )
+        return self.costs[counts]
+
+    def run(self, problem: Problem, step: int, refinements: int, seed: int) -> tuple[Point, dict[str, Point], Any]:
+        """Find the best schedule; return it, those by name, and what a batch of it takes where that was asked for.
+
+        Raises:
+            ValueError: none meets the budget.
+        """
+        self.check_reach(problem)
+        for _ in range(CORRECTIONS):
+            best, others = self.find(problem, step)
+            if self.is_near(best):
+                break
+        for _ in range(CORRECTIONS):
+            with tqdm(total=refinements, desc="refining", unit="schedule", disable=not self.progress) as bar:
+                tell, problem.on_trial = problem.on_trial, ticking(problem.on_trial, bar)
+                exchange(problem, best, self.budget, step, refinements, seed)
+                best, problem.on_trial = problem.best(self.budget), tell
+            if self.is_near(best):
+                break
+            best, others = self.find(problem, step)
+        return best, others, self.turns(best.counts) if self.table is not None else None
+
+    def find(self, problem: Problem, step: int) -> tuple[Point, dict[str, Point]]:
+        """Remove tokens down to the budget; return the best of that and of the schedules by name, and these."""
+        names = [] if self.subject.adaptive else NAMED
+        top = self.cost(problem.everything)
+        with tqdm(total=100, desc="removing tokens", unit="%", disable=not self.progress) as bar:
+            for point in descend(problem, self.budget, step):
+                bar.n = round(100 * min(1.0, (top - point.cost) / max(top - self.budget, 1e-12)))
+                bar.set_postfix({self.objective.name: f"{point.loss:.4f}"})
+        others = named(problem, self.budget, names)
+        if min([point.cost, *(each.cost for each in others.values())]) > self.budget:
+            raise ValueError(self.unmet(point.cost))
+        return problem.best(self.budget), others
+
+    def is_near(self, point: Point) -> bool:
+        """Return whether a batch takes what was asked for, if that was; else correct the table by what it takes."""
+        if self.table is None:
+            return True
+        reached = self.turns(point.counts)[1]
+        fast_enough = reached <= self.budget and point.counts == self.everything
+        if fast_enough or abs(reached / self.budget - 1) <= NEAR:
+            return True
+        self.table.scale *= reached / point.cost
+        self.costs.clear()
+        return False
+
+    def check_reach(self, problem: Problem) -> None:
+        """Refuse a budget that no schedule meets, and name the nearest that one does."""
+        stages, total = len(problem.layers), problem.num_patches
+        fewest = [1, *(total >> halved for halved in range(total.bit_length()))]  # decisions take time too
+        cost = min(self.cost(tuple(within_reach([left] * stages, total, problem.least_left))) for left in fewest)
+        if cost > self.budget:
+            raise ValueError(self.unmet(cost))
+
+    def unmet(self, cost: float) -> str:
+        """Say that no schedule meets the budget, and that one of this `cost` is the nearest."""
+        nearest = {
+            "gmacs": f"{cost / 1e9:.4g}",
+            "fraction": f"{math.ceil(1e4 * cost / self.cost(self.everything)) / 1e4:g}",
+            "latency": f"about {1000 * cost:.3g}",
+            "speedup": f"about {self.budget * self.goal.value / cost:.3g}",
+        }[self.goal.name]
+        return (
+            f"{self.goal.name} is {self.goal.value:g}; no schedule of {self.subject.model.config.reducer} on this "
+            f"model meets it, the nearest is {nearest}."
+        )
+
+    def make_table(self) -> LatencyTable:
+        """Time the blocks at a dozen numbers of tokens, and decisions at as many."""
+        subject = self.subject
+        total, runs = subject.num_patches, []
+        with torch.inference_mode():
+            for turn in range(WARMUP + TURNS):
+                for counts in self.timed_schedules(total):
+                    blocks = subject.block_counts(counts)
+                    layers = subject.model.backbone.layers
+                    timed = time_run(self.objective.read, layers, self.batch, blocks, self.clock)
+                    if turn >= WARMUP:
+                        runs.append(timed)
+        return LatencyTable(subject.model, runs)
+
+    def timed_schedules(self, total: int) -> list[Numbers]:
+        """Return schedules that stay at one number of tokens in most blocks, and some that fall all the way."""
+        stages, least_left = len(self.subject.layers), self.subject.least_left
+        flat = sorted({max(1, total * part // LEVELS) for part in range(1, LEVELS + 1)}, reverse=True)
+        falling = [SCHEDULES["linear"].keep_ratios(ratio, stages) for ratio in (0.75, 0.5, 0.25, 0.1)]
+        wanted = [[count] * stages for count in flat]
+        wanted += [[max(1, int(total * ratio)) for ratio in ratios] for ratios in falling]
+        return [*dict.fromkeys(tuple(within_reach(counts, total, least_left)) for counts in wanted)]
+
+    def turns(self, counts: Numbers) -> list[float]:
+        """Return the median seconds of a batch, of the native model and at `counts`."""
+        self.subject.set(counts)
+        calls = [self.native, self.objective.read]
+        seconds = take_turns(calls, self.batch, TURNS, WARMUP, self.clock)
+        return [statistics.median(each) for each in seconds]
+
+    def finish(self, found: tuple[Point, dict[str, Point], Any], problem: Problem, settings: dict[str, Any]) -> Tuned:
+        """Set the model to what was found, for good, and tell it."""
+        best, others, reached = found
+        subject, model = self.subject, self.subject.model
+        cost = subject.multiply_adds(best.counts)
+        layers, counts = subject.keep(best.counts)
+        latency = None
+        if reached is not None:
+            latency = Latency(len(self.batch), self.budget, best.cost, reached[1], reached[0])
+        return Tuned(
+            reducer=model.config.reducer,
+            layers=layers,
+            counts=counts,
+            num_patches=subject.num_patches,
+            loss=best.loss,
+            measure=self.objective.name,
+            images=self.images,
+            multiply_adds=round(cost),
+            dense_multiply_adds=model.dense_multiply_adds(subject.size),
+            latency=latency,
+            unit="seconds" if self.goal.is_time else "multiply-adds",
+            named=others,
+            front=thinned(problem.front(), FRONT),
+            searched=[*subject.layers],
+            trials=len(problem.known),
+            settings=settings,
+        )
+
+
+def ticking(on_trial: Callable[[Numbers, float], None], bar: tqdm) -> Callable[[Numbers, float], None]:
+    """Return `on_trial` which also moves the bar."""
+
+    def tell(counts: Numbers, loss: float) -> None:
+        bar.update()
+        on_trial(counts, loss)
+
+    return tell
+
+
+def native_call(model: Any) -> Callable[[Tensor], Any]:
+    """Return what runs the native model of the same sizes on images; its weights are random."""
+    native = build_dense(model).eval().to(model.device, model.dtype)
+    native.set_attn_implementation("sdpa")
+    return native.get_image_features if hasattr(native, "get_image_features") else native

@@ -1,0 +1,108 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""A model whose schedule is being searched: what can be set, and what that costs."""
+
+import copy
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor
+
+from ..benchmark.measure import mean_counts
+from ..model.adaptive import AdaptiveReducer
+from ..model.budget import Counts, restored_on_error, with_schedule
+from .search import Numbers, pruned
+
+
+# Images on which methods whose images decide set their thresholds, and on which their cost is measured.
+CALIBRATING = 64
+
+
+class Subject:
+    """A reduced model whose stages are set to this and that number of tokens, and put back if nothing comes of it.
+
+    A method without parameters may reduce in every block; one that learned something for its blocks, in these.
+
+    Args:
+        model: reduced, in eval mode.
+        images: `[N, channels, height, width]`, what it will see.
+
+    Attributes:
+        layers: the block of each stage that is searched over.
+        num_patches: of one of the images.
+    """
+
+    def __init__(self, model: Any, images: Tensor):
+        self.model, self.reducer = model, model.backbone.reducer
+        self.adaptive = isinstance(self.reducer, AdaptiveReducer)
+        self.typical = images[:CALIBRATING].to(model.device, model.dtype)
+        self.size = (images.shape[-2], images.shape[-1])
+        self.num_patches = model.block_counts(self.size)[1] if not self.adaptive else model._num_patches(self.size)
+        self.layers = self.find_layers()
+        self.least_left = self.reducer.least_left
+
+    def find_layers(self) -> list[int]:
+        """Return the blocks that may reduce.
+
+        Between attention and MLP of the last one nothing is gained: a classifier that reads the class token computes
+        no other MLP there, and whoever reads the patches wants them.
+        """
+        config, own = self.model.config, self.model.config.stage_layers
+        end = config.num_hidden_layers - (self.reducer.acts == "between" and config.num_hidden_layers > 1)
+        if self.adaptive or any(True for _ in self.reducer.parameters()):
+            return own
+        for first in (0, 1):  # a method that reads the block before cannot reduce in the first
+            layers = [*range(first, end)]
+            try:
+                with_schedule(config, layers, [config.num_patches] * len(layers))
+            except ValueError:
+                continue
+            return layers
+        return own
+
+    def set(self, counts: Numbers) -> None:
+        """Leave `counts` patch tokens at the stages from now on."""
+        ratios = [count / self.num_patches for count in counts]
+        if self.adaptive:
+            self.model.set_keep_ratio(ratios, self.typical)
+            return
+        self.reducer.layers, self.reducer.counted_patches = self.layers, self.num_patches
+        self.reducer.set_keep_ratios(ratios, [*counts])
+
+    def block_counts(self, counts: Numbers) -> Counts:
+        """Return the patch tokens in attention and MLP of each block at `counts`; means where each image decides."""
+        self.set(counts)
+        if self.adaptive:
+            return mean_counts(self.model, self.typical)
+        return self.reducer.token_counts(self.num_patches, self.model.config.num_hidden_layers)
+
+    def multiply_adds(self, counts: Numbers) -> int:
+        """Return the multiply-adds of an image at `counts`."""
+        self.set(counts)
+        return self.model.multiply_adds(self.typical if self.adaptive else self.size)
+
+    def keep(self, counts: Numbers) -> tuple[list[int], list[int]]:
+        """Make `counts` the model's own, in its configuration too; return its stages, and what each leaves."""
+        if self.adaptive:
+            self.set(counts)
+            return self.layers, [*counts]
+        layers, left = self.layers, [*counts]
+        if self.reducer.rest != "idle" and not any(True for _ in self.reducer.parameters()):
+            layers, left = pruned(layers, counts, self.num_patches)
+        own = self.model.config.num_patches
+        scaled = left if own == self.num_patches else [count / self.num_patches for count in left]
+        self.reducer.layers, self.reducer.counted_patches = self.model.config.stage_layers, own
+        self.model.set_schedule(layers, scaled)
+        return layers, left
+
+    @contextmanager
+    def put_back(self) -> Generator[None]:
+        """Set the model back to what it was, if the block ends with an error."""
+        names = ("layers", "keep_ratios", "counts", "counted_patches", "merges")
+        before = {name: copy.copy(vars(self.reducer)[name]) for name in names if name in vars(self.reducer)}
+        with restored_on_error(self.reducer):
+            try:
+                yield
+            except BaseException:
+                vars(self.reducer).update(before)
+                raise

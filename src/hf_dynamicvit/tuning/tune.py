@@ -1,0 +1,107 @@
+# Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
+"""`tune`: the schedule that meets a cost or a latency and changes a model's answers least.
+
+```python
+model = DynamicViTForImageClassification.from_pretrained("facebook/deit-small-patch16-224", reducer="tome")
+print(build_report(tune(model, images, fraction=0.7)))
+model.save_pretrained("deit-small-tuned")
+```
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..model.budget import in_eval_mode
+from ..model.pretrained import ReducedPreTrainedModel
+from ..names import CLOCKS
+from .process import Search
+from .result import Goal, Tuned
+from .subject import Subject
+from .trials import Trials, identify
+
+
+def tune(
+    model: Any,
+    images: Tensor,
+    *,
+    gmacs: float | None = None,
+    fraction: float | None = None,
+    latency: float | None = None,
+    speedup: float | None = None,
+    batch_size: int = 1,
+    step: int | None = None,
+    refinements: int = 100,
+    seed: int = 0,
+    run_batch: int = 32,
+    clock: str = "wall",
+    trials_file: str | Path | None = None,
+    progress: bool = True,
+) -> Tuned:
+    """Search the schedule that meets a budget and changes the answers of `model` least; set it. Nothing is trained.
+
+    From everything kept, tokens are removed in the block where that changes the answers least for the cost it saves,
+    until the budget is met; schedules by name are tried at the same budget; the best of all is refined by removing
+    fewer tokens in one block and more in another.
+
+    Args:
+        model: of this package, with any method: a classifier, an encoder, or one of two towers. Methods without
+            parameters may reduce in every block, others in those that they were trained for. Where each image decides,
+            thresholds are set so that the images keep what the schedule says on average.
+        images: `[N, channels, height, width]` as the image processor makes them, without labels; 64 to 1,000 that look
+            like those to come.
+        gmacs, fraction: multiply-adds of an image, in units of 10^9, or as a fraction of the dense model's.
+        latency, speedup: milliseconds of a batch of `batch_size` on the device where the model is, or how many times
+            as fast as the native model it is to be. Give one of the four.
+        batch_size: images in a batch whose time is measured.
+        step: tokens that are removed at a time; `None` is a 24th of them.
+        refinements: schedules that are tried at most to refine the best.
+        seed: of the order in which these are tried.
+        run_batch: images that run at once.
+        clock: `"wall"`, or `"cpu"`: processor time, for a machine that others use too; with one thread.
+        trials_file: where each trial is written as it is done, so that a search that was stopped goes on from there;
+            it must be of this model and these images.
+        progress: show a bar.
+
+    Returns:
+        What was found; the model and its configuration are set to it.
+
+    Raises:
+        ValueError: none or several budgets are given, or none that can be met, with the nearest that can; images or
+            numbers are out of range; `trials_file` is of another search.
+    """
+    goal = Goal.read(gmacs=gmacs, fraction=fraction, latency=latency, speedup=speedup)
+    check_subject(model, images)
+    for name, value in {"batch_size": batch_size, "step": step, "run_batch": run_batch}.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}; it must be 1 or more.")
+    if clock not in CLOCKS:
+        raise ValueError(f"clock is {clock!r}; it can be {', '.join(CLOCKS)}.")
+    subject = Subject(model, images)
+    trials = Trials(trials_file, identify(model, images) if trials_file is not None else {})
+    with in_eval_mode(model), subject.put_back():
+        search = Search(subject, images, goal, batch_size, run_batch, progress, clock)
+        problem = search.problem(trials.known, trials.add)
+        step = step or max(1, subject.num_patches // 24)
+        found = search.run(problem, step, refinements, seed)
+        settings = {"step": step, "refinements": refinements, "seed": seed, goal.name: goal.value}
+        return search.finish(found, problem, settings)
+
+
+def check_subject(model: Any, images: Tensor) -> None:
+    """Refuse what cannot be tuned.
+
+    Raises:
+        ValueError: it is no model of ours; there are no images, or of another shape.
+    """
+    if not isinstance(model, ReducedPreTrainedModel):
+        raise ValueError(
+            f"model is a {type(model).__name__}; tune takes a reduced model. reduce_tokens(model) makes one of a "
+            "native model, in place."
+        )
+    if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
+        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"images are {shape}; they must be a tensor [N, channels, height, width], as a processor makes."
+        )
