@@ -29,15 +29,24 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicvit import DynamicViTConfig
     from .model.configuration_dynamicvit_msn import DynamicViTMSNConfig
     from .model.modeling_dynamicaimv2 import DynamicAimv2Model, DynamicAimv2VisionModel
-    from .model.modeling_dynamicbeit import DynamicBeitForImageClassification, DynamicBeitModel
+    from .model.modeling_dynamicbeit import DynamicBeitBackbone, DynamicBeitForImageClassification, DynamicBeitModel
     from .model.modeling_dynamicclip import DynamicCLIPForImageClassification, DynamicCLIPModel, DynamicCLIPVisionModel
     from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
-    from .model.modeling_dynamicdinov2 import DynamicDinov2ForImageClassification, DynamicDinov2Model
+    from .model.modeling_dynamicdinov2 import (
+        DynamicDinov2Backbone,
+        DynamicDinov2ForImageClassification,
+        DynamicDinov2Model,
+    )
     from .model.modeling_dynamicdinov2_with_registers import (
+        DynamicDinov2WithRegistersBackbone,
         DynamicDinov2WithRegistersForImageClassification,
         DynamicDinov2WithRegistersModel,
     )
-    from .model.modeling_dynamicdinov3_vit import DynamicDINOv3ViTForImageClassification, DynamicDINOv3ViTModel
+    from .model.modeling_dynamicdinov3_vit import (
+        DynamicDINOv3ViTBackbone,
+        DynamicDINOv3ViTForImageClassification,
+        DynamicDINOv3ViTModel,
+    )
     from .model.modeling_dynamicijepa import DynamicIJepaForImageClassification, DynamicIJepaModel
     from .model.modeling_dynamicmetaclip_2 import (
         DynamicMetaClip2ForImageClassification,
@@ -62,6 +71,7 @@ __all__ = [
     "DynamicAimv2Model",
     "DynamicAimv2VisionConfig",
     "DynamicAimv2VisionModel",
+    "DynamicBeitBackbone",
     "DynamicBeitConfig",
     "DynamicBeitForImageClassification",
     "DynamicBeitModel",
@@ -70,15 +80,18 @@ __all__ = [
     "DynamicCLIPModel",
     "DynamicCLIPVisionConfig",
     "DynamicCLIPVisionModel",
+    "DynamicDINOv3ViTBackbone",
     "DynamicDINOv3ViTConfig",
     "DynamicDINOv3ViTForImageClassification",
     "DynamicDINOv3ViTModel",
     "DynamicDeiTConfig",
     "DynamicDeiTForImageClassification",
     "DynamicDeiTModel",
+    "DynamicDinov2Backbone",
     "DynamicDinov2Config",
     "DynamicDinov2ForImageClassification",
     "DynamicDinov2Model",
+    "DynamicDinov2WithRegistersBackbone",
     "DynamicDinov2WithRegistersConfig",
     "DynamicDinov2WithRegistersForImageClassification",
     "DynamicDinov2WithRegistersModel",

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
-from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import BackboneMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_peft_available
 
 from .families import FAMILIES, HOMES
@@ -28,6 +28,7 @@ from .model.compat import (
     has_own_forward,
     is_compiled,
     register_recording,
+    start_recording,
 )
 from .model.legacy_keys import rename_legacy_keys, rename_root_keys
 from .model.pretrained import ReducedPreTrainedModel
@@ -64,7 +65,7 @@ def native_class(cls: Any) -> Any:
 
 def adopting_classes() -> dict[type, Reduced]:
     """Map every native class to ours."""
-    names = [name for row in FAMILIES.values() for name in (row.model, row.classifier, row.zero_shot) if name]
+    names = [name for row in FAMILIES.values() for name in row.models]
     ours = [getattr(import_module(HOMES[name], __package__), name) for name in names]
     return {native_class(cls): cls for cls in ours}
 
@@ -107,12 +108,14 @@ def reduce_tokens(
 ) -> Any:
     """Reduce the tokens of a loaded model from now on, in place, and return the same object.
 
-    It may be a base model, a classifier or a zero-shot model of any family, one inside PEFT's wrapper or in a module
-    of your own, a pipeline's `model`, or a model with such an image tower, as LLaVA. The result is that of loading the
-    checkpoint by our class: `save_pretrained` writes a reduced model, which the Auto classes find.
+    It may be a base model, a classifier, a backbone or a zero-shot model of any family, one inside PEFT's wrapper or
+    in a module of your own, a pipeline's `model`, or a model with such an image tower, as LLaVA, or backbone, as DPT.
+    The result is that of loading the checkpoint by our class: `save_pretrained` writes a reduced model, which the Auto
+    classes find.
 
     A model of Transformers around the tower reads every patch, unless it is known to read the pooled output: only
     methods that hand out every patch fit there, `"idlevit"`, and `"evovit"` with `reducer_args={"grouping": "layer"}`.
+    A backbone puts the patches back itself, and takes every method.
     Where it cannot load a reduced tower, its `save_pretrained` says so and refuses. PEFT's wrapper saves the adapters
     alone, as always: load the model, reduce it, then load them.
 
@@ -257,7 +260,8 @@ def check_modules(model: nn.Module, found: Found) -> None:
 def check_method(model: nn.Module, found: Found, config: Any) -> None:
     """Refuse a method that does not fit what is around the tower."""
     reducer, method = tower_config(config).reducer, tower_config(config).reducer_without_memory()
-    needs_patches = [host for host in found.hosts if type(host).__name__ not in POOLED]
+    hands_out = ADOPTING[type(found.model)].hands_out_patches
+    needs_patches = [] if hands_out else [host for host in found.hosts if type(host).__name__ not in POOLED]
     if needs_patches and not method.returns_in_every_block:
         raise ValueError(
             f"reducer is {reducer!r}; a {type(needs_patches[-1]).__name__} reads every patch of its image tower, in "
@@ -347,6 +351,8 @@ def record_anew(found: Found) -> None:
     for module in found.model.modules():
         if isinstance(module, PreTrainedModel):
             register_recording(module)
+    if isinstance(found.model, BackboneMixin):
+        start_recording(found.model)
 
 
 def whole_modules(base: Any) -> set[str]:

@@ -17,6 +17,7 @@ class Family(NamedTuple):
         processor: its image processor, without `ImageProcessor`.
         two_towers: the base model is the image tower of a model with a text tower, for zero-shot classification.
         has_classifier: there is an image classification model.
+        has_backbone: there is a model that hands out feature maps, as natively.
     """
 
     dense: str
@@ -25,6 +26,7 @@ class Family(NamedTuple):
     processor: str
     two_towers: bool = False
     has_classifier: bool = True
+    has_backbone: bool = False
 
     @property
     def configs(self) -> dict[str, str]:
@@ -54,6 +56,16 @@ class Family(NamedTuple):
         """Name of the image classification model's class."""
         return f"{self.prefix}ForImageClassification" if self.has_classifier else None
 
+    @property
+    def backbone(self) -> str | None:
+        """Name of the class that hands out feature maps."""
+        return f"{self.prefix}Backbone" if self.has_backbone else None
+
+    @property
+    def models(self) -> list[str]:
+        """Names of all its model classes."""
+        return [name for name in (self.model, self.zero_shot, self.classifier, self.backbone) if name is not None]
+
 
 # model type -> names
 FAMILIES = {
@@ -61,13 +73,15 @@ FAMILIES = {
     for family in (
         Family("vit", "DynamicViT", "ViT, DeiT", "ViT"),
         Family("deit", "DynamicDeiT", "DeiT with distillation token", "ViT"),
-        Family("dinov2", "DynamicDinov2", "DINOv2", "Bit"),
-        Family("dinov2_with_registers", "DynamicDinov2WithRegisters", "DINOv2 with registers", "Bit"),
+        Family("dinov2", "DynamicDinov2", "DINOv2", "Bit", has_backbone=True),
+        Family(
+            "dinov2_with_registers", "DynamicDinov2WithRegisters", "DINOv2 with registers", "Bit", has_backbone=True
+        ),
         Family("clip", "DynamicCLIP", "CLIP", "CLIP", two_towers=True),
         Family("metaclip_2", "DynamicMetaClip2", "MetaCLIP 2", "CLIP", two_towers=True),
         Family("siglip", "DynamicSiglip", "SigLIP, SigLIP 2 of fixed size", "Siglip", two_towers=True),
-        Family("dinov3_vit", "DynamicDINOv3ViT", "DINOv3 ViT", "DINOv3ViT"),
-        Family("beit", "DynamicBeit", "BEiT", "Beit"),
+        Family("dinov3_vit", "DynamicDINOv3ViT", "DINOv3 ViT", "DINOv3ViT", has_backbone=True),
+        Family("beit", "DynamicBeit", "BEiT", "Beit", has_backbone=True),
         Family("vit_msn", "DynamicViTMSN", "ViT-MSN", "ViT"),
         Family("ijepa", "DynamicIJepa", "I-JEPA", "ViT"),
         Family("aimv2", "DynamicAimv2", "AIMv2", "CLIP", two_towers=True, has_classifier=False),
@@ -86,8 +100,7 @@ HOMES = {
     for key, family in FAMILIES.items()
     for module, names in (
         ("configuration", family.configs.values()),
-        ("modeling", (family.model, family.zero_shot, family.classifier)),
+        ("modeling", family.models),
     )
     for name in names
-    if name is not None
 }

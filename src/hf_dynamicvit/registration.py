@@ -34,7 +34,7 @@ def register(key: str, family: Family) -> Any:
         AutoConfig.register(model_type, classes[config], exist_ok=True)
         if processors := image_processors(family):
             AutoImageProcessor.register(classes[config], image_processor_classes=processors, exist_ok=True)
-    for model in filter(None, (family.model, family.zero_shot, family.classifier)):
+    for model in family.models:
         for auto in classes[model].auto_names:
             getattr(transformers, auto).register(classes[model].config_class, classes[model], exist_ok=True)
     return classes.get(family.classifier)

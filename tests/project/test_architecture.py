@@ -29,7 +29,7 @@ RANKS = [
     {"budget", "inference", "spatial", "configuration_*"},
     {"pretrained"},
     {"reduction"},
-    {"classification"},
+    {"backbone", "classification"},
     {"dino", "tower"},
     {"modeling_*"},
 ]

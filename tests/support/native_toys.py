@@ -27,10 +27,13 @@ OWN: dict[str, dict[str, Any]] = {
 MODELS = [
     (key, kind)
     for key, family in FAMILIES.items()
-    for kind in ("model", "classifier", "zero_shot")
+    for kind in ("model", "classifier", "zero_shot", "backbone")
     if getattr(family, kind) is not None
 ]
 CLASSIFIERS = [key for key, kind in MODELS if kind == "classifier"]
+BACKBONES = [key for key, kind in MODELS if kind == "backbone"]
+# the stages of a backbone: the embedding, one between blocks, the last
+STAGES = [0, 2, 4]
 
 
 def our_class(key: str, kind: str) -> Any:
@@ -41,14 +44,15 @@ def our_class(key: str, kind: str) -> Any:
 def native_class(key: str, kind: str) -> Any:
     """The native class that it stands ahead of."""
     ours = our_class(key, kind)
-    if kind != "model":
+    if hasattr(ours, "dense_class"):
         return ours.dense_class
     return next(base for base in ours.__mro__ if base.__module__.startswith("transformers.models."))
 
 
 def native_config(family: Family, kind: str, num_labels: int = 5, **overrides) -> Any:
     """A toy configuration of the native model."""
-    sizes = SIZES | OWN.get(family.dense, {}) | overrides
+    stages = {"out_indices": STAGES} if kind == "backbone" else {}
+    sizes = SIZES | OWN.get(family.dense, {}) | stages | overrides
     if not family.two_towers:
         return CONFIG_MAPPING[family.dense](**sizes, num_labels=num_labels)
     if kind == "model":
@@ -82,6 +86,11 @@ def reduced_model(native: Any, key: str, kind: str, reducer: str = "topk", **opt
     return model
 
 
+def take_folders_for_repositories(monkeypatch) -> None:
+    """Let `AutoBackbone.from_pretrained` load from a folder; it asks the Hub first, and takes others for timm."""
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_exists", lambda self, name: True)
+
+
 def toy_inputs(kind: str, batch: int = 3) -> dict[str, torch.Tensor]:
     """What a model of `kind` is called with."""
     inputs = {"pixel_values": toy_images(batch)}
@@ -93,4 +102,5 @@ def toy_inputs(kind: str, batch: int = 3) -> dict[str, torch.Tensor]:
 def result(outputs: Any) -> dict[str, torch.Tensor]:
     """What people read of the outputs of a model."""
     names = ("logits", "logits_per_image", "pooler_output", "last_hidden_state")
-    return {name: outputs[name] for name in names if outputs.get(name) is not None}
+    maps = {f"feature_map_{index}": each for index, each in enumerate(outputs.get("feature_maps") or ())}
+    return {name: outputs[name] for name in names if outputs.get(name) is not None} | maps

@@ -36,7 +36,11 @@ from transformers.utils import cached_file
 # `output_hidden_states`, `output_attentions` and `return_dict` as in native models. Can go when Transformers documents
 # how a model outside of it records what its blocks hand on.
 from transformers.utils.generic import can_return_tuple, merge_with_config_defaults
-from transformers.utils.output_capturing import _CAN_RECORD_REGISTRY, capture_outputs
+from transformers.utils.output_capturing import (
+    _CAN_RECORD_REGISTRY,
+    capture_outputs,
+    maybe_install_capturing_hooks,
+)
 
 
 __all__ = [
@@ -67,6 +71,7 @@ __all__ = [
     "register_checkpoint_conversion_mapping",
     "register_recording",
     "set_auto_class",
+    "start_recording",
     "times_written",
 ]
 
@@ -116,6 +121,14 @@ def forget_recording(model: Any) -> None:
             key for key, hook in hooks.items() if getattr(hook, "__module__", "") == capture_outputs.__module__
         ]:
             del hooks[key]
+
+
+def start_recording(model: Any) -> None:
+    """Put on the modules of a backbone what records them, as its constructor does, so that graphs find it there.
+
+    Can go with `register_recording`.
+    """
+    maybe_install_capturing_hooks(model)
 
 
 def add_whole_modules(model: Any, names: Iterable[str]) -> None:

@@ -1,11 +1,15 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""What the families of DINO share: scaled branches, a classifier of the class token and the mean of the patches."""
+"""What the families of DINO share: scaled branches, a classifier of the class token and the mean of the patches.
+
+And backbones, which are base models with another output.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .backbone import ReducedBackbone
 from .block import MLP, DynamicLayer, alias
 from .reduction import ReducedModel
 from .scoring import masked_mean
@@ -34,3 +38,10 @@ class ClassAndMeanModel(ReducedModel):
 
     def pool(self, states: Tensor, weights: Tensor | None) -> Tensor:
         return states[:, 0]
+
+
+class DinoBackbone(ReducedBackbone, ClassAndMeanModel):
+    """A base model that hands out feature maps, through its last norm where the configuration says so."""
+
+    def normalise(self, states: Tensor, stage: int) -> Tensor:
+        return self.layernorm(states) if self.config.apply_layernorm else states

@@ -1,10 +1,13 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """BEiT that reduces tokens: relative positions follow the tokens."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from transformers.models.beit.modeling_beit import (
     BeitAttention,
+    BeitBackbone,
     BeitEmbeddings,
     BeitForImageClassification,
     BeitLayer,
@@ -14,10 +17,12 @@ from transformers.models.beit.modeling_beit import (
     BeitRelativePositionBias,
 )
 
+from .backbone import ReducedBackbone
 from .block import MLP, DynamicAttention, DynamicLayer
-from .classification import ReducedForImageClassification
+from .classification import ReducedForImageClassification, WithBaseModel
 from .configuration_dynamicbeit import DynamicBeitConfig
 from .cost import grid_size
+from .outputs import DynamicViTModelOutput
 from .packed import DynamicMLP
 from .pretrained import ReducedPreTrainedModel
 from .reduction import ReducedModel
@@ -113,4 +118,22 @@ class DynamicBeitForImageClassification(
     model_class, dense_class = DynamicBeitModel, BeitForImageClassification
 
 
-__all__ = ["DynamicBeitForImageClassification", "DynamicBeitModel", "DynamicBeitPreTrainedModel"]
+class DynamicBeitBackbone(DynamicBeitPreTrainedModel, ReducedBackbone, WithBaseModel, BeitBackbone):
+    """Feature maps of every patch, at the stages `out_features`, for heads of depth and segmentation."""
+
+    beit: DynamicBeitModel
+    model_class, dense_class = DynamicBeitModel, BeitBackbone
+
+    def encode(self, *args: Any, **kwargs: Any) -> DynamicViTModelOutput:
+        return self.beit(*args, **kwargs)
+
+    def finish(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return self.fpn(maps)
+
+
+__all__ = [
+    "DynamicBeitBackbone",
+    "DynamicBeitForImageClassification",
+    "DynamicBeitModel",
+    "DynamicBeitPreTrainedModel",
+]

@@ -4,6 +4,7 @@
 from torch import Tensor
 from transformers.models.dinov2.modeling_dinov2 import (
     Dinov2Attention,
+    Dinov2Backbone,
     Dinov2Embeddings,
     Dinov2ForImageClassification,
     Dinov2Layer,
@@ -15,7 +16,7 @@ from transformers.models.dinov2.modeling_dinov2 import (
 from .block import DynamicAttention, alias
 from .classification import ReducedForImageClassification
 from .configuration_dynamicdinov2 import DynamicDinov2Config
-from .dino import ClassAndMeanModel, ScaledLayer
+from .dino import ClassAndMeanModel, DinoBackbone, ScaledLayer
 from .packed import DynamicMLP
 from .pretrained import ReducedPreTrainedModel
 from .spatial import interpolate_positions
@@ -63,4 +64,15 @@ class DynamicDinov2ForImageClassification(
     model_class, dense_class = DynamicDinov2Model, Dinov2ForImageClassification
 
 
-__all__ = ["DynamicDinov2ForImageClassification", "DynamicDinov2Model", "DynamicDinov2PreTrainedModel"]
+class DynamicDinov2Backbone(DynamicDinov2PreTrainedModel, DinoBackbone, Dinov2Backbone):
+    """Feature maps of every patch, at the stages `out_features`, for heads of depth and segmentation."""
+
+    layers = alias("encoder.layer")
+
+
+__all__ = [
+    "DynamicDinov2Backbone",
+    "DynamicDinov2ForImageClassification",
+    "DynamicDinov2Model",
+    "DynamicDinov2PreTrainedModel",
+]

@@ -4,6 +4,7 @@
 from torch import Tensor
 from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers import (
     Dinov2WithRegistersAttention,
+    Dinov2WithRegistersBackbone,
     Dinov2WithRegistersEmbeddings,
     Dinov2WithRegistersForImageClassification,
     Dinov2WithRegistersLayer,
@@ -15,7 +16,7 @@ from transformers.models.dinov2_with_registers.modeling_dinov2_with_registers im
 from .block import DynamicAttention, alias
 from .classification import ReducedForImageClassification
 from .configuration_dynamicdinov2_with_registers import DynamicDinov2WithRegistersConfig
-from .dino import ClassAndMeanModel, ScaledLayer
+from .dino import ClassAndMeanModel, DinoBackbone, ScaledLayer
 from .packed import DynamicMLP
 from .pretrained import ReducedPreTrainedModel
 from .spatial import interpolate_positions
@@ -65,7 +66,16 @@ class DynamicDinov2WithRegistersForImageClassification(
     model_class, dense_class = DynamicDinov2WithRegistersModel, Dinov2WithRegistersForImageClassification
 
 
+class DynamicDinov2WithRegistersBackbone(
+    DynamicDinov2WithRegistersPreTrainedModel, DinoBackbone, Dinov2WithRegistersBackbone
+):
+    """Feature maps of every patch, at the stages `out_features`, for heads of depth and segmentation."""
+
+    layers = alias("encoder.layer")
+
+
 __all__ = [
+    "DynamicDinov2WithRegistersBackbone",
     "DynamicDinov2WithRegistersForImageClassification",
     "DynamicDinov2WithRegistersModel",
     "DynamicDinov2WithRegistersPreTrainedModel",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.models.dinov3_vit.modeling_dinov3_vit import (
     DINOv3ViTAttention,
+    DINOv3ViTBackbone,
     DINOv3ViTLayer,
     DINOv3ViTModel,
     DINOv3ViTPreTrainedModel,
@@ -18,7 +19,7 @@ from .block import DynamicAttention, alias
 from .classification import ReducedForImageClassification
 from .configuration_dynamicdinov3_vit import DynamicDINOv3ViTConfig
 from .cost import grid_size
-from .dino import ClassAndMeanModel, ScaledLayer
+from .dino import ClassAndMeanModel, DinoBackbone, ScaledLayer
 from .pretrained import ReducedPreTrainedModel
 from .tokens import Tokens
 
@@ -47,10 +48,11 @@ class DynamicDINOv3ViTPreTrainedModel(ReducedPreTrainedModel, DINOv3ViTPreTraine
     layer_class, attention_class = DynamicDINOv3ViTLayer, DynamicDINOv3ViTAttention
 
 
-class DynamicDINOv3ViTModel(DynamicDINOv3ViTPreTrainedModel, ClassAndMeanModel, DINOv3ViTModel):
-    """DINOv3 whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
+class TurningModel(ClassAndMeanModel):
+    """An encoder whose blocks turn queries and keys by the places of their tokens."""
 
     layers, layernorm = alias("model.layer"), alias("norm")
+    rope_embeddings: Any
 
     def locate(self, tokens: Tokens, pixel_values: Tensor) -> Tokens:
         """Cosines and sines of every place; the prefix and a token that is nowhere are not turned."""
@@ -59,6 +61,10 @@ class DynamicDINOv3ViTModel(DynamicDINOv3ViTPreTrainedModel, ClassAndMeanModel, 
         table = torch.cat((still.expand(tokens.num_prefix, -1), torch.cat((cos, sin), dim=1), still))
         height, width = pixel_values.shape[-2:]
         return tokens.on_grid(grid_size(self.config, (height, width)), table)
+
+
+class DynamicDINOv3ViTModel(DynamicDINOv3ViTPreTrainedModel, TurningModel, DINOv3ViTModel):
+    """DINOv3 whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
 
 
 class DenseDINOv3ViTForImageClassification(DINOv3ViTPreTrainedModel):
@@ -91,4 +97,25 @@ class DynamicDINOv3ViTForImageClassification(
     model_class, dense_class = DynamicDINOv3ViTModel, DenseDINOv3ViTForImageClassification
 
 
-__all__ = ["DynamicDINOv3ViTForImageClassification", "DynamicDINOv3ViTModel", "DynamicDINOv3ViTPreTrainedModel"]
+class DynamicDINOv3ViTBackbone(DynamicDINOv3ViTPreTrainedModel, DinoBackbone, TurningModel, DINOv3ViTBackbone):
+    """Feature maps of every patch, at the stages `out_features`, for heads of depth and segmentation."""
+
+    def normalise(self, states: Tensor, stage: int) -> Tensor:
+        last = stage == len(self.stage_names) - 1
+        return self.layernorm(states) if last else super().normalise(states, stage)
+
+    def shape_map(self, states: Tensor, grid: tuple[int, int]) -> Tensor:
+        shaped = super().shape_map(states, grid)
+        return shaped if self.config.reshape_hidden_states else shaped[:, self.config.num_prefix :]
+
+    @property
+    def returns_class_tokens(self) -> bool:
+        return getattr(self.config, "return_class_token", False)  # as natively, in no configuration class
+
+
+__all__ = [
+    "DynamicDINOv3ViTBackbone",
+    "DynamicDINOv3ViTForImageClassification",
+    "DynamicDINOv3ViTModel",
+    "DynamicDINOv3ViTPreTrainedModel",
+]

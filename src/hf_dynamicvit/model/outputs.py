@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers.modeling_outputs import BaseModelOutputWithPooling, ImageClassifierOutput
+from transformers.modeling_outputs import BackboneOutput, BaseModelOutputWithPooling, ImageClassifierOutput
 
-from .tokens import Decision
+from .tokens import Decision, Tokens
 
 
 @dataclass
@@ -26,6 +26,7 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
         decisions: the differentiable records that losses read; training only.
         features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
         auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
+        tokens: with `output_tokens=True`, the tokens that enter the first block and those that leave each.
         pooler_output: as in ViT.
         hidden_states: as in ViT; with tokens dropped, lengths differ from layer to layer.
         attentions: as in ViT; with tokens dropped, sizes differ from layer to layer.
@@ -37,6 +38,7 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
     decisions: tuple[Decision, ...] | None = None
     features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
+    tokens: tuple[Tokens, ...] | None = None
 
 
 @dataclass
@@ -59,6 +61,25 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     last_hidden_state: Tensor | None = None
     features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
+
+
+@dataclass
+class DynamicViTBackboneOutput(BackboneOutput):
+    """Output of the backbones.
+
+    Attributes:
+        feature_maps: of the whole grid, one for each of `out_features`: `[B, D, down, across]`, or as natively with
+            `reshape_hidden_states=False`.
+        hidden_states: as in `DynamicViTModelOutput`, where asked for: of the tokens that there are; so `attentions`.
+        kept: as in `DynamicViTModelOutput`, and so are `owner`, `scores` and `decisions`.
+        cls_tokens: `[B, D]` each, the class tokens of those stages, where the configuration asks for them (DINOv3).
+    """
+
+    kept: Tensor | None = None
+    owner: Tensor | None = None
+    scores: Tensor | None = None
+    decisions: tuple[Decision, ...] | None = None
+    cls_tokens: tuple[Tensor, ...] | None = None
 
 
 def stacked_scores(decisions: tuple[Decision, ...]) -> Tensor:

@@ -42,6 +42,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
         auto_names: the Auto classes that find it.
         layer_class, attention_class: what the native modules become.
         embeddings_class, mlp_class: the same, `None` where they stay native.
+        hands_out_patches: what reads its output finds every patch, whatever the method does with the tokens.
     """
 
     config: ReductionConfig
@@ -52,6 +53,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
     layer_class: ClassVar[type[DynamicLayer]]
     attention_class: ClassVar[type[DynamicAttention]]
     mlp_class: ClassVar[type[DynamicMLP] | None] = None
+    hands_out_patches: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

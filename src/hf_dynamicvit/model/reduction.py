@@ -66,6 +66,7 @@ class ReducedModel(ReducedPreTrainedModel):
         attention_mask: Tensor | None = None,
         only_prefix: bool = False,
         output_scores: bool = False,
+        output_tokens: bool = False,
         **kwargs: Unpack[TransformersKwargs],
     ) -> DynamicViTModelOutput:
         """Embed, run the blocks, normalise.
@@ -80,6 +81,7 @@ class ReducedModel(ReducedPreTrainedModel):
                 `[B, P, D]`: at inference without gradients and recorded hidden states or attentions, with a family and
                 a method whose classifier reads the class token.
             output_scores: the output has `scores`, at inference.
+            output_tokens: the output has `tokens`, of every block.
 
         Raises:
             ValueError: `pixel_values` or `attention_mask` has the wrong shape.
@@ -94,8 +96,11 @@ class ReducedModel(ReducedPreTrainedModel):
         pools = self.config.classifies_class_token or not only_prefix  # other classifiers do not read the pooler
         only_prefix = only_prefix and tokens.unobserved and self.config.classifies_class_token
         only_prefix = only_prefix and self.reducer.prefix_suffices(last)
+        handed_on = [tokens] if output_tokens else []
         for index, layer in enumerate(self.layers):
             _, tokens = layer(tokens.hidden, tokens, self.reducer, index, only_prefix and index == last, **kwargs)
+            if output_tokens:
+                handed_on.append(tokens)
 
         last_hidden_state = self.layernorm(tokens.padded)
         return DynamicViTModelOutput(
@@ -107,6 +112,7 @@ class ReducedModel(ReducedPreTrainedModel):
             decisions=tokens.decisions if self.training else None,
             features=self.features(tokens, last_hidden_state),
             auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
+            tokens=tuple(handed_on) or None,
         )
 
     def features(self, tokens: Tokens, states: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """On the grid: positions for any size of image, and features of every patch where it is."""
 
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from .cost import as_pair, grid_size
 from .reducer import TokenReducer
 from .reduction_config import ReductionConfig
-from .tokens import as_number, gather_tokens
+from .tokens import Tokens, as_number, gather_tokens
 
 
 def interpolate_positions(
@@ -67,6 +68,40 @@ def scatter_to_grid(
     if final.shape[1]:
         features = torch.where(alive[..., None], gather_tokens(final, owner.clamp(min=0)), features)
     return features
+
+
+def follow_patches(states: Sequence[Tokens], stages: Collection[int], rest: str) -> list[Tensor]:
+    """Put the tokens of `stages` where their patches are: `[B, P + num_patches, D]` each.
+
+    Args:
+        states: the tokens that enter the first block and those that leave each.
+        stages: indices into them, ascending.
+        rest: of the method, `TokenReducer.rest`: what becomes of patches that it does not select.
+    """
+    patches, found = states[0].patches, []
+    remembers = rest == "dropped" or states[0].attention_mask is not None  # patches that go leave something behind
+    for stage, (tokens, following) in enumerate(zip(states, [*states[1:], states[-1]], strict=True)):
+        leaving = len(following.decisions) > len(tokens.decisions)
+        if stage in stages or (remembers and leaving):
+            patches = read_patches(tokens.rejoin(), patches, rest)
+        if stage in stages:
+            found.append(torch.cat((tokens.prefix, patches), dim=1))
+    return found
+
+
+def read_patches(tokens: Tokens, earlier: Tensor, rest: str) -> Tensor:
+    """Features of every patch, `[B, num_patches, D]`: its token's, or those it had `earlier` where it is gone.
+
+    A mask of training takes the place of what is gone, and so gets the gradient of what is read.
+    """
+    if not tokens.decisions or not tokens.num_live:
+        return earlier if tokens.decisions else tokens.patches
+    if tokens.mask is not None:
+        held = tokens.mask[..., None].to(earlier.dtype)
+        return held * tokens.patches + (1 - held) * earlier
+    kept = tokens.decisions[-1].kept if rest == "dropped" else tokens.owner >= 0
+    own = gather_tokens(tokens.patches, tokens.owner.clamp(min=0))
+    return torch.where(kept[..., None], own, earlier)
 
 
 def find_grid(config: ReductionConfig, outputs: Any, image_size: int | tuple[int, int] | None) -> tuple[int, int]:
