@@ -12,8 +12,14 @@ from .cost import grid_size
 from .logger import logger
 from .outputs import DynamicViTBackboneOutput, DynamicViTModelOutput
 from .pretrained import ReducedPreTrainedModel
+from .reducer import TokenReducer
 from .spatial import follow_patches
 from .tokens import Tokens
+
+
+def leaves_patches_behind(reducer: TokenReducer) -> bool:
+    """Return whether some patches are in no token of a later block, neither merged nor represented."""
+    return reducer.rest == "dropped" or (reducer.rest == "idle" and not reducer.num_representatives)
 
 
 class ReducedBackbone(ReducedPreTrainedModel):
@@ -29,11 +35,11 @@ class ReducedBackbone(ReducedPreTrainedModel):
 
     def adopt(self) -> None:
         super().adopt()
-        if self.backbone.reducer.rest == "dropped":
+        if leaves_patches_behind(self.backbone.reducer):
             logger.warning_once(
-                f"reducer is {self.config.reducer!r}: in the feature maps, a patch that it drops keeps the features "
-                "that it was dropped with, unlike any that the head has seen. Without training take 'tome', which "
-                "merges patches and gives each those of its group; or fine-tune the model."
+                f"reducer is {self.config.reducer!r}: in the feature maps, a patch that it leaves out keeps the "
+                "features of an earlier block, which the head that reads them has not been trained on. Without "
+                "training take 'tome', which merges patches and gives each the features of its group; or fine-tune."
             )
 
     @property

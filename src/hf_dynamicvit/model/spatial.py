@@ -79,7 +79,9 @@ def follow_patches(states: Sequence[Tokens], stages: Collection[int], rest: str)
         rest: of the method, `TokenReducer.rest`: what becomes of patches that it does not select.
     """
     patches, found = states[0].patches, []
-    remembers = rest == "dropped" or states[0].attention_mask is not None  # patches that go leave something behind
+    # patches that go leave something behind; a merged one has its group's, unless a mask excludes it
+    masks = (states[0].attention_mask, states[-1].mask)
+    remembers = rest == "dropped" or any(mask is not None for mask in masks)
     for stage, (tokens, following) in enumerate(zip(states, [*states[1:], states[-1]], strict=True)):
         leaving = len(following.decisions) > len(tokens.decisions)
         if stage in stages or (remembers and leaving):
@@ -94,8 +96,10 @@ def read_patches(tokens: Tokens, earlier: Tensor, rest: str) -> Tensor:
 
     A mask of training takes the place of what is gone, and so gets the gradient of what is read.
     """
-    if not tokens.decisions or not tokens.num_live:
-        return earlier if tokens.decisions else tokens.patches
+    if not tokens.decisions:
+        return tokens.patches
+    if not tokens.num_live:
+        return earlier
     if tokens.mask is not None:
         held = tokens.mask[..., None].to(earlier.dtype)
         return held * tokens.patches + (1 - held) * earlier
