@@ -32,7 +32,7 @@ from .model.compat import (
 )
 from .model.legacy_keys import rename_legacy_keys, rename_root_keys
 from .model.pretrained import ReducedPreTrainedModel
-from .model.reducers import REDUCERS
+from .model.reducers import REDUCERS, is_adaptive
 from .model.reduction_config import REDUCTION
 from .model.refused import REFUSED, refusal
 from .names import suggest_nearest
@@ -51,6 +51,13 @@ POOLED = {
 }
 # methods after whose every block all patches are there
 ALL_PATCHES = "'idlevit', or 'evovit' with reducer_args={'grouping': 'layer'}"
+
+
+class Unasked(float):
+    """A keep ratio that the user did not ask for, so that a method which takes none need not refuse it."""
+
+
+USUAL_KEEP_RATIO = Unasked(0.7)
 
 # by name: those of code that came with a checkpoint are other functions
 LOADING_HOOKS = {function.__name__ for function in (rename_legacy_keys, rename_root_keys)}
@@ -104,7 +111,7 @@ def is_reduced(module: nn.Module) -> bool:
 
 
 def reduce_tokens(
-    model: Any, reducer: str = "tome", keep_ratio: float | list[float] | None = 0.7, **options: Any
+    model: Any, reducer: str = "tome", keep_ratio: float | list[float] | None = USUAL_KEEP_RATIO, **options: Any
 ) -> Any:
     """Reduce the tokens of a loaded model from now on, in place, and return the same object.
 
@@ -128,7 +135,8 @@ def reduce_tokens(
     Args:
         model: the loaded model.
         reducer: name of the method, a key of `REDUCERS`.
-        keep_ratio: as in `DynamicViTConfig`; `None` is the method's own default.
+        keep_ratio: as in `DynamicViTConfig`; `None` is the method's own default. Left out, it is 0.7, or none where
+            each image decides (AS-ViT) or an option says how many tokens go (`reducer_args={"r": 8}` of ToMe).
         **options: `reducer_layers`, `reducer_args` and `drop_path_rate` of `DynamicViTConfig`.
 
     Raises:
@@ -137,6 +145,8 @@ def reduce_tokens(
     check_options(reducer, options)
     found = find_native(model)
     check_modules(model, found)
+    if isinstance(keep_ratio, Unasked):
+        keep_ratio = float(keep_ratio) if takes_keep_ratio(reducer, options) else None
     config = reduced_config(found, {"reducer": reducer, "keep_ratio": keep_ratio, **options})
     check_method(model, found, config)
     adopt(found, config)
@@ -186,6 +196,14 @@ def check_options(reducer: str, options: dict[str, Any]) -> None:
     if unknown:
         nearest = suggest_nearest(unknown[0], OPTIONS, ".")
         raise ValueError(f"{', '.join(unknown)} is no option; there are {', '.join(OPTIONS)}{nearest}")
+
+
+def takes_keep_ratio(reducer: str, options: dict[str, Any]) -> bool:
+    """Return whether a keep ratio goes with the method and its `options`; with an unknown method the ratio is fine."""
+    if reducer not in REDUCERS:
+        return True
+    counts = (options.get("reducer_args") or {}).get
+    return not is_adaptive(reducer) and all(counts(name) is None for name in REDUCERS[reducer].count_options)
 
 
 def find_native(model: Any) -> Found:

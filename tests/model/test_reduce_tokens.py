@@ -405,6 +405,21 @@ def test_options_are_checked_first():
     assert type(model) is type(toy_dense())
 
 
+def test_a_keep_ratio_that_nobody_asked_for_gives_way():
+    """To images that decide, and to a count; one that was asked for does not."""
+    for reducer, args, expected in (
+        ("tome", {}, 0.7),
+        ("tome", {"r": None}, 0.7),
+        ("tome", {"r": 4}, None),
+        ("asvit", {}, None),
+        ("evovit", {}, 0.7),
+    ):
+        config = reduce_tokens(toy_dense(), reducer, reducer_args=args).config
+        assert config.keep_ratio == expected and type(config.keep_ratio) in (float, type(None))
+    for reducer, args in (("tome", {"r": 4}), ("asvit", {})):
+        refuses(toy_dense(), r"keep_ratio is 0\.7", reducer, 0.7, reducer_args=args)
+
+
 def test_what_is_reduced_already():
     model = reduce_tokens(toy_dense())
     refuses(model, r"the model is a DynamicViTForImageClassification already; call restore\(model\) first")

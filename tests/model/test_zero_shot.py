@@ -11,7 +11,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from toys import toy_images
 from transformers import PreTrainedTokenizerFast, pipeline
 
-from hf_dynamicvit import DynamicCLIPConfig, DynamicCLIPModel, DynamicCLIPVisionModel, DynamicSiglipModel
+from hf_dynamicvit import (
+    DynamicCLIPConfig,
+    DynamicCLIPModel,
+    DynamicCLIPVisionModel,
+    DynamicSiglipModel,
+    reduce_tokens,
+    restore,
+)
 from hf_dynamicvit.families import FAMILIES
 
 
@@ -36,18 +43,25 @@ def key(request):
     return request.param
 
 
+def toy_parts(key) -> dict:
+    """What a pipeline needs beside the model."""
+    processor = getattr(transformers, f"{FAMILIES[key].processor}ImageProcessorPil")
+    return {"tokenizer": toy_tokenizer(), "image_processor": processor(**SIZES[FAMILIES[key].processor])}
+
+
 def scores(model, **parts) -> torch.Tensor:
+    return ask(pipeline("zero-shot-image-classification", model=model, **parts))
+
+
+def ask(classify) -> torch.Tensor:
+    """The scores that a pipeline gives two images for two labels, by label."""
     pixels = np.random.default_rng(0).integers(0, 255, (2, 40, 50, 3), dtype=np.uint8)
-    found = pipeline("zero-shot-image-classification", model=model, **parts)(
-        [Image.fromarray(each) for each in pixels], candidate_labels=["cat", "dog"]
-    )
+    found = classify([Image.fromarray(each) for each in pixels], candidate_labels=["cat", "dog"])
     return torch.tensor([[each["score"] for each in sorted(row, key=lambda each: each["label"])] for row in found])
 
 
 def test_the_pipeline(key, tmp_path):
-    native, family = native_model(key, "zero_shot"), FAMILIES[key]
-    processor = getattr(transformers, f"{family.processor}ImageProcessorPil")(**SIZES[family.processor])
-    parts = {"tokenizer": toy_tokenizer(), "image_processor": processor}
+    native, parts = native_model(key, "zero_shot"), toy_parts(key)
     full, reduced = (reduced_model(native, key, "zero_shot", "tome", keep_ratio=ratio) for ratio in (1.0, 0.6))
     dense = scores(native, **parts)
     torch.testing.assert_close(scores(full, **parts), dense, atol=1e-6, rtol=1e-6)
@@ -56,6 +70,24 @@ def test_the_pipeline(key, tmp_path):
         each.save_pretrained(tmp_path)
     parts["image_processor"] = transformers.AutoImageProcessor.from_pretrained(tmp_path)  # with torchvision, another
     torch.testing.assert_close(scores(str(tmp_path)), scores(reduced, **parts), atol=1e-6, rtol=1e-6)
+
+
+def test_the_pipeline_of_a_model_that_is_reduced_in_place(key, tmp_path):
+    """The pipeline that holds it runs reduced from then on, and one of the saved folder does too."""
+    native, parts = native_model(key, "zero_shot"), toy_parts(key)
+    expected = scores(reduced_model(native, key, "zero_shot", "tome", keep_ratio=0.6), **parts)
+    classify = pipeline("zero-shot-image-classification", model=native, **parts)
+    dense = ask(classify)
+    assert reduce_tokens(classify.model, "tome", keep_ratio=0.6) is native
+    found = ask(classify)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(found, dense, atol=1e-4)
+    for each in (native, *parts.values()):
+        each.save_pretrained(tmp_path)
+    parts["image_processor"] = transformers.AutoImageProcessor.from_pretrained(tmp_path)  # with torchvision, another
+    torch.testing.assert_close(scores(str(tmp_path)), scores(native, **parts), atol=1e-6, rtol=1e-6)
+    restore(classify.model)
+    assert torch.equal(ask(classify), dense)
 
 
 def test_what_the_tower_decided_is_in_the_outputs(key):
