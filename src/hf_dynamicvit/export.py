@@ -323,7 +323,7 @@ def export(
     The graph is that of inference in float32 with SDPA attention, whatever `model` is set to; it stays as it is.
 
     Args:
-        model: a ViT or DeiT classifier, dense or sparse.
+        model: an image classifier of any family, dense or sparse.
         format: `"onnx"`, checked with ONNX Runtime, or `"torch-export"`, checked in a process that has only torch.
         output: file to write, `.onnx` or `.pt2`. ONNX weights beyond 2 GB are in `OUTPUT.data` beside it.
         pixel_values: `[N, channels, height, width]`, images as the image processor makes them, one or more.

@@ -30,6 +30,7 @@ from paths import ROOT
 from shelf import fill_shelf
 
 import hf_dynamicvit
+from hf_dynamicvit.adoption import native_class
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.data.digits import load_digits_dataset
 from hf_dynamicvit.families import FAMILIES
@@ -398,6 +399,15 @@ def test_numbers_are_measured_ones():
 def test_the_extras_are_listed():
     listed = set(re.findall(r"^\| `(\w+)` \|", (DOCS / "start.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert listed == set(PROJECT["optional-dependencies"]) - {"docs", "test", "dev"}
+
+
+def test_the_backbones_are_those_of_the_table():
+    page = (DOCS / "backbones.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (.+?) \| `(\w+Backbone)` \| `(\w+)` \|$", page, re.MULTILINE)
+    backbones = [getattr(hf_dynamicvit, each.backbone) for each in FAMILIES.values() if each.backbone]
+    titles = [each.title for each in FAMILIES.values() if each.backbone]
+    natives = [native_class(each).__name__ for each in backbones]
+    assert rows == [*zip(titles, natives, (each.__name__ for each in backbones), strict=True)]
 
 
 def test_the_families_are_those_of_the_table():

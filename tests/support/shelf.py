@@ -12,7 +12,14 @@ from paths import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from toys import TOY, toy_dense, toy_model
-from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, Dinov2Config, Dinov2Model
+from transformers import (
+    DeiTConfig,
+    DeiTForImageClassificationWithTeacher,
+    DepthAnythingConfig,
+    DepthAnythingForDepthEstimation,
+    Dinov2Config,
+    Dinov2Model,
+)
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 
@@ -36,6 +43,14 @@ def save_timm(folder: Path, published: dict[str, torch.Tensor]) -> None:
     prepared = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "crop_pct": 0.9, "interpolation": "bicubic"}
     about = {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": prepared}
     (folder / "config.json").write_text(json.dumps(about))
+
+
+def save_depth(folder: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 2}
+    encoder = Dinov2Config(**sizes, image_size=56, out_indices=[1, 2, 3, 4], reshape_hidden_states=False)
+    neck = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "head_hidden_size": 8}
+    config = DepthAnythingConfig(backbone_config=encoder, reassemble_hidden_size=32, **neck)
+    DepthAnythingForDepthEstimation(config).save_pretrained(folder)
 
 
 def noise(seed: int) -> Image.Image:
@@ -68,6 +83,7 @@ def fill_shelf(folder: Path) -> None:
     distilled.save_pretrained(folder / "facebook" / "deit-tiny-distilled-patch16-224")
     encoder = Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=56)
     Dinov2Model(encoder).save_pretrained(folder / "facebook" / "dinov2-small")
+    save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
         small.save_pretrained(folder / name, with_remote_code=name.startswith("me"))

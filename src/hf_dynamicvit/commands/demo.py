@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         nargs="+",
-        help="folders or Hub names of ViT or DeiT classifiers, sparse or dense, that the page offers "
+        help="folders or Hub names of image classifiers, sparse or dense, that the page offers "
         f"(default: {' and '.join(DEFAULT)}, which hf-dynamicvit quickstart makes)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is all there are")

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Run a sparse model and the dense one on every image of a data set, and report accuracy, what changed for "
         "which class and which image, what is kept and where, and accuracy at other keep ratios."
     )
-    parser.add_argument("--model", required=True, help="folder or Hub name of a ViT or DeiT classifier")
+    parser.add_argument("--model", required=True, help="folder or Hub name of an image classifier")
     parser.add_argument(
         "--dataset", required=True, help="folder of class folders, parquet, saved data set, or a name on the Hub"
     )

@@ -23,9 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Write a classifier, sparse or dense, as one file that runs without this package, for any batch size, with "
         "tokens really dropped. Before it is called done, it is run on images beside the model."
     )
-    parser.add_argument(
-        "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
-    )
+    parser.add_argument("--model", required=True, help="folder or Hub name of an image classifier, sparse or dense")
     parser.add_argument("--format", required=True, choices=EXPORT_FORMATS, help="torch-export is for PyTorch alone")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="file to write, .onnx or .pt2")
     add_images_option(parser, ", to check the file on (default: crops of two that ship with scikit-learn)")

@@ -19,7 +19,9 @@ DENSE = "none"
 class ModelArguments:
     """Which model, which method, which teacher."""
 
-    model: str = field(metadata={"help": "ViT or DeiT classifier, dense or sparse: a folder or a name on the Hub."})
+    model: str = field(
+        metadata={"help": "Image classifier of any family, dense or sparse: a folder or a name on the Hub."}
+    )
     recipe: str | None = field(
         default=None,
         metadata={"help": "Published settings; what is typed goes before them. One of", "choices": [*RECIPES]},

@@ -28,9 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, and "
         "views.json with the numbers."
     )
-    parser.add_argument(
-        "--model", required=True, help="folder or Hub name of a ViT or DeiT classifier, sparse or dense"
-    )
+    parser.add_argument("--model", required=True, help="folder or Hub name of an image classifier, sparse or dense")
     add_images_option(parser, "", required=True)
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
     add_overwrite_option(parser)

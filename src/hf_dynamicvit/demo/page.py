@@ -144,7 +144,7 @@ def theme() -> gr.themes.Base:
 
 
 def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | None = None) -> Demo:
-    """Build the page for `sources`, folders or Hub names of ViT or DeiT classifiers; uploads go through `folder`.
+    """Build the page for `sources`, folders or Hub names of image classifiers; uploads go through `folder`.
 
     Raises:
         ValueError: a source cannot be read or is of another family.

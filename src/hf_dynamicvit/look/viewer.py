@@ -93,8 +93,8 @@ class Viewer:
     Args:
         model: a sparse image classifier of any family; put into eval mode.
         processor: its image processor.
-        dense: the model to compare with, or `None`. Its classes may be in another order. A ViT or DeiT whose grid is
-            not square is made to interpolate its positions as `model` does, without which other image sizes are wrong.
+        dense: the model to compare with, or `None`. Its classes may be in another order. One whose grid is not
+            square is made to interpolate its positions as `model` does, without which other image sizes are wrong.
         untrained: the method's own parameters are new on these weights, so that its choice means nothing yet.
         same_classes: classes of `dense` with other names are the same in the same order.
 
@@ -144,7 +144,7 @@ class Viewer:
         """Load the classifier in `source` with its image processor, in float32.
 
         Args:
-            source: folder or Hub name of a ViT or DeiT classifier, sparse or dense, or the same as a `Checkpoint`.
+            source: folder or Hub name of a classifier of any family, sparse or dense, or the same as a `Checkpoint`.
             reducer: another method on the same weights (default: its own; of a dense model, `"dynamicvit"`).
             dense: folder or Hub name of a dense model to compare with (default: `source` if that is dense, else the
                 dense copy of the sparse weights where there is one).
