@@ -56,7 +56,6 @@ def load(args: argparse.Namespace, **method: Any) -> Any:
     model = DynamicDinov2Backbone.from_pretrained(args.model, dtype=torch.float32, **method).eval()
     depth = model.config.num_hidden_layers
     model.out_indices = [depth * quarter // 4 for quarter in (1, 2, 3, 4)]
-    model.config.image_size = args.image_size  # what costs are counted for
     return model
 
 
@@ -68,7 +67,7 @@ def rows(args: argparse.Namespace) -> Iterator[tuple[str, list[float]]]:
         for name, method in METHODS.items():
             model = load(args, **method)
             try:
-                model.set_budget(fraction=fraction)
+                model.set_budget(fraction=fraction, pixel_values=images[:1])
             except ValueError:  # the method cannot go so low
                 continue
             pairs = zip(read_maps(model, images), dense, strict=True)
