@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..model.backbone import ReducedBackbone
 from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
 from ..model.reduction import ReducedModel
@@ -29,17 +30,31 @@ def distance(features: Tensor, dense: Tensor) -> Tensor:
     return 1 - torch.cosine_similarity(features.float(), dense.float(), dim=-1)
 
 
-def choose_measure(model: Any) -> tuple[str, Callable[..., Tensor], Callable[[Tensor, Tensor], Tensor]]:
+def map_distance(maps: Sequence[Tensor], dense: Sequence[Tensor]) -> Tensor:
+    """Measure 1 - cosine of the features at each place, the mean over places and over the maps of a backbone, `[B]`.
+
+    Maps are `[B, D, down, across]`, or `[B, T, D]` where they are not reshaped.
+    """
+    every = []
+    for each, expected in zip(maps, dense, strict=True):
+        alike = torch.cosine_similarity(each.float(), expected.float(), dim=1 if each.ndim == 4 else 2)
+        every.append(1 - alike.flatten(1).mean(1))
+    return torch.stack(every).mean(0)
+
+
+def choose_measure(model: Any) -> tuple[str, Callable[..., Any], Callable[[Any, Any], Tensor]]:
     """Choose what is compared: its name, what reads it from images, and how far two of it are apart.
 
-    Logits of a classifier, else the features that a classifier would read; of two towers those that text is compared
-    with.
+    Logits of a classifier; feature maps of a backbone; else the features that a classifier would read, of two towers
+    those that text is compared with.
     """
     if isinstance(model, ReducedForImageClassification) and model.config.num_labels:
         if model.config.problem_type == "multi_label_classification":
             return "kl", lambda images, **options: model(images, **options).logits, label_divergence
         if model.config.problem_type != "regression" and model.config.num_labels > 1:
             return "kl", lambda images, **options: model(images, **options).logits, divergence
+    if isinstance(model, ReducedBackbone):
+        return "cosine", lambda images, **options: model(images, **options).feature_maps, map_distance
     if isinstance(model, ReducedModel) or not hasattr(model, "get_image_features"):
         return "cosine", lambda images, **options: model.backbone(images, **options).features, distance
     return "cosine", lambda images, **options: pooled(model.get_image_features(images, **options)), distance
@@ -68,7 +83,7 @@ class Objective:
         self.dense = [self.answer(batch) for batch in self.batches]
 
     @torch.inference_mode()
-    def answer(self, batch: Tensor) -> Tensor:
+    def answer(self, batch: Tensor) -> Any:
         """Run the model on a batch as its users do."""
         same = as_pair(self.model.config.image_size) == tuple(batch.shape[-2:])
         options = {} if same else {"interpolate_pos_encoding": True}
