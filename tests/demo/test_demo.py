@@ -338,7 +338,7 @@ def test_every_method_answers(method, sparse, dense):
         assert ("Not trained" in html) == (not answer.trained and answer.reducer != "asvit")
         assert ("not trained with" in html) == (answer.reducer != source.reducer and "Not trained" not in html)
         assert name == "sparse" or answer.reducer != "dynamicvit" or not answer.trained
-        assert ("Merged groups" in html) == (answer.reducer in ("tome", "tps"))
+        assert ("Merged groups" in html) == (REDUCERS[answer.reducer].rest == "merged")
         assert ("on this very image each stage keeps" in html) == (answer.reducer == "asvit")
         assert f"keeps {', '.join(map(str, answer.view.counts))} of 64 patches" in html
 

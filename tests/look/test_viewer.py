@@ -9,7 +9,7 @@ from toys import calibrated, reads_class_token, toy_config, toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 from viewers import make_images, processor_of, view_of
 
-from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.look.viewer import Viewer
 from hf_dynamicvit.model.reducers import is_adaptive
 
@@ -39,8 +39,8 @@ def test_it_says_what_the_models_say(reducer, tmp_path):
         assert view.layers == model.decision_layers and view.grid == (8, 8)
         assert view.multiply_adds == model.multiply_adds(pixels)
         assert view.dense_multiply_adds == model.dense_multiply_adds()
-        assert view.merging == (reducer in ("tome", "tps"))
-        assert (view.scores is None) == (reducer == "tome")
+        assert view.merging == (REDUCERS[reducer].rest == "merged")
+        assert (view.scores is not None) == REDUCERS[reducer].scores_patches
         assert view.picture.width / view.picture.height == pytest.approx(image.width / image.height, rel=0.01)
     assert views[2].counts == viewer.look(seen[2:])[0].counts
 

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from toys import TOY, assert_same_model, calibrated, reads_class_token, toy_config, toy_dense, toy_images, toy_model
 from transformers import ViTForImageClassification
 
-from hf_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
+from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification, DynamicViTModel
 from hf_dynamicvit.model import reducer_dynamicvit
 from hf_dynamicvit.model.reducer_tps import cosine_similarity
 from hf_dynamicvit.model.selection import bipartite_matching, split_top_k, top_k
@@ -115,10 +115,10 @@ def test_kept_tokens_come_from_their_patches():
 
 @pytest.mark.parametrize("training", [False, True])
 def test_kept_tokens_stand_in_the_order_of_the_grid(reducer, training):
-    """Best first, two near-equal scores would swap rows from one kernel to another. ToMe alternates by its paper."""
+    """Best first, two near-equal scores would swap rows from one kernel to another. ToMe and MCTF alternate."""
     model = toy_model(reducer=reducer, keep_ratio=0.6).train(training)
     outputs = model(toy_images())
-    if reducer == "tome":
+    if not REDUCERS[reducer].keeps_order:
         return
     for kept, owner in zip(outputs.kept.flatten(0, 1), outputs.owner.flatten(0, 1), strict=True):
         assert (owner[kept].diff() > 0).all()
@@ -533,7 +533,7 @@ def test_the_lowest_keep_ratios_train(reducer, dtype, attention):
     """0.05 of the patches after every decision, or where no method goes so low, the lowest."""
     model = toy_model(reducer=reducer)
     stages = len(model.config.stage_layers)
-    calibrated(model, [0.5, 0.25, 0.125, 0.0625] if reducer == "tome" else [0.05] * stages)
+    calibrated(model, [max(0.05, REDUCERS[reducer].least_left ** (stage + 1)) for stage in range(stages)])
     model = model.to(dtype).train()
     model.set_attn_implementation(attention)
     outputs = model(toy_images().to(dtype), labels=torch.tensor([0, 1, 2]))

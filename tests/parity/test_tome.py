@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from token_maps import source_map
 from torch.testing import assert_close
 
 from hf_dynamicvit import DynamicViTConfig
@@ -11,12 +12,6 @@ from hf_dynamicvit.checkpoints.convert_config import infer_config
 from hf_dynamicvit.model.reducer_tome import ToMeReducer, merge_schedule
 from hf_dynamicvit.model.selection import bipartite_matching
 from hf_dynamicvit.model.tokens import Stage, Tokens
-
-
-def source_map(owner, num_prefix):
-    """Position in the sequence of every original token, the prefix included, as the golden cases have it."""
-    prefix = torch.arange(num_prefix).expand(len(owner), -1)
-    return torch.cat((prefix, owner + num_prefix), dim=1)
 
 
 @pytest.mark.parametrize("group, num_prefix", [("cls", 1), ("nocls", 0), ("distill", 2), ("nocls_odd", 0)])

@@ -39,6 +39,9 @@ class TokenReducer(nn.Module):
         acts: where `reduce` runs in the block of a stage, `"before"` the attention or `"between"` attention and MLP.
         rest: what becomes of the tokens that were not selected: `"dropped"`, `"merged"` into the one that owns them,
             or `"idle"`, out for some blocks and then back.
+        scores_patches: each patch token has a score of its own, which `outputs.scores` has; pairs have where tokens
+            merge by similarity alone.
+        keeps_order: patch tokens stay in the order of the grid.
         reads_patches: `reduce` between attention and MLP reads the patch tokens there, not only the trace; a last
             block at such a stage computes them all.
         num_representatives: tokens that join, behind the others, for those that were not selected.
@@ -57,6 +60,8 @@ class TokenReducer(nn.Module):
 
     acts: Literal["before", "between"] = "before"
     rest: Literal["dropped", "merged", "idle"] = "dropped"
+    scores_patches: bool = True
+    keeps_order: bool = True
     reads_patches: bool = True
     num_representatives: int = 0
     rounds_up: bool = False

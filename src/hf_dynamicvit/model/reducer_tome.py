@@ -4,8 +4,10 @@
 import itertools
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from .merging import lengthen, merge_by_size, patch_sizes, size_bias, summed
 from .reducer import TokenReducer
 from .selection import bipartite_matching
 from .tokens import Stage, Tokens, Trace
@@ -41,16 +43,27 @@ class ToMeReducer(TokenReducer):
             float from -1.0 (2r falling to 0) to 1.0 (0 rising to 2r), or one integer a block.
         proportional_attention: add log(size) to the attention logits (published: on, except for models pretrained as
             masked autoencoders).
+        merge: average the pairs; `False` drops the tokens that would have gone into others.
+        prune_first: in blocks ahead of this one drop them, too (ToFu: half of the depth; https://arxiv.org/abs/2312.01026).
+        keep_norm: a merged token is the plain mean of the tokens, at the norm of the longest of them (ToFu's MLERP).
     """
 
     acts, rest = "between", "merged"
-    reads_patches = False  # keys are of the trace
+    reads_patches = scores_patches = keeps_order = False  # keys are of the trace
     least_left = 0.5
     default_schedule = "linear"
     default_keep_ratio = 0.5
     count_options = ("r",)
 
-    def __init__(self, config: Any, r: int | list[int | float] | None = None, proportional_attention: bool = True):
+    def __init__(
+        self,
+        config: Any,
+        r: int | list[int | float] | None = None,
+        proportional_attention: bool = True,
+        merge: bool = True,
+        prune_first: int = 0,
+        keep_norm: bool = False,
+    ):
         super().__init__(config)
         self.check(
             r=(
@@ -59,7 +72,21 @@ class ToMeReducer(TokenReducer):
                 f"an integer of 0 or more, [integer, float from -1.0 to 1.0], or at most {len(self.layers)} integers",
             ),
             proportional_attention=(proportional_attention, isinstance(proportional_attention, bool), "true or false"),
+            merge=(merge, isinstance(merge, bool), "true or false"),
+            prune_first=(
+                prune_first,
+                isinstance(prune_first, int) and not isinstance(prune_first, bool) and prune_first >= 0,
+                "an integer of 0 or more",
+            ),
+            keep_norm=(keep_norm, isinstance(keep_norm, bool), "true or false"),
         )
+        if not merge and (prune_first or keep_norm):
+            raise ValueError(
+                "reducer_args: merge is false, so that nothing merges; leave prune_first and keep_norm out."
+            )
+        self.prune_first, self.keep_norm = (prune_first if merge else config.num_hidden_layers), keep_norm
+        if not merge:
+            self.rest = "dropped"
         self.merges = None if r is None else merge_schedule(r, len(self.layers))
         self.proportional_attention = proportional_attention
         self.head_dim = config.hidden_size // config.num_attention_heads
@@ -90,20 +117,20 @@ class ToMeReducer(TokenReducer):
         current = tokens.num_live
         if stage.count >= current:  # nothing merges
             return tokens.keep_all(stage)
-        size = tokens.patches.new_ones(tokens.hidden.shape[0], current).float() if tokens.size is None else tokens.size
-        if tokens.size is None and tokens.attended is not None:
-            size = size * tokens.attended  # what the user's mask excludes has no patches to count
         # SCORE and SELECT
         metric = source.key[:, :, tokens.num_prefix :].mean(dim=1)
         index, rest, host = bipartite_matching(metric, current - stage.count, tokens.num_prefix, tokens.attended)
         # REST
-        merged = tokens.merge(index, rest, host, size, stage)
-        return merged.change(size=size.gather(1, index).scatter_add(1, host, size.gather(1, rest)))
+        if stage.layer < self.prune_first:
+            return tokens.drop(index, stage)
+        if not self.keep_norm:
+            return merge_by_size(tokens, index, rest, host, stage)
+        size = patch_sizes(tokens)
+        merged = tokens.merge(index, rest, host, torch.ones_like(size), stage)
+        return lengthen(merged, tokens, index, rest, host).change(size=summed(size, index, rest, host))
 
     def key_bias(self, tokens: Tokens) -> Tensor | None:
-        if tokens.size is None or not self.proportional_attention:
-            return None
-        return tokens.size.clamp(min=1).log()
+        return size_bias(tokens) if self.proportional_attention else None
 
     def multiply_adds(self, counts, num_patches, num_prefix):
         entering = [before for before, _ in self.reductions(counts, num_patches)]

@@ -4,10 +4,12 @@
 from .adaptive import AdaptiveReducer
 from .reducer import TokenReducer
 from .reducer_asvit import ASViTReducer
+from .reducer_diffrate import DiffRateReducer
 from .reducer_dynamicvit import DynamicViTReducer
 from .reducer_evit import EViTReducer
 from .reducer_evovit import EvoViTReducer
 from .reducer_idlevit import IdleViTReducer
+from .reducer_pitome import PiToMeReducer
 from .reducer_random import RandomReducer
 from .reducer_tome import ToMeReducer
 from .reducer_topk import TopKReducer
@@ -16,10 +18,12 @@ from .reducer_tps import TPSReducer
 
 REDUCERS: dict[str, type[TokenReducer]] = {
     "asvit": ASViTReducer,
+    "diffrate": DiffRateReducer,
     "dynamicvit": DynamicViTReducer,
     "evit": EViTReducer,
     "evovit": EvoViTReducer,
     "idlevit": IdleViTReducer,
+    "pitome": PiToMeReducer,
     "random": RandomReducer,
     "tome": ToMeReducer,
     "topk": TopKReducer,

@@ -51,6 +51,7 @@ def class_attention(
     attended: Tensor | None = None,
     mask: Tensor | None = None,
     relative: Tensor | None = None,
+    key_bias: Tensor | None = None,
 ) -> Tensor:
     """Attention of the class token (`asking`) to each patch token, by heads: `[B, H, N]` float32.
 
@@ -64,11 +65,14 @@ def class_attention(
         mask: `[B, N]` keep decisions; a dropped token gets 0, and its decision the gradient of a multiplicative mask,
             as in `masking.py`.
         relative: `[B, H, T, T]`, added to the logits, or `None`; only with a class token.
+        key_bias: `[B, N]`, added to the logits of each patch token, or `None`.
     """
     asks = asking(query, num_prefix, attended if mask is None else mask)
     logits = (asks @ key.transpose(2, 3)).float()[:, :, 0] * query.shape[-1] ** -0.5  # [B, H, T]
     if relative is not None:
         logits = logits + relative[:, :, 0]
+    if key_bias is not None:
+        logits = logits + torch.nn.functional.pad(key_bias, (num_prefix, 0))[:, None]
     if attended is not None:
         logits = logits.masked_fill(~attended[:, None], torch.finfo(logits.dtype).min)
     if mask is None:

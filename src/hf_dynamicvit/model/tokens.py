@@ -258,9 +258,9 @@ class Tokens:
         """Map values of tokens `[B, N + 1]` to patches through `owner`; column N is for patches without an owner."""
         return values.gather(1, self.owner.remainder(values.shape[1]))  # -1 becomes N
 
-    def scores_by_patch(self, scores: Tensor) -> Tensor | None:
-        """`scores` `[B, N]` of the tokens for `Decision.scores`, `None` where nobody asked."""
-        if not self.keeps_scores:
+    def scores_by_patch(self, scores: Tensor | None) -> Tensor | None:
+        """`scores` `[B, N]` of the tokens for `Decision.scores`, `None` where nobody asked or tokens have none."""
+        if scores is None or not self.keeps_scores:
             return None
         scores = scores.float()
         scores = scores if self.attended is None else scores.masked_fill(~self.attended, torch.nan)
@@ -270,7 +270,7 @@ class Tokens:
         self,
         index: Tensor,
         stage: Stage,
-        scores: Tensor,
+        scores: Tensor | None = None,
         fused: Tensor | None = None,
         valid: Tensor | None = None,
     ) -> "Tokens":
@@ -279,7 +279,7 @@ class Tokens:
         Args:
             index: `[B, K]` positions among the N patch tokens.
             stage: at which they are dropped.
-            scores: `[B, N]` by which the tokens were selected.
+            scores: `[B, N]` by which the tokens were selected, if each has one.
             fused: `[B, 1, D]`, a token that joins as the last one and speaks for all that were dropped, or `None`.
             valid: `[B, K]` bool, false where `index` is padding of images that keep fewer than K, or `None`.
         """
@@ -297,7 +297,7 @@ class Tokens:
 
     def keep_all(self, stage: Stage, scores: Tensor | None = None) -> "Tokens":
         """Record that all go on, which costs nothing and changes nothing, not even the order."""
-        return self.decide(stage, self.kept_so_far(), scores=None if scores is None else self.scores_by_patch(scores))
+        return self.decide(stage, self.kept_so_far(), scores=self.scores_by_patch(scores))
 
     def kept_so_far(self) -> Tensor:
         """`[B, num_patches]` bool, the patches whose own token is alive."""
@@ -329,8 +329,10 @@ class Tokens:
     ) -> "Tokens":
         """Let each patch token at `rest` `[B, R]` go into a kept one by a weighted mean, and record the decision.
 
+        Tokens at neither `index` nor `rest` are dropped.
+
         Args:
-            index: `[B, K]` positions of the tokens that stay; with `rest`, all N.
+            index: `[B, K]` positions of the tokens that stay.
             rest: `[B, R]` positions of the tokens that go.
             host: `[B, R]` which of the K takes each in.
             weights: `[B, N]`, of every token in the mean of its group.
@@ -358,8 +360,8 @@ class Tokens:
             members = attended.gather(1, index).scatter_add(1, host, attended.gather(1, rest))
             prefix = cast(Tensor, self.attention_mask)[:, : self.num_prefix]
             attention_mask = torch.cat((prefix, members > 0), dim=1)
-        by_patch = None if scores is None else self.scores_by_patch(scores)
-        return tokens.change(hidden=hidden, attention_mask=attention_mask).decide(stage, kept, scores=by_patch)
+        tokens = tokens.change(hidden=hidden, attention_mask=attention_mask)
+        return tokens.decide(stage, kept, scores=self.scores_by_patch(scores))
 
     def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
         """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool.
