@@ -5,6 +5,7 @@ Mixins without state or parameters of their own. They call the parts of a block 
 others says so with `alias`.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar, Final, Literal, cast
 
 import torch
@@ -18,7 +19,7 @@ from .compat import DropPath, attention_implementation, eager_attention_forward
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
-from .tokens import Tokens, Trace
+from .tokens import GroupedAttention, Tokens, Trace
 
 
 # the parts of a block
@@ -63,7 +64,7 @@ class DynamicAttention(nn.Module):
         queried: Tensor | None = None,
         relative: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
-    ) -> tuple[Tensor, Tensor | None, Trace]:
+    ) -> tuple[Tensor, Tensor | None, Trace | None]:
         """Attention over `tokens`, of which `hidden` are the normalised states.
 
         Args:
@@ -74,8 +75,11 @@ class DynamicAttention(nn.Module):
             relative: `[B, H, T, T]`, added to the logits, or `None`.
 
         Returns:
-            the output, shaped as what attends; weights `[B, H, T, T]` under eager; the trace.
+            the output, shaped as what attends; weights `[B, H, T, T]` under eager; the trace, or `None` where the
+                tokens come with their attention.
         """
+        if tokens.attention is not None:
+            return *self.attend_as_told(hidden, tokens.attention, None if queried is None else queried.shape[1]), None
         query, key, value = self.project(hidden, queried)
         query, key = query if queried is not None else self.turn(query, tokens), self.turn(key, tokens)
         layout, implementation = tokens.layout, attention_implementation(self.config)
@@ -106,6 +110,26 @@ class DynamicAttention(nn.Module):
             if queried is None:
                 query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
         return self.o_proj(context.flatten(2)), weights, Trace(query, key, context, relative)
+
+    def attend_as_told(
+        self, hidden: Tensor, attention: GroupedAttention, count: int | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return output and weights as `forward`, by an `attention` handed in, of the first `count` tokens, or all."""
+        attention = replace(attention, weights=self.drop(attention.weights))
+        value = self.v_proj(hidden).unflatten(-1, (-1, self.head_dim))
+        observed = attention_implementation(self.config) == "eager"
+        weights = attention.between_groups(hidden.shape[1])[:, :, :count] if observed else None
+        return self.o_proj(attention.attend(value, count).flatten(2)), weights
+
+    def drop(self, weights: Tensor) -> Tensor:
+        """Apply attention dropout to explicit `weights`."""
+        return nn.functional.dropout(weights, self.attention_dropout, self.training)
+
+    def queries_and_keys(self, hidden: Tensor, tokens: Tokens) -> tuple[Tensor, Tensor]:
+        """Query and key, `[B, H, T, d]`, of `tokens`, of which `hidden` are the normalised states."""
+        states = (project(hidden).unflatten(-1, (-1, self.head_dim)) for project in (self.q_proj, self.k_proj))
+        query, key = (self.turn(each, tokens).transpose(1, 2) for each in states)
+        return query, key
 
     def project(self, hidden: Tensor, queried: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, `[B, T, H, d]` each, of `hidden` `[B, T, D]`; queries of `queried`, if given."""
@@ -187,10 +211,16 @@ class DynamicLayer(nn.Module):
     def attend(self, tokens: Tokens, reducer: TokenReducer, layer: int, **kwargs) -> Tokens:
         """Run the attention and `between`; a method, so that their temporaries are freed before the MLP."""
         normed = self.layernorm_before(tokens.hidden)
-        bias, relative = reducer.key_bias(tokens), self.relative(tokens)
+        bias, relative = self.biases(tokens, reducer)
         output, _, trace = self.attention(normed, tokens, bias, relative=relative, **kwargs)
-        tokens = tokens.change(hidden=tokens.hidden + self.branch(output, ATTENTION))
-        return reducer.between(tokens, trace, layer)
+        tokens = tokens.change(hidden=tokens.hidden + self.branch(output, ATTENTION), attention=None)
+        return tokens if trace is None else reducer.between(tokens, trace, layer)
+
+    def biases(self, tokens: Tokens, reducer: TokenReducer) -> tuple[Tensor | None, Tensor | None]:
+        """Return what is added to the logits of this attention: by key, as `key_bias`, and by pair, as `relative`."""
+        if tokens.attention is not None:
+            return None, None
+        return reducer.key_bias(tokens), self.relative(tokens)
 
     def relative(self, tokens: Tokens) -> Tensor | None:
         """Return what the places of two tokens add to the logits of the attention, `[B, H, T, T]`, or `None`."""
@@ -204,10 +234,10 @@ class DynamicLayer(nn.Module):
         """Run the attention and the MLP of the last block, at inference, for the prefix tokens alone."""
         prefix = tokens.prefix
         queried, normed = self.layernorm_before(prefix), self.layernorm_before(tokens.hidden)
-        bias, relative = reducer.key_bias(tokens), self.relative(tokens)
+        bias, relative = self.biases(tokens, reducer)
         output, _, trace = self.attention(normed, tokens, bias, queried, relative=relative, **kwargs)
-        if reducer.decides_between(layer):
+        if trace is not None and reducer.decides_between(layer):
             tokens = reducer.between(tokens, trace, layer)
         prefix = prefix + self.branch(output, ATTENTION)
         prefix = prefix + self.branch(self.mlp(self.layernorm_after(prefix)), MLP)
-        return prefix, tokens.change(hidden=prefix, layout=None)
+        return prefix, tokens.change(hidden=prefix, layout=None, attention=None)

@@ -267,8 +267,9 @@ class BudgetMixin:
 
         For AS-ViT those of the images that keep most, to which the others of their batch are padded.
         """
-        counts, _ = self.block_counts(images)
-        return [max(image[layer][1] for image in counts) for layer in self.decision_layers]
+        counts, num_patches = self.block_counts(images)
+        behind = [self.backbone.reducer.counts_behind(image, num_patches) for image in counts]
+        return [max(stage) for stage in zip(*behind, strict=True)]
 
     def multiply_adds(self, images: Images = None) -> int:
         """Multiply-adds of one image at inference: everything that runs, predictors and classifier included.

@@ -154,7 +154,10 @@ class TokenReducer(nn.Module):
         return tokens if stage is None else self.reduce(tokens, stage, block)
 
     def between(self, tokens: Tokens, trace: Trace, layer: int) -> Tokens:
-        """Run between attention and MLP; `trace` holds query, key and per-head context of this block's attention."""
+        """Run between attention and MLP; `trace` holds query, key and per-head context of this block's attention.
+
+        Not in a block whose attention `before` handed in (`Tokens.attention`).
+        """
         stage = self.stage_at(layer, tokens.num_patches) if self.acts == "between" else None
         return tokens if stage is None else self.reduce(tokens, stage, trace)
 
@@ -198,6 +201,10 @@ class TokenReducer(nn.Module):
                 current = stage.count + self.num_representatives
             counts.append((current if self.acts == "before" else entering, current))
         return counts
+
+    def counts_behind(self, counts: list[tuple[int, int]], num_patches: int) -> list[int]:
+        """Patch tokens behind each decision; `counts` as from `token_counts`."""
+        return [counts[layer][1] for layer in self.decision_layers]
 
     def reductions(self, counts: list[tuple[int, int]], num_patches: int) -> list[tuple[int, int]]:
         """Patch tokens before and after each stage that removes some; `counts` as from `token_counts`."""

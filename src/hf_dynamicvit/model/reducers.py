@@ -9,6 +9,7 @@ from .reducer_dynamicvit import DynamicViTReducer
 from .reducer_evit import EViTReducer
 from .reducer_evovit import EvoViTReducer
 from .reducer_idlevit import IdleViTReducer
+from .reducer_mctf import MCTFReducer
 from .reducer_pitome import PiToMeReducer
 from .reducer_random import RandomReducer
 from .reducer_tome import ToMeReducer
@@ -23,6 +24,7 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "evit": EViTReducer,
     "evovit": EvoViTReducer,
     "idlevit": IdleViTReducer,
+    "mctf": MCTFReducer,
     "pitome": PiToMeReducer,
     "random": RandomReducer,
     "tome": ToMeReducer,

@@ -47,6 +47,11 @@ def every(depth: int) -> list[int]:
     return list(range(depth))
 
 
+def behind_the_first(depth: int) -> list[int]:
+    """Every block but the first, or the only one."""
+    return list(range(min(1, depth - 1), depth))
+
+
 def from_a_quarter(depth: int) -> list[int]:
     """Every block from a quarter of the depth on: 3 to 11 of 12."""
     return list(range(depth // 4, depth))
@@ -109,6 +114,11 @@ SCHEDULES = {
         from_a_quarter, geometric, "blocks from a quarter of the depth on, the same fraction less each; what is left"
     ),
     "three-stage": Schedule(quarters, powers, "blocks at the quarters of the depth; the number is kept at each"),
+    "mctf": Schedule(
+        behind_the_first,
+        geometric,
+        "every block but the first, the same fraction less each; the number is what is left",
+    ),
     "asvit": Schedule(behind_quarters, powers, "blocks behind the quarters of the depth; the number is kept at each"),
     "evovit": Schedule(at_thirds, constant, "blocks at the thirds of the depth; the number is kept by both"),
     "idlevit": Schedule(

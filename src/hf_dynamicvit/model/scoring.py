@@ -81,6 +81,43 @@ def class_attention(
     return weighted_softmax(logits, keep)[..., num_prefix:]
 
 
+def attention_weights(
+    query: Tensor,
+    key: Tensor,
+    num_prefix: int,
+    attended: Tensor | None = None,
+    relative: Tensor | None = None,
+    key_bias: Tensor | None = None,
+) -> Tensor:
+    """Compute the whole attention matrix, `[B, H, T, T]` float32, where a method asks for it.
+
+    Arguments as in `class_attention`, with `relative` of all rows.
+    """
+    logits = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
+    logits = logits if relative is None else logits + relative
+    if key_bias is not None:
+        logits = logits + torch.nn.functional.pad(key_bias, (num_prefix, 0))[:, None, None]
+    if attended is not None:
+        logits = logits.masked_fill(~attended[:, None, None], torch.finfo(logits.dtype).min)
+    return logits.softmax(dim=-1)
+
+
+def attention_received(weights: Tensor, num_prefix: int, attended: Tensor | None = None) -> Tensor:
+    """Average what each patch token gets of the attention of all tokens, over queries and heads: `[B, N]` float32.
+
+    It needs no class token.
+
+    Args:
+        weights: `[B, H, T, T]`, as from `attention_weights`.
+        num_prefix: P, with T = P + N.
+        attended: `[B, T]` bool, whose queries count, or `None` for all.
+    """
+    weights = weights.mean(dim=1)  # [B, T, T]
+    if attended is None:
+        return weights.mean(dim=1)[:, num_prefix:]
+    return masked_mean(weights, attended)[:, 0, num_prefix:]
+
+
 def weighted_softmax(logits: Tensor, weights: Tensor) -> Tensor:
     """w_j exp(a_j) / sum_k w_k exp(a_k) over the last dimension of float32 `logits`, whose gradient is finite at w 0.
 

@@ -52,6 +52,45 @@ class Trace:
 
 
 @dataclass(frozen=True)
+class GroupedAttention:
+    """An attention among T tokens, for the K groups in which they go on; `before` hands it in.
+
+    Attributes:
+        weights: `[B, H, T, T]`, how much each of the T tokens attends to each.
+        group: `[B, T]` int64, which of the K each of the T is in, itself alone in the case of the prefix.
+        share: `[B, T]` float32, of each token in its group's mean of what its members attend to; 1 in each group.
+    """
+
+    weights: Tensor
+    group: Tensor
+    share: Tensor
+
+    def attend(self, value: Tensor, count: int | None = None) -> Tensor:
+        """Return the context `[B, K, H, d]` of the groups, whose values are `[B, K, H, d]`.
+
+        `count` is how many tokens of the prefix are wanted alone, or `None` for all groups.
+        """
+        heads, length = value.shape[2], value.shape[1]
+        spread = gather_tokens(value.flatten(2), self.group).unflatten(2, (heads, -1)).transpose(1, 2)  # [B, H, T, d]
+        weights = self.weights if count is None else self.weights[:, :, :count]
+        context = (weights.to(value.dtype) @ spread).transpose(1, 2).flatten(2)
+        if count is not None:
+            return context.unflatten(2, (heads, -1))
+        parts = context.float() * self.share[..., None]
+        group = self.group[..., None].expand_as(parts)
+        summed = parts.new_zeros(parts.shape[0], length, parts.shape[2]).scatter_add(1, group, parts)
+        return summed.to(value.dtype).unflatten(2, (heads, -1))
+
+    def between_groups(self, count: int) -> Tensor:
+        """Return how much each of the `count` = K groups attends to each, `[B, H, K, K]`."""
+        by_row = self.weights * self.share[:, None, :, None]  # [B, H, T, T]
+        keys = self.group[:, None, None].expand_as(by_row)
+        by_key = by_row.new_zeros(*by_row.shape[:3], count).scatter_add(3, keys, by_row)  # [B, H, T, K]
+        queries = self.group[:, None, :, None].expand_as(by_key)
+        return by_row.new_zeros(*by_row.shape[:2], count, count).scatter_add(2, queries, by_key)
+
+
+@dataclass(frozen=True)
 class Decision:
     """One reduction decision, as losses, figures and tests read it.
 
@@ -114,6 +153,7 @@ class Tokens:
             families whose blocks know positions. A merged token keeps its host's.
         table: what the blocks know of the places of the grid, a tensor whose meaning is the family's, or `None`.
         grid: patches `(down, across)` of the images; only with `place`.
+        attention: what the next attention computes from in place of queries and keys, or `None`; for one block.
         waiting: tokens that sit out these blocks, or `None`.
         layout: where each image's tokens stand when the images have different numbers of them and `hidden` is one row
             without padding, or `None`.
@@ -132,6 +172,7 @@ class Tokens:
     place: Tensor | None = None
     table: Tensor | None = None
     grid: tuple[int, int] | None = None
+    attention: GroupedAttention | None = None
     waiting: Waiting | None = None
     layout: Layout | None = None
     unobserved: bool = False
