@@ -232,7 +232,7 @@ def test_published_tables_of_diffrate():
     assert model.backbone.reducer.stage_pairs(196)[2:4] == [(189, 175), (167, 155)]
     half = model.backbone.reducer.stage_pairs(98)  # an image of half as many patches: half of them
     assert half[2:4] == [(94, 88), (84, 78)] and half[-1] == (1, 1)
-    with pytest.raises(ValueError, match="counts 'deit-small-2.9' are of 12 blocks; here 4 reduce"):
+    with pytest.raises(ValueError, match=r"counts 'deit-small-2\.9' are of 12 blocks; here 4 reduce"):
         toy_config(reducer="diffrate", reducer_args={"counts": "deit-small-2.9"})
     model.set_keep_ratio(0.5)
     assert model.config.reducer_args == {} and model.token_counts()[-1] == 98

@@ -44,3 +44,46 @@ def test_forward(golden, variant, attention, training):
     classes = torch.stack([states[:, 0] for states in encoder.hidden_states[1:]])
     assert_close(classes, case.io[f"{variant}.cls_after_block"], **case.tolerance("tokens/cls_after_block"))
     assert_close(outputs.logits, case.io[f"{variant}.logits"], **case.tolerance("logits/losses"))
+
+
+def searching(case, **options):
+    """A model with the published state of the search; its first block is left alone."""
+    about = case.about["variants"]["train"]
+    args = {"search": 0.6, "granularity": about["granularity"]}
+    model = converted(case, reducer_args=args, **options)
+    search = model.vit.reducer.search
+    for kind, counts in (("prune", search.pruned), ("merge", search.merged)):
+        for layer in range(1, 6):
+            logits = case.io[f"train.blocks.{layer}.{kind}_ddp.selected_probability"]
+            assert counts.candidates[layer - 1] == list(range(64, 0, -1))
+            with torch.no_grad():
+                counts[layer - 1].copy_(logits)
+    return model.train()
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_search_step(golden, attention):
+    case = golden("diffrate_eval")
+    io, about = case.io, case.about["variants"]["train"]
+    model = searching(case)
+    model.set_attn_implementation(attention)
+    search = model.vit.reducer.search
+    for kind, counts in (("prune", search.pruned), ("merge", search.merged)):
+        assert [65, *(1 + int(counts.count(index)) for index in range(5))] == io[f"train.{kind}_kept"].tolist()
+    outputs = model(case.pixel_values)
+    assert_close(outputs.logits, io["train.logits"], **case.tolerance("logits/losses"))
+    assert outputs.decisions[-1].mask.sum(-1).tolist() == (io["train.mask"].sum(-1) - 1).tolist()
+    patch = 24 * 3 * 8 * 8  # the released counter embeds the class token as if it were one more patch
+    cost = search.multiply_adds() + patch
+    assert cost.item() == io["train.flops"].item()
+    budget = (cost / about["flops_unit"] - about["target"]).square()
+    loss = torch.nn.functional.cross_entropy(outputs.logits, io["train.labels"]) + about["weight"] * budget
+    assert_close(loss[None], io["train.loss"], **case.tolerance("logits/losses"))
+    loss.backward()
+    for kind, counts in (("prune", search.pruned), ("merge", search.merged)):
+        for layer in range(1, 6):
+            expected = io[f"train.grad.blocks.{layer}.{kind}_ddp.selected_probability"]
+            told = f"{kind} {layer}"
+            assert_close(
+                counts[layer - 1].grad, expected, **case.tolerance("gradients"), msg=lambda m, t=told: f"{t}: {m}"
+            )

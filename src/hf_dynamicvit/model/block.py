@@ -95,7 +95,9 @@ class DynamicAttention(nn.Module):
         bias, keep = self.bias(tokens, query.dtype, key_bias)
         if relative is not None:
             relative = relative[:, :, : query.shape[2]].to(query.dtype)
-            bias = relative if bias is None else relative + bias
+        added = self.counted(relative, key_bias, query, tokens) if keep is not None else relative
+        if added is not None:
+            bias = added if bias is None else added + bias
         # flash and flex attention take no additive bias
         if keep is not None or key_bias is not None or relative is not None:
             implementation = implementation if implementation == "eager" else "sdpa"
@@ -104,7 +106,7 @@ class DynamicAttention(nn.Module):
         context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
         if keep is not None and keep.requires_grad:
             mask = tokens.attention_mask
-            context = DecisionGradient.apply(context, keep, query, key, value, mask, self.scaling, relative)
+            context = DecisionGradient.apply(context, keep, query, key, value, mask, self.scaling, added)
         if layout is not None:
             key = layout.pack(key.transpose(1, 2)).transpose(1, 2)
             if queried is None:
@@ -144,6 +146,15 @@ class DynamicAttention(nn.Module):
     def turn(self, states: Tensor, tokens: Tokens) -> Tensor:
         """Let queries or keys, `[B, T, H, d]`, know where their tokens stand."""
         return states
+
+    @staticmethod
+    def counted(relative: Tensor | None, key_bias: Tensor | None, query: Tensor, tokens: Tokens) -> Tensor | None:
+        """Return `relative` with `key_bias` added, `[B, H, T, T]`, for masked training, or `None` where both are."""
+        if key_bias is None:
+            return relative
+        by_key = nn.functional.pad(key_bias, (tokens.num_prefix, 0)).to(query.dtype)[:, None, None]  # [B, 1, 1, T]
+        by_key = by_key.expand(-1, query.shape[1], query.shape[2], -1)
+        return by_key if relative is None else relative + by_key
 
     def bias(self, tokens: Tokens, dtype: torch.dtype, key_bias: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Return (what is added to the logits, or `None`; the keep mask `[B, T]` in training, or `None`)."""

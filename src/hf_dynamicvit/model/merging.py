@@ -53,7 +53,7 @@ def most_similar(tokens: Tokens, rest: Tensor, index: Tensor) -> tuple[Tensor, T
 
     What the user's mask excludes is nobody's host while another is.
     """
-    with torch.autocast(tokens.hidden.device.type, enabled=False):  # half precision makes ties
+    with torch.no_grad(), torch.autocast(tokens.hidden.device.type, enabled=False):  # half precision makes ties
         patches = torch.nn.functional.normalize(tokens.patches.float(), dim=-1)
         similarity = gather_tokens(patches, rest) @ gather_tokens(patches, index).transpose(1, 2)
     if tokens.attended is not None:

@@ -19,6 +19,7 @@ from .compat import (
     register_checkpoint_conversion_mapping,
 )
 from .cost import grid_size
+from .diffrate_search import LearnedCounts
 from .inference import InferenceMixin
 from .legacy_keys import conversion_mapping
 from .packed import DynamicMLP
@@ -146,6 +147,9 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
         if isinstance(module, Constants):
             for parameter, value in zip(module, module.start, strict=True):
                 init.constant_(parameter, value)
+        if isinstance(module, LearnedCounts):
+            for parameter, logits in zip(module, module.start, strict=True):
+                init.copy_(parameter, torch.tensor(logits))
         if isinstance(module, KeepLogits):
             init.copy_(module.bias, torch.tensor(module.start))
 

@@ -1,30 +1,37 @@
 # Copyright 2026 The hf_dynamicvit authors. DiffRate (ICCV 2023): https://arxiv.org/abs/2305.17997
 """DiffRate: in every block the patches of least class attention are dropped, and the next ones merged."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .diffrate_search import CountSearch
 from .merging import most_similar, patch_sizes, size_bias
 from .reducer import TokenReducer
 from .scoring import class_attention
-from .selection import scaled_counts
-from .tokens import Stage, Tokens, Trace
+from .selection import is_number, scaled_counts
+from .tokens import Decision, Stage, Tokens, Trace
 
 
 # Patch tokens of 196 that each of twelve blocks leaves, behind dropping and behind merging, as published.
 PUBLISHED = {
     "deit-small-2.9": (
-        (196, 195, 189, 167, 149, 138, 128, 116, 98, 77, 57, 2),
-        (196, 193, 175, 155, 140, 132, 120, 106, 87, 63, 55, 2),
+        *((196, 196), (195, 193), (189, 175), (167, 155), (149, 140), (138, 132)),
+        *((128, 120), (116, 106), (98, 87), (77, 63), (57, 55), (2, 2)),
     ),
     "deit-small-2.3": (
-        (196, 191, 167, 142, 120, 104, 91, 73, 61, 44, 32, 2),
-        (196, 179, 155, 126, 108, 97, 79, 65, 51, 36, 30, 2),
+        *((196, 196), (191, 179), (167, 155), (142, 126), (120, 108), (104, 97)),
+        *((91, 79), (73, 65), (61, 51), (44, 36), (32, 30), (2, 2)),
     ),
 }
 PUBLISHED_PATCHES = 196
+
+# Of the loss that holds the search at its budget: 5 x the square of GMACs, with DeiT-S's 4.6 as published.
+BUDGET_WEIGHT = 5 * 4.6**2
+
+Pairs = Sequence[Sequence[int]]
 
 
 def is_pairs(counts: Any, num_stages: int) -> bool:
@@ -56,64 +63,74 @@ class DiffRateReducer(TokenReducer):
             pair a block, behind dropping and behind merging, or a published table, `"deit-small-2.9"` or
             `"deit-small-2.3"` (GMACs of DeiT-S).
         pruned_share: fraction of what a block removes that is dropped and not merged, with `keep_ratio`.
+        search: learn the counts of every block, in place of `keep_ratio`, for this fraction of the dense model's
+            multiply-adds; training then moves nothing else. `reducer.search.pairs()` is what was found, for `counts`.
+        granularity: of the search: every so many numbers of patches are candidates.
     """
 
     acts, rest = "between", "merged"
     default_schedule = "diffrate"
     default_keep_ratio = 0.5
-    count_options = ("counts",)
+    count_options = ("counts", "search")
 
-    def __init__(self, config: Any, counts: str | list[list[int]] | None = None, pruned_share: float = 0.4):
+    def __init__(
+        self,
+        config: Any,
+        counts: str | list[list[int]] | None = None,
+        pruned_share: float = 0.4,
+        search: float | None = None,
+        granularity: int = 4,
+    ):
         super().__init__(config)
-        depth, share = len(self.layers), pruned_share
-        named = isinstance(counts, str) and counts in PUBLISHED
+        depth, fraction = len(self.layers), lambda value: is_number(value) and 0 <= value <= 1
         self.check(
             counts=(
                 counts,
-                counts is None or named or is_pairs(counts, depth),
+                counts is None or (isinstance(counts, str) and counts in PUBLISHED) or is_pairs(counts, depth),
                 f"{' or '.join(map(repr, PUBLISHED))}, or {depth} pairs of integers of 1 or more that never grow",
             ),
-            pruned_share=(
-                share,
-                isinstance(share, int | float) and not isinstance(share, bool) and 0 <= share <= 1,
-                "a number from 0 to 1",
-            ),
+            pruned_share=(pruned_share, fraction(pruned_share), "a number from 0 to 1"),
+            search=(search, search is None or (fraction(search) and search > 0), "a number above 0, at most 1"),
+            granularity=(granularity, type(granularity) is int and granularity >= 1, "an integer of 1 or more"),
         )
-        if named and depth != len(PUBLISHED[counts][0]):
-            raise ValueError(f"reducer_args: counts {counts!r} are of 12 blocks; here {depth} reduce.")
-        self.pairs = None if counts is None else self._read_pairs(counts, config.num_patches)
+        if search is not None and counts is not None:
+            raise ValueError(f"reducer_args: counts is {counts!r} and search is {search}; give one of them.")
+        self.pairs: Pairs | None = PUBLISHED[counts] if isinstance(counts, str) else counts
+        self.made_for = PUBLISHED_PATCHES if isinstance(counts, str) else config.num_patches
+        if self.pairs is not None and len(self.pairs) != depth:
+            raise ValueError(f"reducer_args: counts {counts!r} are of {len(self.pairs)} blocks; here {depth} reduce.")
         self.pruned_share, self.width = pruned_share, config.hidden_size
-
-    @staticmethod
-    def _read_pairs(counts: str | list[list[int]], num_patches: int) -> tuple[tuple[list[int], list[int]], int]:
-        """Return (patches left behind dropping, and behind merging; the patches of the image that they are of)."""
-        if isinstance(counts, str):
-            pruned, merged = PUBLISHED[counts]
-            return (list(pruned), list(merged)), PUBLISHED_PATCHES
-        return ([pair[0] for pair in counts], [pair[1] for pair in counts]), num_patches
+        self.search = None if search is None else CountSearch(config, search, granularity)
+        if self.search is not None:
+            self.loss_weights = {"classification": 1.0, "budget": BUDGET_WEIGHT}
+            self.frozen_fraction = 1.0
 
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         super().set_keep_ratios(keep_ratios, counts)
-        self.pairs = None
+        self.pairs = self.search = None
 
     def stage_pairs(self, num_patches: int) -> list[tuple[int, int]]:
         """Patch tokens that each stage leaves of an image of `num_patches`, behind dropping and behind merging."""
-        if self.pairs is None:
-            pairs, current = [], num_patches
-            for count in super().stage_counts(num_patches):
-                left = min(count, current)
-                pairs.append((current - round((current - left) * self.pruned_share), left))
-                current = left
-            return pairs
-        (pruned, merged), made_for = self.pairs
-        pruned, merged = (scaled_counts(each, made_for, num_patches) for each in (pruned, merged))
+        pairs = self.pairs if self.search is None else self.search.pairs()
+        if pairs is None:
+            return self._share(num_patches, super().stage_counts(num_patches))
+        pruned, merged = (scaled_counts(list(each), self.made_for, num_patches) for each in zip(*pairs, strict=True))
         return list(zip(pruned, merged, strict=True))
+
+    def _share(self, num_patches: int, counts: list[int]) -> list[tuple[int, int]]:
+        pairs, current = [], num_patches
+        for count in counts:
+            left = min(count, current)
+            pairs.append((current - round((current - left) * self.pruned_share), left))
+            current = left
+        return pairs
 
     def stage_counts(self, num_patches: int) -> list[int]:
         return [merged for _, merged in self.stage_pairs(num_patches)]
 
     def reduce(self, tokens: Tokens, stage: Stage, source: Trace) -> Tokens:
-        if stage.count >= tokens.num_live:  # nothing to choose
+        search = self.search if self.training else None
+        if search is None and stage.count >= tokens.num_live:  # nothing to choose
             return tokens.keep_all(stage)
         # SCORE
         attention = class_attention(
@@ -121,10 +138,13 @@ class DiffRateReducer(TokenReducer):
             source.key,
             tokens.num_prefix,
             tokens.attention_mask,
-            relative=source.relative,
+            None if tokens.mask is None else tokens.mask.detach(),
+            source.relative,
             key_bias=self.key_bias(tokens),
         )
         scores = attention.mean(dim=1)
+        if search is not None:
+            return search.relax(tokens, stage, scores)
         # SELECT
         pruned, _ = self.stage_pairs(tokens.num_patches)[stage.index]
         masked = scores if tokens.attended is None else scores.masked_fill(~tokens.attended, -torch.inf)
@@ -143,6 +163,9 @@ class DiffRateReducer(TokenReducer):
 
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         return size_bias(tokens)
+
+    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
+        return {} if self.search is None else {"budget": self.search.loss()}
 
     def multiply_adds(self, counts, num_patches, num_prefix):
         total, entering = 0, num_patches

@@ -11,6 +11,7 @@ from .matching import Fusion, merit_factors, two_way_matching
 from .merging import patch_sizes, size_bias, summed
 from .reducer import TokenReducer
 from .scoring import attention_received, attention_weights
+from .selection import is_number
 from .tokens import GroupedAttention, Stage, Tokens, Trace
 
 
@@ -182,11 +183,6 @@ class MCTFReducer(TokenReducer):
             "behind": before**2 * width,
         }[self.fuse]
         return attention + (entering // 2) * (entering - entering // 2) * width
-
-
-def is_number(value: Any) -> bool:
-    """Return whether `value` is an integer or a float, not a boolean."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def fused_count(left: int, r: int | float) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .merging import merge_by_size, size_bias
 from .reducer import TokenReducer
+from .selection import is_number
 from .tokens import Stage, Tokens, Trace, gather_tokens
 
 
@@ -101,15 +102,11 @@ class PiToMeReducer(TokenReducer):
     def __init__(self, config: Any, ratio: float | None = None, proportional_attention: bool = False):
         super().__init__(config)
         self.check(
-            ratio=(ratio, ratio is None or self._is_ratio(ratio), "a number from 0.5 to 1"),
+            ratio=(ratio, ratio is None or (is_number(ratio) and 0.5 <= ratio <= 1), "a number from 0.5 to 1"),
             proportional_attention=(proportional_attention, isinstance(proportional_attention, bool), "true or false"),
         )
         self.ratio, self.proportional_attention = ratio, proportional_attention
         self.depth, self.head_dim = config.num_hidden_layers, config.hidden_size // config.num_attention_heads
-
-    @staticmethod
-    def _is_ratio(ratio: Any) -> bool:
-        return isinstance(ratio, int | float) and not isinstance(ratio, bool) and 0.5 <= ratio <= 1
 
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         super().set_keep_ratios(keep_ratios, counts)

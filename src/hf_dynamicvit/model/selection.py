@@ -2,9 +2,15 @@
 """SELECT: which patch tokens go on."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
+
+
+def is_number(value: Any) -> bool:
+    """Return whether an option is an integer or a float, not a boolean."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def keep_count(num_patches: int, keep_ratio: float) -> int:
