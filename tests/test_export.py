@@ -16,7 +16,7 @@ from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTM
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import hf_dynamicvit
-from hf_dynamicvit import DynamicDeiTConfig, DynamicDeiTForImageClassification
+from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassification
 from hf_dynamicvit.checkpoints.cost import multiply_adds
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.samples import sample_crops
@@ -203,7 +203,9 @@ def without_differences(reducer):
     return model
 
 
-@pytest.mark.parametrize("reducer", sorted(name for name in FIXED if REDUCERS[name].scores_patches and name != "random"))
+@pytest.mark.parametrize(
+    "reducer", sorted(name for name in FIXED if REDUCERS[name].scores_patches and name != "random")
+)
 def test_scores_that_are_equal_to_rounding_are_told_from_others(reducer):
     with torch.no_grad():
         assert not find_undecided(toy(reducer), toy_images(6)).any()

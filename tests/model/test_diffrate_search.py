@@ -70,7 +70,9 @@ def test_what_is_found_is_a_schedule(tmp_path):
     model.save_pretrained(tmp_path)
     assert_same_model(DynamicViTForImageClassification.from_pretrained(tmp_path).eval(), model, toy_images())
     model.set_keep_ratio(0.5)
-    assert "search" not in model.config.reducer_args and not list(model.backbone.reducer.parameters())
+    reducer = model.backbone.reducer
+    assert "search" not in model.config.reducer_args and not list(reducer.parameters())
+    assert reducer.sought is None and reducer.frozen_fraction == 0 and reducer.loss_weights == {"classification": 1.0}
 
 
 def test_a_dense_checkpoint_starts_the_search(tmp_path):

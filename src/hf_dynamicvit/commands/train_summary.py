@@ -55,6 +55,8 @@ def method_row(args: ModelArguments, planned: ReducedForImageClassification) -> 
         return "none: a dense model, which keeps every patch"
     if planned.config.is_adaptive:
         return f"{args.reducer}: each image decides how much it keeps"
+    if planned.reducer.sought is not None:
+        return f"{args.reducer}: training finds how much each block keeps"
     counts, layers = planned.token_counts(), planned.decision_layers
     if args.budget is not None:
         said = f"budget {args.budget:g}"
@@ -82,6 +84,8 @@ def cost_row(args: ModelArguments, planned: ReducedForImageClassification) -> st
     if planned.config.is_adaptive:
         budget = reducer.budget if args.budget is None else args.budget
         return f"about {budget:g} of the dense model's {told_gmacs(dense)} an image"
+    if reducer.sought is not None:
+        return f"towards {reducer.sought:g} of the dense model's {told_gmacs(dense)} an image"
     sparse = planned.multiply_adds() / 1e9
     return f"{sparse:#.4g} of the dense model's {told_gmacs(dense)} an image ({sparse / dense:.2f})"
 

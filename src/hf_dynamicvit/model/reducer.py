@@ -52,6 +52,8 @@ class TokenReducer(nn.Module):
         default_schedule: `config.schedule` when none is given, a name in `schedules.py`.
         default_keep_ratio: `config.keep_ratio` when none is given.
         count_options: options that set how much is kept in place of `keep_ratio`.
+        sought: fraction of the dense multiply-adds for which training finds how much is kept, or `None` where the
+            configuration says it, or each image.
         loss_weights: published weights of the loss terms, the method's own and those of the Trainer (`classification`,
             `class_distill`, `token_distill`, `feature_distill`, `auxiliary`); a term that is not here weighs 0.
         backbone_lr_scale: published learning rate of the backbone as a fraction of the reducer's.
@@ -70,6 +72,7 @@ class TokenReducer(nn.Module):
     default_schedule: str = "three-stage"
     default_keep_ratio: float | None = 0.7
     count_options: tuple[str, ...] = ()
+    sought: float | None = None
     loss_weights: dict[str, float] = {"classification": 1.0}
     backbone_lr_scale: float = 1.0
     frozen_fraction: float = 0.0

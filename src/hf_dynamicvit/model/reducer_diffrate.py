@@ -101,13 +101,15 @@ class DiffRateReducer(TokenReducer):
             raise ValueError(f"reducer_args: counts {counts!r} are of {len(self.pairs)} blocks; here {depth} reduce.")
         self.pruned_share, self.width = pruned_share, config.hidden_size
         self.search = None if search is None else CountSearch(config, search, granularity)
+        self.sought = search
         if self.search is not None:
             self.loss_weights = {"classification": 1.0, "budget": BUDGET_WEIGHT}
             self.frozen_fraction = 1.0
 
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         super().set_keep_ratios(keep_ratios, counts)
-        self.pairs = self.search = None
+        self.pairs = self.search = self.sought = None
+        self.loss_weights, self.frozen_fraction = TokenReducer.loss_weights, TokenReducer.frozen_fraction
 
     def stage_pairs(self, num_patches: int) -> list[tuple[int, int]]:
         """Patch tokens that each stage leaves of an image of `num_patches`, behind dropping and behind merging."""

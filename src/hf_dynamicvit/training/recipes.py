@@ -43,6 +43,10 @@ CLIPPED = "gradients are clipped at norm 1 (published: not in float32)"
 RANDAUGMENT = "RandAugment is torchvision's, without the jitter of magnitudes that timm's has"
 REPEATED = "each image is seen once an epoch (published: repeated augmentation, three times)"
 
+ONE_PASS = (
+    "the loss has one pass (published: two, the other fusing fewer tokens, and the distance of their class tokens)"
+)
+COOL_DOWN = "training ends with the schedule (published: 10 more epochs at the lowest rate)"
 RELATIVE = "the budget loss counts fractions of the dense cost (published: G multiply-adds, for DeiT-S 4.6 times it)"
 
 RECIPES = {
@@ -138,6 +142,36 @@ RECIPES = {
         [CLIPPED, RANDAUGMENT, REPEATED],
     ),
 }
+RECIPES["mctf-finetune"] = Recipe(
+    "MCTF (CVPR 2024), released fine-tuning script, DeiT-T and DeiT-S",
+    1024,
+    {
+        "reducer": "mctf",
+        "reducer_args": '{"r": 16}',
+        "num_train_epochs": 30,
+        "learning_rate": 3e-5,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": 1 / 30},
+        "drop_path_rate": 0.1,
+        **AUGMENTATION,
+        "mixup": 0.0,
+        "cutmix": 0.0,
+    },
+    [CLIPPED, RANDAUGMENT, ONE_PASS, COOL_DOWN],
+)
+RECIPES["diffrate-search"] = Recipe(
+    "DiffRate (ICCV 2023), released search of the counts of every block, all weights frozen",
+    256,
+    {
+        "reducer": "diffrate",
+        "reducer_args": '{"search": 0.65}',
+        "num_train_epochs": 3,
+        "learning_rate": 0.01,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
+    },
+    [CLIPPED, RELATIVE],
+)
 small = RECIPES["dynamicvit-deit-small"]
 RECIPES["dynamicvit-deit-base"] = Recipe(
     "DynamicViT (NeurIPS 2021), released training script, DeiT-B",
