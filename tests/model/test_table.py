@@ -294,8 +294,8 @@ UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicaimv2")
 
 
 def graphs() -> list:
-    """Every family with four unlike methods; all but one method of a few families are marked `long`."""
-    methods = ("topk", "tome", "dynamicvit", "idlevit")
+    """Every family with five unlike methods; all but one method of a few families are marked `long`."""
+    methods = ("topk", "tome", "dynamicvit", "idlevit", "mctf")
     cases = [(key, kind, method) for key, kind in READERS_AND_BACKBONES for method in methods]
     usual = [(*case, "dynamicvit") for case in READERS if case[0] in UNLIKE_VIT]
     usual += [("dynamicdinov2", "backbone", "tome"), ("dynamicbeit", "backbone", "dynamicvit")]
@@ -344,7 +344,7 @@ def test_costs_are_those_of_what_runs(key, kind):
     """But for a pooling head, which a classifier does not run."""
     head = {"use_head": False} if key == "dynamicaimv2" else {}
     native, images = native_model(key, kind, **head), toy_images(1)
-    for reducer in ("topk", "tome", "dynamicvit", "idlevit"):
+    for reducer in ("topk", "tome", "dynamicvit", "idlevit", "mctf", "diffrate"):
         model = reduced_model(native, key, kind, reducer, keep_ratio=0.7)
         model.set_attn_implementation("eager")
         with FlopCounterMode(display=False) as counter:  # with gradients on, the last block computes every token
