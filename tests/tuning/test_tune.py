@@ -152,6 +152,26 @@ def test_a_search_that_was_stopped_leaves_the_model_and_goes_on(reducer, tmp_pat
     assert len(again) == expected.trials - 5
 
 
+@pytest.mark.parametrize(
+    "reducer, options",
+    [
+        ("tome", {"r": 4}),
+        ("mctf", {"r": 4}),
+        ("pitome", {"ratio": 0.9}),
+        ("diffrate", {"counts": [[60, 58], [50, 40], [40, 40], [30, 20]]}),
+        ("diffrate", {"search": 0.6}),
+    ],
+)
+def test_a_search_that_was_stopped_leaves_the_counts_of_options(reducer, options, monkeypatch):
+    model = toy_model(reducer=reducer, reducer_args=options)
+    before, weights, counts = model(toy_images()).logits, [*model.state_dict()], model.token_counts()
+    monkeypatch.setattr(Objective, "loss", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        found_by(model)
+    assert torch.equal(model(toy_images()).logits, before)
+    assert [*model.state_dict()] == weights and model.token_counts() == counts
+
+
 def test_trials_of_another_model_or_other_images_are_refused(tmp_path):
     file = tmp_path / "trials.jsonl"
     found_by(toy_model(reducer="tome"), trials_file=file)

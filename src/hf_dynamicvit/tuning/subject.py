@@ -98,11 +98,12 @@ class Subject:
     @contextmanager
     def put_back(self) -> Generator[None]:
         """Set the model back to what it was, if the block ends with an error."""
-        names = ("layers", "keep_ratios", "counts", "counted_patches", "merges")
-        before = {name: copy.copy(vars(self.reducer)[name]) for name in names if name in vars(self.reducer)}
+        own = vars(self.reducer)  # with the counts of the method's own options, and what learns them
+        before = {name: copy.copy(value) if isinstance(value, list | dict) else value for name, value in own.items()}
         with restored_on_error(self.reducer):
             try:
                 yield
             except BaseException:
-                vars(self.reducer).update(before)
+                own.clear()
+                own.update(before)
                 raise
