@@ -169,3 +169,9 @@ def test_numbers_of_a_command_line_are_ratios_or_counts():
     assert one_or_several([0.7]) == 0.7 and one_or_several([0.7, 0.5]) == [0.7, 0.5]
     counts = one_or_several([60.0, 30.0])
     assert counts == [60, 30] and all(isinstance(count, int) for count in counts)
+
+
+@pytest.mark.parametrize("counts", [[float("inf")] * 3, [60, float("inf"), 20], [60, float("nan"), 20]])
+def test_numbers_that_are_none_are_refused(counts):
+    with pytest.raises(ValueError, match=r"keep_ratio is .*integers from 1 to 64"):
+        model(reducer="topk", keep_ratio=counts)

@@ -198,7 +198,7 @@ class ReductionConfig(PreTrainedConfig):
         given = self.keep_ratio if isinstance(self.keep_ratio, list | tuple) else ()
         if not any(value > 1 for value in given):
             return None
-        return [int(value) for value in given]
+        return [value if isinstance(value, int) else int(value) if math.isfinite(value) else 0 for value in given]
 
     def to_native_dict(self) -> dict[str, Any]:
         """`to_dict` without what only this package knows, for the native configuration."""
