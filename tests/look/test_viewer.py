@@ -55,9 +55,7 @@ def test_a_dense_checkpoint_with_any_method(reducer, tmp_path, warnings_text):
     assert viewer.untrained == any("reducer." in name for name in viewer.model.state_dict())
     (image,) = make_images((32, 32))
     viewer.set_keep_ratio(0.5, [image])
-    counts = viewer.look([image])[
-        0
-    ].counts  # half at one of the stages: the first, or where it falls to that, the last
+    counts = viewer.look([image])[0].counts  # half at one of the stages: the first, or where it falls to it, the last
     assert min(abs(count - 32) for count in counts) <= (0 if is_adaptive(reducer) else 1)
     with torch.inference_mode():
         expected = dense(viewer.pixel_values([image])).logits.softmax(-1)[0]
