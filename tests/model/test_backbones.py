@@ -74,7 +74,7 @@ def put_back(model: Any, outputs: Any) -> list[torch.Tensor]:
     ]
 
 
-@pytest.mark.parametrize("reducer", all_methods("tome", "evit", "idlevit", "evovit", "asvit"))
+@pytest.mark.parametrize("reducer", all_methods("tome", "evit", "idlevit", "evovit", "asvit", "diffrate"))
 def test_maps_have_every_patch_where_it_is(key, reducer):
     """At every stage: that of the group it was merged into, or its own."""
     native = native_model(key, "backbone", out_indices=EVERY, reshape_hidden_states=False)
@@ -227,11 +227,31 @@ def test_masked_training_reads_what_inference_reads(monkeypatch):
     assert last.isfinite().all() and last.abs().max() > 0
 
 
+@pytest.mark.parametrize("reducer, options", [("diffrate", {}), ("tome", {"prune_first": 2}), ("topk", {})])
+def test_a_map_is_the_same_whichever_others_are_asked_for(reducer, options):
+    """A patch that went between two stages has the features of the block that it left."""
+    maps = []
+    for asked in (EVERY, EVERY[-1:]):
+        native = native_model("dynamicdinov2", "backbone", out_indices=asked)
+        model = reduced_model(native, "dynamicdinov2", "backbone", reducer, reducer_args=options, keep_ratio=0.5)
+        with torch.no_grad():
+            maps.append(model(toy_images()).feature_maps[-1])
+    assert torch.equal(*maps)
+
+
 def test_methods_that_leave_patches_behind_say_so_once(warnings_text):
-    left = {"asvit", "dynamicvit", "evit", "evovit", "idlevit", "random", "topk"}
+    left = {"asvit", "diffrate", "dynamicvit", "evit", "evovit", "idlevit", "random", "topk"}
     for name in REDUCERS:
         config = DynamicDinov2Config(**SIZES, mlp_ratio=2, reducer=name)
         assert leaves_patches_behind(config.reducer_without_memory()) == (name in left)
+    for name, options, leaves in (
+        ("diffrate", {"pruned_share": 0.0}, False),
+        ("diffrate", {"search": 0.7}, True),
+        ("tome", {"prune_first": 2}, True),
+        ("tome", {"merge": False}, True),
+    ):
+        config = DynamicDinov2Config(**SIZES, mlp_ratio=2, reducer=name, reducer_args=options)
+        assert leaves_patches_behind(config.reducer_without_memory()) == leaves
     assert not leaves_patches_behind(
         DynamicDinov2Config(
             **SIZES, reducer="evovit", reducer_args={"representative_token": True}

@@ -145,7 +145,8 @@ def collect_notes(viewer: Viewer, images: LabelledImages, swept: bool) -> list[s
     if reducer.rest == "idle":
         notes.append(f"With {config.reducer} a patch that is not kept sits out and may come back.")
     elif reducer.rest == "merged":
-        notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another.")
+        gone = ", or is dropped" if reducer.loses_patches else ""
+        notes.append(f"{config.reducer} merges: a patch that is not kept lives on in the token of another{gone}.")
     if config.is_adaptive and swept:
         few = min(COST_IMAGES, len(images.data))
         notes.append(f"Each image decides what it keeps. Other keep ratios are the mean over {few} of the images.")

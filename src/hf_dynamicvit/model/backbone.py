@@ -19,7 +19,7 @@ from .tokens import Tokens
 
 def leaves_patches_behind(reducer: TokenReducer) -> bool:
     """Return whether some patches are in no token of a later block, neither merged nor represented."""
-    return reducer.rest == "dropped" or (reducer.rest == "idle" and not reducer.num_representatives)
+    return reducer.loses_patches or (reducer.rest == "idle" and not reducer.num_representatives)
 
 
 class ReducedBackbone(ReducedPreTrainedModel):
@@ -60,7 +60,7 @@ class ReducedBackbone(ReducedPreTrainedModel):
         """
         outputs = self.encode(pixel_values, output_tokens=True, return_dict=True, **kwargs)
         stages = [self.stage_names.index(name) for name in self.out_features]
-        followed = follow_patches(cast(tuple[Tokens, ...], outputs.tokens), stages, self.backbone.reducer.rest)
+        followed = follow_patches(cast(tuple[Tokens, ...], outputs.tokens), stages, self.backbone.reducer)
         states = [self.normalise(each, stage) for each, stage in zip(followed, stages, strict=True)]
         height, width = pixel_values.shape[-2:]
         maps = tuple(self.shape_map(each, grid_size(self.config, (height, width))) for each in states)

@@ -119,6 +119,11 @@ class TokenReducer(nn.Module):
         return False
 
     @property
+    def loses_patches(self) -> bool:
+        """Whether some patches are in no token any more: dropped, neither merged nor idle."""
+        return self.rest == "dropped"
+
+    @property
     def decision_layers(self) -> list[int]:
         """The layer of each decision, in the order of `outputs.kept`."""
         return self.layers

@@ -99,7 +99,7 @@ class DiffRateReducer(TokenReducer):
         self.made_for = PUBLISHED_PATCHES if isinstance(counts, str) else config.num_patches
         if self.pairs is not None and len(self.pairs) != depth:
             raise ValueError(f"reducer_args: counts {counts!r} are of {len(self.pairs)} blocks; here {depth} reduce.")
-        self.pruned_share, self.width = pruned_share, config.hidden_size
+        self.pruned_share, self.width, self.num_patches = pruned_share, config.hidden_size, config.num_patches
         self.search = None if search is None else CountSearch(config, search, granularity)
         self.sought = search
         if self.search is not None:
@@ -110,6 +110,14 @@ class DiffRateReducer(TokenReducer):
         super().set_keep_ratios(keep_ratios, counts)
         self.pairs = self.search = self.sought = None
         self.loss_weights, self.frozen_fraction = TokenReducer.loss_weights, TokenReducer.frozen_fraction
+
+    @property
+    def loses_patches(self) -> bool:
+        if self.search is not None:
+            return True
+        pairs = self.stage_pairs(self.num_patches)
+        entering = [self.num_patches, *(merged for _, merged in pairs)]
+        return any(pruned < before for before, (pruned, _) in zip(entering, pairs, strict=False))
 
     def stage_pairs(self, num_patches: int) -> list[tuple[int, int]]:
         """Patch tokens that each stage leaves of an image of `num_patches`, behind dropping and behind merging."""

@@ -91,6 +91,10 @@ class ToMeReducer(TokenReducer):
         self.proportional_attention = proportional_attention
         self.head_dim = config.hidden_size // config.num_attention_heads
 
+    @property
+    def loses_patches(self) -> bool:
+        return self.prune_first > 0
+
     @staticmethod
     def _is_schedule(r, num_layers: int) -> bool:
         def is_count(value):

@@ -70,18 +70,18 @@ def scatter_to_grid(
     return features
 
 
-def follow_patches(states: Sequence[Tokens], stages: Collection[int], rest: str) -> list[Tensor]:
+def follow_patches(states: Sequence[Tokens], stages: Collection[int], reducer: TokenReducer) -> list[Tensor]:
     """Put the tokens of `stages` where their patches are: `[B, P + num_patches, D]` each.
 
     Args:
         states: the tokens that enter the first block and those that leave each.
         stages: indices into them, ascending.
-        rest: of the method, `TokenReducer.rest`: what becomes of patches that it does not select.
+        reducer: of the model that made them.
     """
-    patches, found = states[0].patches, []
+    patches, found, rest = states[0].patches, [], reducer.rest
     # patches that go leave something behind; a merged one has its group's, unless a mask excludes it
     masks = (states[0].attention_mask, states[-1].mask)
-    remembers = rest == "dropped" or any(mask is not None for mask in masks)
+    remembers = reducer.loses_patches or any(mask is not None for mask in masks)
     for stage, (tokens, following) in enumerate(zip(states, [*states[1:], states[-1]], strict=True)):
         leaving = len(following.decisions) > len(tokens.decisions)
         if stage in stages or (remembers and leaving):
