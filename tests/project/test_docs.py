@@ -47,6 +47,7 @@ SHORTER = {
     "train": "--use-cpu --max-steps 1 --augmentation plain --mixup 0 --cutmix 0",
     "benchmark": "--repeats 1 --warmup 0 --threads 1 --batch-sizes 1",
     "evaluate": "--batch-size 4",
+    "tune": "--step 64 --refinements 1 --limit 4 --threads 1",
     "examples/finetune_flowers.py": "--batch-size 4 --epochs 0.5 --budget 0.8",
     "examples/compare_without_training.py": "--batch-size 4 --calibrate 4",
 }

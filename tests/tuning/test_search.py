@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from hf_dynamicvit.model.schedules import SCHEDULES
-from hf_dynamicvit.tuning.search import Problem, along, descend, exchange, give, named, pruned, take, thinned
+from hf_dynamicvit.tuning.search import Problem, along, descend, exchange, fitted, give, named, pruned, take, thinned
 
 
 PATCHES = 12
@@ -72,6 +72,21 @@ def test_a_trial_that_is_known_is_not_run_again():
     again = problem(known=dict(first.known), on_trial=lambda counts, loss: pytest.fail(f"{counts} was run again"))
     ends.append([*descend(again, 20, 2)][-1])
     assert ends[0] == ends[1] and len(told) == len(set(told)) == len(first.known)
+
+
+def test_refining_goes_on_where_stages_can_remove_only_half():
+    searched = problem(weights=(1.0, 4.0, 2.0), least_left=0.5)
+    start = searched.tried((8, 5, 4), 17.0)
+    refined = exchange(searched, start, 17, 2, 300, 0)
+    assert refined.loss < start.loss and refined.loss <= 1.1 * best_of_all(searched, 17)
+
+
+def test_as_few_tokens_as_meet_the_budget():
+    searched = problem(least_left=0.5)
+    assert fitted(searched, (12, 12, 12), 0, 11, 30) == ((10, 10, 10), 30.0)
+    assert fitted(searched, (12, 12, 8), 2, 7, 31) == ((12, 12, 7), 31.0)
+    assert fitted(searched, (12, 12, 8), 2, 7, 29) is None  # 6 are the fewest that it can leave
+    assert fitted(searched, (12, 12, 8), 0, 1, 10) is None
 
 
 def test_one_seed_gives_one_result_and_trials_are_limited():

@@ -15,6 +15,9 @@ Numbers = tuple[int, ...]
 # Halvings in which the last step of a search is fitted to the budget.
 HALVINGS = 12
 
+# Draws for each schedule that is run in a refinement: of most, nothing new comes near the end.
+DRAWS = 20
+
 
 @dataclass(frozen=True)
 class Point:
@@ -103,18 +106,17 @@ def take(counts: Numbers, stage: int, number: int) -> Numbers:
 
 
 def fitted(problem: Problem, counts: Numbers, stage: int, most: int, budget: float) -> tuple[Numbers, float] | None:
-    """Remove as few tokens at `stage` as meet the budget, up to `most`; `None` where these are too few."""
-    low, high, found = 0, most, problem.priced(take(counts, stage, most))
-    if found is None or found[1] > budget:
-        return None
+    """Remove as few tokens at `stage` as meet the budget, up to `most`; `None` where it cannot remove as many.
+
+    More tokens cost less, until there are more than can be removed.
+    """
+    low, high = 0, most + 1
     while high - low > 1:
         middle = (low + high) // 2
         tried = problem.priced(take(counts, stage, middle))
-        if tried is not None and tried[1] <= budget:
-            high, found = middle, tried
-        else:
-            low = middle
-    return found
+        low, high = (middle, high) if tried is not None and tried[1] > budget else (low, middle)
+    found = problem.priced(take(counts, stage, high)) if high <= most else None
+    return found if found is not None and found[1] <= budget else None
 
 
 def descend(problem: Problem, budget: float, step: int) -> Generator[Point]:
@@ -183,27 +185,20 @@ def named(problem: Problem, budget: float, names: Iterable[str]) -> dict[str, Po
 
 
 def exchange(problem: Problem, start: Point, budget: float, step: int, trials: int, seed: int) -> Point:
-    """Keep `step` more tokens at one stage and as many less at another as the budget asks for, while that helps.
+    """Keep more tokens at one stage and as many less at another as the budget asks for, while that helps.
 
-    Pairs of stages are tried in an order that `seed` draws, at most `trials` of them; steps halve where none helps.
+    The stages, and how many tokens, up to `step`, are drawn by `seed`; at most `trials` schedules are run.
     """
-    draws, best, left = random.Random(seed), start, trials
-    while step >= 1 and left > 0:
-        pairs = [*itertools.permutations(range(len(problem.layers)), 2)]
-        draws.shuffle(pairs)
-        helped = False
-        for back, more in pairs:
-            if left <= 0:
-                break
-            richer = give(problem, best.counts, back, step)
-            move = None if richer is None else fitted(problem, richer, more, richer[more] - 1, budget)
-            if move is None or move[0] == best.counts:
-                continue
-            left -= move[0] not in problem.known
-            tried = problem.tried(*move)
-            if tried.loss < best.loss:
-                best, helped = tried, True
-        step = step if helped else step // 2
+    draws, best, end = random.Random(seed), start, len(problem.known) + trials
+    sizes = [step >> halved for halved in range(step.bit_length())]
+    for _ in range(DRAWS * trials if len(problem.layers) > 1 else 0):
+        if len(problem.known) >= end:
+            break
+        back, more = draws.sample(range(len(problem.layers)), 2)
+        richer = give(problem, best.counts, back, draws.choice(sizes))
+        move = None if richer is None else fitted(problem, richer, more, richer[more] - 1, budget)
+        if move is not None:
+            best = min(best, problem.tried(*move), key=lambda point: point.loss)
     return best
 
 
