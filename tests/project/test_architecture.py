@@ -17,7 +17,7 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"compat", "ragged", "logger", "refused", "schedules"},
+    {"compat", "ragged", "logger", "refused", "schedules", "folding"},
     {"packed", "legacy_keys"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"scoring", "selection", "outputs", "matching", "merging"},

@@ -16,6 +16,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
 from .compat import DropPath, attention_implementation, eager_attention_forward
+from .folding import can_fold, fold
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
 from .reducer import TokenReducer
@@ -92,18 +93,24 @@ class DynamicAttention(nn.Module):
             query = query if queried is not None else layout.unpack(query)
             key, value = layout.unpack(key), layout.unpack(value)
         query, key, value = (states.transpose(1, 2) for states in (query, key, value))
-        bias, keep = self.bias(tokens, query.dtype, key_bias)
+        folds = self.folds(tokens, query, key_bias, relative)
+        bias, keep = (None, None) if folds else self.bias(tokens, query.dtype, key_bias)
         if relative is not None:
             relative = relative[:, :, : query.shape[2]].to(query.dtype)
         added = self.counted(relative, key_bias, query, tokens) if keep is not None else relative
         if added is not None:
             bias = added if bias is None else added + bias
         # flash and flex attention take no additive bias
-        if keep is not None or key_bias is not None or relative is not None:
+        if keep is not None or relative is not None or (key_bias is not None and not folds):
             implementation = implementation if implementation == "eager" else "sdpa"
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(implementation, eager_attention_forward)
         dropout = self.attention_dropout if self.training else 0.0
-        context, weights = attend(self, query, key, value, bias, dropout=dropout, scaling=self.scaling, **kwargs)
+        attended = (query, key, value)
+        if folds:
+            attended = fold(*attended, cast(Tensor, key_bias), tokens.num_prefix, self.scaling)
+        context, weights = attend(self, *attended, bias, dropout=dropout, scaling=self.scaling, **kwargs)
+        if folds:
+            context = context[..., : self.head_dim]
         if keep is not None and keep.requires_grad:
             mask = tokens.attention_mask
             context = DecisionGradient.apply(context, keep, query, key, value, mask, self.scaling, added)
@@ -112,6 +119,11 @@ class DynamicAttention(nn.Module):
             if queried is None:
                 query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
         return self.o_proj(context.flatten(2)), weights, Trace(query, key, context, relative)
+
+    def folds(self, tokens: Tokens, query: Tensor, key_bias: Tensor | None, relative: Tensor | None) -> bool:
+        """Return whether `key_bias` is all that is added to the logits, and better in channels than in a mask."""
+        alone = tokens.mask is None and tokens.attention_mask is None and relative is None
+        return key_bias is not None and alone and can_fold(query, attention_implementation(self.config))
 
     def attend_as_told(
         self, hidden: Tensor, attention: GroupedAttention, count: int | None
