@@ -91,13 +91,18 @@ def copy_for_export(model: PreTrainedModel) -> Logits:
     """Copy `model` to the CPU in eval mode, in float32, with SDPA attention.
 
     Raises:
-        ValueError: each image decides how many tokens it keeps.
+        ValueError: each image, or a parameter, decides how many tokens are kept.
     """
     if isinstance(model, BudgetMixin) and model.config.is_adaptive:
         fixed = ", ".join(name for name in REDUCERS if not is_adaptive(name))
         raise ValueError(
             f"{model.config.reducer} lets each image decide how many patches it keeps, which a graph of fixed shapes "
             f"cannot. Export a model fine-tuned with another method ({fixed}), or the dense copy, model.to_dense()."
+        )
+    if isinstance(model, BudgetMixin) and model.backbone.reducer.sought is not None:
+        raise ValueError(
+            f"{model.config.reducer} reads from its parameters how many patches it keeps; a graph of fixed shapes "
+            "cannot. Load the model with what its search has found, as its documentation says, and export that."
         )
     copied = copy.deepcopy(model).to("cpu", torch.float32)
     copied.set_attn_implementation("sdpa")

@@ -8,6 +8,7 @@ from toys import assert_same_model, toy_config, toy_images, toy_model
 from trainers import trainer_for
 
 from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit.export import copy_for_export
 from hf_dynamicvit.model.merging import most_similar
 
 
@@ -69,6 +70,13 @@ def test_what_is_found_is_a_schedule(tmp_path):
     assert fixed.multiply_adds() == model.multiply_adds()
     model.save_pretrained(tmp_path)
     assert_same_model(DynamicViTForImageClassification.from_pretrained(tmp_path).eval(), model, toy_images())
+    options = {"reducer_args": {"counts": model.backbone.reducer.search.pairs()}}
+    settled = DynamicViTForImageClassification.from_pretrained(tmp_path, **options).eval()
+    assert not list(settled.backbone.reducer.parameters())
+    assert_close(settled(toy_images()).logits, model(toy_images()).logits, atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match="Load the model with what its search has found"):
+        copy_for_export(model)
+    copy_for_export(settled)
     model.set_keep_ratio(0.5)
     reducer = model.backbone.reducer
     assert "search" not in model.config.reducer_args and not list(reducer.parameters())
