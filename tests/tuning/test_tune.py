@@ -37,7 +37,9 @@ def test_the_budget_is_met_and_nothing_by_name_is_better(reducer, tmp_path):
     again = DynamicViTForImageClassification.from_pretrained(tmp_path).eval()
     if not is_adaptive(reducer):
         assert model.token_counts() == again.token_counts()
-        assert again.reducer.stage_counts(64) == tuned.counts and again.config.stage_layers == tuned.layers
+        each = REDUCERS[reducer].numbers_per_stage
+        assert again.reducer.stage_counts(64) == tuned.counts[each - 1 :: each]
+        assert again.config.stage_layers == tuned.layers[::each]
     assert_same_outputs(again(toy_images()), model(toy_images()))
 
 
@@ -83,6 +85,22 @@ def test_images_of_another_size_than_the_models():
 def test_what_was_learned_for_its_blocks_stays_in_them():
     tuned = found_by(toy_model(reducer="dynamicvit"))
     assert tuned.layers == tuned.searched == [1, 2, 3]
+
+
+def test_what_is_dropped_and_what_is_merged_is_found_apart(tmp_path):
+    model, images = toy_model(reducer="diffrate"), toy_images(6, seed=3)
+    tuned = found_by(model, refinements=40)
+    assert tuned.layers == [0, 0, 1, 1, 2, 2] and tuned.searched == tuned.layers
+    pairs = [*zip(tuned.counts[::2], tuned.counts[1::2], strict=True)]
+    assert model.reducer.stage_pairs(64) == pairs and model.config.keep_ratio is None
+    entering = [64, *tuned.counts[1::2]]
+    shares = {(a - p) / (a - m) for a, (p, m) in zip(entering, pairs, strict=False) if m < a}
+    assert len(shares) > 1  # not those of an option for all blocks
+    kept = model(images).kept.sum(-1)
+    assert kept.shape == (6, 3)
+    model.save_pretrained(tmp_path)
+    assert DynamicViTForImageClassification.from_pretrained(tmp_path).reducer.stage_pairs(64) == pairs
+    assert f"0: {pairs[0][0]}/{pairs[0][1]}" in build_report(tuned) and "blocks 0 to 2" in build_report(tuned)
 
 
 def test_a_budget_that_keeps_everything():

@@ -49,6 +49,7 @@ class TokenReducer(nn.Module):
             `int(num_patches * ratio)`; the configuration refuses a ratio that gives none.
         reads_class_token: the classifier reads the class token, as that of any dense checkpoint does.
         least_left: fraction of the tokens that enter a stage which it must leave: half where pairs merge.
+        numbers_per_stage: patch counts that say what a stage leaves: 2 where it drops some and then merges some.
         default_schedule: `config.schedule` when none is given, a name in `schedules.py`.
         default_keep_ratio: `config.keep_ratio` when none is given.
         count_options: options that set how much is kept in place of `keep_ratio`.
@@ -69,6 +70,7 @@ class TokenReducer(nn.Module):
     rounds_up: bool = False
     reads_class_token: bool = True
     least_left: float = 0.0
+    numbers_per_stage: int = 1
     default_schedule: str = "three-stage"
     default_keep_ratio: float | None = 0.7
     count_options: tuple[str, ...] = ()

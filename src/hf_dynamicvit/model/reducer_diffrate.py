@@ -69,6 +69,7 @@ class DiffRateReducer(TokenReducer):
     """
 
     acts, rest = "between", "merged"
+    numbers_per_stage = 2
     default_schedule = "diffrate"
     default_keep_ratio = 0.5
     count_options = ("counts", "search")
@@ -111,6 +112,10 @@ class DiffRateReducer(TokenReducer):
         self.pairs = self.search = self.sought = None
         self.loss_weights, self.frozen_fraction = TokenReducer.loss_weights, TokenReducer.frozen_fraction
 
+    def set_pairs(self, pairs: Pairs, made_for: int) -> None:
+        """Leave `pairs` of an image of `made_for` patches, a pair a stage, from now on."""
+        self.pairs, self.made_for = pairs, made_for
+
     @property
     def loses_patches(self) -> bool:
         if self.search is not None:
@@ -123,11 +128,12 @@ class DiffRateReducer(TokenReducer):
         """Patch tokens that each stage leaves of an image of `num_patches`, behind dropping and behind merging."""
         pairs = self.pairs if self.search is None else self.search.pairs()
         if pairs is None:
-            return self._share(num_patches, super().stage_counts(num_patches))
+            return self.share(num_patches, super().stage_counts(num_patches))
         pruned, merged = (scaled_counts(list(each), self.made_for, num_patches) for each in zip(*pairs, strict=True))
         return list(zip(pruned, merged, strict=True))
 
-    def _share(self, num_patches: int, counts: list[int]) -> list[tuple[int, int]]:
+    def share(self, num_patches: int, counts: list[int]) -> list[tuple[int, int]]:
+        """Share what each stage removes, to leave `counts` of `num_patches`, between dropping and merging."""
         pairs, current = [], num_patches
         for count in counts:
             left = min(count, current)

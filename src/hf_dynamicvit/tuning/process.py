@@ -86,7 +86,9 @@ class Search:
             return self.objective.loss()
 
         depth, layers = subject.model.config.num_hidden_layers, subject.layers
-        return Problem(subject.num_patches, layers, depth, subject.least_left, self.cost, loss, known, on_trial)
+        return Problem(
+            subject.num_patches, layers, depth, subject.least_left, self.cost, loss, known, on_trial, subject.expand
+        )
 
     def cost(self, counts: Numbers) -> float:
         """Return the multiply-adds of an image, or predict the seconds of a batch."""

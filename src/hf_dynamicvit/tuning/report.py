@@ -26,7 +26,10 @@ def build_row(name: str, point: Point, tuned: Tuned) -> str:
 
 def build_report(tuned: Tuned) -> str:
     """Tell what was found, beside the schedules by name at the same budget, and what less and more would cost."""
-    stages = ", ".join(f"{layer}: {count}" for layer, count in zip(tuned.layers, tuned.counts, strict=True))
+    behind: dict[int, list[int]] = {}
+    for layer, count in zip(tuned.layers, tuned.counts, strict=True):
+        behind.setdefault(layer, []).append(count)
+    stages = ", ".join(f"{layer}: {'/'.join(map(str, counts))}" for layer, counts in behind.items())
     lines = [
         f"{tuned.reducer}: {tuned.multiply_adds / 1e9:.4g} of {tuned.dense_multiply_adds / 1e9:.4g} GMACs "
         f"({tuned.fraction:.3f}), {MEASURES[tuned.measure]} {tuned.loss:.4f} on {tuned.images} images, "
@@ -51,6 +54,7 @@ def build_report(tuned: Tuned) -> str:
 
 def told_layers(layers: list[int]) -> str:
     """Tell block numbers, `0 to 11` where none is left out."""
+    layers = [*dict.fromkeys(layers)]
     if layers == [*range(layers[0], layers[-1] + 1)] and len(layers) > 2:
         return f"{layers[0]} to {layers[-1]}"
     return ", ".join(map(str, layers))

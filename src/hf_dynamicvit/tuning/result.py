@@ -78,7 +78,8 @@ class Tuned:
 
     Attributes:
         reducer: the method.
-        layers, counts: the block of each stage, and the patch tokens that it leaves of `num_patches`.
+        layers, counts: the block of each stage, and the patch tokens that it leaves of `num_patches`. Where a method
+            drops and then merges, a block is two stages.
         num_patches: of an image of the size that was seen.
         loss: mean over `images` images: `measure` is `"kl"`, the divergence of the classes from those of the dense
             model in nats, or `"cosine"`, 1 - cosine of the pooled features.

@@ -47,6 +47,7 @@ class Problem:
         loss: counts of the stages -> loss; is asked once for each.
         known: losses that are known already.
         on_trial: called after each loss that was asked for.
+        expand: counts of the blocks that reduce -> those of the stages, where a block is several stages.
     """
 
     num_patches: int
@@ -57,6 +58,7 @@ class Problem:
     loss: Callable[[Numbers], float]
     known: dict[Numbers, float] = field(default_factory=dict)
     on_trial: Callable[[Numbers, float], None] = lambda counts, loss: None
+    expand: Callable[[list[int]], Numbers] = tuple
 
     @property
     def everything(self) -> Numbers:
@@ -161,10 +163,10 @@ def along(problem: Problem, schedule: Schedule, keep_ratio: float) -> Numbers:
     layers = schedule.layers(problem.depth)
     ratios = dict(zip(layers, schedule.keep_ratios(keep_ratio, len(layers)), strict=True))
     counts, current = [], 1.0
-    for low, high in itertools.pairwise((-1, *problem.layers)):
+    for low, high in itertools.pairwise((-1, *dict.fromkeys(problem.layers))):
         current = min([current, *(ratio for layer, ratio in ratios.items() if low < layer <= high)])
         counts.append(max(1, int(problem.num_patches * current)))
-    return tuple(within_reach(counts, problem.num_patches, problem.least_left))
+    return problem.expand(within_reach(counts, problem.num_patches, problem.least_left))
 
 
 def named(problem: Problem, budget: float, names: Iterable[str]) -> dict[str, Point]:

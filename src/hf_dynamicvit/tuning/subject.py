@@ -11,6 +11,7 @@ from torch import Tensor
 from ..benchmark.measure import mean_counts
 from ..model.adaptive import AdaptiveReducer
 from ..model.budget import Counts, restored_on_error, with_schedule
+from ..model.selection import scaled_counts
 from .search import Numbers, pruned
 
 
@@ -28,7 +29,8 @@ class Subject:
         images: `[N, channels, height, width]`, what it will see.
 
     Attributes:
-        layers: the block of each stage that is searched over.
+        layers: the block of each stage that is searched over; of a method that drops and then merges, a block is two
+            stages.
         num_patches: of one of the images.
     """
 
@@ -38,7 +40,9 @@ class Subject:
         self.typical = images[:CALIBRATING].to(model.device, model.dtype)
         self.size = (images.shape[-2], images.shape[-1])
         self.num_patches = model.block_counts(self.size)[1] if not self.adaptive else model._num_patches(self.size)
-        self.layers = self.find_layers()
+        self.pairs = self.reducer.numbers_per_stage == 2
+        blocks = self.find_layers()
+        self.layers = [layer for layer in blocks for _ in range(self.reducer.numbers_per_stage)]
         self.least_left = self.reducer.least_left
 
     def find_layers(self) -> list[int]:
@@ -66,8 +70,16 @@ class Subject:
         if self.adaptive:
             self.model.set_keep_ratio(ratios, self.typical)
             return
-        self.reducer.layers, self.reducer.counted_patches = self.layers, self.num_patches
-        self.reducer.set_keep_ratios(ratios, [*counts])
+        each = self.reducer.numbers_per_stage  # the last of a block is what it leaves
+        self.reducer.layers, self.reducer.counted_patches = self.layers[::each], self.num_patches
+        self.reducer.set_keep_ratios(ratios[each - 1 :: each], [*counts[each - 1 :: each]])
+        if self.pairs:
+            self.reducer.set_pairs(in_pairs(counts), self.num_patches)
+
+    def expand(self, counts: list[int]) -> Numbers:
+        """Return the counts of the stages that leave `counts` behind the blocks, as the method shares them."""
+        shared = self.reducer.share(self.num_patches, counts) if self.pairs else [(count,) for count in counts]
+        return tuple(count for each in shared for count in each)
 
     def block_counts(self, counts: Numbers) -> Counts:
         """Return the patch tokens in attention and MLP of each block at `counts`; means where each image decides."""
@@ -87,6 +99,9 @@ class Subject:
             self.set(counts)
             return self.layers, [*counts]
         layers, left = self.layers, [*counts]
+        if self.pairs:
+            self.keep_pairs(counts)
+            return layers, left
         if self.reducer.rest != "idle" and not any(True for _ in self.reducer.parameters()):
             layers, left = pruned(layers, counts, self.num_patches)
         own = self.model.config.num_patches
@@ -94,6 +109,20 @@ class Subject:
         self.reducer.layers, self.reducer.counted_patches = self.model.config.stage_layers, own
         self.model.set_schedule(layers, scaled)
         return layers, left
+
+    def keep_pairs(self, counts: Numbers) -> None:
+        """Make `counts` the model's own, of a method whose configuration has pairs."""
+        config, own = self.model.config, self.model.config.num_patches
+        pairs = in_pairs(scaled_counts([*counts], self.num_patches, own))
+        changed = copy.deepcopy(config)
+        changed.reducer_layers, changed.keep_ratio = self.layers[::2], None
+        changed.reducer_args = {**config.reducer_args, "counts": pairs}
+        changed.check_reduction()
+        config.reducer_layers, config.keep_ratio = changed.reducer_layers, None
+        config.reducer_args = changed.reducer_args
+        self.set(counts)
+        self.reducer.set_keep_ratios([])
+        self.reducer.set_pairs(pairs, own)
 
     @contextmanager
     def put_back(self) -> Generator[None]:
@@ -107,3 +136,8 @@ class Subject:
                 own.clear()
                 own.update(before)
                 raise
+
+
+def in_pairs(counts: Numbers | list[int]) -> list[list[int]]:
+    """Return the counts of each block, behind dropping and behind merging."""
+    return [[*each] for each in zip(counts[::2], counts[1::2], strict=True)]
