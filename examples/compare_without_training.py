@@ -123,7 +123,7 @@ def vote(queries: Tensor, bank: Tensor, labels: Tensor) -> Tensor:
 # ----- what it is compared with
 
 
-def told_mean(values: Tensor) -> dict[str, float]:
+def mean_with_error(values: Tensor) -> dict[str, float]:
     """Return the mean of `[N]` and its standard error."""
     values = values.double()
     return {"mean": values.mean().item(), "error": (values.std() / len(values) ** 0.5).item()}
@@ -134,7 +134,7 @@ def compare_classes(found: Tensor, labels: Tensor, dense: Tensor) -> dict[str, A
     right = (found == labels).double()
     return {
         "top1": right.mean().item(),
-        "difference": told_mean(right - (dense == labels).double()),
+        "difference": mean_with_error(right - (dense == labels).double()),
         "agreement": (found == dense).double().mean().item(),
         "wrong": (found != labels).nonzero()[:, 0].tolist(),
     }
@@ -200,7 +200,7 @@ class Neighbours:
         for name, dense in self.dense.items():
             labels, dense_bank = self.bank.labels, self.dense_bank[name]
             said = vote(dense, dense_bank, labels)
-            row[name] = {"cosine": told_mean(torch.cosine_similarity(queries[name], dense))}
+            row[name] = {"cosine": mean_with_error(torch.cosine_similarity(queries[name], dense))}
             for title, bank in zip(BANKS, (own_bank[name], dense_bank), strict=True):
                 row[name][title] = compare_classes(vote(queries[name], bank, labels), self.queries.labels, said)
         return row
@@ -251,15 +251,18 @@ def list_measures(dense: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     for name in [name for name, value in dense.items() if isinstance(value, dict)]:
         measures[f"{name}: cosine"] = (name, "cosine")
         measures |= {f"{name}: k-NN top-1 in %, {bank}": (name, bank) for bank in BANKS}
+        measures |= {f"{name}: same class as dense in %, {bank}": (name, bank, "agreement") for bank in BANKS}
     return measures
 
 
 def tell(row: dict[str, Any], keys: Sequence[str]) -> str:
-    """Write one measure: a cosine; top-1 with the standard error of its difference to the dense one; or that alone."""
+    """Write one measure; top-1 of an encoder with the standard error of its difference to the dense one."""
     found = reduce(operator.getitem, keys, row)
     if not keys:
         return f"{100 * row['top1']:.1f} % ({row['gmacs']:.3f} G)"
-    if "top1" not in found:
+    if keys[-1] == "agreement":
+        return f"{100 * found:.1f}"
+    if keys[-1] == "cosine":
         return f"{found['mean']:.3f}"
     return f"{100 * found['top1']:.1f} ± {100 * found['difference']['error']:.1f}"
 
@@ -332,7 +335,11 @@ def start(args: argparse.Namespace, task: Any, dense: dict[str, Any]) -> dict[st
     """
     names = ("model", "data", "split", "image_size", "batch_size", "optimize", "calibrate", "seed")
     settings = {name: getattr(args, name) for name in names} | task.counts
-    record = {"settings": settings, "command": shlex.join(["python", *sys.argv]), "commit": read_commit()}
+    record = {
+        "settings": settings,
+        "command": shlex.join(["python", f"examples/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "commit": read_commit(),
+    }
     record |= {"machine": describe_machine(), "dense": dense, "out_of_reach": [], "results": []}
     file = args.output / "results.json"
     if not file.is_file():

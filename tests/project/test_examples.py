@@ -111,6 +111,7 @@ def test_encoders_of_every_family_are_compared(key, toy_folder, compare):
             assert dense[name][bank]["agreement"] == 1 and dense[name][bank]["difference"]["mean"] == 0
             assert random[name][bank]["top1"] == pytest.approx(1 - len(random[name][bank]["wrong"]) / 6)
     table = (toy_folder / "table" / "table.md").read_text()
+    assert "**features: same class as dense in %, own bank**" in table
     assert "**features: cosine**" in table and "**features: k-NN top-1 in %, dense bank**" in table
     assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
 

@@ -83,6 +83,7 @@ def fill_shelf(folder: Path) -> None:
     distilled.save_pretrained(folder / "facebook" / "deit-tiny-distilled-patch16-224")
     encoder = Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=56)
     Dinov2Model(encoder).save_pretrained(folder / "facebook" / "dinov2-small")
+    save_processor(folder / "facebook" / "dinov2-small")
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
