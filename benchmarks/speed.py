@@ -21,10 +21,10 @@ from typing import Any
 ALWAYS = ["--reducer", "tome", "evit", "dynamicvit", "--keep-ratio", "0.7", "--threads", "1", "--clock", "cpu"]
 # What is typed for each run besides; large batches of large images take seconds each.
 RUNS = (
-    ["--image-size", "224", "--batch-sizes", "1", "--repeats", "20"],
-    ["--image-size", "224", "--batch-sizes", "8", "--repeats", "10"],
-    ["--image-size", "518", "--batch-sizes", "1", "--repeats", "10"],
-    ["--image-size", "518", "--batch-sizes", "8", "--repeats", "5", "--warmup", "1"],
+    ["--image-size", "224", "--batch-sizes", "1", "--repeats", "15"],
+    ["--image-size", "224", "--batch-sizes", "8", "--repeats", "7"],
+    ["--image-size", "518", "--batch-sizes", "1", "--repeats", "7"],
+    ["--image-size", "518", "--batch-sizes", "8", "--repeats", "3", "--warmup", "1"],
 )
 HEADER = "| pixels | batch | model | multiply-adds | as they say | measured | its ideal | ms (10 to 90 %) |"
 

@@ -73,7 +73,10 @@ def test_features_of_backbones_are_compared(tmp_path, monkeypatch, capsys):
     """A row for every method and fraction that it can go to, under one of how unlike two images are."""
     save_parquet(tmp_path, "test")
     native_model("dynamicdinov2", "model").save_pretrained(tmp_path / "model")
-    script, argv = load_script("benchmarks", "backbone_features"), ["--model", str(tmp_path / "model"), "--fractions", "0.8"]
+    script, argv = (
+        load_script("benchmarks", "backbone_features"),
+        ["--model", str(tmp_path / "model"), "--fractions", "0.8"],
+    )
     argv += ["--images", str(tmp_path / "test.parquet"), "--count", "2", "--image-size", "48"]
     monkeypatch.setattr(sys, "argv", ["backbone_features.py", *argv])
     script.main()
