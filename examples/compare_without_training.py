@@ -46,6 +46,7 @@ from hf_dynamicvit.data.loading import load_images
 from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.evaluation.data import TRUE_CLASS, load_labelled
 from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.names import SCHEDULES
 
 
 # name in the table -> what from_pretrained takes; a dense checkpoint is read as it was trained
@@ -274,11 +275,18 @@ def table(record: dict[str, Any], keys: Sequence[str]) -> str:
     fractions = sorted({fraction for _, fraction in cells}, reverse=True)
     lines = ["| method | " + " | ".join(f"{fraction:g} of dense" for fraction in fractions) + " |"]
     lines.append("| --- |" + " --- |" * len(fractions))
-    for name in METHODS:
+    for name in names(record):
         found = [cells.get((name, fraction), "") for fraction in fractions]
         if any(found):
             lines.append(f"| {name} | {' | '.join(found)} |")
     return "\n".join(lines)
+
+
+def names(record: dict[str, Any]) -> list[str]:
+    """List what was measured, in the order of `METHODS`, along their own schedules first."""
+    measured = [*(row["method"] for row in record["results"]), *(name for name, _ in record["out_of_reach"])]
+    own = [name for name in METHODS if name in measured]
+    return [*own, *(name for name in dict.fromkeys(measured) if name not in METHODS)]
 
 
 def tables(record: dict[str, Any]) -> str:
@@ -296,7 +304,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     measures = [*list_measures(dense).items()][:2]
     figure, panels = pyplot.subplots(1, len(measures), figsize=(8 * len(measures), 6), squeeze=False)
     for axes, (title, keys) in zip(panels[0], measures, strict=True):
-        for name in METHODS:
+        for name in names(record):
             rows = [row for row in record["results"] if row["method"] == name]
             points = sorted((row["gmacs"] / dense["gmacs"], read_value(row, keys)) for row in [dense, *rows] if rows)
             if points:
@@ -357,6 +365,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--split", help="of the images that are classified (default: validation or test)")
     parser.add_argument("--output", required=True, type=Path, help="folder for table.md, results.json and plot.png")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], metavar="METHOD")
+    parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, help="each method along these, not along its own")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.9, 0.8, 0.7, 0.5])
     parser.add_argument("--image-size", type=int, help="pixels (default: the checkpoint's)")
     parser.add_argument("--batch-size", type=int, default=50)
@@ -368,14 +377,22 @@ def read_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def chosen(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return what is measured: methods by name, along each of the schedules that were typed."""
+    if not args.schedules:
+        return {name: METHODS[name] for name in args.methods}
+    pairs = itertools.product(args.methods, args.schedules)
+    return {f"{name}, {schedule}": METHODS[name] | {"schedule": schedule} for name, schedule in pairs}
+
+
 def measure_rows(args: argparse.Namespace, task: Any, record: dict[str, Any]) -> None:
     """Measure the rows that the record lacks, one cost after the other."""
     done = {(row["method"], row["fraction"]) for row in record["results"]}
-    for fraction, name in itertools.product(args.fractions, args.methods):
+    for fraction, name in itertools.product(args.fractions, [*chosen(args)]):
         if (name, fraction) in done or [name, fraction] in record["out_of_reach"]:
             continue
         set_seed(args.seed)
-        model = task.load(METHODS[name])
+        model = task.load(chosen(args)[name])
         try:
             model.set_budget(fraction=fraction, pixel_values=task.typical)
         except ValueError as error:

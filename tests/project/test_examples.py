@@ -76,6 +76,14 @@ def test_compare_without_training(toy_folder):
         assert result["difference"]["error"] == pytest.approx(np.std(paired, ddof=1) / 6**0.5)
 
 
+def test_compare_schedules_without_training(toy_folder):
+    settings = ("--fractions", "0.8", "--batch-size", "3", "--methods", "tome", "--schedules", "late", "cosine")
+    out = run("compare_without_training.py", toy_folder, "--output", "schedules", *settings)
+    results = json.loads((toy_folder / "schedules" / "results.json").read_text())["results"]
+    assert [row["method"] for row in results] == ["tome, late", "tome, cosine"]
+    assert "| tome, late |" in out and results[0]["gmacs"] != results[1]["gmacs"]
+
+
 @pytest.fixture
 def compare(toy_folder, monkeypatch, capsys):
     """Run the comparison in this process on the toy images with the model in `encoder/`; return record and module."""
