@@ -13,7 +13,8 @@ from pathlib import Path
 METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parent.glob("model/reducer_*.py"))
 
 # Schedules, the keys of `model.schedules.SCHEDULES`.
-SCHEDULES = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage", "mctf", "asvit", "evovit", "idlevit")
+SCHEDULES = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage")
+SCHEDULES += ("algm", "mctf", "asvit", "evovit", "idlevit")
 
 # Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.
 SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}

@@ -33,6 +33,7 @@ from hf_dynamicvit.demo.server.messages import depth, files_in, find_address, pa
 from hf_dynamicvit.demo.server.uploads import Uploads
 from hf_dynamicvit.families import MODEL_TYPES
 from hf_dynamicvit.look.viewer import Viewer
+from hf_dynamicvit.model.reducers import is_adaptive
 from hf_dynamicvit.registration import CLASSIFIERS
 
 
@@ -335,11 +336,11 @@ def test_every_method_answers(method, sparse, dense):
         assert answer.view.multiply_adds < answer.view.dense_multiply_adds
         assert answer.trained != Viewer.load(source.place, answer.reducer).untrained
         html = answers_html([answer])
-        assert ("Not trained" in html) == (not answer.trained and answer.reducer != "asvit")
+        assert ("Not trained" in html) == (not answer.trained and not is_adaptive(answer.reducer))
         assert ("not trained with" in html) == (answer.reducer != source.reducer and "Not trained" not in html)
         assert name == "sparse" or answer.reducer != "dynamicvit" or not answer.trained
         assert ("Merged groups" in html) == (REDUCERS[answer.reducer].rest == "merged")
-        assert ("on this very image each stage keeps" in html) == (answer.reducer == "asvit")
+        assert ("on this very image each stage keeps" in html) == is_adaptive(answer.reducer)
         assert f"keeps {', '.join(map(str, answer.view.counts))} of 64 patches" in html
 
 

@@ -56,7 +56,8 @@ def test_a_dense_checkpoint_with_any_method(reducer, tmp_path, warnings_text):
     (image,) = make_images((32, 32))
     viewer.set_keep_ratio(0.5, [image])
     counts = viewer.look([image])[0].counts  # half at one of the stages: the first, or where it falls to it, the last
-    assert min(abs(count - 32) for count in counts) <= (0 if is_adaptive(reducer) else 1)
+    # an adaptive one may miss it by a window of four
+    assert min(abs(count - 32) for count in counts) <= (2 if is_adaptive(reducer) else 1)
     with torch.inference_mode():
         expected = dense(viewer.pixel_values([image])).logits.softmax(-1)[0]
     torch.testing.assert_close(viewer.look([image])[0].dense_probabilities, expected)
@@ -139,7 +140,7 @@ def test_refusals(tmp_path):
     processor_of().save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="does not read the class token, which topk needs"):
         Viewer.load(str(tmp_path), "topk")
-    with pytest.raises(ValueError, match="reducer is 'magic'; it can be asvit"):
+    with pytest.raises(ValueError, match="reducer is 'magic'; it can be algm, asvit"):
         Viewer.load(str(tmp_path), "magic")
     with pytest.raises(ValueError, match="holds a sparse model; name a dense one"):
         Viewer.load(str(tmp_path), dense=str(tmp_path))

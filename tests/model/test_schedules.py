@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from methods import FIXED
 
 from hf_dynamicvit import DynamicViTConfig, DynamicViTForImageClassification
 from hf_dynamicvit.model.reducers import REDUCERS
@@ -88,7 +89,7 @@ def test_an_unknown_schedule_is_refused():
         config(schedule="steep")
 
 
-@pytest.mark.parametrize("reducer", sorted(set(REDUCERS) - {"asvit"}))
+@pytest.mark.parametrize("reducer", FIXED)
 def test_counts_are_what_is_left(reducer):
     layers = [2, 5, 8]
     made = model(reducer=reducer, reducer_layers=layers, keep_ratio=[50, 40, 21])

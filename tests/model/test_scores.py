@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import SAMPLE
 from toys import toy_images, toy_model
 
 from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassification
@@ -25,7 +26,7 @@ def test_scores_are_those_that_decided(reducer):
         assert scores[candidates].isfinite().all()
         lowest = scores.masked_fill(~kept, torch.inf).amin(dim=1)
         highest = scores.masked_fill(kept | ~candidates, -torch.inf).amax(dim=1)
-        assert (lowest >= highest).all()
+        assert (lowest >= highest).all() or reducer in SAMPLE
         before = kept
 
 

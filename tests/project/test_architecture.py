@@ -20,7 +20,7 @@ RANKS = [
     {"compat", "ragged", "logger", "refused", "schedules", "folding"},
     {"packed", "legacy_keys"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
-    {"scoring", "selection", "outputs", "matching", "merging"},
+    {"clustering", "scoring", "selection", "outputs", "matching", "merging"},
     {"reducer"},
     {"adaptive", "diffrate_search"},
     {"reducer_*"},

@@ -12,6 +12,10 @@ from hf_dynamicvit.model.reducers import is_adaptive
 
 # Each image keeps as many tokens as the others of its batch, so that a graph has fixed shapes.
 FIXED = [name for name in sorted(REDUCERS) if not is_adaptive(name)]
+# Decisions are soft in training, so that its outputs are not those of inference.
+RELAX = ("dtem",)
+# Tokens are sampled: one of higher score may go where one of lower stays.
+SAMPLE = ("ats",)
 # Those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back.
 UNLIKE = ("evit", "idlevit", "tome")
 

@@ -21,6 +21,7 @@ MADE_FOR = {
     r"^(qks|norms)\.": ("evovit",),
     r"^score_predictor\.\d+\.keep_threshold$": ("asvit",),
     r"^score_predictor\.\d+\.in_conv\.": ("dynamicvit", "tps"),
+    r"^blocks\.\d+\.attn\.qkv\.metric_layer\.": ("dtem",),
 }
 
 

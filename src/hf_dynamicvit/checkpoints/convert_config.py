@@ -16,6 +16,9 @@ from .timm import read_image_size, read_model_args
 # Heads of published ViTs that are not 64 wide (So400m, H, g, G), by the width of the model.
 HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
 
+# Biases of the projections of the first block, in models that have them.
+QKV_BIASES = ("blocks.0.attn.qkv.bias", "blocks.0.attn.qkv.qkv_layer.bias", "qks.0.qk.bias")
+
 
 def infer_config(
     state_dict: dict[str, Tensor],
@@ -55,7 +58,7 @@ def infer_config(
         num_channels=channels,
         patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
         image_size=image_size[0] if isinstance(image_size, tuple) and image_size[0] == image_size[1] else image_size,
-        qkv_bias="blocks.0.attn.qkv.bias" in state_dict or "qks.0.qk.bias" in state_dict,
+        qkv_bias=any(name in state_dict for name in QKV_BIASES),
         layer_norm_eps=1e-6,
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},

@@ -24,6 +24,7 @@ RENAMINGS = [
     (r"^patch_embed\.proj\.", "vit.embeddings.patch_embeddings.projection."),
     (r"^blocks\.(\d+)\.norm1\.", r"vit.layers.\1.layernorm_before."),
     (r"^blocks\.(\d+)\.norm2\.", r"vit.layers.\1.layernorm_after."),
+    (r"^blocks\.(\d+)\.attn\.qkv\.metric_layer\.", r"vit.reducer.metrics.\1."),
     (r"^blocks\.(\d+)\.attn\.(q|k|v)\.", r"vit.layers.\1.attention.\2_proj."),
     (r"^blocks\.(\d+)\.attn\.proj\.", r"vit.layers.\1.attention.o_proj."),
     (r"^blocks\.(\d+)\.mlp\.(fc1|fc2)\.", r"vit.layers.\1.mlp.\2."),
@@ -54,7 +55,11 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 WRAPPED = re.compile(rf"^((?:{'|'.join(map(re.escape, PREFIXES))})+)pos_embed$")
 
 # fused projection in the published key -> its parts, in the order of the rows
-FUSED = {".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v."), ".qk.": (".q.", ".k.")}
+FUSED = {
+    ".attn.qkv.qkv_layer.": (".attn.q.", ".attn.k.", ".attn.v."),
+    ".attn.qkv.": (".attn.q.", ".attn.k.", ".attn.v."),
+    ".qk.": (".q.", ".k."),
+}
 
 
 @dataclass(frozen=True)
@@ -171,8 +176,8 @@ def is_published(name: str) -> bool:
 def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published (timm-style) keys -> ours; fused projections are split. Unknown keys stay as they are."""
     split: dict[str, Tensor] = {}
-    for name, tensor in state_dict.items():
-        fused = next((fused for fused in FUSED if fused in name), None)
+    for name, tensor in without_fused_metric(state_dict).items():
+        fused = next((fused for fused in FUSED if fused in name and ".metric_layer." not in name), None)
         if fused is not None and tensor.ndim and len(tensor) % len(FUSED[fused]) == 0:
             parts = tensor.chunk(len(FUSED[fused]))
             split |= {name.replace(fused, part): rows.clone() for part, rows in zip(FUSED[fused], parts, strict=True)}
@@ -182,6 +187,12 @@ def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     if is_distilled(state_dict):
         return {rename_key(name, DISTILLED): tensor for name, tensor in renamed.items()}
     return renamed
+
+
+def without_fused_metric(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Leave out DTEM's copies of its projections and metric in one, which may be older than the layers themselves."""
+    copies = {name.replace(".qkv_layer.", ".") for name in state_dict if ".attn.qkv.qkv_layer." in name}
+    return {name: tensor for name, tensor in state_dict.items() if name not in copies}
 
 
 def rename_key(name: str, renamings: list[tuple[str, str]] = RENAMINGS) -> str:

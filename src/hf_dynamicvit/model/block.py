@@ -88,7 +88,8 @@ class DynamicAttention(nn.Module):
             count = None if queried is None else query.shape[1]
             context = ragged_attention(query.reshape(1, -1, *query.shape[2:]), key, value, layout, count)
             output = self.o_proj(context.view(*query.shape).flatten(2))
-            return output, None, Trace(query.transpose(1, 2), key.transpose(1, 2), context)
+            query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+            return output, None, Trace(query, key, context, None, value, hidden)
         if layout is not None:  # padded for the kernel alone
             query = query if queried is not None else layout.unpack(query)
             key, value = layout.unpack(key), layout.unpack(value)
@@ -115,10 +116,10 @@ class DynamicAttention(nn.Module):
             mask = tokens.attention_mask
             context = DecisionGradient.apply(context, keep, query, key, value, mask, self.scaling, added)
         if layout is not None:
-            key = layout.pack(key.transpose(1, 2)).transpose(1, 2)
+            key, value = (layout.pack(states.transpose(1, 2)).transpose(1, 2) for states in (key, value))
             if queried is None:
                 query, context = layout.pack(query.transpose(1, 2)).transpose(1, 2), layout.pack(context)
-        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context, relative)
+        return self.o_proj(context.flatten(2)), weights, Trace(query, key, context, relative, value, hidden)
 
     def folds(self, tokens: Tokens, query: Tensor, key_bias: Tensor | None, relative: Tensor | None) -> bool:
         """Return whether `key_bias` is all that is added to the logits, and better in channels than in a mask."""
@@ -237,7 +238,7 @@ class DynamicLayer(nn.Module):
         bias, relative = self.biases(tokens, reducer)
         output, _, trace = self.attention(normed, tokens, bias, relative=relative, **kwargs)
         tokens = tokens.change(hidden=tokens.hidden + self.branch(output, ATTENTION), attention=None)
-        return tokens if trace is None else reducer.between(tokens, trace, layer)
+        return tokens if trace is None else reducer.between(tokens, trace.only(reducer.needs), layer)
 
     def biases(self, tokens: Tokens, reducer: TokenReducer) -> tuple[Tensor | None, Tensor | None]:
         """Return what is added to the logits of this attention: by key, as `key_bias`, and by pair, as `relative`."""
@@ -260,7 +261,7 @@ class DynamicLayer(nn.Module):
         bias, relative = self.biases(tokens, reducer)
         output, _, trace = self.attention(normed, tokens, bias, queried, relative=relative, **kwargs)
         if trace is not None and reducer.decides_between(layer):
-            tokens = reducer.between(tokens, trace, layer)
+            tokens = reducer.between(tokens, trace.only(reducer.needs), layer)
         prefix = prefix + self.branch(output, ATTENTION)
         prefix = prefix + self.branch(self.mlp(self.layernorm_after(prefix)), MLP)
         return prefix, tokens.change(hidden=prefix, layout=None, attention=None)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .adaptive import AdaptiveReducer
 from .cost import grid_size, vit_multiply_adds
@@ -109,13 +109,17 @@ def in_eval_mode(model: Any) -> Generator[None]:
 
 
 @contextmanager
-def restored_on_error(module: nn.Module) -> Generator[None]:
-    """Set the parameters of `module` back to what they were if the block ends with an error."""
-    before = copy.deepcopy(module.state_dict())
+def restored_on_error(config: ReductionConfig, reducer: TokenReducer) -> Generator[None]:
+    """Set the parameters and options of `reducer` back to what they were if the block ends with an error."""
+    before, options = copy.deepcopy(reducer.state_dict()), config.reducer_args
+    calibrated = reducer.calibrated if isinstance(reducer, AdaptiveReducer) else {}
     try:
         yield
     except BaseException:
-        module.load_state_dict(before)
+        reducer.load_state_dict(before)
+        config.reducer_args = options
+        if isinstance(reducer, AdaptiveReducer):
+            reducer.calibrated = calibrated
         raise
 
 
@@ -188,8 +192,9 @@ class BudgetMixin:
             )
         if any(parameter.is_meta for parameter in reducer.parameters()):
             raise ValueError("the thresholds are offloaded and cannot be set; set them first, then offload the model.")
-        with in_eval_mode(self), restored_on_error(reducer), reducer.calibrating(keep_ratios):
+        with in_eval_mode(self), restored_on_error(self.config, reducer), reducer.calibrating(keep_ratios):
             self.backbone(pixel_values, interpolate_pos_encoding=True)
+        self.config.reducer_args = {**self.config.reducer_args, **reducer.calibrated}
 
     def set_budget(
         self, gmacs: float | None = None, *, fraction: float | None = None, pixel_values: Tensor | None = None
@@ -217,7 +222,7 @@ class BudgetMixin:
             check_fraction(fraction)
         dense = self.dense_multiply_adds(pixel_values)
         target = gmacs * 1e9 if gmacs is not None else cast(float, fraction) * dense
-        with restored_on_error(self.backbone.reducer):
+        with restored_on_error(self.config, self.backbone.reducer):
             point = self._search(target, dense, fraction, pixel_values)
             self.set_keep_ratio(for_budget(self.config, point), pixel_values)
             return self.multiply_adds(pixel_values)

@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor
 
-from .tokens import Stage, Tokens, gather_tokens
+from .tokens import Stage, Tokens, gather_tokens, stable_argsort
 
 
 def patch_sizes(tokens: Tokens) -> Tensor:
@@ -20,10 +20,47 @@ def summed(values: Tensor, index: Tensor, rest: Tensor, host: Tensor) -> Tensor:
     return values.gather(1, index).scatter_add(1, host, values.gather(1, rest))
 
 
-def merge_by_size(tokens: Tokens, index: Tensor, rest: Tensor, host: Tensor, stage: Stage) -> Tokens:
-    """Merge by means over all patches and add up the sizes; arguments as in `Tokens.merge`."""
+def merge_by_size(
+    tokens: Tokens, index: Tensor, rest: Tensor, host: Tensor, stage: Stage, weighs: bool = True
+) -> Tokens:
+    """Merge by means over all patches and add up the sizes; arguments as in `Tokens.merge`.
+
+    Without `weighs` they are means of the tokens that merge here, whatever their sizes.
+    """
     size = patch_sizes(tokens)
-    return tokens.merge(index, rest, host, size, stage).change(size=summed(size, index, rest, host))
+    merged = tokens.merge(index, rest, host, size if weighs else torch.ones_like(size), stage)
+    return merged.change(size=summed(size, index, rest, host))
+
+
+def merge_groups(tokens: Tokens, into: Tensor, order: Tensor, stage: Stage) -> Tokens:
+    """Let groups of patch tokens, other numbers of them in each image, become the mean of their patches.
+
+    Args:
+        tokens: whose patch tokens merge.
+        into: `[B, N]` int64, the position of the token that takes each in, itself where it stays.
+        order: `[B, N]` int64, by which those that stay stand, ascending; the attention mask's others go.
+        stage: at which they merge.
+    """
+    place = torch.arange(tokens.num_live, device=into.device)
+    stays = into == place if tokens.attended is None else (into == place) & tokens.attended
+    index = stable_argsort(order.masked_fill(~stays, torch.iinfo(torch.int32).max))
+    counts, longest = stays.sum(dim=1, keepdim=True), tokens.num_live
+    if not torch.jit.is_tracing():  # which would fix how many there are
+        longest = int(counts.max())
+    valid = place[:longest] < counts
+    index, valid = index[:, :longest], None if not torch.jit.is_tracing() and bool(valid.all()) else valid
+    weights = patch_sizes(tokens)
+    size = torch.zeros_like(weights).scatter_add(1, into, weights)
+    totals = tokens.patches.float() * weights[..., None]
+    totals = torch.zeros_like(totals).scatter_add(1, into[..., None].expand_as(totals), totals)
+    merged = (totals / size.clamp(min=torch.finfo(size.dtype).tiny)[..., None]).to(tokens.hidden.dtype)
+    places = tokens.new_positions(index, valid)
+    owners = torch.nn.functional.pad(places.gather(1, into), (0, 1), value=-1)
+    changed = tokens.change(hidden=torch.cat((tokens.prefix, merged), dim=1), size=size, layout=None)
+    changed = changed.gather(index, owners)
+    changed = changed if valid is None else changed.without_padding(valid)
+    kept = tokens.map_to_patches(places) >= 0
+    return changed.decide(stage, kept if tokens.last_kept is None else kept & tokens.last_kept)
 
 
 def lengthen(merged: Tokens, tokens: Tokens, index: Tensor, rest: Tensor, host: Tensor) -> Tokens:

@@ -44,6 +44,7 @@ class TokenReducer(nn.Module):
         keeps_order: patch tokens stay in the order of the grid.
         reads_patches: `reduce` between attention and MLP reads the patch tokens there, not only the trace; a last
             block at such a stage computes them all.
+        needs: what else of an attention `reduce` needs in the trace: `"value"`, `"normed"`.
         num_representatives: tokens that join, behind the others, for those that were not selected.
         rounds_up: a stage keeps `ceil(rate * current)`, one token at least, whatever its ratio. Others keep
             `int(num_patches * ratio)`; the configuration refuses a ratio that gives none.
@@ -66,6 +67,7 @@ class TokenReducer(nn.Module):
     scores_patches: bool = True
     keeps_order: bool = True
     reads_patches: bool = True
+    needs: frozenset[str] = frozenset()
     num_representatives: int = 0
     rounds_up: bool = False
     reads_class_token: bool = True
@@ -114,6 +116,11 @@ class TokenReducer(nn.Module):
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         """Keep another fraction at each stage from now on, or `counts` of an image of the configuration's size."""
         self.keep_ratios, self.counts = keep_ratios, counts
+
+    @property
+    def unread(self) -> list[str]:
+        """Names of parameters that no classifier's gradient reaches, as it does not read what they decide."""
+        return []
 
     @property
     def returns_in_every_block(self) -> bool:

@@ -10,7 +10,7 @@ from .adaptive import AdaptiveReducer
 from .reducer import Constants
 from .scoring import head_weighted_class_attention
 from .selection import top_k
-from .tokens import Stage, Tokens, Trace
+from .tokens import Decision, Stage, Tokens, Trace
 
 
 # Published for 196 patches: 0.001, 0.002, 0.003. Scores are shares of an attention row, about 1 / patches each.
@@ -71,35 +71,32 @@ class ASViTReducer(AdaptiveReducer):
         if self.training:  # REST: masked
             soft = ((scores - threshold) / self.tau).sigmoid()
             return tokens.mask_out(keep.float() - soft.detach() + soft, stage, through_earlier=False)
-        if torch.jit.is_tracing():
-            return self.mask_in_trace(keep, tokens, stage)
-        keep = keep if tokens.attended is None else keep & tokens.attended
-        if self.batch_mode == "mean_topk":
-            count = int(keep.sum()) // len(keep)
-            return tokens.drop(top_k(scores, count, tokens.attended), stage, scores)
-        counts = keep.sum(dim=1)
-        shortest, longest = torch.stack((counts.min(), counts.max())).tolist()
-        index = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the kept ones, as they stand
-        valid = torch.arange(longest, device=index.device) < counts[:, None] if shortest < longest else None
-        return tokens.drop(index, stage, scores, valid=valid)
+        return self.drop_rest(tokens, keep, stage, scores)
 
-    def mask_in_trace(self, keep: Tensor, tokens: Tokens, stage: Stage) -> Tokens:
-        """REST masked at inference: `torch.jit.trace` would fix how many patches `keep` `[B, N]` has.
+    def drop_rest(self, tokens: Tokens, keep: Tensor, stage: Stage, scores: Tensor) -> Tokens:
+        """As in `AdaptiveReducer`, unless all images of the batch are to keep the same number.
 
         Raises:
-            ValueError: the number of an image depends on its batch.
+            ValueError: that is asked for in a trace, which has no batch.
         """
-        if self.batch_mode != "exact":
+        if self.batch_mode == "exact":
+            return super().drop_rest(tokens, keep, stage, scores)
+        if torch.jit.is_tracing():
             raise ValueError(
                 f"batch_mode is {self.batch_mode!r}: what an image keeps depends on its batch, which no trace has; "
                 "load the model with reducer_args={'batch_mode': 'exact'}."
             )
-        return tokens.mask_out(keep.float(), stage)
+        keep = keep if tokens.attended is None else keep & tokens.attended
+        count = int(keep.sum()) // len(keep)
+        return tokens.drop(top_k(scores, count, tokens.attended), stage, scores)
 
     def between(self, tokens: Tokens, trace: Trace, layer: int) -> Tokens:
         if layer + 1 not in self.layers:
             return tokens
         return tokens.change(importance=head_weighted_class_attention(trace.padded(tokens.layout), tokens))
+
+    def losses(self, decisions: tuple[Decision, ...]) -> dict[str, Tensor]:
+        return {"budget": self.budget_loss(decisions)}
 
     @torch.no_grad()
     def after_optimizer_step(self) -> None:
@@ -110,7 +107,7 @@ class ASViTReducer(AdaptiveReducer):
         return sum(self.config.hidden_size * (counts[layer - 1][0] + num_prefix) for layer in self.layers)
 
     @torch.no_grad()
-    def calibrate(self, tokens: Tokens, stage: Stage, keep_ratio: float) -> None:
+    def calibrate(self, tokens: Tokens, stage: Stage, source: Any, keep_ratio: float) -> None:
         scores = cast(Tensor, tokens.importance)
         alive = torch.ones_like(scores, dtype=torch.bool) if tokens.attended is None else tokens.attended
         scores = scores[alive].sort(descending=True).values

@@ -116,7 +116,7 @@ class EvoViTReducer(TokenReducer):
         importance = cast(Tensor, tokens.importance)
         if tokens.waiting is None:
             return tokens.change(importance=(1 - self.alpha) * importance + self.alpha * attention)
-        index = tokens.waiting.index
+        index = cast(Tensor, tokens.waiting.index)
         attention = attention[:, : index.shape[1]]  # without the representative token
         average = (1 - self.alpha) * importance.gather(1, index) + self.alpha * attention
         return tokens.change(importance=importance.scatter(1, index, average))

@@ -89,7 +89,7 @@ class ToMeReducer(TokenReducer):
             self.rest = "dropped"
         self.merges = None if r is None else merge_schedule(r, len(self.layers))
         self.proportional_attention = proportional_attention
-        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.metric_size = config.hidden_size // config.num_attention_heads
 
     @property
     def loses_patches(self) -> bool:
@@ -122,7 +122,7 @@ class ToMeReducer(TokenReducer):
         if stage.count >= current:  # nothing merges
             return tokens.keep_all(stage)
         # SCORE and SELECT
-        metric = source.key[:, :, tokens.num_prefix :].mean(dim=1)
+        metric = self.metric(tokens, stage, source)
         index, rest, host = bipartite_matching(metric, current - stage.count, tokens.num_prefix, tokens.attended)
         # REST
         if stage.layer < self.prune_first:
@@ -133,9 +133,13 @@ class ToMeReducer(TokenReducer):
         merged = tokens.merge(index, rest, host, torch.ones_like(size), stage)
         return lengthen(merged, tokens, index, rest, host).change(size=summed(size, index, rest, host))
 
+    def metric(self, tokens: Tokens, stage: Stage, trace: Trace) -> Tensor:
+        """`[B, N, d]`, of each patch token, whose cosine says how similar two are."""
+        return trace.key[:, :, tokens.num_prefix :].mean(dim=1)
+
     def key_bias(self, tokens: Tokens) -> Tensor | None:
         return size_bias(tokens) if self.proportional_attention else None
 
     def multiply_adds(self, counts, num_patches, num_prefix):
         entering = [before for before, _ in self.reductions(counts, num_patches)]
-        return sum((count // 2) * (count - count // 2) * self.head_dim for count in entering)
+        return sum((count // 2) * (count - count // 2) * self.metric_size for count in entering)

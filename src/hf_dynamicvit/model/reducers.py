@@ -3,8 +3,12 @@
 
 from .adaptive import AdaptiveReducer
 from .reducer import TokenReducer
+from .reducer_algm import ALGMReducer
 from .reducer_asvit import ASViTReducer
+from .reducer_atc import ATCReducer
+from .reducer_ats import ATSReducer
 from .reducer_diffrate import DiffRateReducer
+from .reducer_dtem import DTEMReducer
 from .reducer_dynamicvit import DynamicViTReducer
 from .reducer_evit import EViTReducer
 from .reducer_evovit import EvoViTReducer
@@ -12,14 +16,19 @@ from .reducer_idlevit import IdleViTReducer
 from .reducer_mctf import MCTFReducer
 from .reducer_pitome import PiToMeReducer
 from .reducer_random import RandomReducer
+from .reducer_svit import SViTReducer
 from .reducer_tome import ToMeReducer
 from .reducer_topk import TopKReducer
 from .reducer_tps import TPSReducer
 
 
 REDUCERS: dict[str, type[TokenReducer]] = {
+    "algm": ALGMReducer,
     "asvit": ASViTReducer,
+    "atc": ATCReducer,
+    "ats": ATSReducer,
     "diffrate": DiffRateReducer,
+    "dtem": DTEMReducer,
     "dynamicvit": DynamicViTReducer,
     "evit": EViTReducer,
     "evovit": EvoViTReducer,
@@ -27,6 +36,7 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "mctf": MCTFReducer,
     "pitome": PiToMeReducer,
     "random": RandomReducer,
+    "svit": SViTReducer,
     "tome": ToMeReducer,
     "topk": TopKReducer,
     "tps": TPSReducer,

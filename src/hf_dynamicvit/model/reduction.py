@@ -156,7 +156,9 @@ class ReducedModel(ReducedPreTrainedModel):
                     f"[batch, {self.config.num_prefix} + patches], here {tuple(hidden.shape[:2])}."
                 )
             attention_mask = attention_mask.to(hidden.device).bool()
-        return self.locate(Tokens.start(hidden, self.config.num_prefix, attention_mask), pixel_values)
+        grid = grid_size(self.config, (pixel_values.shape[-2], pixel_values.shape[-1]))
+        tokens = Tokens.start(hidden, self.config.num_prefix, attention_mask).change(grid=grid)
+        return self.locate(tokens, pixel_values)
 
     def weights_at(self, height: int, width: int) -> dict[str, Tensor]:
         """Interpolate the weights that are others for images of `height` x `width` pixels; return them by name."""

@@ -42,6 +42,11 @@ def at_thirds(depth: int) -> list[int]:
     return sorted({min(depth - 1, max(1, depth * stage // 3)) for stage in (1, 2)})
 
 
+def first_and_third(depth: int) -> list[int]:
+    """Return the first block and that at a third of the depth, 0 and 4 of 12, at most the seventh."""
+    return sorted({0, min(depth // 3, 6)})
+
+
 def every(depth: int) -> list[int]:
     """Every block."""
     return list(range(depth))
@@ -114,6 +119,7 @@ SCHEDULES = {
         from_a_quarter, geometric, "blocks from a quarter of the depth on, the same fraction less each; what is left"
     ),
     "three-stage": Schedule(quarters, powers, "blocks at the quarters of the depth; the number is kept at each"),
+    "algm": Schedule(first_and_third, powers, "the first block and that at a third of the depth; kept at each"),
     "mctf": Schedule(
         behind_the_first,
         geometric,

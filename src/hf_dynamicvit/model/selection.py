@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .tokens import stable_argsort
+
 
 def is_number(value: Any) -> bool:
     """Return whether an option is an integer or a float, not a boolean."""
@@ -27,6 +29,19 @@ def top_k(scores: Tensor, count: int, attended: Tensor | None = None) -> Tensor:
     if attended is not None:
         scores = scores.masked_fill(~attended, -torch.inf)
     return scores.topk(count, dim=1, sorted=False).indices.sort(dim=1).values
+
+
+def kept_first(keep: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the positions `[B, K]` of the tokens to `keep` `[B, N]` bool, and which of them are no padding.
+
+    K is the number of the image that keeps most, for which it waits; where all keep as many, nothing is padding and
+    the second is `None`.
+    """
+    counts = keep.sum(dim=1)
+    shortest, longest = torch.stack((counts.min(), counts.max())).tolist()
+    index = (~keep).to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]  # the kept ones, as they stand
+    valid = torch.arange(longest, device=index.device) < counts[:, None] if shortest < longest else None
+    return index, valid
 
 
 def compounding_counts(num_patches: int, keep_ratios: list[float], extra: int = 0) -> list[int]:
@@ -106,9 +121,7 @@ def bipartite_matching(
         best, partner = similarity.max(dim=-1)
         if attended is not None:
             best = best.masked_fill(~attended.gather(1, even), 2.0)
-        # torch.onnx.export(dynamo=False) knows no stable sort, and writes the other as ONNX's TopK, which is stable
-        stable = {} if torch.onnx.is_in_onnx_export() else {"stable": True}
-        order = best.argsort(dim=1, descending=True, **stable)
+        order = stable_argsort(best, descending=True)
     goes, remains = order[:, :r], order[:, r:].sort(dim=1).values
     stays = torch.cat((even.gather(1, remains), odd), dim=1)
     return stays, even.gather(1, goes), remains.shape[1] + partner.gather(1, goes)

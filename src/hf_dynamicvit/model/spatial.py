@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .adaptive import AdaptiveReducer
 from .cost import as_pair, grid_size
 from .reducer import TokenReducer
 from .reduction_config import ReductionConfig
@@ -173,7 +174,8 @@ def find_places(reducer: TokenReducer, outputs: Any, count: int, layer: int) -> 
             break
         if reducer.rest == "idle":  # those that wait are put back behind the group of blocks
             going = kept.sum(dim=1)
-            length = int(going.amax()) if going.amax() == going.amin() else -1  # a mask leaves some of those out
+            alike = going.amax() == going.amin() or isinstance(reducer, AdaptiveReducer)  # which pads behind them
+            length = int(going.amax()) if alike else -1  # a mask leaves some of those out
             extra = reducer.num_representatives if length < everywhere.shape[1] else 0
             found["after"] = length + extra, (kept.cumsum(dim=1) - 1).where(kept, -1)
         else:

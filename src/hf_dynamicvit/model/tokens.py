@@ -36,19 +36,38 @@ class Trace:
         query, key: `[B, H, T, d]`. In the last block there may be the queries of the prefix only.
         context: `[B, T, H, d]`, the per-head output before the output projection, as many as queries.
         relative: `[B, H, T, T]`, what the places of tokens added to the logits, or `None`; as many rows as queries.
+        value: `[B, H, T, d]`, for a method that needs `"value"`, else `None`.
+        normed: `[B, T, D]`, the normalised tokens that entered, for a method that needs `"normed"`, else `None`.
     """
 
     query: Tensor
     key: Tensor
     context: Tensor
     relative: Tensor | None = None
+    value: Tensor | None = None
+    normed: Tensor | None = None
+
+    def only(self, needs: frozenset[str]) -> "Trace":
+        """Let go of what no score needs, `value` and `normed` unless they are in `needs`."""
+        value, normed = (self.value if "value" in needs else None), (self.normed if "normed" in needs else None)
+        return Trace(self.query, self.key, self.context, self.relative, value, normed)
 
     def padded(self, layout: Layout | None) -> "Trace":
         """Restore `[B, H, T, d]` and `[B, T, H, d]` from packed tokens, which have a `layout`."""
         if layout is None:
             return self
-        query, key = (layout.unpack(states.transpose(1, 2)).transpose(1, 2) for states in (self.query, self.key))
-        return Trace(query, key, layout.unpack(self.context), self.relative)
+
+        def by_head(states: Tensor) -> Tensor:
+            return layout.unpack(states.transpose(1, 2)).transpose(1, 2)
+
+        context, query = self.context, self.query
+        if context.shape[1] == layout.rows.shape[0]:  # of all tokens
+            context, query = layout.unpack(context), by_head(query)
+        else:  # of the prefix, as many of each image
+            context = context.reshape(query.shape[0], -1, *context.shape[2:])
+        value = None if self.value is None else by_head(self.value)
+        normed = None if self.normed is None else layout.unpack(self.normed)
+        return Trace(query, by_head(self.key), context, self.relative, value, normed)
 
 
 @dataclass(frozen=True)
@@ -126,13 +145,17 @@ class Waiting:
         index: `[B, K]` int64, positions among the N patch tokens of those that went on.
         place: `[B, N]` int64 or `None`, as it was.
         representative: `[B, 1, D]`, a token that went along for those that wait, as it was then, or `None`.
+        valid: `[B, K]` bool, false where `index` is padding of images of which fewer than K went on, or `None`.
+        blend: `[B, N]` float, 0 or 1 with a gradient: all went along, and those with 0 go back to what they were.
     """
 
     hidden: Tensor
     attention_mask: Tensor | None
-    index: Tensor
+    index: Tensor | None
     place: Tensor | None = None
     representative: Tensor | None = None
+    valid: Tensor | None = None
+    blend: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +175,7 @@ class Tokens:
         place: `[B, N]` int64, at which patch of the grid each token stands, -1 for nowhere, as a fused one; only of
             families whose blocks know positions. A merged token keeps its host's.
         table: what the blocks know of the places of the grid, a tensor whose meaning is the family's, or `None`.
-        grid: patches `(down, across)` of the images; only with `place`.
+        grid: patches `(down, across)` of the images, `None` where tokens are not of the embedding of images.
         attention: what the next attention computes from in place of queries and keys, or `None`; for one block.
         waiting: tokens that sit out these blocks, or `None`.
         layout: where each image's tokens stand when the images have different numbers of them and `hidden` is one row
@@ -230,7 +253,9 @@ class Tokens:
         """`[B, P, D]`, the prefix tokens."""
         if self.layout is None:
             return self.hidden[:, : self.num_prefix]
-        return self.hidden[0, self.layout.first(self.num_prefix)].unflatten(0, (-1, self.num_prefix))
+        return self.hidden[0, self.layout.first(self.num_prefix)].unflatten(
+            0, (self.layout.padded[0], self.num_prefix)
+        )
 
     @property
     def num_live(self) -> int:
@@ -418,19 +443,34 @@ class Tokens:
         hidden = torch.cat((self.hidden, token), dim=1)
         return self.change(hidden=hidden, owner=owner, attention_mask=attention_mask, place=place)
 
-    def split_off(self, index: Tensor, stage: Stage, scores: Tensor, loss: Tensor | None = None) -> "Tokens":
+    def split_off(
+        self, index: Tensor, stage: Stage, scores: Tensor, loss: Tensor | None = None, valid: Tensor | None = None
+    ) -> "Tokens":
         """Go on with the prefix and the patch tokens at `index` `[B, K]`, let the others wait, record the decision.
 
-        `scores` `[B, N]` are those by which the tokens were selected, `loss` is as in `Decision`.
+        `scores` `[B, N]` are those by which the tokens were selected, `loss` is as in `Decision`, `valid` as in
+        `drop`; no position is twice in `index`.
         """
-        kept = torch.zeros_like(self.owner).scatter(1, index, 1).bool()
+        ones = torch.ones_like(index) if valid is None else valid.to(index.dtype)
+        kept = torch.zeros_like(self.owner).scatter(1, index, ones).bool()
         kept = kept if self.attended is None else kept & self.attended
         tokens = self.decide(stage, kept, loss=loss, scores=self.scores_by_patch(scores))
-        if index.shape[1] == self.num_patches:  # nobody waits
+        if valid is None and index.shape[1] == self.num_patches:  # nobody waits
             return tokens
         gone_on = tokens.gather(index)
-        waiting = Waiting(self.hidden, self.attention_mask, index, self.place)
+        gone_on = gone_on if valid is None else gone_on.without_padding(valid)
+        waiting = Waiting(self.hidden, self.attention_mask, index, self.place, valid=valid)
         return gone_on.change(owner=self.owner, importance=self.importance, waiting=waiting)
+
+    def blend_later(self, keep: Tensor, stage: Stage) -> "Tokens":
+        """Go on with all, those with `keep` 0 hidden from the others, and record the decision, for this block alone.
+
+        `keep` `[B, N]` is float, 0 or 1; `rejoin` gives those with 0 back what they were, and `keep` its gradient.
+        """
+        kept = keep.detach() > 0.5
+        tokens = self.decide(stage, kept if self.attended is None else kept & self.attended, mask=keep)
+        waiting = Waiting(self.hidden, self.attention_mask, None, self.place, blend=keep)
+        return tokens.change(mask=keep.detach(), waiting=waiting)
 
     def represent(self, token: Tensor, attended: Tensor | None) -> "Tokens":
         """Let `token` `[B, 1, D]` go along, as the last one, for the tokens that wait; `attended` as in `append`."""
@@ -444,15 +484,23 @@ class Tokens:
         """
         if self.waiting is None:
             return self
-        hidden, positions = self.waiting.hidden, self.positions(self.waiting.index)
+        hidden = self.waiting.hidden
+        if self.waiting.index is None:
+            keep = cast(Tensor, self.waiting.blend)[..., None].to(hidden.dtype)
+            patches = keep * self.hidden[:, self.num_prefix :] + (1 - keep) * hidden[:, self.num_prefix :]
+            return self.change(hidden=torch.cat((self.prefix, patches), dim=1), mask=None, waiting=None)
+        positions = self.positions(self.waiting.index)
         if self.waiting.representative is not None:
             update = self.hidden[:, -1:] - self.waiting.representative
             hidden = torch.cat((hidden[:, : self.num_prefix], hidden[:, self.num_prefix :] + update), dim=1)
-        moved = self.hidden[:, : positions.shape[1]]
+        moved = self.padded[:, : positions.shape[1]]
+        if self.waiting.valid is not None:
+            real = torch.nn.functional.pad(self.waiting.valid, (self.num_prefix, 0), value=True)
+            moved = torch.where(real[..., None], moved, gather_tokens(hidden, positions))
         flat = hidden.flatten(0, 1).index_copy(0, flat_rows(positions, hidden.shape[1]), moved.flatten(0, 1))
         hidden = flat.view_as(hidden)
         mask, place = self.waiting.attention_mask, self.waiting.place
-        return self.change(hidden=hidden, attention_mask=mask, place=place, waiting=None)
+        return self.change(hidden=hidden, attention_mask=mask, place=place, layout=None, waiting=None)
 
     def mask_out(self, keep: Tensor, stage: Stage, through_earlier: bool = True) -> "Tokens":
         """Hide the patch tokens with `keep` 0 from the others' attention and record the decision (training).
@@ -480,6 +528,13 @@ def move(value: Any, device: torch.device | str | int, non_blocking: bool) -> An
     if not is_dataclass(value):
         return value
     return replace(value, **{f.name: move(getattr(value, f.name), device, non_blocking) for f in fields(value)})
+
+
+def stable_argsort(values: Tensor, descending: bool = False) -> Tensor:
+    """Sort `values` `[B, N]` along each row, equal ones as they stand: their positions `[B, N]` in that order."""
+    # torch.onnx.export(dynamo=False) knows no stable sort, and writes the other as ONNX's TopK, which is stable
+    stable = {} if torch.onnx.is_in_onnx_export() else {"stable": True}
+    return values.argsort(dim=1, descending=descending, **stable)
 
 
 def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:

@@ -185,9 +185,10 @@ class StuckParameters(TrainerCallback):
                 moved = (parameter.grad != 0).any()
                 self.moved[name] = self.moved[name] | moved if name in self.moved else moved
 
-    def on_log(self, args, state, control, *, logs=None, **kwargs):
+    def on_log(self, args, state, control, *, model, logs=None, **kwargs):
         if "loss" in (logs or {}):
-            stuck = [name for name, moved in self.moved.items() if not moved]
+            unread = acting_reducer(model).unread
+            stuck = [name for name, moved in self.moved.items() if not moved and name not in unread]
             if stuck:
                 logger.warning(
                     f"No gradient reached reducer parameter {', '.join(stuck)} since the last log: stuck. A threshold "

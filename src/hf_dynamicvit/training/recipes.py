@@ -123,6 +123,22 @@ RECIPES = {
         },
         [CLIPPED, RANDAUGMENT, REPEATED],
     ),
+    "dtem": Recipe(
+        "DTEM (NeurIPS 2024), released script for the metric alone, DeiT",
+        1024,
+        {
+            "reducer": "dtem",
+            "reducer_args": '{"r": 16}',
+            "num_train_epochs": 30,
+            "learning_rate": 1e-4,
+            "lr_scheduler_type": "cosine_with_min_lr",
+            "lr_scheduler_kwargs": {"min_lr_rate": 0.01},
+            "weight_decay": 1e-4,
+            "max_grad_norm": 5.0,
+            **AUGMENTATION,
+        },
+        [RANDAUGMENT, REPEATED],
+    ),
     "evovit": Recipe(
         "Evo-ViT (AAAI 2022), released training script, DeiT-S, from random weights",
         1024,
@@ -204,11 +220,9 @@ def settings_without_recipe(reducer: "TokenReducer | None") -> dict[str, Any]:
     """
     if reducer is None:
         return ALWAYS | FOR_DENSE
-    from ..model.adaptive import AdaptiveReducer  # and torch, which a reducer has imported
-
     learns = reducer.backbone_lr_scale < 1  # predictors, at a rate of their own
     # the steep gradient of thresholds would scale all others down
-    clipping = {"max_grad_norm": 0.0} if isinstance(reducer, AdaptiveReducer) else {}
+    clipping = {"max_grad_norm": 0.0} if "budget" in reducer.loss_weights else {}
     weights = {"loss_weights": {"ratio": RATIO_WEIGHT}} if "ratio" in reducer.loss_weights else {}
     return ALWAYS | (FOR_PREDICTORS if learns else {}) | clipping | weights
 

@@ -129,7 +129,7 @@ class Subject:
         """Set the model back to what it was, if the block ends with an error."""
         own = vars(self.reducer)  # with the counts of the method's own options, and what learns them
         before = {name: copy.copy(value) if isinstance(value, list | dict) else value for name, value in own.items()}
-        with restored_on_error(self.reducer):
+        with restored_on_error(self.model.config, self.reducer):
             try:
                 yield
             except BaseException:
