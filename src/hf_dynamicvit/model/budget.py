@@ -145,8 +145,8 @@ class BudgetMixin:
         Args:
             keep_ratio: one number or one a stage, as in the configuration. A count set in `reducer_args`, such as
                 ToMe's `r`, gives way to it.
-            pixel_values: `[B, channels, height, width]`, typical images. Only AS-ViT needs them: its thresholds are
-                set so that these images keep that fraction on average.
+            pixel_values: `[B, channels, height, width]`, typical images. Only methods whose images decide need
+                them: they are set so that these images keep that fraction on average.
 
         Raises:
             ValueError: `keep_ratio` is not in (0, 1], increases or has the wrong length; `pixel_values` are missing.
@@ -270,7 +270,7 @@ class BudgetMixin:
     def token_counts(self, images: Images = None) -> list[int]:
         """Patch tokens after each decision, at inference, for one image; `images` as in `multiply_adds`.
 
-        For AS-ViT those of the images that keep most, to which the others of their batch are padded.
+        Where images decide those of the images that keep most, to which the others of their batch are padded.
         """
         counts, num_patches = self.block_counts(images)
         behind = [self.backbone.reducer.counts_behind(image, num_patches) for image in counts]
@@ -281,11 +281,11 @@ class BudgetMixin:
 
         Args:
             images: `(height, width)` or one number, in pixels; `None` is the configuration's. A batch
-                `[B, channels, height, width]` gives the mean over its images, each as if alone; AS-ViT needs one, and
-                runs it.
+                `[B, channels, height, width]` gives the mean over its images, each as if alone; a method whose
+                images decide needs one, and runs it.
 
         Raises:
-            ValueError: AS-ViT without a batch.
+            ValueError: a method whose images decide, without a batch.
         """
         counts, num_patches = self.block_counts(images)
         totals = [self.multiply_adds_at(self.backbone.reducer, image, num_patches) for image in counts]
