@@ -396,7 +396,7 @@ def refuses(model, match: str, *args, **options) -> None:
 
 def test_options_are_checked_first():
     model = toy_dense()
-    refuses(model, "reducer is 'tom'; the methods are asvit", "tom")
+    refuses(model, "reducer is 'tom'; the methods are algm", "tom")
     refuses(model, "keep_ratio is 1.5; ratios must be in", "tome", 1.5)
     refuses(model, "reducer_arg is no option; .*did you mean reducer_args", "tome", reducer_arg={})
     refuses(model, r"r: options of the method are given in reducer_args=\{", "tome", r=8)

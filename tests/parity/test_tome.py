@@ -101,7 +101,7 @@ def test_bad_schedules_are_named(r):
 
 def test_a_keep_ratio_out_of_reach_is_named():
     with pytest.raises(
-        ValueError, match=r"keep_ratio is 0.05.*from 0.2875 of the patches to 0.05 in block 3.*at most 0.5"
+        ValueError, match=r"keep_ratio is 0.05.*from 0.2875 of the patches to 0.05 in block 3.*at most half"
     ):
         DynamicViTConfig(num_hidden_layers=4, reducer="tome", keep_ratio=0.05)
     config = DynamicViTConfig(reducer="tome", keep_ratio=0.5)

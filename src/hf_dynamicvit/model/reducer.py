@@ -92,9 +92,10 @@ class TokenReducer(nn.Module):
     def _check_reach(self, config: Any) -> None:
         for layer, before, ratio in zip(self.layers, [1.0, *self.keep_ratios], self.keep_ratios, strict=False):
             if ratio < before * self.least_left - 1e-6:
+                most = "half" if self.least_left == 0.5 else f"{1 - self.least_left:g}"
                 raise ValueError(
                     f"keep_ratio is {config.keep_ratio}: {config.reducer} cannot go from {before:.4g} of the patches "
-                    f"to {ratio:.4g} in block {layer}, where at most {1 - self.least_left:g} of them merge."
+                    f"to {ratio:.4g} in block {layer}, where at most {most} of them merge."
                 )
 
     @staticmethod

@@ -108,7 +108,8 @@ class ALGMReducer(AdaptiveReducer):
         place = torch.arange(tokens.num_live, device=best.device).expand(best.shape[0], -1)
         goes = even.expand(best.shape[0], -1)
         into = place.scatter(1, goes, odd[partner].where(merges, goes))
-        order = place + tokens.num_live * place.new_ones(1).new_zeros(tokens.num_live).index_fill(0, odd, 1)
+        behind = tokens.num_live * place.new_zeros(tokens.num_live).index_fill(0, odd, 1)
+        order = place + behind * merges.any(dim=1, keepdim=True)  # an image of which nothing merges stays as it is
         return merge_groups(tokens, into, order, stage)  # REST
 
     @staticmethod
