@@ -103,6 +103,15 @@ def test_what_is_dropped_and_what_is_merged_is_found_apart(tmp_path):
     assert f"0: {pairs[0][0]}/{pairs[0][1]}" in build_report(tuned) and "blocks 0 to 2" in build_report(tuned)
 
 
+def test_one_token_at_every_stage_is_not_everything():
+    model = toy_model(reducer="topk")
+    subject = Subject(model, toy_images())
+    for counts, kept in (((64, 64, 1), [1]), ((64, 1, 1), [1]), ((1, 1, 1), [1])):
+        cost = subject.multiply_adds(counts)
+        subject.keep(counts)
+        assert model.token_counts() == kept and model.multiply_adds() == cost
+
+
 def test_a_budget_that_keeps_everything():
     model = toy_model(reducer="topk")
     tuned = found_by(model, fraction=1.0)

@@ -2,6 +2,7 @@
 """A model whose schedule is being searched: what can be set, and what that costs."""
 
 import copy
+import math
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -105,7 +106,8 @@ class Subject:
         if self.reducer.rest != "idle" and not any(True for _ in self.reducer.parameters()):
             layers, left = pruned(layers, counts, self.num_patches)
         own = self.model.config.num_patches
-        scaled = left if own == self.num_patches else [count / self.num_patches for count in left]
+        are_counts = own == self.num_patches and max(left) > 1  # a list of ones keeps everything
+        scaled = left if are_counts else [math.nextafter(count / self.num_patches, 1) for count in left]
         self.reducer.layers, self.reducer.counted_patches = self.model.config.stage_layers, own
         self.model.set_schedule(layers, scaled)
         return layers, left
