@@ -95,5 +95,5 @@ class ReducedBackbone(ReducedPreTrainedModel):
 
     @property
     def returns_class_tokens(self) -> bool:
-        """Whether the class tokens of the stages are handed out too."""
+        """Return whether the class tokens of the stages are handed out too."""
         return False

@@ -130,7 +130,7 @@ class TokenReducer(nn.Module):
 
     @property
     def loses_patches(self) -> bool:
-        """Whether some patches are in no token any more: dropped, neither merged nor idle."""
+        """Return whether some patches are in no token any more: dropped, neither merged nor idle."""
         return self.rest == "dropped"
 
     @property

@@ -145,7 +145,7 @@ class ReductionConfig(PreTrainedConfig):
 
     @property
     def named_schedule(self) -> Schedule:
-        """What `schedule` stands for."""
+        """Return the schedule that `schedule` names."""
         return SCHEDULES[self.schedule or REDUCERS[self.reducer].default_schedule]
 
     @property

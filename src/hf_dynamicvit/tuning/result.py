@@ -44,7 +44,7 @@ class Goal:
 
     @property
     def is_time(self) -> bool:
-        """Whether it is measured on this machine."""
+        """Return whether it is measured on this machine."""
         return self.name in ("latency", "speedup")
 
     def budget(self, dense: float) -> float:
