@@ -2,6 +2,7 @@
 """`tune` on toy models: budgets are met, the model has what was found, and nothing is lost on the way."""
 
 import copy
+import dataclasses
 import itertools
 import json
 
@@ -246,6 +247,15 @@ def test_a_latency_is_reached_though_the_table_is_wrong(monkeypatch, rate):
     assert tuned.unit == "seconds" and tuned.latency.batch == 2
     assert tuned.latency.reached == pytest.approx(0.8 * everything, rel=0.05)
     assert tuned.latency.dense == machine.seconds([(64, 64)] * 4, 0)
+
+
+@pytest.mark.parametrize("reached, said", [(1.2, "20% slower"), (0.8, "20% faster"), (1.03, None)])
+def test_a_latency_that_was_missed_is_told(monkeypatch, reached, said):
+    Machine(monkeypatch)
+    tuned = found_by(toy_model(reducer="topk"), fraction=None, speedup=1.25)
+    missed = dataclasses.replace(tuned.latency, reached=reached * tuned.latency.asked)
+    report = build_report(dataclasses.replace(tuned, latency=missed))
+    assert (f"That is {said} than asked for" in report) if said else ("than asked for" not in report)
 
 
 def test_a_speedup_is_over_the_native_model(monkeypatch):

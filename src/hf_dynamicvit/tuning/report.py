@@ -8,6 +8,9 @@ from .result import Tuned
 from .search import Point
 
 
+# A batch that takes so much more or less than was asked for is told of.
+FAR = 0.05
+
 MEASURES = {"kl": "KL to the dense model", "cosine": "1 - cosine to the dense model"}
 
 
@@ -41,6 +44,12 @@ def build_report(tuned: Tuned) -> str:
             f"A batch of {taken.batch} takes {1000 * taken.reached:.4g} ms, asked for {1000 * taken.asked:.4g}; the "
             f"dense model {1000 * taken.dense:.4g} ms ({taken.dense / taken.reached:.2f}x)."
         )
+        off = taken.reached / taken.asked - 1
+        if off > FAR or (off < -FAR and tuned.loss > 0):
+            lines.append(
+                f"That is {abs(off):.0%} {'slower' if off > 0 else 'faster'} than asked for, though the table was "
+                "corrected by what was measured: the machine may be busy. Search again, or with clock 'cpu'."
+            )
     lines += [f"Patch tokens of {tuned.num_patches} left at block {stages}.", ""]
     lines += [
         f"| schedule | cost | {MEASURES[tuned.measure]} | left at blocks {told_layers(tuned.searched)} |",
