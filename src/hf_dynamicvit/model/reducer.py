@@ -125,7 +125,7 @@ class TokenReducer(nn.Module):
 
     @property
     def returns_in_every_block(self) -> bool:
-        """Whether every block hands on all patches, in their places, to whoever reads hidden states."""
+        """Return whether every block hands on all patches, in their places, to whoever reads hidden states."""
         return False
 
     @property

@@ -135,12 +135,12 @@ class ReductionConfig(PreTrainedConfig):
 
     @property
     def is_adaptive(self) -> bool:
-        """Whether each image decides how many patches it keeps; there is no `keep_ratio`, and cost depends on it."""
+        """Return whether each image decides how much it keeps; there is no `keep_ratio`, and cost depends on it."""
         return is_adaptive(self.reducer)
 
     @property
     def reads_class_token(self) -> bool:
-        """Whether the classifier reads the class token, as that of a dense ViT does."""
+        """Return whether the classifier reads the class token, as that of a dense ViT does."""
         return self.reducer_without_memory().reads_class_token
 
     @property
@@ -162,7 +162,7 @@ class ReductionConfig(PreTrainedConfig):
 
     @property
     def classifies_class_token(self) -> bool:
-        """Whether a dense classifier of the family reads prefix tokens alone."""
+        """Return whether a dense classifier of the family reads prefix tokens alone."""
         return self.num_prefix > 0
 
     @property
