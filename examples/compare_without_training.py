@@ -16,6 +16,9 @@ Every method is set to 0.9, 0.8, 0.7 and 0.5 of the dense model's multiply-adds,
 `model.set_budget`. AS-ViT's thresholds are set on some of the images (`--calibrate`), and its cost is the mean over
 all. The predictors of DynamicViT are untrained, so it shows what they must learn.
 
+With `--tuned`, the schedule of each of these methods is searched by `hf_dynamicvit.tune` on the images at odd places,
+without their labels; of every row there is also the top-1 on those at even places, which no search has seen.
+
 results.json is written after each row, and rows that it has are not measured again. Published results are in
 docs/benchmarks.md. The plot needs matplotlib (`pip install "hf-dynamicvit[plot]"`).
 """
@@ -47,6 +50,7 @@ from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.evaluation.data import TRUE_CLASS, load_labelled
 from hf_dynamicvit.machine import describe_machine
 from hf_dynamicvit.names import SCHEDULES
+from hf_dynamicvit.tuning.tune import tune
 
 
 # name in the table -> what from_pretrained takes; a dense checkpoint is read as it was trained
@@ -70,6 +74,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "dynamicvit (untrained)": {"reducer": "dynamicvit"},
 }
 DENSE = {"reducer": "topk", "keep_ratio": 1.0}
+TUNED = ", tuned"
 NEIGHBOURS, TEMPERATURE = 20, 0.07
 # of each feature of an encoder: whose features its neighbours are
 BANKS = ("own bank", "dense bank")
@@ -101,7 +106,8 @@ def run(model: Any, images: Images, read: Callable[[Any], dict[str, Tensor]]) ->
     cost = 0.0
     with torch.inference_mode():
         for batch in images.batches:
-            found.append(read(model(batch, interpolate_pos_encoding=True)))
+            said = read(model(batch.to(model.device), interpolate_pos_encoding=True))
+            found.append({name: value.cpu() for name, value in said.items()})
             cost += model.multiply_adds(batch) * len(batch)
     return {name: torch.cat([each[name] for each in found]) for name in found[0]}, cost / len(images.labels)
 
@@ -168,7 +174,13 @@ class Classification:
         return {"gmacs": cost / 1e9} | self.compare(outputs["logits"].argmax(-1))
 
     def compare(self, found: Tensor) -> dict[str, Any]:
-        return compare_classes(found, self.images.labels, self.dense)
+        unseen = compare_classes(found[::2], self.images.labels[::2], self.dense[::2])
+        row = compare_classes(found, self.images.labels, self.dense)
+        return row | {"unseen": {name: unseen[name] for name in ("top1", "difference")}}
+
+    def searched(self) -> Tensor:
+        """Return the images at odd places, on which schedules are searched."""
+        return torch.cat(self.images.batches)[1::2]
 
 
 class Neighbours:
@@ -197,6 +209,10 @@ class Neighbours:
         queries, cost = run(model, self.queries, read_features)
         bank, _ = run(model, self.bank, read_features)
         return {"gmacs": cost / 1e9} | self.compare(queries, bank)
+
+    def searched(self) -> Tensor:
+        """Return the bank's images, on which schedules are searched."""
+        return torch.cat(self.bank.batches)
 
     def compare(self, queries: dict[str, Tensor], own_bank: dict[str, Tensor]) -> dict[str, Any]:
         """Compare features `queries`, whose neighbours are in `own_bank` or the dense bank, with the dense ones."""
@@ -250,7 +266,7 @@ def prepare(
 def list_measures(dense: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """List what was measured, by title, and under which keys of a row it is."""
     if "top1" in dense:
-        return {"top-1": ()}
+        return {"top-1": (), "top-1 in %, images at even places": ("unseen",)}
     measures: dict[str, tuple[str, ...]] = {}
     for name in [name for name, value in dense.items() if isinstance(value, dict)]:
         measures[f"{name}: cosine"] = (name, "cosine")
@@ -367,8 +383,12 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="a folder, a parquet file or a data set of the Hub, with labels")
     parser.add_argument("--split", help="of the images that are classified (default: validation or test)")
     parser.add_argument("--output", required=True, type=Path, help="folder for table.md, results.json and plot.png")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=[*METHODS], metavar="METHOD")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=[*METHODS], metavar="METHOD")
     parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, help="each method along these, not along its own")
+    parser.add_argument("--tuned", nargs="*", choices=METHODS, default=[], metavar="METHOD", help="search schedules")
+    parser.add_argument("--refinements", type=int, default=100, help="of each search")
+    parser.add_argument("--step", type=int, help="tokens that a search removes at a time")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.9, 0.8, 0.7, 0.5])
     parser.add_argument("--image-size", type=int, help="pixels (default: the checkpoint's)")
     parser.add_argument("--batch-size", type=int, default=50)
@@ -382,10 +402,11 @@ def read_arguments() -> argparse.Namespace:
 
 def chosen(args: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return what is measured: methods by name, along each of the schedules that were typed."""
+    tuned = {f"{name}{TUNED}": METHODS[name] for name in args.tuned}
     if not args.schedules:
-        return {name: METHODS[name] for name in args.methods}
+        return {name: METHODS[name] for name in args.methods} | tuned
     pairs = itertools.product(args.methods, args.schedules)
-    return {f"{name}, {schedule}": METHODS[name] | {"schedule": schedule} for name, schedule in pairs}
+    return {f"{name}, {schedule}": METHODS[name] | {"schedule": schedule} for name, schedule in pairs} | tuned
 
 
 def measure_rows(args: argparse.Namespace, task: Any, record: dict[str, Any]) -> None:
@@ -395,19 +416,38 @@ def measure_rows(args: argparse.Namespace, task: Any, record: dict[str, Any]) ->
         if (name, fraction) in done or [name, fraction] in record["out_of_reach"]:
             continue
         set_seed(args.seed)
-        model = task.load(chosen(args)[name])
+        model = task.load(chosen(args)[name]).to(args.device)
         try:
-            model.set_budget(fraction=fraction, pixel_values=task.typical)
+            found = set_cost(args, task, model, name, fraction)
         except ValueError as error:
             print(f"{name} at {fraction}: {error}", flush=True)
             record["out_of_reach"].append([name, fraction])
             continue
         optimize(args, task, model)
-        row = {"method": name, "fraction": fraction} | task.measure(model)
+        row = {"method": name, "fraction": fraction} | task.measure(model) | found
         record["results"].append(row)
         write(args.output, record)
         told = ", ".join(f"{title} {tell(row, keys)}" for title, keys in list_measures(record["dense"]).items())
         print(f"{name} at {fraction}: {row['gmacs']:.3f} G, {told}", flush=True)
+
+
+def set_cost(args: argparse.Namespace, task: Any, model: Any, name: str, fraction: float) -> dict[str, Any]:
+    """Set `model` to the cost, along its schedule or one that is searched; return what a search found."""
+    if not name.endswith(TUNED):
+        model.set_budget(fraction=fraction, pixel_values=task.typical)
+        return {}
+    file = args.output / f"trials {name.removesuffix(TUNED)}.jsonl"
+    options = {
+        "refinements": args.refinements,
+        "step": args.step,
+        "run_batch": args.batch_size,
+        "seed": args.seed,
+        "trials_file": file,
+    }
+    found = tune(model, task.searched(), fraction=fraction, progress=False, **options)
+    named = {schedule: point.loss for schedule, point in found.named.items()}
+    told = {"layers": found.layers, "counts": found.counts, "loss": found.loss, "named": named}
+    return {"tuned": told | {"images": found.images, "trials": found.trials}}
 
 
 def optimize(args: argparse.Namespace, task: Any, model: Any) -> None:
@@ -421,7 +461,7 @@ def main() -> None:
     checkpoint = read_checkpoint(args.model)
     task = (Classification if checkpoint.has_classifier else Neighbours)(args, checkpoint)
     args.output.mkdir(parents=True, exist_ok=True)
-    whole = task.load(DENSE)
+    whole = task.load(DENSE).to(args.device)
     optimize(args, task, whole)
     record = start(args, task, task.measure_dense(whole))
     measure_rows(args, task, record)

@@ -21,8 +21,12 @@ SHAPES = {"deit-tiny": (192, 3), "deit-small": (384, 6), "deit-base": (768, 12)}
 
 DTYPES = ("float32", "bfloat16", "float16")
 
-# Modes of torch.compile, and none.
-COMPILED = ("eager", "default", "reduce-overhead", "max-autotune")
+# Modes of torch.compile, none, and the eager model's kernels replayed by CUDA as one graph.
+CUDA_GRAPH = "cuda-graph"
+COMPILED = ("eager", "default", "reduce-overhead", "max-autotune", CUDA_GRAPH)
+
+# Sets of measurements, the keys of `benchmark.suites.SUITES`.
+SUITES = ("cpu", "gpu", "toy")
 
 # Clocks of a benchmark.
 CLOCKS = ("wall", "cpu")

@@ -17,7 +17,7 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"compat", "ragged", "logger", "refused", "schedules", "folding"},
+    {"compat", "ragged", "logger", "refused", "schedules", "products"},
     {"packed", "legacy_keys"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"clustering", "scoring", "selection", "outputs", "matching", "merging"},

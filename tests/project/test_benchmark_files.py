@@ -129,3 +129,43 @@ def test_the_comparison_of_encoders_says_what_it_counted(comparison):
             assert found["difference"]["mean"] == pytest.approx(mean)
             error = ((gained + lost - count * mean**2) / (count - 1) / count) ** 0.5
             assert found["difference"]["error"] == pytest.approx(error)
+
+
+def test_the_page_on_benchmarks_has_the_speeds_on_a_gpu():
+    from hf_dynamicvit.benchmark.suites import MODELS, build_suite_table, gpu_cases
+
+    record = read_results("gpu")
+    assert build_suite_table(record) in read_page("benchmarks")
+    for case in record:
+        assert case["machine"]["gpus"] == ["NVIDIA H200"] and case["model"] in MODELS
+    measured = {(case["model"], case["batch"], case["setting"]["compiled"], case["fraction"]) for case in record}
+    for case in gpu_cases():
+        assert all((case.model, batch, case.setting.compiled, case.fraction) in measured for batch in case.batches)
+
+
+def test_the_page_on_benchmarks_has_the_fine_tuned_runs():
+    script, runs = load_script("benchmarks", "finetuned"), read_results("finetuned")
+    assert script.table(runs) in read_page("benchmarks")
+    for run in runs:
+        budget = {} if run["setting"] == "dense" else {"budget": script.FRACTION}
+        assert run["options"] == script.SETTINGS[run["setting"]] | budget
+        assert run["start"] == script.START
+
+
+def test_fine_tuning_is_told_beside_the_dense_model_of_its_seed():
+    script = load_script("benchmarks", "finetuned")
+    tops = {("dense", 0): 0.9, ("dense", 1): 0.8, ("evit", 0): 0.91, ("evit", 1): 0.83}
+    runs = [{"setting": name, "seed": seed, "top1": top, "gmacs": 1.0} for (name, seed), top in tops.items()]
+    assert "| evit | 1.000 | 91.0, 83.0 | 87.0 | +2.0 ± 1.0 |" in script.table(runs)
+
+
+def test_the_page_on_benchmarks_has_the_tuned_schedules(comparison):
+    record, page = read_results("deit_tiny_schedules"), read_page("benchmarks")
+    tuned = [row for row in record["results"] if "tuned" in row]
+    assert {row["method"].removesuffix(comparison.TUNED) for row in tuned} <= {*comparison.METHODS}
+    for row in tuned:
+        apart, found = row["unseen"]["difference"], row["tuned"]
+        told = [f"{found['loss']:.4f} ({min(found['named'].values()):.4f})", f"{100 * row['unseen']['top1']:.1f}"]
+        told += [f"{100 * apart['mean']:+.1f} ± {100 * apart['error']:.1f}", f"{100 * row['top1']:.1f}"]
+        assert f"| {row['method']} | {row['gmacs']:.3f} | {' | '.join(told)} |" in page
+        assert found["images"] == 500 and record["settings"]["images"] == 1000

@@ -118,3 +118,14 @@ def test_each_says_why_and_when_it_can_go():
                 assert ast.get_docstring(node), f"{file}: {node.name}"
     names = {name for name in vars(compat) if not name.startswith("_")}
     assert set(compat.__all__) <= names
+
+
+def test_super_is_called_for_an_attribute_at_once():
+    """`super()` alone, put into a variable, cannot be compiled on Python 3.12 with torch 2.11."""
+    for name, tree in FILES.items():
+        if not name.startswith("model/"):
+            continue
+        used = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super":
+                assert id(node) in used, f"{name}:{node.lineno}"

@@ -67,7 +67,7 @@ def test_compare_without_training(toy_folder):
     for result in results["results"]:
         assert result["fraction"] == 0.8 and 0.6 * dense < result["gmacs"] < 0.95 * dense
     table = (toy_folder / "table" / "table.md").read_text()
-    assert table in out and table.count("out of reach") == 17
+    assert table in out and table.count("out of reach") == 2 * 17  # of all images, and of those at even places
     assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
     for result in [results["dense"], *results["results"]]:
         assert result["top1"] == pytest.approx(1 - len(result["wrong"]) / 6)
@@ -82,6 +82,18 @@ def test_compare_schedules_without_training(toy_folder):
     results = json.loads((toy_folder / "schedules" / "results.json").read_text())["results"]
     assert [row["method"] for row in results] == ["tome, late", "tome, cosine"]
     assert "| tome, late |" in out and results[0]["gmacs"] != results[1]["gmacs"]
+
+
+def test_compare_tuned_without_training(toy_folder):
+    """What is searched on the images at odd places is told on those at even ones, too."""
+    settings = ("--fractions", "0.8", "--batch-size", "3", "--methods", "--tuned", "tome", "--refinements", "2")
+    out = run("compare_without_training.py", toy_folder, "--output", "tuned", *settings)
+    record = json.loads((toy_folder / "tuned" / "results.json").read_text())
+    (row,) = record["results"]
+    assert row["method"] == "tome, tuned" and row["tuned"]["images"] == 3 and row["tuned"]["trials"] > 5
+    assert row["tuned"]["loss"] <= min(row["tuned"]["named"].values())
+    assert row["unseen"]["top1"] == pytest.approx(1 - sum(index % 2 == 0 for index in row["wrong"]) / 3)
+    assert "**top-1 in %, images at even places**" in out
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from ..model.inference import waited_for
 from ..model.reducer import TokenReducer
 from ..model.reduction import ReducedModel
 from ..model.tokens import Stage, Tokens, Trace
-from ..names import COMPILED
+from ..names import COMPILED, CUDA_GRAPH
 
 
 Reduced = ReducedForImageClassification | ReducedModel
@@ -129,9 +129,8 @@ class Ideal(nn.Module):
     def __init__(self, dense: Any, lengths: Sequence[tuple[int, int]]):
         super().__init__()
         family: Any = ADOPTING[type(dense)]
-        self.model = family(family.config_class(**dense.config.to_dict(), reducer="topk")).to(
-            dense.device, dense.dtype
-        )
+        with torch.device(dense.device):
+            self.model = family(family.config_class(**dense.config.to_dict(), reducer="topk")).to(dense.dtype)
         self.model.load_state_dict(dense.state_dict())
         self.model.set_attn_implementation(attention_implementation(dense.config))
         self.model.backbone.reducer = Shortened(self.model.config, lengths)
@@ -143,7 +142,9 @@ class Ideal(nn.Module):
 def shorten(tokens: Tokens, length: int, layer: int) -> Tokens:
     """Go on with the first `length` of all `tokens`; where there are fewer (tokens came back), take some twice."""
     there = tokens.hidden.shape[1]
-    last_chance = layer == 0 and not tokens.decisions  # outputs want one decision at least
+    last_chance = (
+        layer == 0 and len(tokens.decisions) == 0
+    )  # outputs want one decision at least; `not` would not compile
     if length == there and not last_chance:
         return tokens
     index = torch.arange(length, device=tokens.hidden.device) % there
@@ -283,10 +284,11 @@ def build_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]
 
 def build_dense(model: Any) -> Any:
     """Build the native model of the sizes of `model`, with random weights."""
-    if isinstance(model, ReducedForImageClassification):
-        return model.dense_like()
-    native = native_class(type(model))
-    return native(native.config_class(**model.config.to_native_dict()))
+    with torch.device(model.device):
+        if isinstance(model, ReducedForImageClassification):
+            return model.dense_like()
+        native = native_class(type(model))
+        return native(native.config_class(**model.config.to_native_dict()))
 
 
 def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
@@ -302,11 +304,44 @@ def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
 def build_call(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor], Any]:
     """Return the function that runs `entry` on images: its module, compiled as `setting` says."""
     call: Callable[..., Any] = entry.module
+    if setting.compiled == CUDA_GRAPH:
+        same = as_pair(entry.source.config.image_size) == tuple(images.shape[-2:])
+        return capture(call if same else partial(call, interpolate_pos_encoding=True), images)
     if setting.compiled != "eager":
         torch.compiler.reset()
         call = torch.compile(entry.module, mode=setting.compiled, dynamic=False)
     same = as_pair(entry.source.config.image_size) == tuple(images.shape[-2:])
     return call if same else partial(call, interpolate_pos_encoding=True)
+
+
+def capture(call: Callable[[Tensor], Any], images: Tensor, warmup: int = 3) -> Callable[[Tensor], Any]:
+    """Record the kernels that `call` starts for images like these as one CUDA graph; return what replays it.
+
+    Started one by one, kernels of small batches wait for Python. Images are copied into the memory that was recorded.
+
+    Raises:
+        ValueError: `call` waits for the device, as methods do whose images decide how many tokens they keep.
+    """
+    still, beside = images.clone(), torch.cuda.Stream(images.device)
+    with torch.inference_mode():
+        beside.wait_stream(torch.cuda.current_stream(images.device))
+        with torch.cuda.stream(beside):
+            for _ in range(warmup):
+                call(still)
+        torch.cuda.current_stream(images.device).wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                outputs = call(still)
+        except RuntimeError as error:
+            raise ValueError(f"no CUDA graph can be made of this model: {error}") from error
+
+    def replay(images: Tensor) -> Any:
+        still.copy_(images)
+        graph.replay()
+        return outputs
+
+    return replay
 
 
 def take_turns(

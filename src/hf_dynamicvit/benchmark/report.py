@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..extras import require
+from ..names import CUDA_GRAPH
 from .measure import Measurement, Setting, break_even
 
 
@@ -28,7 +29,7 @@ def describe_setting(setting: Setting, image_size: tuple[int, int]) -> str:
     """Describe a setting and the image size in one line."""
     threads = "" if setting.threads is None else f", {setting.threads} thread{'s' * (setting.threads > 1)}"
     clock = ", processor time" if setting.clock == "cpu" else ""
-    how = "eager" if setting.compiled == "eager" else f"torch.compile({setting.compiled!r})"
+    how = setting.compiled if setting.compiled in ("eager", CUDA_GRAPH) else f"torch.compile({setting.compiled!r})"
     size = " x ".join(map(str, image_size))
     return f"{setting.device}{threads}, {setting.dtype}, {setting.attention} attention, {how}{clock}, {size} pixels"
 

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..names import CLOCKS, COMPILED, DTYPES, METHODS, SHAPES
+from ..names import CLOCKS, COMPILED, DTYPES, METHODS, SHAPES, SUITES
 from .parser import add_images_option, add_json_option, add_overwrite_option, add_schedule_option
 
 
@@ -15,6 +15,8 @@ hf-dynamicvit benchmark --model my-dynamicvit
 # methods at the same cost on a GPU, eager and compiled, with plots
 hf-dynamicvit benchmark --model deit-small --reducer topk evit tome --budget 0.6 --batch-sizes 1 8 32 128 \\
     --device cuda --dtype bfloat16 --compile eager default --output bench
+# the numbers of docs/benchmarks.md, on your GPU
+hf-dynamicvit benchmark --suite gpu --output bench-gpu
 # the numbers for a script
 hf-dynamicvit benchmark --model my-dynamicvit --batch-sizes 1 --threads 1 4 --json > benchmark.json
 """
@@ -28,9 +30,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--model",
-        required=True,
         nargs="+",
+        default=[],
         help=f"checkpoint (folder or Hub name) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
+    )
+    parser.add_argument(
+        "--suite",
+        choices=SUITES,
+        help="in place of --model and all other options but --output and --json: a set of measurements by name, which "
+        "others can repeat; one that was stopped goes on",
     )
     add_sparse(parser.add_argument_group("what is kept"))
     add_measuring(parser.add_argument_group("how it is measured"))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..benchmark.measure import Measurement, Setting, benchmark, break_even
 from ..benchmark.report import build_tables, check_matplotlib, draw_plots, format_line, parse_accuracies
+from ..benchmark.suites import build_suite_table, check_suite, run_suite
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..checkpoints.load_report import REDUCER, expect_in_report
 from ..data.samples import read_samples
@@ -22,9 +23,15 @@ from ..model.budget import check_fraction
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
 from ..model.reducers import is_adaptive
-from ..names import SHAPES
+from ..names import CUDA_GRAPH, SHAPES
 from ..training.progress import no_bars_of_weights
+from .cli import command_parser
 from .parser import only_json, print_json
+
+
+# What of the options a suite leaves to the user, and the file of its results.
+OF_SUITE = {"suite", "output", "overwrite", "json"}
+SUITE_FILE = "suite.json"
 
 
 def shape_config(shape: str, image_size: int | None, **reduction: Any) -> DynamicViTConfig:
@@ -139,6 +146,8 @@ def list_settings(args: argparse.Namespace) -> list[Setting]:
         raise ValueError("--clock cpu adds the threads' times up; it needs --threads 1 and --device cpu.")
     for device in args.device:
         check_device(device)
+    if CUDA_GRAPH in args.compile and any(torch.device(device).type != "cuda" for device in args.device):
+        raise ValueError(f"--compile {CUDA_GRAPH} is of CUDA, and --device is {' '.join(args.device)}.")
     settings = []
     for device, dtype, attention, compiled in itertools.product(args.device, args.dtype, args.attention, args.compile):
         for threads in args.threads if device == "cpu" else [None]:
@@ -205,7 +214,39 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
     return rows
 
 
+def measure_suite(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure the suite that was asked for, into `suite.json` of the folder, and print each line as it is measured.
+
+    Raises:
+        ValueError: other options are given too, there is no folder, or this machine lacks what the suite needs.
+    """
+    defaults = vars(command_parser("benchmark").parse_args([]))
+    given = [name for name in defaults.keys() - OF_SUITE if getattr(args, name) != defaults[name]]
+    if given:
+        typed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+        raise ValueError(f"--suite {args.suite} says what is measured and how; leave {typed} out.")
+    if args.output is None:
+        raise ValueError(f"--suite {args.suite} writes its results as they come; give --output FOLDER.")
+    check_suite(args.suite)
+    if not (args.output / SUITE_FILE).is_file():
+        check_folder(args.output, args.overwrite)
+        args.output.mkdir(parents=True, exist_ok=True)
+    record = run_suite(args.suite, args.output / SUITE_FILE, lambda row: print(format_line(row), flush=True))
+    (args.output / "suite.md").write_text(build_suite_table(record) + "\n", encoding="utf-8")
+    return record
+
+
 def main(args: argparse.Namespace) -> None:
+    if args.suite is not None:
+        with only_json(args.json):
+            record = measure_suite(args)
+        if args.json:
+            print_json({"suite": args.suite, "results": record})
+        else:
+            print(f"\n{build_suite_table(record)}")
+        return
+    if not args.model:
+        raise ValueError("give --model, a checkpoint or a shape, or --suite.")
     with only_json(args.json), no_bars_of_weights():
         rows = measure(args)
     if args.json:

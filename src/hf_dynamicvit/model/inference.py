@@ -79,7 +79,7 @@ class InferenceMixin:
         """As in `nn.Module`; training mode puts back the layers that `optimize_for_inference` exchanged."""
         if mode:
             self.undo_optimize_for_inference()
-        return cast(Any, super()).train(mode)
+        return super().train(mode)  # ty: ignore[missing-attribute]
 
     def _sample(self, pixel_values: Tensor | None) -> Tensor:
         if pixel_values is None:

@@ -115,8 +115,7 @@ class DynamicMLP(nn.Module):
     def forward(self, hidden_states: Tensor) -> Tensor:
         if self.config.hidden_act == "gelu" and fuses_gelu(self.fc1):
             return self.fc2(self.fc1(hidden_states, gelu=True))
-        native: Any = super()
-        return native.forward(hidden_states)
+        return super().forward(hidden_states)
 
 
 class Place(NamedTuple):

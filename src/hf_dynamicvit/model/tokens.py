@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .products import merge_by_product, multiplies
 from .ragged import Layout
 
 
@@ -294,16 +295,16 @@ class Tokens:
         decision = Decision(stage.layer, stage.keep_ratio, kept, self.owner, **fields)
         return self.change(decisions=(*self.decisions, decision))
 
-    def gather(self, index: Tensor, owners: Tensor | None = None) -> "Tokens":
+    def gather(self, index: Tensor, owners: Tensor | None = None, hidden: Tensor | None = None) -> "Tokens":
         """Keep only the patch tokens at `index` `[B, K]` (positions among the N), in that order; the prefix stays.
 
         `size`, `importance` and `place` go with them.
 
         `owners` `[B, N + 1]` says at which of the K positions each of the N goes on, -1 for none, as `new_positions`;
-        by default, where it is.
+        by default, where it is. `hidden` `[B, P + K, D]` takes the place of what they are.
         """
         positions = self.positions(index)  # [B, P + K]
-        hidden = gather_tokens(self.padded, positions)
+        hidden = gather_tokens(self.padded, positions) if hidden is None else hidden
         attention_mask = None if self.attention_mask is None else self.attention_mask.gather(1, positions)
         owners = self.new_positions(index) if owners is None else owners
         riders = {"size": self.size, "importance": self.importance, "place": self.place}
@@ -410,24 +411,35 @@ class Tokens:
         if self.attended is not None:  # what the user's mask excludes weighs nothing, and nothing speaks for it
             weights = weights * self.attended
             goes = host.where(self.attended.gather(1, rest), -1)
-        tokens = self.gather(index, stays.scatter(1, rest, goes))
-        merged = weighted_merge(
-            tokens.patches, gather_tokens(self.patches, rest), host, weights.gather(1, index), weights.gather(1, rest)
-        )
+        hidden = self.merged_hidden(index, rest, host, weights)
+        tokens = self.gather(index, stays.scatter(1, rest, goes), hidden)
         kept = self.map_to_patches(stays) >= 0
         if self.attended is not None:
             kept = kept & self.attended.gather(1, self.owner.clamp(min=0))
         if self.last_kept is not None:
             kept = kept & self.last_kept
-        hidden = torch.cat((tokens.hidden[:, : self.num_prefix], merged), dim=1)
         attention_mask = tokens.attention_mask
         if self.attended is not None:  # a group is attended where one of its members is
             attended = self.attended.int()
             members = attended.gather(1, index).scatter_add(1, host, attended.gather(1, rest))
             prefix = cast(Tensor, self.attention_mask)[:, : self.num_prefix]
             attention_mask = torch.cat((prefix, members > 0), dim=1)
-        tokens = tokens.change(hidden=hidden, attention_mask=attention_mask)
+        tokens = tokens.change(attention_mask=attention_mask)
         return tokens.decide(stage, kept, scores=self.scores_by_patch(scores))
+
+    def merged_hidden(self, index: Tensor, rest: Tensor, host: Tensor, weights: Tensor) -> Tensor:
+        """Return the prefix and the weighted means of `merge`, `[B, P + K, D]`."""
+        if multiplies(self.hidden):
+            places = torch.arange(index.shape[1], device=index.device).expand(index.shape[0], -1)
+            into = torch.zeros_like(weights, dtype=torch.int64).scatter(1, index, places).scatter(1, rest, host)
+            if index.shape[1] + rest.shape[1] < self.num_live:
+                weights = weights * torch.zeros_like(weights).scatter(1, torch.cat((index, rest), dim=1), 1.0)
+            return merge_by_product(self.padded, self.num_prefix, into, weights, index.shape[1])
+        hidden = gather_tokens(self.padded, self.positions(index))
+        prefix, own = hidden[:, : self.num_prefix], hidden[:, self.num_prefix :]
+        added = gather_tokens(self.patches, rest)
+        means = weighted_merge(own, added, host, weights.gather(1, index), weights.gather(1, rest))
+        return torch.cat((prefix, means), dim=1)
 
     def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
         """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool.
