@@ -20,6 +20,8 @@ SETTINGS: dict[str, Any] = {
     "loss_weights": None,
     "frozen": None,
     "metric_for_best_model": "accuracy",
+    "second_pass_share": 1.0,
+    "consistency_threshold": 0.4,
     "backbone_lr_scale": None,
     "freeze_backbone_epochs": None,
     "ema_decay": None,

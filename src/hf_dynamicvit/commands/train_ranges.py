@@ -27,6 +27,8 @@ RANGES = {
     "color_jitter": NOT_NEGATIVE,
     "mixup": NOT_NEGATIVE,
     "cutmix": NOT_NEGATIVE,
+    "second_pass_share": FRACTION,
+    "consistency_threshold": FRACTION,
     "backbone_lr_scale": NOT_NEGATIVE,
     "head_learning_rate": NOT_NEGATIVE,
     "freeze_backbone_epochs": NOT_NEGATIVE,

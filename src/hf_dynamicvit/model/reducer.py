@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The base class of every token-reduction method: SCORE -> SELECT -> REST, in up to three places of a block."""
 
+import copy
 import inspect
 from typing import Any, Literal
 
@@ -56,8 +57,10 @@ class TokenReducer(nn.Module):
         count_options: options that set how much is kept in place of `keep_ratio`.
         sought: fraction of the dense multiply-adds for which training finds how much is kept, or `None` where the
             configuration says it, or each image.
+        reduces_in_training: training removes as many tokens as inference, by the same rule: none masked or relaxed.
         loss_weights: published weights of the loss terms, the method's own and those of the Trainer (`classification`,
-            `class_distill`, `token_distill`, `feature_distill`, `auxiliary`); a term that is not here weighs 0.
+            `class_distill`, `token_distill`, `feature_distill`, `auxiliary`, `second_classification`, `consistency`);
+            a term that is not here weighs 0.
         backbone_lr_scale: published learning rate of the backbone as a fraction of the reducer's.
         frozen_fraction: published fraction of the training in which only the reducer learns.
     """
@@ -77,6 +80,7 @@ class TokenReducer(nn.Module):
     default_keep_ratio: float | None = 0.7
     count_options: tuple[str, ...] = ()
     sought: float | None = None
+    reduces_in_training: bool = False
     loss_weights: dict[str, float] = {"classification": 1.0}
     backbone_lr_scale: float = 1.0
     frozen_fraction: float = 0.0
@@ -117,6 +121,13 @@ class TokenReducer(nn.Module):
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         """Keep another fraction at each stage from now on, or `counts` of an image of the configuration's size."""
         self.keep_ratios, self.counts = keep_ratios, counts
+
+    def milder(self, share: float) -> "TokenReducer":
+        """Copy this reducer, same parameters, as one that removes `share`, 0 to 1, as many patches at each stage."""
+        other, num_patches = copy.copy(self), self.counted_patches
+        counts = [num_patches - int(share * (num_patches - count)) for count in self.stage_counts(num_patches)]
+        other.set_keep_ratios([count / num_patches for count in counts], counts)
+        return other
 
     @property
     def unread(self) -> list[str]:

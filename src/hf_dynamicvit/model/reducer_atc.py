@@ -29,6 +29,7 @@ class ATCReducer(TokenReducer):
 
     acts, rest = "between", "merged"
     reads_patches = scores_patches = keeps_order = False  # keys are of the trace
+    reduces_in_training = True
 
     def __init__(self, config: Any, linkage: str = "average", proportional_attention: bool = True):
         super().__init__(config)

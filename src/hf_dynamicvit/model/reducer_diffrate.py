@@ -73,6 +73,7 @@ class DiffRateReducer(TokenReducer):
     default_schedule = "diffrate"
     default_keep_ratio = 0.5
     count_options = ("counts", "search")
+    reduces_in_training = True
 
     def __init__(
         self,
@@ -104,12 +105,14 @@ class DiffRateReducer(TokenReducer):
         self.search = None if search is None else CountSearch(config, search, granularity)
         self.sought = search
         if self.search is not None:
+            self.reduces_in_training = False
             self.loss_weights = {"classification": 1.0, "budget": BUDGET_WEIGHT}
             self.frozen_fraction = 1.0
 
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         super().set_keep_ratios(keep_ratios, counts)
         self.pairs = self.search = self.sought = None
+        self.reduces_in_training = True
         self.loss_weights, self.frozen_fraction = TokenReducer.loss_weights, TokenReducer.frozen_fraction
 
     def set_pairs(self, pairs: Pairs, made_for: int) -> None:

@@ -65,6 +65,7 @@ class DTEMReducer(ToMeReducer):
     """
 
     needs = frozenset({"normed"})
+    reduces_in_training = False
     frozen_fraction = 1.0  # "modular": nothing but the metric learns
 
     def __init__(

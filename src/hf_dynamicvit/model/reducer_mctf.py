@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. MCTF (CVPR 2024): https://arxiv.org/abs/2403.10030
 """MCTF: patches that are similar, get little attention and are small are fused. No parameters; works untrained."""
 
+import copy
 import itertools
 from typing import Any
 
@@ -47,6 +48,7 @@ class MCTFReducer(TokenReducer):
     default_schedule = "mctf"
     default_keep_ratio = 0.5
     count_options = ("r",)
+    reduces_in_training = True
 
     def __init__(
         self,
@@ -79,6 +81,13 @@ class MCTFReducer(TokenReducer):
     def set_keep_ratios(self, keep_ratios: list[float], counts: list[int] | None = None) -> None:
         super().set_keep_ratios(keep_ratios, counts)
         self.r = None
+
+    def milder(self, share: float) -> TokenReducer:
+        if self.r is None:
+            return super().milder(share)
+        other = copy.copy(self)
+        other.r = share * self.r if isinstance(self.r, float) else int(share * self.r)
+        return other
 
     def stage_counts(self, num_patches: int) -> list[int]:
         if self.r is None:

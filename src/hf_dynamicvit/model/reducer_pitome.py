@@ -98,6 +98,7 @@ class PiToMeReducer(TokenReducer):
     default_schedule = "geometric"
     default_keep_ratio = 0.5
     count_options = ("ratio",)
+    reduces_in_training = True
 
     def __init__(self, config: Any, ratio: float | None = None, proportional_attention: bool = False):
         super().__init__(config)

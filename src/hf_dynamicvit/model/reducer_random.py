@@ -19,6 +19,8 @@ class RandomReducer(TokenReducer):
         seed: another seed keeps other patches.
     """
 
+    reduces_in_training = True
+
     def __init__(self, config: Any, seed: int = 0):
         super().__init__(config)
         self.check(seed=(seed, type(seed) is int and seed >= 0, "an integer, 0 or more"))

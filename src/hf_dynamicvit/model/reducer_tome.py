@@ -54,6 +54,7 @@ class ToMeReducer(TokenReducer):
     default_schedule = "linear"
     default_keep_ratio = 0.5
     count_options = ("r",)
+    reduces_in_training = True
 
     def __init__(
         self,

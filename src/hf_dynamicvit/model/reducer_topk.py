@@ -21,6 +21,7 @@ class TopKReducer(TokenReducer):
     acts = "between"
     reads_patches = False  # scores are of the trace, and nobody reads a fused token in a last block
     rounds_up = True
+    reduces_in_training = True
 
     def __init__(self, config: Any):
         super().__init__(config)

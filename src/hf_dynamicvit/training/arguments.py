@@ -75,6 +75,9 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
             raise ValueError(f"ema_decay is {self.ema_decay}; it must be 0 or more and below 1.")
         if self.evaluate_ema and self.ema_decay is None:
             raise ValueError("evaluate_ema is True, but there is no average; set ema_decay, such as 0.9999.")
+        for name in ("second_pass_share", "consistency_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be 0 to 1.")
         if self.teacher_dtype not in (None, *TEACHER_DTYPES):
             raise ValueError(
                 f"teacher_dtype is {self.teacher_dtype!r}; it must be one of {', '.join(TEACHER_DTYPES)}."

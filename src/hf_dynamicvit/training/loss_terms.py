@@ -20,6 +20,10 @@ from .losses import (
 from .teacher import DISTILLATION
 
 
+# The terms that need a second pass, which removes fewer tokens.
+SECOND_PASS = ("second_classification", "consistency")
+
+
 def read_problem_type(config: PreTrainedConfig) -> str:
     """Return `config.problem_type`; where it is `None`, regression for one label, else one class of several."""
     if config.problem_type is not None:
@@ -34,7 +38,8 @@ def read_loss_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
 
 def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> dict[str, float]:
     """Return the weight of every term by name: the method's published ones, then those of `args`."""
-    weights = {"classification": 1.0, **dict.fromkeys(DISTILLATION, 0.0), **reducer.loss_weights}
+    shared = dict.fromkeys((*DISTILLATION, *SECOND_PASS), 0.0)
+    weights = {"classification": 1.0, **shared, **reducer.loss_weights}
     given = read_loss_weights(args)
     unknown = sorted(set(given) - set(weights))
     if unknown:

@@ -50,9 +50,35 @@ def feature_distillation_loss(features: Tensor, teacher_features: Tensor) -> Ten
     return mse_loss(normalize(features.float(), dim=-1), normalize(teacher_features.float(), dim=-1))
 
 
+def consistency_loss(
+    features: Tensor, other: Tensor, logits: Tensor, labels: Tensor, threshold: float = 0.4
+) -> Tensor:
+    """Compare the features `[B, D]` of two passes by mean squared error, on images that are recognised: a scalar.
+
+    The mean runs over the images whose probability of their class is above `threshold` (MCTF, released code); with
+    none of them the term is 0.
+
+    Args:
+        features: of the pass that removes more, which learns.
+        other: of the pass that removes less, which does not.
+        logits: `[B, K]` of the first.
+        labels: classes `[B]`, or distributions `[B, K]`, over which the probability is averaged.
+        threshold: from 0 to 1.
+    """
+    error = (features.float() - other.detach().float()).square().mean(dim=-1)  # [B]
+    probabilities = logits.detach().float().softmax(dim=-1)
+    if labels.ndim < 2:
+        probability = probabilities.gather(1, labels[:, None])[:, 0]
+    else:
+        probability = (probabilities * labels).sum(dim=-1)
+    counted = probability > threshold
+    return torch.where(counted, error, 0.0).sum() / counted.sum().clamp(min=1)
+
+
 __all__ = [
     "class_distillation_loss",
     "classification_loss",
+    "consistency_loss",
     "feature_distillation_loss",
     "keep_ratio_loss",
     "token_distillation_loss",

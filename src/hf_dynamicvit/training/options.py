@@ -15,8 +15,22 @@ class DynamicViTOptions:
         default=None,
         metadata={
             "help": "Weights of loss terms by name, in place of the published ones of the method: classification, "
-            "class_distill, token_distill, feature_distill and the method's own (DynamicViT: ratio). As JSON on a "
+            "class_distill, token_distill, feature_distill, second_classification and consistency (a second pass that "
+            "removes fewer tokens), and the method's own (DynamicViT: ratio). As JSON on a "
             """command line: '{"ratio": 4.0}'."""
+        },
+    )
+    second_pass_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "Where loss_weights has consistency or second_classification (MCTF), each step passes the images "
+            "a second time, and its stages remove a random share, 0 to this, of what they remove in the first pass."
+        },
+    )
+    consistency_threshold: float = field(
+        default=0.4,
+        metadata={
+            "help": "The consistency term counts images whose class has a higher probability than this, 0 to 1."
         },
     )
     backbone_lr_scale: float | None = field(

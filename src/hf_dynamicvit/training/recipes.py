@@ -43,9 +43,6 @@ CLIPPED = "gradients are clipped at norm 1 (published: not in float32)"
 RANDAUGMENT = "RandAugment is torchvision's, without the jitter of magnitudes that timm's has"
 REPEATED = "each image is seen once an epoch (published: repeated augmentation, three times)"
 
-ONE_PASS = (
-    "the loss has one pass (published: two, the other fusing fewer tokens, and the distance of their class tokens)"
-)
 COOL_DOWN = "training ends with the schedule (published: 10 more epochs at the lowest rate)"
 RELATIVE = "the budget loss counts fractions of the dense cost (published: G multiply-adds, for DeiT-S 4.6 times it)"
 
@@ -169,11 +166,13 @@ RECIPES["mctf-finetune"] = Recipe(
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": 1 / 30},
         "drop_path_rate": 0.1,
+        "loss_weights": {"second_classification": 1.0, "consistency": 3.0},
+        "second_pass_share": 0.5,
         **AUGMENTATION,
         "mixup": 0.0,
         "cutmix": 0.0,
     },
-    [CLIPPED, RANDAUGMENT, ONE_PASS, COOL_DOWN],
+    [CLIPPED, RANDAUGMENT, COOL_DOWN],
 )
 RECIPES["diffrate-search"] = Recipe(
     "DiffRate (ICCV 2023), released search of the counts of every block, all weights frozen",

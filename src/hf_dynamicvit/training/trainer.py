@@ -24,9 +24,11 @@ from .checkpoints import check_room, checkpoint_to_resume, estimate_bytes, is_co
 from .checks import check_options, check_precision, check_student, warn_of_adapters
 from .finite import explain_gradient_norm, explain_not_finite, stop_error
 from .loss_terms import classification_term, distillation_terms, read_loss_weights, resolve_loss_weights
+from .losses import consistency_loss
 from .optimizer import build_optimizer, check_schedule, freeze, head_rate
 from .progress import no_bars_of_weights
 from .publishing import commit_folder, create_repository, read_kept_settings, refuse_adapters, save_with_code
+from .second_pass import check_second_pass, has_second_pass, run_second_pass
 from .teacher import DENSE_COPY, Teacher, describe_teacher
 from .teacher_cache import TaughtDataset, cache_outputs
 from .teacher_choice import choose_teacher
@@ -39,9 +41,10 @@ class DynamicViTTrainer(Trainer):
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
     `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
     `token_distill`, MSE to the teacher's final-normed patch features on the tokens kept at the end; `feature_distill`,
-    MSE to the teacher's class feature, both of length 1; and the method's own (`reducer.losses`). The weights are the
-    published ones of the method (`reducer.loss_weights`) unless `args.loss_weights` names others. Evaluation is the
-    model's own: tokens really dropped, classification loss.
+    MSE to the teacher's class feature, both of length 1; `second_classification` and `consistency`, the cross entropy
+    of a second pass that removes fewer tokens, and the squared distance of the features to those of that pass (MCTF);
+    and the method's own (`reducer.losses`). The weights are the published ones of the method (`reducer.loss_weights`)
+    unless `args.loss_weights` names others. Evaluation is the model's own: tokens really dropped, classification loss.
 
     Args:
         model: the student, as it is or wrapped by PEFT. To be trained its weights must be float32; `bf16=True` in
@@ -120,6 +123,7 @@ class DynamicViTTrainer(Trainer):
             refuse_adapters(model)
         self.loss_weights = resolve_loss_weights(reducer, self.args)
         self._unused_weights = {name for name, weight in read_loss_weights(self.args).items() if weight}
+        check_second_pass(model, self.loss_weights, self.args)
         check_schedule(reducer, self.args)
         self._head_rate = head_rate(model, self.args)  # now: resuming loads a classifier that is no longer new
         self.teacher = choose_teacher(self._given_teacher, model, self.loss_weights)
@@ -247,6 +251,8 @@ class DynamicViTTrainer(Trainer):
         if self.teacher is not None and taught[0] is None:
             taught = self.teacher_outputs(inputs)
         terms = self.loss_terms(outputs, labels, *taught)
+        if has_second_pass(self.loss_weights):
+            terms |= self._second_pass_terms(model, inputs, outputs, labels)
         self._check_terms(terms)
         self._term_log.add({f"loss_{name}": term.detach().float() for name, term in terms.items()})
         kept = outputs.kept.float().mean(dim=(0, 2))  # Evo-ViT's number of stages changes on the way
@@ -278,6 +284,15 @@ class DynamicViTTrainer(Trainer):
         mean = partial(self.accelerator.reduce, reduction="mean")
         taught = teacher_logits, teacher_features
         return terms | distillation_terms(outputs, student.backbone, self.loss_weights, *taught, mean)
+
+    def _second_pass_terms(self, model, inputs: dict[str, Any], first, labels: Tensor) -> dict[str, Tensor]:
+        """Pass the images again, fewer tokens removed: what that is worth, and how far the `first` pass is from it."""
+        second = run_second_pass(model, self.student, inputs, self.args.second_pass_share)
+        read = first.features, second.features, first.logits, labels
+        return {
+            "second_classification": self._classification(second, labels),
+            "consistency": consistency_loss(*read, self.args.consistency_threshold),
+        }
 
     def _classification(self, outputs, labels: Tensor) -> Tensor:
         if self.compute_loss_func is not None:
