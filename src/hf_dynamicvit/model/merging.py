@@ -21,14 +21,20 @@ def summed(values: Tensor, index: Tensor, rest: Tensor, host: Tensor) -> Tensor:
 
 
 def merge_by_size(
-    tokens: Tokens, index: Tensor, rest: Tensor, host: Tensor, stage: Stage, weighs: bool = True
+    tokens: Tokens,
+    index: Tensor,
+    rest: Tensor,
+    host: Tensor,
+    stage: Stage,
+    scores: Tensor | None = None,
+    weighs: bool = True,
 ) -> Tokens:
     """Merge by means over all patches and add up the sizes; arguments as in `Tokens.merge`.
 
     Without `weighs` they are means of the tokens that merge here, whatever their sizes.
     """
     size = patch_sizes(tokens)
-    merged = tokens.merge(index, rest, host, size if weighs else torch.ones_like(size), stage)
+    merged = tokens.merge(index, rest, host, size if weighs else torch.ones_like(size), stage, scores)
     return merged.change(size=summed(size, index, rest, host))
 
 

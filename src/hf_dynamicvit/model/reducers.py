@@ -12,6 +12,7 @@ from .reducer_dtem import DTEMReducer
 from .reducer_dynamicvit import DynamicViTReducer
 from .reducer_evit import EViTReducer
 from .reducer_evovit import EvoViTReducer
+from .reducer_freq import FreqReducer
 from .reducer_idlevit import IdleViTReducer
 from .reducer_mctf import MCTFReducer
 from .reducer_pitome import PiToMeReducer
@@ -32,6 +33,7 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "dynamicvit": DynamicViTReducer,
     "evit": EViTReducer,
     "evovit": EvoViTReducer,
+    "freq": FreqReducer,
     "idlevit": IdleViTReducer,
     "mctf": MCTFReducer,
     "pitome": PiToMeReducer,
