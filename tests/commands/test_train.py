@@ -82,6 +82,20 @@ def test_from_another_models_classes_to_a_pipeline(place, capsys):
     AutoImageProcessor.from_pretrained("out")
 
 
+@pytest.mark.parametrize("method", ["tome", "none"])
+def test_labels_follow_the_tokens_of_cut_images(place, method, monkeypatch):
+    seen = []
+    loss_terms = DynamicViTTrainer.loss_terms
+
+    def see(self, outputs, labels, *taught):
+        seen.append((outputs.label_shares, labels))
+        return loss_terms(self, outputs, labels, *taught)
+
+    monkeypatch.setattr(DynamicViTTrainer, "loss_terms", see)
+    assert train("--reducer", method, "--align-labels", "--cutmix", "1") == 0
+    assert seen and all(share is not None and labels.shape[1] == len(COLOURS) for share, labels in seen)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", sorted(REDUCERS))
 def test_every_method_trains(place, method):
@@ -453,6 +467,8 @@ def test_processes_that_know_nothing_of_each_other_are_refused(monkeypatch):
         (["--teacher-epochs", "1", "--reducer", "none"], "--reducer none learns from no teacher"),
         (["--teacher-learning-rate", "1e-4"], "has no effect without --teacher-epochs 3"),
         (["--hub-model-id", "me/it"], "has no effect without --push-to-hub"),
+        (["--align-labels"], "--align-labels is typed, but has no effect without CutMix"),
+        (["--align-labels", "--cutmix", "1", "--reducer", "evovit"], "cannot follow the tokens of --reducer evovit"),
         (["--random-erasing", "0.1"], "has no effect with --augmentation plain"),
         (["--crop-scale", "0.1", "--augmentation", "none"], "has no effect with --augmentation none"),
         (["--reducer", "asvit", "--keep-ratio", "0.5"], "each image decides; type --budget"),

@@ -21,7 +21,7 @@ RANKS = [
     {"packed", "legacy_keys"},
     {"tokens", "masking", "cost", "remote_code", "checkpointing"},
     {"clustering", "scoring", "selection", "outputs", "matching", "merging"},
-    {"reducer"},
+    {"reducer", "alignment"},
     {"adaptive", "diffrate_search"},
     {"reducer_*"},
     {"reducers"},

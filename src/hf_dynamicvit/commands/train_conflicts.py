@@ -56,9 +56,23 @@ def check_effects(reducer: str, typed: dict[str, Any], settings: dict[str, Any])
     for name, levels in AT_LEVELS.items():
         if name in typed and level not in levels:
             raise ValueError(f"{as_option(name)} is typed, but has no effect with --augmentation {level}.")
+    check_alignment(reducer, settings | typed)
     learned = reducer != DENSE and has_predictors(build_method(reducer, (settings | typed).get("reducer_args")))
     if "predictor_start" in typed and not learned:
         raise ValueError(f"--predictor-start is typed, but --reducer {reducer} has no predictors.")
+
+
+def check_alignment(reducer: str, options: dict[str, Any]) -> None:
+    """Refuse to let labels follow the tokens where CutMix mixes none, or where they cannot."""
+    if not options.get("align_labels"):
+        return
+    if not options.get("cutmix"):
+        raise ValueError("--align-labels is typed, but has no effect without CutMix; type --cutmix 1.")
+    if reducer != DENSE and not build_method(reducer, options.get("reducer_args")).aligns_labels:
+        raise ValueError(
+            f"--align-labels is typed, but labels cannot follow the tokens of --reducer {reducer}, of which some "
+            "wait, or merge in part."
+        )
 
 
 def check_how_much_is_kept(reducer: str, typed: dict[str, Any]) -> None:

@@ -76,8 +76,18 @@ class Inputs:
     mix: MixCollator | None
 
 
-def prepare_inputs(images: ImageSplits, args: DataArguments, processor: Any, num_channels: int, seed: int) -> Inputs:
-    """Prepare the images of a training for models of `num_channels`, augmented as `args` say, by `seed`."""
+def prepare_inputs(
+    images: ImageSplits,
+    args: DataArguments,
+    processor: Any,
+    num_channels: int,
+    seed: int,
+    grid: tuple[int, int] | None = None,
+) -> Inputs:
+    """Prepare the images of a training for models of `num_channels`, augmented as `args` say, by `seed`.
+
+    With a `grid`, the patches of an image down and across, CutMix cuts along it.
+    """
     columns: dict[str, Any] = {"image_column": images.image_column, "label_column": images.label_column}
     columns["num_channels"] = num_channels
     plain, mixed = ImageTransform(processor, **columns), bool(args.mixup or args.cutmix)
@@ -86,7 +96,7 @@ def prepare_inputs(images: ImageSplits, args: DataArguments, processor: Any, num
     else:
         augmented = ImageTransform(processor, **columns, **augmentation_settings(args))
         train = SeededImages(images.train.with_transform(augmented), seed, tell=mixed)
-    mix = MixCollator(len(images.names), args.mixup, args.cutmix) if mixed else None
+    mix = MixCollator(len(images.names), args.mixup, args.cutmix, grid=grid) if mixed else None
     return Inputs(plain, train, images.validation.with_transform(plain), mix)
 
 

@@ -12,6 +12,7 @@ import torch
 from ..checkpoints.checkpoint import Checkpoint
 from ..data.seeded import SeededImages, SeededImagesEpoch
 from ..model.classification import ReducedForImageClassification
+from ..model.cost import grid_size
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.callbacks import GroupingSwitch, KeepRatioWarmup
 from ..training.checkpoints import checkpoints_in
@@ -51,7 +52,8 @@ class Run:
 def carry_out(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]:
     """Train once, evaluate and save; `facts` are for the results, and get the seconds."""
     seed, channels = run.training.seed, run.start.image_config.num_channels
-    inputs = prepare_inputs(task.images, task.data, task.processor, channels, seed)
+    grid = grid_size(task.planned.config) if run.training.align_labels else None
+    inputs = prepare_inputs(task.images, task.data, task.processor, channels, seed, grid)
     model = load_start(run.args, run.start, task.images.names, run.known)
     typical = typical_images(task.images.train, seed).with_transform(inputs.plain)
     set_how_much_is_kept(run.args, run.start, model, typical)

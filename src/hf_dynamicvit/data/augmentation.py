@@ -8,6 +8,7 @@ Repeated augmentation is a sampler and not here.
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -90,6 +91,42 @@ def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
     return transforms_for(*FULL).RandomErasing(probability, value="random")
 
 
+def draw_box(grid: tuple[int, int], alpha: float) -> Tensor:
+    """Draw which patches of a `grid` another image gives: `[down, across]` bool, a box of CutMix.
+
+    Its area is 1 - lam of the grid, lam of a Beta distribution of `alpha` twice, less what its random place cuts off.
+    """
+    lam = torch.distributions.Beta(alpha, alpha).sample()
+    inside = []
+    for side in grid:
+        length, centre = int(side * (1 - lam).sqrt()), int(torch.randint(side, ()))
+        place = torch.arange(side)
+        inside.append((place >= centre - length // 2) & (place < centre - length // 2 + length))
+    return inside[0][:, None] & inside[1]
+
+
+def cut_along_patches(
+    images: Tensor, labels: Tensor, grid: tuple[int, int], alpha: float, num_classes: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Put into each of `images` `[B, C, H, W]` a box of patches of the image as far from the other end of the batch.
+
+    Returns:
+        the images; their labels `[B, K]`, mixed by area; `[B, patches]` float, 1 for each patch of the image itself;
+        `[B, 2, K]`, the labels of the image and of the other.
+    """
+    down, across = grid
+    height, width = images.shape[2:]
+    box = draw_box(grid, alpha)
+    pixels = box.repeat_interleave(height // down, 0).repeat_interleave(width // across, 1)
+    # pixels that are in no patch
+    pixels = torch.nn.functional.pad(pixels, (0, width - pixels.shape[1], 0, height - pixels.shape[0]))
+    own = labels if labels.ndim > 1 else torch.nn.functional.one_hot(labels, num_classes)
+    both = torch.stack((own, own.flip(0)), dim=1).float()
+    shares = (~box).float().flatten()
+    mixed = shares.mean() * both[:, 0] + (1 - shares.mean()) * both[:, 1]
+    return torch.where(pixels, images.flip(0), images), mixed, shares.expand(len(images), -1), both
+
+
 class MixCollator:
     """A collator for training that mixes the images of a batch by mixup or cutmix; `labels` become float `[B, K]`.
 
@@ -102,9 +139,12 @@ class MixCollator:
         mixup, cutmix: the alpha of each; 0 turns it off.
         probability: to mix a batch at all.
         switch_probability: to take cutmix, where both are on.
+        grid: patches of an image `(down, across)`, along which CutMix then cuts (TL-Align); a batch that it mixed also
+            has `patch_shares` `[B, patches]`, 1 for each patch of the image itself and 0 for one of the other, and
+            `mixed_labels` `[B, 2, K]`, of both.
 
     Raises:
-        ValueError: torchvision is missing, or a value out of range.
+        ValueError: torchvision is missing, which CutMix along patches alone can do without, or a value out of range.
     """
 
     def __init__(
@@ -114,17 +154,25 @@ class MixCollator:
         cutmix: float = 1.0,
         probability: float = 1.0,
         switch_probability: float = 0.5,
+        grid: tuple[int, int] | None = None,
     ):
         if min(mixup, cutmix) < 0 or mixup == cutmix == 0:
             raise ValueError(f"mixup is {mixup} and cutmix {cutmix}; neither is below 0, and one is above.")
         for name, value in (("probability", probability), ("switch_probability", switch_probability)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}; it is a probability, from 0 to 1.")
-        v2 = transforms_for("MixCollator", "Training works without it: mixup 0 and cutmix 0.")
+        v2: Any = None
+        if mixup or grid is None:
+            v2 = transforms_for("MixCollator", "Training works without it: mixup 0 and cutmix 0.")
         self.num_classes = num_classes
         self.probability = probability
         self.mixup: Any = v2.MixUp(alpha=mixup, num_classes=num_classes) if mixup else None
-        self.cutmix: Any = v2.CutMix(alpha=cutmix, num_classes=num_classes) if cutmix else None
+        self.grid = grid
+        self.cutmix: Any = None
+        if cutmix and grid is None:
+            self.cutmix = v2.CutMix(alpha=cutmix, num_classes=num_classes)
+        elif cutmix and grid is not None:
+            self.cutmix = partial(cut_along_patches, grid=grid, alpha=cutmix, num_classes=num_classes)
         self.switch_probability = switch_probability if mixup and cutmix else float(cutmix > 0)
 
     def __call__(self, items: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -144,7 +192,9 @@ class MixCollator:
             raise ValueError(f"Mixing images needs 'labels'; the batch has {', '.join(sorted(batch))}.")
         mix = self.cutmix if torch.rand(()) < self.switch_probability else self.mixup
         if torch.rand(()) < self.probability:
-            batch["pixel_values"], batch["labels"] = mix(batch["pixel_values"], batch["labels"])
+            mixed = mix(batch["pixel_values"], batch["labels"])
+            names = ("pixel_values", "labels", "patch_shares", "mixed_labels")
+            batch |= dict(zip(names[: len(mixed)], mixed, strict=True))
         elif batch["labels"].ndim == 1:
             batch["labels"] = torch.nn.functional.one_hot(batch["labels"], self.num_classes).float()
         return batch

@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
+from .alignment import follow_attention
 from .compat import DropPath, attention_implementation, eager_attention_forward
 from .masking import DecisionGradient, decision_bias
 from .ragged import attends_raggedly, ragged_attention
@@ -230,6 +231,7 @@ class DynamicLayer(nn.Module):
         normed = self.layernorm_before(tokens.hidden)
         bias, relative = self.biases(tokens, reducer)
         output, _, trace = self.attention(normed, tokens, bias, relative=relative, **kwargs)
+        tokens = tokens if tokens.shares is None else follow_attention(tokens, trace, bias)
         tokens = tokens.change(hidden=tokens.hidden + self.branch(output, ATTENTION), attention=None)
         return tokens if trace is None else reducer.between(tokens, trace.only(reducer.needs), layer)
 

@@ -184,6 +184,7 @@ class ReducedForImageClassification(WithBaseModel):
             last_hidden_state=outputs.last_hidden_state if self.training else None,
             features=features if self.training else None,
             auxiliary_logits=auxiliary,
+            label_shares=outputs.label_shares,
         )
 
     def _targets(self, labels: Tensor, logits: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
         decisions: the differentiable records that losses read; training only.
         features: `[B, D]`, what a classifier reads: for most methods the class token of `last_hidden_state`.
         auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
+        label_shares: `[B]` float32, with `patch_shares` in training: how much of the label of what a classifier reads
+            is that of the image itself.
         tokens: with `output_tokens=True`, the tokens that enter the first block and those that leave each.
         pooler_output: as in ViT.
         hidden_states: as in ViT; with tokens dropped, lengths differ from layer to layer.
@@ -39,6 +41,7 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
     features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
     tokens: tuple[Tokens, ...] | None = None
+    label_shares: Tensor | None = None
 
 
 @dataclass
@@ -48,7 +51,8 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     Attributes:
         loss: the classification loss, when `labels` are given; its mean with that of `auxiliary_logits`, if any.
         logits: `[B, num_labels]`.
-        kept: as in `DynamicViTModelOutput`, and so are `owner`, `scores`, `decisions` and `auxiliary_logits`.
+        kept: as in `DynamicViTModelOutput`, and so are `owner`, `scores`, `decisions`, `auxiliary_logits`
+            and `label_shares`.
         last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
         features: `[B, D]`, what the first classifier reads; training only.
         hidden_states: as in ViT, and so are `attentions`.
@@ -61,6 +65,7 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     last_hidden_state: Tensor | None = None
     features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
+    label_shares: Tensor | None = None
 
 
 @dataclass

@@ -135,6 +135,11 @@ class TokenReducer(nn.Module):
         return []
 
     @property
+    def aligns_labels(self) -> bool:
+        """Return whether labels of mixed images can follow the tokens in training: none wait, none merge in part."""
+        return self.reduces_in_training
+
+    @property
     def returns_in_every_block(self) -> bool:
         """Return whether every block hands on all patches, in their places, to whoever reads hidden states."""
         return False

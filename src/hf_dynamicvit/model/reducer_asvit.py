@@ -63,6 +63,10 @@ class ASViTReducer(AdaptiveReducer):
         positive = value.clamp(min=LEAST_THRESHOLD).detach() + (value - value.detach())
         return positive * (self.num_patches / num_patches)
 
+    @property
+    def aligns_labels(self) -> bool:
+        return True  # masks say who is attended to
+
     def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         scores = cast(Tensor, tokens.importance)  # SCORE, in the block before
         threshold = self.threshold(stage.index, tokens.num_patches)

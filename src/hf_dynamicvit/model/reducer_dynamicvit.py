@@ -47,6 +47,10 @@ class DynamicViTReducer(TokenReducer):
         self.width = config.hidden_size
         self.predictors = predictors_for(config.hidden_size, self.keep_ratios, start_at_target)
 
+    @property
+    def aligns_labels(self) -> bool:
+        return True  # masks say who is attended to
+
     def reduce(self, tokens: Tokens, stage: Stage, source: Any) -> Tokens:
         if not self.training and stage.count >= tokens.num_live:  # nothing to choose
             return tokens.keep_all(stage)

@@ -91,6 +91,10 @@ class DTPSReducer(Squeezing, DynamicViTReducer):
     loss_weights = {"classification": 1.0, "ratio": 2.0, "class_distill": 0.5}
     frozen_fraction = 0.0
 
+    @property
+    def aligns_labels(self) -> bool:
+        return False  # squeezing is masked too
+
     def mask_out(self, tokens: Tokens, stage: Stage, keep: Tensor) -> Tokens:
         """REST squeezed, but still there."""
         alive = tokens.attended if tokens.mask is None else tokens.mask

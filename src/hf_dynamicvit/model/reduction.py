@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
+from .alignment import read_share, start_shares
 from .checkpointing import with_gradients
 from .compat import (
     capture_outputs,
@@ -67,6 +68,7 @@ class ReducedModel(ReducedPreTrainedModel):
         only_prefix: bool = False,
         output_scores: bool = False,
         output_tokens: bool = False,
+        patch_shares: Tensor | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> DynamicViTModelOutput:
         """Embed, run the blocks, normalise.
@@ -82,9 +84,12 @@ class ReducedModel(ReducedPreTrainedModel):
                 a method whose classifier reads the class token.
             output_scores: the output has `scores`, at inference.
             output_tokens: the output has `tokens`, of every block.
+            patch_shares: `[B, num_patches]`, from 0 to 1, how much of each patch is of the image itself where two are
+                mixed, in training; the output then has `label_shares`.
 
         Raises:
-            ValueError: `pixel_values` or `attention_mask` has the wrong shape.
+            ValueError: `pixel_values`, `attention_mask` or `patch_shares` has the wrong shape; `patch_shares` at
+                inference, or with a method whose tokens labels cannot follow.
         """
         self._check_checkpointing()
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
@@ -92,6 +97,7 @@ class ReducedModel(ReducedPreTrainedModel):
         looked_at = torch.is_grad_enabled() or torch.jit.is_tracing() or self._records(kwargs)
         unobserved = not (self.training or looked_at)
         tokens = tokens.change(unobserved=unobserved, keeps_scores=output_scores and not self.training)
+        tokens = tokens if patch_shares is None else self._share(tokens, patch_shares)
         last = len(self.layers) - 1
         pools = self.config.classifies_class_token or not only_prefix  # other classifiers do not read the pooler
         only_prefix = only_prefix and tokens.unobserved and self.config.classifies_class_token
@@ -113,7 +119,22 @@ class ReducedModel(ReducedPreTrainedModel):
             features=self.features(tokens, last_hidden_state),
             auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
             tokens=tuple(handed_on) or None,
+            label_shares=None if patch_shares is None else read_share(tokens, self.config.classifies_class_token),
         )
+
+    def _share(self, tokens: Tokens, patch_shares: Tensor) -> Tokens:
+        """Let the labels of `tokens` follow them, from `patch_shares` `[B, num_patches]`."""
+        if not self.training:
+            raise ValueError("patch_shares are for training; images are not mixed at inference.")
+        if not self.reducer.aligns_labels:
+            raise ValueError(
+                f"patch_shares are given, but labels cannot follow the tokens of reducer {self.config.reducer!r}, of "
+                "which some wait, or merge in part."
+            )
+        if patch_shares.shape != (tokens.hidden.shape[0], tokens.num_patches):
+            expected = tokens.hidden.shape[0], tokens.num_patches
+            raise ValueError(f"patch_shares has shape {tuple(patch_shares.shape)}; it must be {expected}.")
+        return tokens.change(shares=start_shares(patch_shares.to(tokens.hidden.device), tokens.num_prefix))
 
     def features(self, tokens: Tokens, states: Tensor) -> Tensor:
         """Return what the first classifier reads, `[B, D]`: `tokens` ahead of the last norm, `states` behind it."""

@@ -173,6 +173,8 @@ class Tokens:
         mask: `[B, N]` float32 cumulative keep decisions with their gradient, training only, `None` before the first.
         size: `[B, N]` float32, how many patches were merged into each token; only of methods that count them.
         importance: `[B, N]` float32, a score that a method carries from block to block.
+        shares: `[B, P + N]` float32, how much of each token's label is that of the image itself, where images are
+            mixed and labels follow the tokens; training only.
         place: `[B, N]` int64, at which patch of the grid each token stands, -1 for nowhere, as a fused one; only of
             families whose blocks know positions. A merged token keeps its host's.
         table: what the blocks know of the places of the grid, a tensor whose meaning is the family's, or `None`.
@@ -193,6 +195,7 @@ class Tokens:
     mask: Tensor | None = None
     size: Tensor | None = None
     importance: Tensor | None = None
+    shares: Tensor | None = None
     place: Tensor | None = None
     table: Tensor | None = None
     grid: tuple[int, int] | None = None
@@ -310,7 +313,9 @@ class Tokens:
         riders = {"size": self.size, "importance": self.importance, "place": self.place}
         riders = {name: value.gather(1, index) for name, value in riders.items() if value is not None}
         owner = self.map_to_patches(owners)
-        return self.change(hidden=hidden, attention_mask=attention_mask, owner=owner, layout=None, **riders)
+        shares = None if self.shares is None else self.shares.gather(1, positions)
+        changed = self.change(hidden=hidden, attention_mask=attention_mask, owner=owner, layout=None, **riders)
+        return changed if shares is None else changed.change(shares=shares)
 
     def new_positions(self, index: Tensor, valid: Tensor | None = None) -> Tensor:
         """`[B, N + 1]` int64: at which place of `index` `[B, K]` each patch token stands, -1 for none or not `valid`.
@@ -359,7 +364,8 @@ class Tokens:
             attended = None
             if self.attended is not None:  # a token that speaks for nobody is attended by nobody
                 attended = self.attended.sum(1, keepdim=True) > self.attended.gather(1, index).sum(1, keepdim=True)
-            tokens = tokens.append(fused, (self.owner >= 0) & (tokens.owner < 0), attended)
+            spoken_for = (self.owner >= 0) & (tokens.owner < 0)
+            tokens = tokens.append(fused, spoken_for, attended, self.mean_share(spoken_for))
         return tokens.decide(stage, kept, scores=self.scores_by_patch(scores))
 
     def keep_all(self, stage: Stage, scores: Tensor | None = None) -> "Tokens":
@@ -418,6 +424,8 @@ class Tokens:
             kept = kept & self.attended.gather(1, self.owner.clamp(min=0))
         if self.last_kept is not None:
             kept = kept & self.last_kept
+        if self.shares is not None:
+            tokens = tokens.change(shares=tokens.merged_shares(self.shares, index, rest, host, weights))
         attention_mask = tokens.attention_mask
         if self.attended is not None:  # a group is attended where one of its members is
             attended = self.attended.int()
@@ -441,10 +449,31 @@ class Tokens:
         means = weighted_merge(own, added, host, weights.gather(1, index), weights.gather(1, rest))
         return torch.cat((prefix, means), dim=1)
 
-    def append(self, token: Tensor, patches: Tensor | None = None, attended: Tensor | None = None) -> "Tokens":
+    def merged_shares(self, shares: Tensor, index: Tensor, rest: Tensor, host: Tensor, weights: Tensor) -> Tensor:
+        """Average the `shares` of all tokens as `merge` averages the tokens, whose arguments the others are."""
+        prefix, patches = shares[:, : self.num_prefix], shares[:, self.num_prefix :]
+        kept, gone = (patches.gather(1, places)[..., None] for places in (index, rest))
+        merged = weighted_merge(kept, gone, host, weights.gather(1, index), weights.gather(1, rest))
+        return torch.cat((prefix, merged[..., 0]), dim=1)
+
+    def mean_share(self, patches: Tensor) -> Tensor | None:
+        """Average the shares of the tokens that speak for `patches` `[B, num_patches]` bool: `[B, 1]`, if any has."""
+        if self.shares is None:
+            return None
+        by_patch = self.map_to_patches(torch.nn.functional.pad(self.shares[:, self.num_prefix :], (0, 1)))
+        return (by_patch * patches).sum(dim=1, keepdim=True) / patches.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def append(
+        self,
+        token: Tensor,
+        patches: Tensor | None = None,
+        attended: Tensor | None = None,
+        share: Tensor | None = None,
+    ) -> "Tokens":
         """Add `token` `[B, 1, D]` as the last one; it speaks for the original `patches` `[B, num_patches]` bool.
 
-        `attended` `[B, 1]` bool says in which images it may be attended to; it counts where there is a mask.
+        `attended` `[B, 1]` bool says in which images it may be attended to; it counts where there is a mask. `share`
+        `[B, 1]` is its share, where tokens have one.
         """
         owner = self.owner if patches is None else self.owner.masked_fill(patches, self.num_live)
         attention_mask = self.attention_mask
@@ -453,7 +482,8 @@ class Tokens:
             attention_mask = torch.cat((attention_mask, attended), dim=1)
         place = None if self.place is None else torch.nn.functional.pad(self.place, (0, 1), value=-1)
         hidden = torch.cat((self.hidden, token), dim=1)
-        return self.change(hidden=hidden, owner=owner, attention_mask=attention_mask, place=place)
+        shares = None if self.shares is None else torch.cat((self.shares, cast(Tensor, share)), dim=1)
+        return self.change(hidden=hidden, owner=owner, attention_mask=attention_mask, place=place, shares=shares)
 
     def split_off(
         self, index: Tensor, stage: Stage, scores: Tensor, loss: Tensor | None = None, valid: Tensor | None = None

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..data.augmentation import MixCollator
 from ..model.classification import ReducedForImageClassification
 from ..model.logger import logger
 from .adapters import acting_reducer, inner_model, is_adapted, learns
@@ -45,6 +46,31 @@ def check_student(model: Any, args: DynamicViTTrainingArguments) -> None:
             f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label "
             f"classification; problem_type is {read_problem_type(student.config)!r}."
         )
+
+
+def check_alignment(args: DynamicViTTrainingArguments, train_collator: Any) -> None:
+    """Refuse to let labels follow the tokens where no image is cut into another along patches."""
+    if not args.align_labels:
+        return
+    if train_collator is None:
+        raise ValueError("align_labels is True, but no images are mixed; pass train_collator=MixCollator(..., grid=).")
+    if isinstance(train_collator, MixCollator) and not (train_collator.cutmix and train_collator.grid):
+        missing = "grid=, the patches of an image down and across" if train_collator.cutmix else "cutmix above 0"
+        raise ValueError(f"align_labels is True, but the MixCollator says of no patch whose it is; give it {missing}.")
+
+
+def check_followed(model: Any, args: DynamicViTTrainingArguments) -> None:
+    """Refuse to let labels follow tokens that wait or merge in part, or labels that are no distribution."""
+    if not args.align_labels:
+        return
+    config = inner_model(model).config
+    if not acting_reducer(model).aligns_labels:
+        raise ValueError(
+            f"align_labels is True, but labels cannot follow the tokens of reducer {config.reducer!r}, of which some "
+            "wait, or merge in part."
+        )
+    if read_problem_type(config) != "single_label_classification":
+        raise ValueError(f"align_labels is True; problem_type is {read_problem_type(config)!r}, one class is needed.")
 
 
 def check_precision(model: nn.Module) -> None:

@@ -72,6 +72,12 @@ def classification_term(
     return student.loss_function(labels, logits, config)
 
 
+def align_labels(mixed_labels: Tensor, shares: Tensor) -> Tensor:
+    """Mix the labels `[B, 2, K]` of each image itself and of the other in it by the `shares` `[B]` of the first."""
+    own, other = mixed_labels.float().unbind(dim=1)
+    return shares[:, None] * own + (1 - shares[:, None]) * other
+
+
 def distillation_terms(
     outputs: Any,
     base: ReducedModel,

@@ -33,6 +33,13 @@ class DynamicViTOptions:
             "help": "The consistency term counts images whose class has a higher probability than this, 0 to 1."
         },
     )
+    align_labels: bool = field(
+        default=False,
+        metadata={
+            "help": "Labels of images mixed by CutMix follow the tokens through attention and merging (TL-Align), in "
+            "place of the mixed area; images are cut along patches. Needs cutmix."
+        },
+    )
     backbone_lr_scale: float | None = field(
         default=None,
         metadata={

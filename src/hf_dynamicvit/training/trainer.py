@@ -21,9 +21,9 @@ from .arguments import DynamicViTTrainingArguments
 from .average import EMA_FOLDER, WeightAverage
 from .callbacks import ClampReducer, FreezeBackbone, StuckParameters, TrainingBegins, end_steps
 from .checkpoints import check_room, checkpoint_to_resume, estimate_bytes, is_complete
-from .checks import check_options, check_precision, check_student, warn_of_adapters
+from .checks import check_alignment, check_followed, check_options, check_precision, check_student, warn_of_adapters
 from .finite import explain_gradient_norm, explain_not_finite, stop_error
-from .loss_terms import classification_term, distillation_terms, read_loss_weights, resolve_loss_weights
+from .loss_terms import align_labels, classification_term, distillation_terms, read_loss_weights, resolve_loss_weights
 from .losses import consistency_loss
 from .optimizer import build_optimizer, check_schedule, freeze, head_rate
 from .progress import no_bars_of_weights
@@ -83,6 +83,7 @@ class DynamicViTTrainer(Trainer):
         self._given_teacher: Any = teacher
         if kwargs.get("model_init") is None:
             self._take_student(model)
+        check_alignment(self.args, train_collator)
         super().__init__(model=cast(Any, model), args=args, **kwargs)
         self.train_collator = train_collator
         # loss terms here are means over the batch, whatever the model's forward accepts
@@ -124,6 +125,7 @@ class DynamicViTTrainer(Trainer):
         self.loss_weights = resolve_loss_weights(reducer, self.args)
         self._unused_weights = {name for name, weight in read_loss_weights(self.args).items() if weight}
         check_second_pass(model, self.loss_weights, self.args)
+        check_followed(model, self.args)
         check_schedule(reducer, self.args)
         self._head_rate = head_rate(model, self.args)  # now: resuming loads a classifier that is no longer new
         self.teacher = choose_teacher(self._given_teacher, model, self.loss_weights)
@@ -240,6 +242,7 @@ class DynamicViTTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         inputs = dict(inputs)
         labels = inputs.pop("labels", None)
+        mixed, shares = inputs.pop("mixed_labels", None), inputs.pop("patch_shares", None)
         if not model.training:
             outputs = model(**inputs)
             loss = None if labels is None else self._classification(outputs, labels)
@@ -247,7 +250,10 @@ class DynamicViTTrainer(Trainer):
         if labels is None:
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
         taught = inputs.pop("teacher_logits", None), inputs.pop("teacher_features", None)
-        outputs = model(**inputs)
+        aligned = self.args.align_labels and shares is not None  # a batch that mixup mixed has labels for all tokens
+        outputs = model(**inputs, patch_shares=shares) if aligned else model(**inputs)
+        if aligned:
+            labels = align_labels(mixed, outputs.label_shares)
         if self.teacher is not None and taught[0] is None:
             taught = self.teacher_outputs(inputs)
         terms = self.loss_terms(outputs, labels, *taught)
