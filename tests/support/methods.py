@@ -15,7 +15,7 @@ FIXED = [name for name in sorted(REDUCERS) if not is_adaptive(name)]
 # Decisions are soft in training, so that its outputs are not those of inference.
 RELAX = ("dtem",)
 # One of higher score may go where one of lower stays: as a sample, or as the host of others.
-SAMPLE = ("ats", "freq")
+SAMPLE = ("ats", "bat", "freq")
 # Those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back.
 UNLIKE = ("evit", "idlevit", "tome")
 

@@ -1,4 +1,4 @@
-# Copyright 2026 The hf_dynamicvit authors. TL-Align (ICCV 2023): https://arxiv.org/abs/2303.15104
+# Copyright 2026 The hf_dynamicvit authors. TL-Align (ICCV 2023): https://arxiv.org/abs/2210.06455
 """Labels that follow the tokens of mixed images through attention and merging, in training.
 
 Each token has a label, a mixture of those of the two images that were mixed: one number, the share of the image's own.

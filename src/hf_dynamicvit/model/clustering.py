@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor
 
+from .tokens import stable_argsort
+
 
 def cosine_distances(metric: Tensor, attended: Tensor | None = None) -> Tensor:
     """1 - cosine similarity of all pairs of tokens, infinite on the diagonal: `[B, N, N]` float32.
@@ -59,3 +61,57 @@ def agglomerate(distances: Tensor, count: int, linkage: str) -> Tensor:
         members.scatter_(1, stays, sizes.sum(dim=1, keepdim=True))
         cluster = torch.where(cluster == goes, stays, cluster)
     return cluster
+
+
+# stands for the distance to what the user's mask excludes; finite, since it is added and compared
+FAR = 1e6
+
+
+def scaled_distances(features: Tensor, attended: Tensor | None = None) -> Tensor:
+    """Return the root mean square difference of all pairs of tokens: `[B, N, N]` float32.
+
+    Args:
+        features: `[B, N, D]`.
+        attended: `[B, N]` bool or `None`; those that it excludes are `FAR` from all.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        features = features.float()
+        norms = features.square().sum(dim=-1)
+        squares = norms[:, :, None] + norms[:, None] - 2 * features @ features.transpose(1, 2)
+        distances = (squares.clamp(min=0) / features.shape[-1]).sqrt()
+    if attended is not None:
+        distances = distances.masked_fill(~(attended[:, :, None] & attended[:, None]), FAR)
+    positions = torch.arange(features.shape[1], device=features.device)
+    return distances.masked_fill(positions[:, None] == positions, 0.0)
+
+
+def density_peaks(distances: Tensor, count: int, neighbours: int) -> tuple[Tensor, Tensor]:
+    """Find the tokens that are dense and far from any denser one, and the nearest of them to each.
+
+    The density is exp(-mean squared distance to the nearest `neighbours`); peaks have the highest product of it and
+    the distance to the nearest denser token, or for the densest to the farthest (density peak clustering, DPC-KNN).
+
+    Args:
+        distances: `[B, N, N]` symmetric, 0 on the diagonal.
+        count: peaks of each image.
+        neighbours: all others, where there are fewer.
+
+    Returns:
+        `[B, count]` positions of the peaks, ascending; `[B, N]` which of the `count` is nearest, for a peak itself.
+    """
+    length = distances.shape[1]
+    if length > 1:
+        nearest = distances.topk(min(neighbours, length - 1) + 1, dim=2, largest=False).values[..., 1:]
+        density = -nearest.square().mean(dim=2)  # of its logarithm, which does not underflow
+    else:
+        density = distances[..., 0]
+    positions = torch.arange(length, device=distances.device)
+    rank = stable_argsort(stable_argsort(density, descending=True))  # of two alike the first is denser
+    denser = rank[:, None] < rank[:, :, None]
+    to_denser = distances.masked_fill(~denser, torch.inf).amin(dim=2)
+    to_denser = torch.where(rank == 0, distances.amax(dim=2), to_denser)
+    height = density + to_denser.clamp(min=torch.finfo(to_denser.dtype).tiny).log()
+    peaks = height.topk(count, dim=1).indices.sort(dim=1).values
+    to_peaks = distances.gather(2, peaks[:, None].expand(-1, length, -1))
+    itself = peaks[:, None] == positions[:, None]
+    return peaks, to_peaks.masked_fill(itself, -1.0).argmin(dim=2)

@@ -7,6 +7,7 @@ from .reducer_algm import ALGMReducer
 from .reducer_asvit import ASViTReducer
 from .reducer_atc import ATCReducer
 from .reducer_ats import ATSReducer
+from .reducer_bat import BATReducer
 from .reducer_diffrate import DiffRateReducer
 from .reducer_dtem import DTEMReducer
 from .reducer_dynamicvit import DynamicViTReducer
@@ -28,6 +29,7 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "asvit": ASViTReducer,
     "atc": ATCReducer,
     "ats": ATSReducer,
+    "bat": BATReducer,
     "diffrate": DiffRateReducer,
     "dtem": DTEMReducer,
     "dynamicvit": DynamicViTReducer,
