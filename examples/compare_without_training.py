@@ -66,6 +66,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "atc": {"reducer": "atc"},
     "ats": {"reducer": "ats"},
     "algm": {"reducer": "algm"},
+    "bat": {"reducer": "bat"},
+    "freq": {"reducer": "freq"},
     "idlevit": {"reducer": "idlevit"},
     "evovit": {"reducer": "evovit", "reducer_args": {"pooling": "class"}},
     "evovit (by layer)": {"reducer": "evovit", "reducer_args": {"pooling": "class", "grouping": "layer"}},

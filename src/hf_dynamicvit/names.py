@@ -13,7 +13,7 @@ from pathlib import Path
 METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parent.glob("model/reducer_*.py"))
 
 # Schedules, the keys of `model.schedules.SCHEDULES`.
-SCHEDULES = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage")
+SCHEDULES = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage", "alternate")
 SCHEDULES += ("algm", "mctf", "asvit", "evovit", "idlevit")
 
 # Sizes of published models, with random weights: width and heads. Speed does not depend on weights, except AS-ViT's.

@@ -240,7 +240,7 @@ def test_a_map_is_the_same_whichever_others_are_asked_for(reducer, options):
 
 
 def test_methods_that_leave_patches_behind_say_so_once(warnings_text):
-    left = {"asvit", "ats", "diffrate", "dynamicvit", "evit", "evovit", "idlevit", "random", "svit", "topk"}
+    left = {"asvit", "ats", "diffrate", "dynamicvit", "evit", "evovit", "idlevit", "random", "svit", "topk", "tosa"}
     for name in REDUCERS:
         config = DynamicDinov2Config(**SIZES, mlp_ratio=2, reducer=name)
         assert leaves_patches_behind(config.reducer_without_memory()) == (name in left)

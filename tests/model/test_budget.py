@@ -15,8 +15,14 @@ def images_for(model):
     return toy_images(8) if model.config.is_adaptive else None
 
 
+# of the dense cost, for toys of methods that leave half of the blocks alone
+LEAST = {"tosa": 0.75}
+
+
 @pytest.mark.parametrize("fraction", [0.9, 0.7, 0.6])
 def test_budget_is_met_and_used(reducer, fraction):
+    if fraction < LEAST.get(reducer, 0):
+        pytest.skip("half of its blocks are dense")
     model = toy_model(reducer=reducer)
     images = images_for(model)
     cost = model.set_budget(fraction=fraction, pixel_values=images)
@@ -30,16 +36,17 @@ def test_budget_is_met_and_used(reducer, fraction):
 def test_a_budget_is_met_at_the_size_of_the_images(reducer):
     """Where attention has four times the patches, one keep ratio saves another part of the cost."""
     model, images = toy_model(reducer=reducer), toy_images(8, 64, 64)
-    cost = model.set_budget(fraction=0.7, pixel_values=images)
+    fraction = LEAST.get(reducer, 0.7)
+    cost = model.set_budget(fraction=fraction, pixel_values=images)
     dense = model.dense_multiply_adds((64, 64))
-    assert cost == model.multiply_adds(images) and 0.66 * dense < cost <= 0.7 * dense
+    assert cost == model.multiply_adds(images) and (fraction - 0.04) * dense < cost <= fraction * dense
 
 
 @pytest.mark.slow
 def test_a_larger_budget_keeps_more(reducer):
     model = toy_model(reducer=reducer)
     kept = []
-    for fraction in (0.6, 0.7, 0.8, 0.9):
+    for fraction in (fraction for fraction in (0.6, 0.7, 0.8, 0.9) if fraction >= LEAST.get(reducer, 0)):
         model.set_budget(fraction=fraction, pixel_values=images_for(model))
         kept.append(model(toy_images()).kept.float().mean())
     assert kept == sorted(kept) and kept[0] < kept[-1]
@@ -69,7 +76,7 @@ def test_a_budget_out_of_reach_is_named_and_changes_nothing(reducer):
 
 def test_a_budget_travels_with_the_checkpoint(reducer, tmp_path):
     model = toy_model(reducer=reducer)
-    model.set_budget(fraction=0.7, pixel_values=images_for(model))
+    model.set_budget(fraction=LEAST.get(reducer, 0.7), pixel_values=images_for(model))
     model.save_pretrained(tmp_path)
     again = DynamicViTForImageClassification.from_pretrained(tmp_path).eval()
     assert again.config.to_dict()["keep_ratio"] == model.config.to_dict()["keep_ratio"]

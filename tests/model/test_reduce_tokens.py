@@ -143,8 +143,8 @@ def test_recording_follows(case):
 
 
 def test_every_method_and_option(reducer):
-    model = reduce_tokens(toy_dense(), reducer, keep_ratio=None, reducer_layers=[1, 2], drop_path_rate=0.1)
-    assert model.decision_layers and model.config.stage_layers == [1, 2]
+    model = reduce_tokens(toy_dense(), reducer, keep_ratio=None, reducer_layers=[1, 3], drop_path_rate=0.1)
+    assert model.decision_layers and model.config.stage_layers == [1, 3]
     assert model.vit.layers[3].drop_path.drop_prob == pytest.approx(0.1)
     assert not model.vit.reducer.training
     model.set_keep_ratio(0.5, toy_images(8))

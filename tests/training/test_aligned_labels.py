@@ -92,7 +92,7 @@ def test_labels_change_nothing_else(reducer):
 def test_which_methods_labels_follow():
     follow = {name for name in REDUCERS if aligning(name) is not None}
     assert {"tome", "mctf", "evit", "topk", "diffrate", "pitome", "atc", "random", "dynamicvit", "asvit"} <= follow
-    assert not follow & {"idlevit", "evovit", "svit", "dtem", "tps", "ats", "algm"}
+    assert not follow & {"idlevit", "evovit", "svit", "dtem", "tps", "ats", "algm", "tosa"}
     assert aligning("tps", reducer_args={"score": "evit"}) is not None
 
 

@@ -21,6 +21,7 @@ from .reducer_random import RandomReducer
 from .reducer_svit import SViTReducer
 from .reducer_tome import ToMeReducer
 from .reducer_topk import TopKReducer
+from .reducer_tosa import ToSAReducer
 from .reducer_tps import TPSReducer
 
 
@@ -43,6 +44,7 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "svit": SViTReducer,
     "tome": ToMeReducer,
     "topk": TopKReducer,
+    "tosa": ToSAReducer,
     "tps": TPSReducer,
 }
 

@@ -57,6 +57,11 @@ def behind_the_first(depth: int) -> list[int]:
     return list(range(min(1, depth - 1), depth))
 
 
+def every_other(depth: int) -> list[int]:
+    """Every other block, from the second on, or the only one."""
+    return list(range(min(1, depth - 1), depth, 2))
+
+
 def from_a_quarter(depth: int) -> list[int]:
     """Every block from a quarter of the depth on: 3 to 11 of 12."""
     return list(range(depth // 4, depth))
@@ -119,6 +124,7 @@ SCHEDULES = {
         from_a_quarter, geometric, "blocks from a quarter of the depth on, the same fraction less each; what is left"
     ),
     "three-stage": Schedule(quarters, powers, "blocks at the quarters of the depth; the number is kept at each"),
+    "alternate": Schedule(every_other, constant, "every other block from the second on; the number is kept in each"),
     "algm": Schedule(first_and_third, powers, "the first block and that at a third of the depth; kept at each"),
     "mctf": Schedule(
         behind_the_first,

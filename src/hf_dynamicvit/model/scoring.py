@@ -81,6 +81,12 @@ def class_attention(
     return weighted_softmax(logits, keep)[..., num_prefix:]
 
 
+def attention_logits(query: Tensor, key: Tensor, relative: Tensor | None = None) -> Tensor:
+    """Compute the scaled products of `query` and `key` `[B, H, T, d]`, plus `relative`: `[B, H, T, T]` float32."""
+    logits = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
+    return logits if relative is None else logits + relative
+
+
 def attention_weights(
     query: Tensor,
     key: Tensor,
@@ -93,8 +99,7 @@ def attention_weights(
 
     Arguments as in `class_attention`, with `relative` of all rows.
     """
-    logits = (query @ key.transpose(2, 3)).float() * query.shape[-1] ** -0.5
-    logits = logits if relative is None else logits + relative
+    logits = attention_logits(query, key, relative)
     if key_bias is not None:
         logits = logits + torch.nn.functional.pad(key_bias, (num_prefix, 0))[:, None, None]
     if attended is not None:

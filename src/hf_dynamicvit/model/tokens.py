@@ -173,6 +173,7 @@ class Tokens:
         mask: `[B, N]` float32 cumulative keep decisions with their gradient, training only, `None` before the first.
         size: `[B, N]` float32, how many patches were merged into each token; only of methods that count them.
         importance: `[B, N]` float32, a score that a method carries from block to block.
+        predicted: `[B, T, T]` float32, what a method predicts of the next attention; training only.
         shares: `[B, P + N]` float32, how much of each token's label is that of the image itself, where images are
             mixed and labels follow the tokens; training only.
         place: `[B, N]` int64, at which patch of the grid each token stands, -1 for nowhere, as a fused one; only of
@@ -195,6 +196,7 @@ class Tokens:
     mask: Tensor | None = None
     size: Tensor | None = None
     importance: Tensor | None = None
+    predicted: Tensor | None = None
     shares: Tensor | None = None
     place: Tensor | None = None
     table: Tensor | None = None
