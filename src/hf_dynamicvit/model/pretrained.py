@@ -24,6 +24,7 @@ from .inference import InferenceMixin
 from .legacy_keys import conversion_mapping
 from .packed import DynamicMLP
 from .reducer import Constants
+from .reducer_mstm import ScaleProjection
 from .reducer_tosa import MirroredConvolution
 from .reduction_config import ReductionConfig
 from .remote_code import PLACE, code_stays, code_travels, copy_processor
@@ -151,6 +152,8 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
         if isinstance(module, LearnedCounts):
             for parameter, logits in zip(module, module.start, strict=True):
                 init.copy_(parameter, torch.tensor(logits))
+        if isinstance(module, ScaleProjection):
+            init.zeros_(module.weight)
         if isinstance(module, MirroredConvolution):
             init.copy_(module.weight, module.start())
         if isinstance(module, KeepLogits):

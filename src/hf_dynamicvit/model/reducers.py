@@ -16,6 +16,7 @@ from .reducer_evovit import EvoViTReducer
 from .reducer_freq import FreqReducer
 from .reducer_idlevit import IdleViTReducer
 from .reducer_mctf import MCTFReducer
+from .reducer_mstm import MSTMReducer
 from .reducer_pitome import PiToMeReducer
 from .reducer_random import RandomReducer
 from .reducer_svit import SViTReducer
@@ -39,6 +40,7 @@ REDUCERS: dict[str, type[TokenReducer]] = {
     "freq": FreqReducer,
     "idlevit": IdleViTReducer,
     "mctf": MCTFReducer,
+    "mstm": MSTMReducer,
     "pitome": PiToMeReducer,
     "random": RandomReducer,
     "svit": SViTReducer,

@@ -427,7 +427,7 @@ class Tokens:
         if self.last_kept is not None:
             kept = kept & self.last_kept
         if self.shares is not None:
-            tokens = tokens.change(shares=tokens.merged_shares(self.shares, index, rest, host, weights))
+            tokens = tokens.change(shares=tokens.merged_shares(self.shares, index, rest, host, weights.detach()))
         attention_mask = tokens.attention_mask
         if self.attended is not None:  # a group is attended where one of its members is
             attended = self.attended.int()
