@@ -69,7 +69,7 @@ def test_every_option_of_every_command(ask, name):
 def test_choices(ask):
     assert ask("export", "--model", "my-model", "--format", "o") == {"onnx"}
     assert ask("benchmark", "--model", "my-model", "--reducer", "") >= {*REDUCERS}
-    assert ask("benchmark", "--model", "my-model", "--reducer", "tome", "to") == {"tome", "topk"}
+    assert ask("benchmark", "--model", "my-model", "--reducer", "tome", "to") == {"tome", "topk", "tosa"}
     assert ask("completion", "") == {*SHELLS}
 
 
