@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
     from .model.configuration_dynamicvit import DynamicViTConfig
     from .model.configuration_dynamicvit_msn import DynamicViTMSNConfig
+    from .model.configuration_dynamicyolos import DynamicYolosConfig
     from .model.modeling_dynamicaimv2 import DynamicAimv2Model, DynamicAimv2VisionModel
     from .model.modeling_dynamicbeit import DynamicBeitBackbone, DynamicBeitForImageClassification, DynamicBeitModel
     from .model.modeling_dynamicclip import DynamicCLIPForImageClassification, DynamicCLIPModel, DynamicCLIPVisionModel
@@ -60,6 +61,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     )
     from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
     from .model.modeling_dynamicvit_msn import DynamicViTMSNForImageClassification, DynamicViTMSNModel
+    from .model.modeling_dynamicyolos import DynamicYolosForObjectDetection, DynamicYolosModel
     from .model.reducers import REDUCERS
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
@@ -116,6 +118,9 @@ __all__ = [
     "DynamicViTModel",
     "DynamicViTTrainer",
     "DynamicViTTrainingArguments",
+    "DynamicYolosConfig",
+    "DynamicYolosForObjectDetection",
+    "DynamicYolosModel",
     "__version__",
     "reduce_tokens",
     "restore",

@@ -380,8 +380,8 @@ def whole_modules(base: Any) -> set[str]:
 
 def become_native(module: Any) -> None:
     """Let a part of a block, or the embeddings, have its native class, if it was given ours."""
-    native = native_class(type(module)) if type(module).__name__.startswith("Dynamic") else type(module)
-    module.__class__ = native
+    if type(module).__name__.startswith("Dynamic"):
+        module.__class__ = native_class(type(module))
 
 
 def give_back(found: Found) -> None:

@@ -18,6 +18,7 @@ class Family(NamedTuple):
         two_towers: the base model is the image tower of a model with a text tower, for zero-shot classification.
         has_classifier: there is an image classification model.
         has_backbone: there is a model that hands out feature maps, as natively.
+        has_detector: there is an object detector.
     """
 
     dense: str
@@ -27,6 +28,7 @@ class Family(NamedTuple):
     two_towers: bool = False
     has_classifier: bool = True
     has_backbone: bool = False
+    has_detector: bool = False
 
     @property
     def configs(self) -> dict[str, str]:
@@ -62,9 +64,15 @@ class Family(NamedTuple):
         return f"{self.prefix}Backbone" if self.has_backbone else None
 
     @property
+    def detector(self) -> str | None:
+        """Name of the object detector's class."""
+        return f"{self.prefix}ForObjectDetection" if self.has_detector else None
+
+    @property
     def models(self) -> list[str]:
         """Names of all its model classes."""
-        return [name for name in (self.model, self.zero_shot, self.classifier, self.backbone) if name is not None]
+        names = (self.model, self.zero_shot, self.classifier, self.backbone, self.detector)
+        return [name for name in names if name is not None]
 
 
 # model type -> names
@@ -85,6 +93,7 @@ FAMILIES = {
         Family("vit_msn", "DynamicViTMSN", "ViT-MSN", "ViT"),
         Family("ijepa", "DynamicIJepa", "I-JEPA", "ViT"),
         Family("aimv2", "DynamicAimv2", "AIMv2", "CLIP", two_towers=True, has_classifier=False),
+        Family("yolos", "DynamicYolos", "YOLOS", "Yolos", has_classifier=False, has_detector=True),
     )
 }
 

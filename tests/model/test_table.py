@@ -35,7 +35,10 @@ from hf_dynamicvit.model.refused import REFUSED
 
 NAMES = ["-".join(each) for each in MODELS]
 # of each family one model that has a readout
-READERS = [(key, "classifier" if family.classifier else "model") for key, family in FAMILIES.items()]
+READERS = [
+    (key, "classifier" if family.classifier else "detector" if family.detector else "model")
+    for key, family in FAMILIES.items()
+]
 # and every backbone
 READERS_AND_BACKBONES = [*READERS, *((key, "backbone") for key in BACKBONES)]
 
@@ -79,7 +82,8 @@ class ByHand:
     """Within it, ahead of native blocks only the rows of the patches that are `kept` `[B, S, 64]` go on."""
 
     def __init__(self, native, key: str, kind: str, kept: torch.Tensor, at: list[int]):
-        _, self.layers, self.num_prefix = layers_of(key, kind, native)
+        base, self.layers, self.num_prefix = layers_of(key, kind, native)
+        self.num_behind = getattr(native.config, "num_detection_tokens", 0)  # of the prefix, natively behind patches
         batch = len(kept)
         self.alive, self.kept = torch.ones(batch, 64, dtype=torch.bool), dict(zip(at, kept.unbind(1), strict=True))
         self.handles = []
@@ -89,12 +93,15 @@ class ByHand:
             if getattr(layer, "relative_position_bias", None) is not None:
                 bias = layer.relative_position_bias
                 self.handles.append(bias.register_forward_hook(lambda bias, args, out: self.square(out)))
+        if self.num_behind:  # YOLOS adds positions between blocks
+            middle = base.encoder.interpolation
+            self.handles.append(middle.register_forward_hook(lambda middle, args, out: AliveRows(self, out)))
 
     def rows(self, alive: torch.Tensor) -> torch.Tensor:
         """Positions `[B, P + K]` of the prefix and of the patches that are alive."""
-        prefix = torch.arange(self.num_prefix).expand(len(alive), -1)
-        places = torch.stack([each.nonzero()[:, 0] for each in alive]) + self.num_prefix
-        return torch.cat((prefix, places), dim=1)
+        ahead = self.num_prefix - self.num_behind
+        places = torch.stack([each.nonzero()[:, 0] for each in alive]) + ahead
+        return around(places, ahead, self.num_behind, ahead + alive.shape[1])
 
     def square(self, bias: torch.Tensor) -> torch.Tensor:
         rows = self.rows(self.alive)
@@ -122,6 +129,22 @@ class ByHand:
             handle.remove()
 
 
+class AliveRows:
+    """Positions `[depth - 1, 1, T, D]`, of which only the rows of `by_hand` that are alive are handed out."""
+
+    def __init__(self, by_hand: ByHand, table: torch.Tensor):
+        self.by_hand, self.table = by_hand, table
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.table[index][0][self.by_hand.rows(self.by_hand.alive)]
+
+
+def around(places: torch.Tensor, ahead: int, behind: int, end: int) -> torch.Tensor:
+    """`places` `[B, K]`, with the first `ahead` positions ahead of them and `behind` ones from `end` on behind."""
+    first, last = torch.arange(ahead), torch.arange(behind) + end
+    return torch.cat((first.expand(len(places), -1), places, last.expand(len(places), -1)), dim=1)
+
+
 def test_dropping_equals_dropping_by_hand(case):
     key, kind, native = case
     if kind == "backbone":
@@ -139,14 +162,15 @@ def test_dropping_equals_dropping_by_hand(case):
         actual = result(outputs)
         if "last_hidden_state" in expected:  # ours are in the order of the scores
             order = torch.stack([each[alive] for each, alive in zip(owner[:, -1], kept[:, -1], strict=True)])
-            num_prefix = layers_of(key, kind, native)[2]
-            rows = torch.cat((torch.arange(num_prefix).expand(3, -1), order + num_prefix), dim=1)
+            behind = getattr(native.config, "num_detection_tokens", 0)
+            ahead = layers_of(key, kind, native)[2] - behind
+            rows = around(order + ahead, ahead, behind, ahead + order.shape[1])
             states = actual["last_hidden_state"]
             actual["last_hidden_state"] = torch.stack([each[at] for each, at in zip(states, rows, strict=True)])
         assert_close(actual, expected, atol=1e-9, rtol=1e-9)
         with torch.no_grad():
             dense = result(native(**inputs))
-        name = "logits" if kind == "classifier" else "logits_per_image" if kind == "zero_shot" else "pooler_output"
+        name = {"model": "pooler_output", "zero_shot": "logits_per_image"}.get(kind, "logits")
         assert name not in dense or (dense[name] - actual[name]).abs().max() > 1e-3
     finally:
         native.float()
@@ -167,7 +191,7 @@ def test_images_do_not_see_their_batch_mates(case):
                     first, second = result(alone)[name][0], result(together)[name][index]
                     assert_close(first, second, atol=1e-5, rtol=1e-5)
                 if kind == "model":
-                    states = (each.last_hidden_state for each in (alone, together))
+                    states = (model.prefix_first(each.last_hidden_state) for each in (alone, together))
                     first, second = (each[row] for each, row in zip(states, (0, index), strict=True))
                     prefix = model.config.num_prefix
                     assert_close(first[: prefix + length], second[: prefix + length], atol=1e-5, rtol=1e-5)
@@ -276,6 +300,7 @@ for name, auto in {autos!r}.items():
     with torch.no_grad():
         outputs = model(**torch.load("inputs.pt")[name])
     names = ("logits", "logits_per_image", "pooler_output", "last_hidden_state")
+    names = ("logits", "pred_boxes") if "pred_boxes" in outputs else names
     maps = {{f"feature_map_{{index}}": each for index, each in enumerate(outputs.get("feature_maps") or ())}}
     read = {{each: outputs[each] for each in names if outputs.get(each) is not None}}
     results[name] = model.state_dict(), read | maps
@@ -289,8 +314,8 @@ torch.save(results, "result.pt")
 
 
 # Families whose blocks are unlike ViT's, whose graphs are tested by themselves: a bias of relative positions, rotary
-# positions, MLPs with gates.
-UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicaimv2")
+# positions, MLPs with gates, positions added between blocks.
+UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicaimv2", "dynamicyolos")
 
 
 def graphs() -> list:

@@ -30,7 +30,7 @@ RANKS = [
     {"pretrained"},
     {"reduction"},
     {"backbone", "classification"},
-    {"dino", "tower"},
+    {"dino", "tower", "detection"},
     {"modeling_*"},
 ]
 

@@ -21,13 +21,14 @@ OWN: dict[str, dict[str, Any]] = {
     "dinov2_with_registers": {"mlp_ratio": 2, "num_register_tokens": 4},
     "dinov3_vit": {"num_register_tokens": 4, "use_gated_mlp": True},
     "beit": {"use_relative_position_bias": True, "use_shared_relative_position_bias": True},
+    "yolos": {"image_size": [32, 32], "num_detection_tokens": 6},
 }
 
 # (key of the family, name of the class in it): every model of the table
 MODELS = [
     (key, kind)
     for key, family in FAMILIES.items()
-    for kind in ("model", "classifier", "zero_shot", "backbone")
+    for kind in ("model", "classifier", "zero_shot", "backbone", "detector")
     if getattr(family, kind) is not None
 ]
 CLASSIFIERS = [key for key, kind in MODELS if kind == "classifier"]
@@ -102,5 +103,7 @@ def toy_inputs(kind: str, batch: int = 3) -> dict[str, torch.Tensor]:
 def result(outputs: Any) -> dict[str, torch.Tensor]:
     """What people read of the outputs of a model."""
     names = ("logits", "logits_per_image", "pooler_output", "last_hidden_state")
+    if "pred_boxes" in outputs:  # whose states are those of the prefix alone
+        names = ("logits", "pred_boxes")
     maps = {f"feature_map_{index}": each for index, each in enumerate(outputs.get("feature_maps") or ())}
     return {name: outputs[name] for name in names if outputs.get(name) is not None} | maps

@@ -19,6 +19,9 @@ from transformers import (
     DepthAnythingForDepthEstimation,
     Dinov2Config,
     Dinov2Model,
+    YolosConfig,
+    YolosForObjectDetection,
+    YolosImageProcessorPil,
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -53,6 +56,13 @@ def save_depth(folder: Path) -> None:
     DepthAnythingForDepthEstimation(config).save_pretrained(folder)
 
 
+def save_detector(folder: Path) -> None:
+    sizes = {name: TOY[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    config = YolosConfig(**sizes, intermediate_size=64, image_size=[64, 96], num_detection_tokens=5, num_labels=3)
+    YolosForObjectDetection(config).save_pretrained(folder)
+    YolosImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+
+
 def noise(seed: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (40, 48, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -84,6 +94,7 @@ def fill_shelf(folder: Path) -> None:
     encoder = Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=56)
     Dinov2Model(encoder).save_pretrained(folder / "facebook" / "dinov2-small")
     save_processor(folder / "facebook" / "dinov2-small")
+    save_detector(folder / "hustvl" / "yolos-tiny")
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)

@@ -51,5 +51,5 @@ def vit_multiply_adds(
         block_multiply_adds(width, config.mlp_size, attention + num_prefix, mlp + num_prefix)
         for attention, mlp in counts
     )
-    classifiers = config.classifier_size * num_outputs
-    return num_patches * width * config.num_channels * patch_height * patch_width + blocks + classifiers
+    heads = config.head_multiply_adds(num_outputs)
+    return num_patches * width * config.num_channels * patch_height * patch_width + blocks + heads

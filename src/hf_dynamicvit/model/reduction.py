@@ -100,7 +100,7 @@ class ReducedModel(ReducedPreTrainedModel):
         tokens = tokens if patch_shares is None else self._share(tokens, patch_shares)
         last = len(self.layers) - 1
         pools = self.config.classifies_class_token or not only_prefix  # other classifiers do not read the pooler
-        only_prefix = only_prefix and tokens.unobserved and self.config.classifies_class_token
+        only_prefix = only_prefix and tokens.unobserved and self.config.reads_prefix_alone
         only_prefix = only_prefix and self.reducer.prefix_suffices(last)
         handed_on = [tokens] if output_tokens else []
         for index, layer in enumerate(self.layers):
@@ -110,7 +110,7 @@ class ReducedModel(ReducedPreTrainedModel):
 
         last_hidden_state = self.layernorm(tokens.padded)
         return DynamicViTModelOutput(
-            last_hidden_state=last_hidden_state,
+            last_hidden_state=self.native_order(last_hidden_state),
             pooler_output=self.pool(last_hidden_state, tokens.weights) if pools else None,
             kept=torch.stack([decision.kept for decision in tokens.decisions], dim=1),
             owner=torch.stack([decision.owner for decision in tokens.decisions], dim=1),
@@ -157,6 +157,17 @@ class ReducedModel(ReducedPreTrainedModel):
     def pool(self, states: Tensor, weights: Tensor | None) -> Tensor | None:
         """`pooler_output` of the native base model, of `states` and `weights` as in `read`."""
         return None if self.pooler is None else self.pooler(states)
+
+    def prefix_first(self, states: Tensor) -> Tensor:
+        """Order the native `states` `[..., P + num_patches, D]` as the loop has them, the prefix ahead of the patches.
+
+        A native base model may stand for `self`.
+        """
+        return states
+
+    def native_order(self, states: Tensor) -> Tensor:
+        """Order the `states` `[B, P + N, D]` of the loop as the native base model does."""
+        return states
 
     def embed(
         self,

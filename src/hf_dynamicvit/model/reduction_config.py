@@ -50,11 +50,13 @@ class ReductionConfig(PreTrainedConfig):
         dense_model_type: of the native checkpoints that it reads too.
         turns: keys of the attention know where their tokens stand.
         square_only: images and patches of the configuration are squares, given by one number.
+        square_patches: patches alone are.
     """
 
     dense_model_type: ClassVar[str]
     turns: ClassVar[bool] = False
     square_only: ClassVar[bool] = False
+    square_patches: ClassVar[bool] = False
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
     keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
 
@@ -166,6 +168,15 @@ class ReductionConfig(PreTrainedConfig):
         return self.num_prefix > 0
 
     @property
+    def reads_prefix_alone(self) -> bool:
+        """Return whether what reads the tokens of the last block reads none of patches."""
+        return self.classifies_class_token
+
+    def head_multiply_adds(self, num_outputs: int) -> int:
+        """Count what reads the tokens, for `num_outputs` classes."""
+        return self.classifier_size * num_outputs
+
+    @property
     def classifier_size(self) -> int:
         """Inputs of all linear classifiers of the image classification model together."""
         return self.hidden_size
@@ -251,7 +262,8 @@ class ReductionConfig(PreTrainedConfig):
         sizes = {name: getattr(own, name) for name in LARGEST if hasattr(own, name)}
         for name in ("image_size", "patch_size"):
             size = getattr(self, name)
-            if self.square_only and not isinstance(size, int):
+            square = self.square_only or (self.square_patches and name == "patch_size")
+            if square and not isinstance(size, int):
                 raise ValueError(f"{name} is {size}; a {self.dense_model_type} takes one number.")
             if not isinstance(size, int) and len(size) != 2:
                 raise ValueError(f"{name} is {size}; it must be one number, or height and width.")
