@@ -14,6 +14,7 @@ from transformers.utils import is_torchvision_available
 
 from .families import FAMILIES, HOMES, Family
 from .model.classification import ReducedForImageClassification
+from .model.detection import ReducedForObjectDetection
 from .model.pretrained import ReducedPreTrainedModel
 from .model.reduction import ReducedModel
 
@@ -40,7 +41,9 @@ def register(key: str, family: Family) -> Any:
     return classes.get(family.classifier)
 
 
-# model type, dense and sparse -> our image classification model
+# model type, dense and sparse -> our object detector
+DETECTORS: dict[str, type[ReducedForObjectDetection]] = {}
+# the same -> our image classification model
 CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
 # the same, of image towers alone too -> our base model
 ENCODERS: dict[str, type[ReducedModel]] = {}
@@ -49,6 +52,10 @@ TWO_TOWERS: dict[str, type[ReducedPreTrainedModel]] = {}
 for _key, _family in FAMILIES.items():
     if (_classifier := register(_key, _family)) is not None:
         CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)
+    if _family.detector:
+        DETECTORS |= dict.fromkeys(
+            (_family.dense, _key), getattr(import_module(HOMES[_family.detector], __package__), _family.detector)
+        )
     _types = [_family.dense, *_family.configs]
     if _family.two_towers:
         _types.append(f"{_family.dense}_vision_model")

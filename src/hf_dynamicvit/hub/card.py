@@ -12,7 +12,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineMo
 from huggingface_hub.utils import HFValidationError
 
 from ..checkpoints.results import wilson_interval
-from ..model.classification import ReducedForImageClassification
+from ..model.classification import WithBaseModel
 
 
 TEMPLATE = Path(__file__).with_name("card_template.md")
@@ -59,7 +59,7 @@ class Measurements:
 
 
 def model_card(
-    model: ReducedForImageClassification,
+    model: WithBaseModel,
     repo_id: str,
     measured: Measurements,
     base_model: str | None = None,
@@ -86,9 +86,18 @@ def model_card(
     title = repo_id.split("/")[-1]
     tags = [*dict.fromkeys([*TAGS, model.config.reducer, *(tags or [])])]
     return ModelCard.from_template(
-        build_metadata(title, measured, base_model=base_model, license=license, language=language, tags=tags),
+        build_metadata(
+            title,
+            measured,
+            pipeline_tag=model.task,
+            base_model=base_model,
+            license=license,
+            language=language,
+            tags=tags,
+        ),
         template_path=str(TEMPLATE),
         title=title,
+        task=model.task,
         repo_id=repo_id,
         base_model=base_model,
         summary=describe_reduction(model),
@@ -121,7 +130,6 @@ def build_metadata(title: str, measured: Measurements, *, base_model: str | None
     return ModelCardData(
         model_name=title,
         library_name="transformers",
-        pipeline_tag="image-classification",
         base_model=base_model,
         base_model_relation=None if base_model is None else "finetune",
         datasets=None if measured.dataset is None else [measured.dataset],
@@ -146,7 +154,7 @@ def build_eval_results(measured: Measurements) -> list[EvalResult] | None:
     ]
 
 
-def describe_reduction(model: ReducedForImageClassification) -> str:
+def describe_reduction(model: WithBaseModel) -> str:
     """Say in one sentence what the model does with its tokens."""
     config = model.config
     if model.config.is_adaptive:
@@ -191,7 +199,7 @@ def accuracy_row(measured: Measurements, top1: float) -> tuple[str, str, str]:
     return f"top-1{where}", dense, own
 
 
-def table_rows(model: ReducedForImageClassification, measured: Measurements) -> list[tuple[str, str, str]]:
+def table_rows(model: WithBaseModel, measured: Measurements) -> list[tuple[str, str, str]]:
     """Return the rows of the table: what, the dense model's, this model's."""
     dense_cost = f"{model.dense_multiply_adds() / 1e9:.3f} G"
     cost = measured.multiply_adds

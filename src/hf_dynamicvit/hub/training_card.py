@@ -9,7 +9,7 @@ from typing import Any, cast
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from ..model.classification import ReducedForImageClassification
+from ..model.classification import WithBaseModel
 from .card import MARKER, Measurements, inherited_license, model_card
 
 
@@ -33,7 +33,7 @@ class TrainingFacts:
 
 
 def write_training_card(
-    model: ReducedForImageClassification,
+    model: WithBaseModel,
     facts: TrainingFacts,
     language: str | None = None,
     license: str | None = None,

@@ -28,10 +28,12 @@ class WithBaseModel(ReducedPreTrainedModel):
     Attributes:
         model_class: of the base model.
         dense_class: the native model.
+        task: of the pipeline of Transformers that takes it.
     """
 
     model_class: ClassVar[type[ReducedModel]]
     dense_class: ClassVar[type[PreTrainedModel]]
+    task: ClassVar[str] = "image-classification"
 
     def adopt(self) -> None:
         base = self.native_base(self)
@@ -140,7 +142,7 @@ class ReducedForImageClassification(WithBaseModel):
 
     @classmethod
     def dense_logits(cls, dense: Any, states: Tensor) -> Tensor:
-        """Logits of `dense`, a native model of this family, from its final-normed `states` `[B, P + N, D]`."""
+        """Logits of `dense`, a native model of this family, from its final-normed `states`, the prefix first."""
         base: Any = cls.native_base(dense)
         num_prefix = cls.model_class.config_class.num_prefix.fget(base.config)
         features = cls.model_class.read(base, states, None, num_prefix)

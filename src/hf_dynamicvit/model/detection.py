@@ -2,7 +2,7 @@
 """Object detectors around a base model that reduces tokens, whose detection tokens each say a class and a box."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 from transformers.processing_utils import Unpack
@@ -49,6 +49,8 @@ class ReducedForObjectDetection(WithBaseModel):
     """A detector on a `ReducedModel`: it stands ahead of the native one, whose heads it has."""
 
     auto_names = ("AutoModelForObjectDetection",)
+    task = "object-detection"
+    heads: ClassVar[tuple[str, ...]] = ()  # linear classifiers, of which there is none
     class_labels_classifier: Any
     bbox_predictor: Any
 
@@ -98,6 +100,12 @@ class ReducedForObjectDetection(WithBaseModel):
             decisions=outputs.decisions,
             features=features if self.training else None,
         )
+
+    @classmethod
+    def dense_logits(cls, dense: Any, states: Tensor) -> Tensor:
+        """Logits of `dense`, a native model of this family, from its final-normed `states`, the prefix first."""
+        count = dense.config.num_detection_tokens
+        return dense.class_labels_classifier(states[:, 1 : 1 + count])
 
     def detection_loss(
         self, logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]]

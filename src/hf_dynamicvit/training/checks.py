@@ -8,10 +8,11 @@ from torch import nn
 
 from ..data.augmentation import MixCollator
 from ..model.classification import ReducedForImageClassification
+from ..model.detection import ReducedForObjectDetection
 from ..model.logger import logger
 from .adapters import acting_reducer, inner_model, is_adapted, learns
 from .arguments import DynamicViTTrainingArguments
-from .loss_terms import read_problem_type
+from .loss_terms import SECOND_PASS, read_loss_weights, read_problem_type
 from .teacher import DENSE_COPY
 
 
@@ -37,6 +38,9 @@ def check_options(args: Any, teacher: Any, **kwargs: Any) -> None:
 def check_student(model: Any, args: DynamicViTTrainingArguments) -> None:
     """Refuse a model that is none of ours, or whose problem type does not go with `args`."""
     student = inner_model(model)
+    if isinstance(student, ReducedForObjectDetection):
+        check_detector_options(args)
+        return
     if not isinstance(student, ReducedForImageClassification):
         raise ValueError(
             f"model is a {type(student).__name__}; load it with DynamicViTForImageClassification.from_pretrained."
@@ -71,6 +75,19 @@ def check_followed(model: Any, args: DynamicViTTrainingArguments) -> None:
         )
     if read_problem_type(config) != "single_label_classification":
         raise ValueError(f"align_labels is True; problem_type is {read_problem_type(config)!r}, one class is needed.")
+
+
+def check_detector_options(args: DynamicViTTrainingArguments) -> None:
+    """Refuse arguments that are of image classifiers alone."""
+    unset = {"label_smoothing_factor": 0.0, "head_learning_rate": None, "cache_teacher": False, "align_labels": False}
+    for name, value in unset.items():
+        if getattr(args, name) != value:
+            raise ValueError(
+                f"{name} is {getattr(args, name)}, which is for image classifiers; the model is a detector."
+            )
+    twice = [name for name in SECOND_PASS if read_loss_weights(args).get(name)]
+    if twice:
+        raise ValueError(f"loss_weights has {twice[0]}, which is for image classifiers; the model is a detector.")
 
 
 def check_precision(model: nn.Module) -> None:

@@ -7,7 +7,8 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from ..model.classification import ReducedForImageClassification
+from ..model.classification import ReducedForImageClassification, WithBaseModel
+from ..model.detection import ReducedForObjectDetection
 from ..model.reducer import TokenReducer
 from ..model.reduction import ReducedModel
 from .arguments import DynamicViTTrainingArguments
@@ -36,15 +37,37 @@ def read_loss_weights(args: DynamicViTTrainingArguments) -> dict[str, float]:
     return cast(dict[str, float], args.loss_weights or {})
 
 
-def resolve_loss_weights(reducer: TokenReducer, args: DynamicViTTrainingArguments) -> dict[str, float]:
-    """Return the weight of every term by name: the method's published ones, then those of `args`."""
+def supervised_name(student: WithBaseModel) -> str:
+    """Name the term that compares the student with the labels."""
+    return "detection" if isinstance(student, ReducedForObjectDetection) else "classification"
+
+
+def resolve_loss_weights(
+    reducer: TokenReducer, args: DynamicViTTrainingArguments, supervised: str = "classification"
+) -> dict[str, float]:
+    """Return the weight of every term by name: the method's published ones, then those of `args`.
+
+    `supervised` is what the term is called that compares the student with the labels.
+    """
     shared = dict.fromkeys((*DISTILLATION, *SECOND_PASS), 0.0)
     weights = {"classification": 1.0, **shared, **reducer.loss_weights}
+    weights = {supervised if name == "classification" else name: weight for name, weight in weights.items()}
     given = read_loss_weights(args)
     unknown = sorted(set(given) - set(weights))
     if unknown:
         raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
     return weights | given
+
+
+def supervised_term(student: Any, outputs: Any, labels: Any, label_smoothing: float) -> Tensor:
+    """Compare `outputs` with `labels` as `student` does: a scalar.
+
+    Raises:
+        ValueError: as `classification_term`.
+    """
+    if isinstance(student, ReducedForObjectDetection):
+        return student.detection_loss(outputs.logits, outputs.pred_boxes, labels)[0]
+    return classification_term(student, outputs.logits, labels, label_smoothing)
 
 
 def classification_term(
@@ -92,20 +115,23 @@ def distillation_terms(
         outputs: the student's, of a training forward.
         base: its base model.
         weights: of all terms, by name.
-        teacher_logits: `[B, K]`, or `None` without a teacher.
-        teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
+        teacher_logits: `[B, K]`, of a detector `[B, Q, K]`, or `None` without a teacher.
+        teacher_features: `[B, P + N, D]`, the prefix first, or `None` where the teacher has none.
         mean_over_processes: takes the mean of a scalar.
     """
     terms = {}
     if teacher_logits is not None and weights["class_distill"]:
-        terms["class_distill"] = class_distillation_loss(outputs.logits, teacher_logits)
+        logits = (each.flatten(0, -2) for each in (outputs.logits, teacher_logits))  # a detector's by token
+        terms["class_distill"] = class_distillation_loss(*logits)
     if teacher_features is not None and weights["feature_distill"]:
         taught = base.read(teacher_features.to(base.dtype), None, base.config.num_prefix)
-        terms["feature_distill"] = feature_distillation_loss(outputs.features, taught)
+        terms["feature_distill"] = feature_distillation_loss(outputs.features, taught.view_as(outputs.features))
     if teacher_features is not None and weights["token_distill"]:
         decision = outputs.decisions[-1]
         terms["token_distill"] = token_distillation_loss(
-            spread_to_patches(outputs.last_hidden_state[:, base.config.num_prefix :], decision.owner),
+            spread_to_patches(
+                base.prefix_first(outputs.last_hidden_state)[:, base.config.num_prefix :], decision.owner
+            ),
             teacher_features[:, -decision.kept.shape[1] :],
             decision.kept,
             mean_over_processes(decision.kept.sum().float()),

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""Ask a frozen image classifier, prepared as the student is, for what it says of the student's batches."""
+"""Ask a frozen classifier or detector, prepared as the student is, for what it says of the student's batches."""
 
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -13,7 +13,7 @@ from torch.distributed.fsdp import fully_shard
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from ..registration import CLASSIFIERS
+from ..registration import CLASSIFIERS, DETECTORS
 from .arguments import DynamicViTTrainingArguments
 
 
@@ -32,17 +32,21 @@ def describe_teacher(teacher: PreTrainedModel | None) -> str | None:
 
 
 def native_family(teacher: PreTrainedModel) -> Any:
-    """Return our family whose native image classification model `teacher` is, or `None`."""
-    family: Any = CLASSIFIERS.get(teacher.config.model_type)
+    """Return our family whose native image classification model, or detector, `teacher` is, or `None`."""
+    family: Any = (CLASSIFIERS | DETECTORS).get(teacher.config.model_type)
     return family if family is not None and type(teacher).forward is family.dense_class.forward else None
 
 
 def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Return class logits `[B, K]`, and final-normed features `[B, P + N, D]` where a native model teaches."""
+    """Return class logits `[B, K]`, of a detector `[B, Q, K]`, and features where a native model teaches.
+
+    These are the final-normed tokens, the prefix first, `[B, P + N, D]`.
+    """
     family = native_family(teacher)
     if family is None:
         return teacher(pixel_values=inputs["pixel_values"]).logits, None
-    features = family.native_base(teacher)(**inputs).last_hidden_state
+    base = family.native_base(teacher)
+    features = family.model_class.prefix_first(base, base(**inputs).last_hidden_state)
     return family.dense_logits(teacher, features), features
 
 
@@ -50,7 +54,7 @@ class TeacherOutputs(nn.Module):
     """Wrap `teacher_outputs` as one module, to be compiled or sharded as a whole.
 
     Args:
-        teacher: an image classifier.
+        teacher: an image classifier, or a detector.
         dtype: of its arithmetic; it is converted. `None`: as it is, under the autocast of the training.
     """
 
@@ -77,7 +81,7 @@ def shard(outputs: TeacherOutputs, mesh: DeviceMesh | None = None) -> None:
 
 
 class Teacher:
-    """A frozen image classifier that answers for the batches of the training; made once the training has a device.
+    """A frozen model that answers for the batches of the training; made once the training has a device.
 
     It is a plain object and no module of the student: not saved, counted or optimised.
 

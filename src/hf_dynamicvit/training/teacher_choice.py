@@ -4,11 +4,11 @@
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoModelForImageClassification, AutoModelForObjectDetection, PreTrainedModel
 
 from ..checkpoints.labels import label_names
-from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
+from ..model.detection import ReducedForObjectDetection
 from .adapters import inner_model, is_adapted, merged_model
 from .loss_terms import read_problem_type
 from .teacher import DENSE_COPY, DISTILLATION, native_family
@@ -47,7 +47,9 @@ def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
     if teacher == DENSE_COPY:
         return merged_model(model).to_dense()
     if isinstance(teacher, str):
-        return AutoModelForImageClassification.from_pretrained(teacher, dtype=torch.float32)  # whatever the file's
+        detects = isinstance(student, ReducedForObjectDetection)
+        auto: Any = AutoModelForObjectDetection if detects else AutoModelForImageClassification
+        return auto.from_pretrained(teacher, dtype=torch.float32)  # whatever the file's
     if is_adapted(teacher):
         return merged_model(teacher)
     if teacher is not None and not isinstance(teacher, PreTrainedModel):
@@ -55,7 +57,7 @@ def load_teacher(teacher: Any, model: Any) -> PreTrainedModel | None:
     return teacher
 
 
-def check_teacher(teacher: PreTrainedModel, student: ReducedForImageClassification, weights: dict[str, float]) -> None:
+def check_teacher(teacher: PreTrainedModel, student: Any, weights: dict[str, float]) -> None:
     """Refuse a teacher that the losses cannot compare with the student."""
     ours, theirs, family = student.config, teacher.config, native_family(teacher)
     sizes = theirs if family is None else family.native_base(teacher).config
@@ -69,7 +71,13 @@ def check_teacher(teacher: PreTrainedModel, student: ReducedForImageClassificati
     ]
     if differing:
         raise ValueError(f"The teacher's labels are not the student's: {'; '.join(differing[:5])}.")
-    if weights["class_distill"] and read_problem_type(ours) != "single_label_classification":
+    detects = isinstance(student, ReducedForObjectDetection)
+    if detects and (family is None or getattr(theirs, "num_detection_tokens", 0) != ours.num_detection_tokens):
+        raise ValueError(
+            f"The teacher, a {type(teacher).__name__}, has no {ours.num_detection_tokens} detection tokens to compare "
+            f"with the student's; take a dense {ours.dense_model_type} with as many, or teacher=None."
+        )
+    if weights["class_distill"] and not detects and read_problem_type(ours) != "single_label_classification":
         raise ValueError(
             f"problem_type is {read_problem_type(ours)!r}: distilling class logits compares one distribution over "
             "classes; set loss_weights={'class_distill': 0}."

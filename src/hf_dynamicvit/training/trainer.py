@@ -15,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from ..hub.training_card import TrainingFacts, write_training_card
 from ..model.classification import ReducedForImageClassification
+from ..model.detection import ReducedForObjectDetection
 from ..model.logger import logger
 from .adapters import acting_reducer, inner_model, is_adapted, load_adapters
 from .arguments import DynamicViTTrainingArguments
@@ -23,7 +24,14 @@ from .callbacks import ClampReducer, FreezeBackbone, StuckParameters, TrainingBe
 from .checkpoints import check_room, checkpoint_to_resume, estimate_bytes, is_complete
 from .checks import check_alignment, check_followed, check_options, check_precision, check_student, warn_of_adapters
 from .finite import explain_gradient_norm, explain_not_finite, stop_error
-from .loss_terms import align_labels, classification_term, distillation_terms, read_loss_weights, resolve_loss_weights
+from .loss_terms import (
+    align_labels,
+    distillation_terms,
+    read_loss_weights,
+    resolve_loss_weights,
+    supervised_name,
+    supervised_term,
+)
 from .losses import consistency_loss
 from .optimizer import build_optimizer, check_schedule, freeze, head_rate
 from .progress import no_bars_of_weights
@@ -36,7 +44,7 @@ from .term_log import TermLog
 
 
 class DynamicViTTrainer(Trainer):
-    """`Trainer` for sparse image classifiers of any family.
+    """`Trainer` for sparse image classifiers of any family, and for sparse object detectors.
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
     `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
@@ -45,6 +53,9 @@ class DynamicViTTrainer(Trainer):
     of a second pass that removes fewer tokens, and the squared distance of the features to those of that pass (MCTF);
     and the method's own (`reducer.losses`). The weights are the published ones of the method (`reducer.loss_weights`)
     unless `args.loss_weights` names others. Evaluation is the model's own: tokens really dropped, classification loss.
+
+    A detector has `detection`, its native loss, in place of `classification`; `class_distill` and `feature_distill`
+    compare each detection token with the teacher's.
 
     Args:
         model: the student, as it is or wrapped by PEFT. To be trained its weights must be float32; `bf16=True` in
@@ -71,7 +82,7 @@ class DynamicViTTrainer(Trainer):
 
     def __init__(
         self,
-        model: ReducedForImageClassification | nn.Module | None = None,
+        model: ReducedForImageClassification | ReducedForObjectDetection | nn.Module | None = None,
         args: DynamicViTTrainingArguments | None = None,
         *,
         teacher: PreTrainedModel | str | None = DENSE_COPY,
@@ -110,7 +121,7 @@ class DynamicViTTrainer(Trainer):
     # The student and who teaches it
 
     @property
-    def student(self) -> ReducedForImageClassification:
+    def student(self) -> ReducedForImageClassification | ReducedForObjectDetection:
         """The model that learns, out of what wraps it."""
         return inner_model(self.accelerator.unwrap_model(self.model))
 
@@ -122,7 +133,8 @@ class DynamicViTTrainer(Trainer):
         warn_of_adapters(model, self.args)
         if self.args.push_to_hub:
             refuse_adapters(model)
-        self.loss_weights = resolve_loss_weights(reducer, self.args)
+        self._supervised = supervised_name(inner_model(model))
+        self.loss_weights = resolve_loss_weights(reducer, self.args, self._supervised)
         self._unused_weights = {name for name, weight in read_loss_weights(self.args).items() if weight}
         check_second_pass(model, self.loss_weights, self.args)
         check_followed(model, self.args)
@@ -245,7 +257,7 @@ class DynamicViTTrainer(Trainer):
         mixed, shares = inputs.pop("mixed_labels", None), inputs.pop("patch_shares", None)
         if not model.training:
             outputs = model(**inputs)
-            loss = None if labels is None else self._classification(outputs, labels)
+            loss = None if labels is None else self._compare_with(labels, outputs)
             return (loss, outputs) if return_outputs else loss
         if labels is None:
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
@@ -269,7 +281,7 @@ class DynamicViTTrainer(Trainer):
     def loss_terms(
         self,
         outputs,
-        labels: Tensor,
+        labels: Any,
         teacher_logits: Tensor | None = None,
         teacher_features: Tensor | None = None,
     ) -> dict[str, Tensor]:
@@ -277,15 +289,15 @@ class DynamicViTTrainer(Trainer):
 
         Args:
             outputs: of a training forward.
-            labels: of its batch.
-            teacher_logits: `[B, K]`, or `None` without a teacher.
+            labels: of its batch, a tensor, or of a detector what each image has.
+            teacher_logits: `[B, K]`, of a detector `[B, Q, K]`, or `None` without a teacher.
             teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
         """
         student = self.student
-        terms = {"classification": self._classification(outputs, labels)}
-        if outputs.auxiliary_logits is not None:  # also at weight 0, for a gradient of its classifier
+        terms = {self._supervised: self._compare_with(labels, outputs)}
+        if outputs.get("auxiliary_logits") is not None:  # also at weight 0, for a gradient of its classifier
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
-            terms["auxiliary"] = self._classification(auxiliary, labels)
+            terms["auxiliary"] = self._compare_with(labels, auxiliary)
         terms |= acting_reducer(student).losses(outputs.decisions)
         mean = partial(self.accelerator.reduce, reduction="mean")
         taught = teacher_logits, teacher_features
@@ -296,14 +308,14 @@ class DynamicViTTrainer(Trainer):
         second = run_second_pass(model, self.student, inputs, self.args.second_pass_share)
         read = first.features, second.features, first.logits, labels
         return {
-            "second_classification": self._classification(second, labels),
+            "second_classification": self._compare_with(labels, second),
             "consistency": consistency_loss(*read, self.args.consistency_threshold),
         }
 
-    def _classification(self, outputs, labels: Tensor) -> Tensor:
+    def _compare_with(self, labels: Any, outputs: Any) -> Tensor:
         if self.compute_loss_func is not None:
             return self.compute_loss_func(outputs, labels, num_items_in_batch=None)
-        return classification_term(self.student, outputs.logits, labels, self.args.label_smoothing_factor)
+        return supervised_term(self.student, outputs, labels, self.args.label_smoothing_factor)
 
     def _check_terms(self, terms: dict[str, Tensor]) -> None:
         """Warn, once, of weights that no term has; stop on every process, ahead of the backward, unless finite."""
