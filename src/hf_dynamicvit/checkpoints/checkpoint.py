@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ..model.budget import with_keep_ratio, with_schedule
@@ -23,7 +24,7 @@ from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
 from ..model.refused import refusal
 from ..model.schedules import one_or_several
-from ..registration import CLASSIFIERS, ENCODERS, TWO_TOWERS
+from ..registration import CLASSIFIERS, DETECTORS, ENCODERS, TWO_TOWERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, expect_in_report
 from .source import check_weights_are_whole, make_config, read_content, read_processor
@@ -37,11 +38,13 @@ class Checkpoint:
         source: its folder or Hub name, or a `config.json`, as it was typed.
         content: of its `config.json`.
         config: the same as a configuration of the class for its model type; nobody changes it.
+        may_detect: an object detector will do where an image classifier is asked for.
     """
 
     source: str
     content: dict[str, Any] = field(repr=False)
     config: Any = field(repr=False)
+    may_detect: bool = False
 
     @property
     def is_sparse(self) -> bool:
@@ -65,13 +68,18 @@ class Checkpoint:
 
     @property
     def family(self) -> Any:
-        """Our class of a sparse classifier of these weights.
+        """Our class of a sparse classifier, or detector, of these weights.
 
         Raises:
             ValueError: as `check_family`.
         """
         self.check_family()
-        return CLASSIFIERS[self.config.model_type]
+        return (CLASSIFIERS | DETECTORS)[self.config.model_type]
+
+    @property
+    def detects(self) -> bool:
+        """Return whether it is of a family of object detectors."""
+        return self.config.model_type in DETECTORS
 
     @property
     def has_classifier(self) -> bool:
@@ -100,6 +108,13 @@ class Checkpoint:
             ValueError: names the types that there are.
         """
         model_type = self.config.model_type
+        if self.detects and self.may_detect:
+            return
+        if self.detects:
+            raise ValueError(
+                f"{self.source} is an object detector, and this is for image classifiers. `hf-dynamicvit visualize`, "
+                "`benchmark` and `tune` take it; from Python, AutoModelForObjectDetection and DynamicViTTrainer."
+            )
         if model_type not in CLASSIFIERS:
             known = ", ".join([*CLASSIFIERS, *others])
             raise ValueError(refusal(self.source, model_type, f"this takes {known}"))
@@ -182,7 +197,7 @@ class Checkpoint:
         return model.eval(), bool(found["missing_keys"])
 
     def load_reduced(self, reducer: str) -> tuple[Any, bool]:
-        """Load the weights as a sparse model of their kind: a classifier, both towers, or a base model.
+        """Load the weights as a sparse model of their kind: a classifier, a detector, both towers, or a base model.
 
         Returns as `load_sparse`.
 
@@ -193,6 +208,8 @@ class Checkpoint:
             return self.load_sparse(reducer)
         both = "vision_config" in self.content and self.config.model_type in TWO_TOWERS
         kind = TWO_TOWERS[self.config.model_type] if both else self.encoder
+        if self.detects and any("ForObjectDetection" in name for name in self.config.architectures or ()):
+            kind = DETECTORS[self.config.model_type]
         content = copy.deepcopy(self.content) | {"model_type": kind.config_class.model_type}
         changes = {} if reducer == self.reducer else {"reducer": reducer}
         config = kind.config_class.from_dict(content, **changes)
@@ -214,14 +231,15 @@ class Checkpoint:
         return self.load()
 
     def load(self) -> PreTrainedModel:
-        """Load the classifier as it was saved, in float32 and eval mode.
+        """Load the classifier, or detector, as it was saved, in float32 and eval mode.
 
         Raises:
             ValueError: it is of another family, or lacks weights.
         """
         dense = self.family.dense_class
         known = self.is_sparse or dense.__module__.startswith("transformers.")
-        loader: Any = AutoModelForImageClassification if known else dense  # Transformers has no classifier on DINOv3
+        # Transformers has no classifier on DINOv3
+        loader: Any = getattr(transformers, self.family.auto_names[0]) if known else dense
         model, found = loader.from_pretrained(
             self.source,
             config=self.config,
@@ -237,17 +255,25 @@ class Checkpoint:
         return model.eval()
 
     def load_as_saved(self, **options: Any) -> Any:
-        """Load an image classifier of whatever family, with `options` of `from_pretrained`."""
+        """Load an image classifier of whatever family, with `options` of `from_pretrained`.
+
+        Raises:
+            ValueError: it is an object detector.
+        """
+        if self.detects:
+            self.check_family()
         return AutoModelForImageClassification.from_pretrained(self.source, config=self.config, **options)
 
 
-def read_checkpoint(source: str | Path) -> Checkpoint:
+def read_checkpoint(source: str | Path, may_detect: bool = False) -> Checkpoint:
     """Read the configuration of the checkpoint `source`: a folder, a Hub name, or a `.json`.
+
+    `may_detect` says that an object detector will do where an image classifier is asked for.
 
     Raises:
         ValueError: there is none, it is of timm, or its weights are damaged, in one line that says what to type.
     """
     content = read_content(source)
-    checkpoint = Checkpoint(str(source), content, make_config(source, content))
+    checkpoint = Checkpoint(str(source), content, make_config(source, content), may_detect)
     check_weights_are_whole(source)
     return checkpoint

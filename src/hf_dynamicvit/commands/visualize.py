@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..names import METHODS
 from .parser import add_images_option, add_json_option, add_overwrite_option, add_schedule_option
-from .ranges import COUNT, KEEP_RATIO, check_ranges
+from .ranges import COUNT, FRACTION, KEEP_RATIO, check_ranges
 
 
 EXAMPLES = """
@@ -15,11 +15,13 @@ hf-dynamicvit visualize --model my-dynamicvit --images my_images --output seen
 # another method on the same weights, at 0.6 of the dense model's cost
 hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome --budget 0.6 \\
     --images cat.jpg --output seen
+# the boxes of a detector beside those of the dense one
+hf-dynamicvit visualize --model hustvl/yolos-tiny --reducer tome --keep-ratio 0.7 --images my_images --output seen
 # only the overview and the numbers, of 50 images
 hf-dynamicvit visualize --model my-dynamicvit --images my_images --limit 50 --only-overview --output seen
 """
 
-RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT}
+RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT, "least_probability": FRACTION}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, and "
         "views.json with the numbers."
     )
-    parser.add_argument("--model", required=True, help="folder or Hub name of an image classifier, sparse or dense")
+    parser.add_argument(
+        "--model", required=True, help="folder or Hub name of an image classifier or object detector, sparse or dense"
+    )
     add_images_option(parser, "", required=True)
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
     add_overwrite_option(parser)
@@ -53,6 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="PIXELS",
         help="stretch the images to one number, or to HEIGHT WIDTH (default: as the image processor does)",
+    )
+    parser.add_argument(
+        "--least-probability", type=float, help="of an object that is drawn, of a detector (default: 0.5)"
     )
     parser.add_argument("--limit", type=int, help="at most so many images, at even distances in the list of files")
     parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each image")

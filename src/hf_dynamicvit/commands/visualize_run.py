@@ -19,6 +19,7 @@ from ..data.class_folders import evenly_spaced, find_files
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, read_files
 from ..folders import check_folder
+from ..look.boxes import LEAST, Box
 from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
 from ..look.viewer import View, Viewer
 from ..machine import choose_device
@@ -67,6 +68,7 @@ def numbered(name: str) -> Generator[str]:
 def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
     """Return the entry of one image in `views.json`."""
     dense = view.dense_probabilities
+    boxes = {"boxes": view.boxes, "dense_boxes": view.dense_boxes} if view.boxes is not None else {}
     return {
         "file": readable_name(file),
         "patches": list(view.grid),
@@ -77,7 +79,13 @@ def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
         "dense_multiply_adds": view.dense_multiply_adds,
         "sparse": top_classes(view.probabilities, labels),
         "dense": None if dense is None else top_classes(dense, labels),
+        **{name: None if found is None else record_boxes(found, labels) for name, found in boxes.items()},
     }
+
+
+def record_boxes(boxes: Sequence[Box], labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the entries of what a detector found in one image."""
+    return [{"label": labels[box.label], "probability": box.probability, "box": list(box.corners)} for box in boxes]
 
 
 def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
@@ -86,10 +94,14 @@ def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     Raises:
         ValueError: an option is out of range.
     """
-    checkpoint = read_checkpoint(args.model)
+    checkpoint = read_checkpoint(args.model, may_detect=True)
     if args.keep_ratio is not None:
         checkpoint.check_keep_ratio(args.reducer, args.keep_ratio, args.schedule)
-    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes).to(choose_device(args.device))
+    if args.least_probability is not None and not checkpoint.detects:
+        raise ValueError(f"--least-probability is for boxes of detectors; {args.model} is an image classifier.")
+    least = LEAST if args.least_probability is None else args.least_probability
+    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes, least)
+    viewer.to(choose_device(args.device))
     if args.schedule is not None:
         viewer.set_schedule(args.schedule, 1.0 if args.keep_ratio is not None or args.budget is not None else None)
     first: list[Image.Image] = []
@@ -163,8 +175,7 @@ class Gallery:
             card(view, self.viewer.labels, title).save(folder / f"{name}.png")
             save_gif(stage_frames(view), folder / f"{name}.gif", self.args.seconds)
         self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
-        if view.dense_probabilities is not None:
-            self.result["changed"] += int(view.dense_probabilities.argmax() != view.probabilities.argmax())
+        self.result["changed"] += int(view.differs)
         self.rows.append((view, title))
         if len(self.rows) == ROWS:
             self.finish_sheet()

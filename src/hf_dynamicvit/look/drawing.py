@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .._moved import renamed
+from .boxes import Box
 from .viewer import View
 
 
@@ -26,7 +27,7 @@ __getattr__ = renamed("look.drawing")  # names that it had before
 # Dark blue to yellow, ever lighter, so that it reads without colour too.
 RAMP = np.array([[36, 16, 84], [58, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], dtype=float)
 
-BLUE = (30, 110, 255)
+BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
 TEXT_SIZE, LINE = 13, 18
 NARROWEST = 140  # pixels of an image with a caption
 
@@ -125,15 +126,30 @@ def ramp_colours(values: np.ndarray) -> np.ndarray:
 def stage_images(view: View, colour: str = "white") -> list[Image.Image]:
     """Return the image, then a copy for each decision with the patches that do not take part covered.
 
-    Where patches sit out and come back (IdleViT, Evo-ViT), those that came back are outlined in blue.
+    The boxes of a detector are blue, those of the dense one orange. Where patches sit out and come back (IdleViT,
+    Evo-ViT), those that came back are outlined in blue.
     """
     images = stages_row(view.picture, view.kept, view.grid, colour)
+    images = [draw_boxes(image, view) for image in images]
     lines = np.tile(np.array(BLUE), (view.kept.shape[1], 1))
     for stage, returned in enumerate(view.returned):
         if returned.any():
             regions = np.where(returned.numpy(), 1, -1)
             images[stage + 1] = outline(images[stage + 1], regions, lines, view.grid)
     return images
+
+
+def draw_boxes(image: Image.Image, view: View) -> Image.Image:
+    """Draw what a detector found on `image`, in blue, over what the dense one found, in orange and thinner."""
+    image = image.copy()
+    draw = ImageDraw.Draw(image)
+    for boxes, colour, width in ((view.dense_boxes, ORANGE, 1), (view.boxes, BLUE, 2)):
+        for box in boxes or ():
+            left, top, right, bottom = box.corners
+            across, down = image.width - 1, image.height - 1
+            place = (left * across, top * down, right * across, bottom * down)
+            draw.rectangle(place, outline=colour, width=width)
+    return image
 
 
 def score_maps(view: View) -> list[Image.Image]:
@@ -259,12 +275,23 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
 def prediction_text(view: View, labels: Sequence[str]) -> str:
     """Tell in a few lines what both models say, and what it costs."""
     lines = []
+    for name, boxes in (("sparse (blue)", view.boxes), ("dense (orange)", view.dense_boxes)):
+        if boxes is not None:
+            lines.append(f"{name}: {name_boxes(boxes, labels)}")
     for name, probabilities in (("sparse", view.probabilities), ("dense", view.dense_probabilities)):
-        if probabilities is not None:
+        if probabilities is not None and view.boxes is None:
             ((label, probability),) = top_classes(probabilities, labels, 1)
             lines.append(f"{name}: {label} {probability:.1%}")
     lines.append(f"{view.multiply_adds / 1e9:.3g} of {view.dense_multiply_adds / 1e9:.3g} GMACs")
     return "\n".join(lines)
+
+
+def name_boxes(boxes: Sequence[Box], labels: Sequence[str], most: int = 3) -> str:
+    """Name the likeliest objects, at most so many, and how many more there are."""
+    if not boxes:
+        return "no object"
+    named = ", ".join(f"{labels[box.label]} {box.probability:.1%}" for box in boxes[:most])
+    return named if len(boxes) <= most else f"{named} and {len(boxes) - most} more"
 
 
 def chosen(count: int, most: int = COLUMNS) -> list[int]:

@@ -26,7 +26,9 @@ from ..data.transforms import ImageTransform, channel_values, read_image
 from ..machine import check_device
 from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair, grid_size
+from ..model.detection import ReducedForObjectDetection
 from ..registration import CLASSIFIERS
+from .boxes import LEAST, Box, class_probabilities, find_boxes
 
 
 # The longer edge of an image that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
@@ -47,10 +49,12 @@ class View:
         scores: `[S, num_patches]` float32, what each patch scored, or the token that it was merged into; NaN where
             neither was there. `None` where the method scores no patches (ToMe).
         merging: dropped patches live on in the token that `owner` names (ToMe, TPS).
-        probabilities: `[K]`, of the sparse model.
+        probabilities: `[K]`, of the sparse model; of a detector the highest of any of its tokens.
         dense_probabilities: `[K]`, of the dense one, if there is one.
         multiply_adds: of this image.
         dense_multiply_adds: the same through the dense model.
+        boxes: of the objects that a detector found, likeliest first; `None` of a classifier.
+        dense_boxes: the same of the dense one, if there is one.
     """
 
     picture: Image.Image
@@ -64,6 +68,18 @@ class View:
     dense_probabilities: Tensor | None
     multiply_adds: int
     dense_multiply_adds: int
+    boxes: tuple[Box, ...] | None = None
+    dense_boxes: tuple[Box, ...] | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Return whether the dense model, where there is one, predicts another class, or objects of other classes."""
+        if self.dense_probabilities is None:
+            return False
+        if self.boxes is None or self.dense_boxes is None:
+            return bool(self.dense_probabilities.argmax() != self.probabilities.argmax())
+        found, dense = (sorted(box.label for box in boxes) for boxes in (self.boxes, self.dense_boxes))
+        return found != dense
 
     @property
     def counts(self) -> list[int]:
@@ -88,15 +104,16 @@ class View:
 
 
 class Viewer:
-    """A sparse classifier, its dense counterpart and its image processor, ready to look at images.
+    """A sparse classifier or detector, its dense counterpart and its image processor, ready to look at images.
 
     Args:
-        model: a sparse image classifier of any family; put into eval mode.
+        model: a sparse image classifier, or object detector, of any family; put into eval mode.
         processor: its image processor.
         dense: the model to compare with, or `None`. Its classes may be in another order. One whose grid is not
             square is made to interpolate its positions as `model` does, without which other image sizes are wrong.
         untrained: the method's own parameters are new on these weights, so that its choice means nothing yet.
         same_classes: classes of `dense` with other names are the same in the same order.
+        least: probability from which on a box of a detector is shown.
 
     Attributes:
         labels: names of the classes of `model`, in its order.
@@ -108,13 +125,15 @@ class Viewer:
 
     def __init__(
         self,
-        model: ReducedForImageClassification,
+        model: ReducedForImageClassification | ReducedForObjectDetection,
         processor: Any,
         dense: PreTrainedModel | None = None,
         untrained: bool = False,
         same_classes: bool = False,
+        least: float = LEAST,
     ):
-        if not isinstance(model, ReducedForImageClassification):
+        self.detects, self.least = isinstance(model, ReducedForObjectDetection), least
+        if not self.detects and not isinstance(model, ReducedForImageClassification):
             raise ValueError(f"model is a {type(model).__name__}; a sparse model is wanted, as Viewer.load makes one.")
         if model.config.problem_type == "regression":
             raise ValueError("config.problem_type is 'regression'; images are shown with probabilities of classes.")
@@ -123,7 +142,8 @@ class Viewer:
                 "The model has no classifier (config.num_labels is 0). `hf-dynamicvit train --model FOLDER --reducer "
                 "none --dataset IMAGES` fine-tunes it with one."
             )
-        if len(label_names(model.config)) < 2 and model.config.problem_type != "multi_label_classification":
+        single = len(label_names(model.config)) < 2 and not self.detects
+        if single and model.config.problem_type != "multi_label_classification":
             raise ValueError(f"config.num_labels is {model.config.num_labels}; two classes or more are wanted.")
         self.model, self.processor, self.untrained = model.eval(), processor, untrained
         if dense is not None and dense.config.model_type in CLASSIFIERS:
@@ -140,32 +160,33 @@ class Viewer:
         reducer: str | None = None,
         dense: str | None = None,
         same_classes: bool = False,
+        least: float = LEAST,
     ) -> "Viewer":
-        """Load the classifier in `source` with its image processor, in float32.
+        """Load the classifier or detector in `source` with its image processor, in float32.
 
         Args:
-            source: folder or Hub name of a classifier of any family, sparse or dense, or the same as a `Checkpoint`.
+            source: folder or Hub name of a classifier or detector, sparse or dense, or the same as a `Checkpoint`.
             reducer: another method on the same weights (default: its own; of a dense model, `"dynamicvit"`).
             dense: folder or Hub name of a dense model to compare with (default: `source` if that is dense, else the
                 dense copy of the sparse weights where there is one).
-            same_classes: as in `Viewer`.
+            same_classes, least: as in `Viewer`.
 
         Raises:
             ValueError: there is no such method, no such checkpoint, or it is of another family, lacks weights or an
                 image processor; `dense` has other classes, or an image processor that prepares images otherwise.
         """
-        checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+        checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source, may_detect=True)
         model, untrained = checkpoint.load_sparse(reducer)
         processor = checkpoint.processor
         compared = None
         if dense is not None:
             check_same_input(checkpoint.source, processor, dense)
-            compared = read_checkpoint(dense).load_dense()
+            compared = read_checkpoint(dense, may_detect=checkpoint.detects).load_dense()
         elif not checkpoint.is_sparse:
             compared = checkpoint.load_dense()
         elif model.reducer.reads_class_token:
             compared = model.to_dense()
-        return cls(model, processor, compared, untrained, same_classes)
+        return cls(model, processor, compared, untrained, same_classes, least)
 
     def to(self, device: str) -> "Viewer":
         """Move both models.
@@ -299,16 +320,16 @@ class Viewer:
     def _look(self, pixels: Tensor, shown: list[Image.Image]) -> list[View]:
         model, reducer = self.model, self.model.reducer
         outputs = model(pixels.to(model.device, model.dtype), interpolate_pos_encoding=True, output_scores=True)
-        dense = None
+        dense, dense_boxes = None, None
         if self.dense is not None:
             moved = pixels.to(self.dense.device, self.dense.dtype)
-            dense = self.probabilities(self.dense(moved, interpolate_pos_encoding=True).logits)
-            dense = dense if self.dense_order is None else dense[:, self.dense_order]
+            said = self.dense(moved, interpolate_pos_encoding=True)
+            dense, dense_boxes = self.predictions(said, self.dense_order)
         kept, owner, scores = (values.cpu() for values in (outputs.kept, outputs.owner, outputs.scores))
         if reducer.rest == "dropped":  # what is gone is gone, also where a fused token is scored for it
             scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
         size = (pixels.shape[-2], pixels.shape[-1])
-        probabilities, grid = self.probabilities(outputs.logits), grid_size(model.config, size)
+        (probabilities, boxes), grid = self.predictions(outputs), grid_size(model.config, size)
         costs = count_costs(model, kept, size)
         return [
             View(
@@ -323,17 +344,33 @@ class Viewer:
                 dense_probabilities=None if dense is None else dense[index],
                 multiply_adds=costs[index],
                 dense_multiply_adds=model.dense_multiply_adds(size),
+                boxes=None if boxes is None else boxes[index],
+                dense_boxes=None if dense_boxes is None else dense_boxes[index],
             )
             for index, image in enumerate(shown)
         ]
 
+    def predictions(self, outputs: Any, order: Tensor | None = None) -> tuple[Tensor, list[tuple[Box, ...]] | None]:
+        """Return probabilities `[N, K]` of a batch, of the classes in another `order`, and the boxes of a detector."""
+        found = self.probabilities(outputs.logits)
+        found = found if order is None else found[..., order]
+        if not self.detects:
+            return found, None
+        pairs = zip(found, outputs.pred_boxes, strict=True)
+        return found.amax(dim=1), [find_boxes(each, boxes, self.least) for each, boxes in pairs]
+
     def probabilities(self, logits: Tensor) -> Tensor:
-        """Return `[N, K]` float32 on the CPU: of one class for an image, or of each for itself (multi-label)."""
+        """Return `[N, K]` float32 on the CPU: of one class for an image, or of each for itself (multi-label).
+
+        Those of a detector are by token, `[N, Q, K]`.
+        """
         logits = logits.float().cpu()
         if not logits.isfinite().all():
             raise FloatingPointError(
                 "the logits are not finite: the weights are damaged, or half precision overflows."
             )
+        if self.detects:
+            return class_probabilities(logits)
         several = self.model.config.problem_type == "multi_label_classification"
         return logits.sigmoid() if several else logits.softmax(dim=-1)
 
