@@ -23,9 +23,11 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicdinov2 import DynamicDinov2Config
     from .model.configuration_dynamicdinov2_with_registers import DynamicDinov2WithRegistersConfig
     from .model.configuration_dynamicdinov3_vit import DynamicDINOv3ViTConfig
+    from .model.configuration_dynamicidefics3_vision import DynamicIdefics3VisionConfig
     from .model.configuration_dynamicijepa import DynamicIJepaConfig
     from .model.configuration_dynamicmetaclip_2 import DynamicMetaClip2Config, DynamicMetaClip2VisionConfig
     from .model.configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
+    from .model.configuration_dynamicsmolvlm_vision import DynamicSmolVLMVisionConfig
     from .model.configuration_dynamicvit import DynamicViTConfig
     from .model.configuration_dynamicvit_msn import DynamicViTMSNConfig
     from .model.configuration_dynamicyolos import DynamicYolosConfig
@@ -48,6 +50,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
         DynamicDINOv3ViTForImageClassification,
         DynamicDINOv3ViTModel,
     )
+    from .model.modeling_dynamicidefics3_vision import DynamicIdefics3VisionModel
     from .model.modeling_dynamicijepa import DynamicIJepaForImageClassification, DynamicIJepaModel
     from .model.modeling_dynamicmetaclip_2 import (
         DynamicMetaClip2ForImageClassification,
@@ -59,6 +62,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
         DynamicSiglipModel,
         DynamicSiglipVisionModel,
     )
+    from .model.modeling_dynamicsmolvlm_vision import DynamicSmolVLMVisionModel
     from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
     from .model.modeling_dynamicvit_msn import DynamicViTMSNForImageClassification, DynamicViTMSNModel
     from .model.modeling_dynamicyolos import DynamicYolosForObjectDetection, DynamicYolosModel
@@ -66,6 +70,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
     from .tuning.tune import tune
+    from .vision_language import fit_processor
 
 __all__ = [
     "REDUCERS",
@@ -100,6 +105,8 @@ __all__ = [
     "DynamicIJepaConfig",
     "DynamicIJepaForImageClassification",
     "DynamicIJepaModel",
+    "DynamicIdefics3VisionConfig",
+    "DynamicIdefics3VisionModel",
     "DynamicMetaClip2Config",
     "DynamicMetaClip2ForImageClassification",
     "DynamicMetaClip2Model",
@@ -110,6 +117,8 @@ __all__ = [
     "DynamicSiglipModel",
     "DynamicSiglipVisionConfig",
     "DynamicSiglipVisionModel",
+    "DynamicSmolVLMVisionConfig",
+    "DynamicSmolVLMVisionModel",
     "DynamicViTConfig",
     "DynamicViTForImageClassification",
     "DynamicViTMSNConfig",
@@ -122,6 +131,7 @@ __all__ = [
     "DynamicYolosForObjectDetection",
     "DynamicYolosModel",
     "__version__",
+    "fit_processor",
     "reduce_tokens",
     "restore",
     "tune",
@@ -130,6 +140,7 @@ __all__ = [
 # name -> the module whose import brings it
 _HOMES = {
     **HOMES,
+    "fit_processor": ".vision_language",
     "reduce_tokens": ".adoption",
     "restore": ".adoption",
     "REDUCERS": ".model.reducers",

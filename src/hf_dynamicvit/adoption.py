@@ -36,6 +36,7 @@ from .model.reducers import REDUCERS, is_adaptive
 from .model.reduction_config import REDUCTION
 from .model.refused import REFUSED, refusal
 from .names import suggest_nearest
+from .vision_language import check_drop
 
 
 Reduced = type[ReducedPreTrainedModel]
@@ -49,8 +50,6 @@ POOLED = {
     "DeiTForImageClassification",
     "VisionTextDualEncoderModel",
 }
-# methods after whose every block all patches are there
-ALL_PATCHES = "'idlevit', or 'evovit' with reducer_args={'grouping': 'layer'}"
 
 
 class Unasked(float):
@@ -111,7 +110,12 @@ def is_reduced(module: nn.Module) -> bool:
 
 
 def reduce_tokens(
-    model: Any, reducer: str = "tome", keep_ratio: float | list[float] | None = USUAL_KEEP_RATIO, **options: Any
+    model: Any,
+    reducer: str = "tome",
+    keep_ratio: float | list[float] | None = USUAL_KEEP_RATIO,
+    *,
+    drop: bool = False,
+    **options: Any,
 ) -> Any:
     """Reduce the tokens of a loaded model from now on, in place, and return the same object.
 
@@ -120,9 +124,10 @@ def reduce_tokens(
     The result is that of loading the checkpoint by our class: `save_pretrained` writes a reduced model, which the Auto
     classes find.
 
-    A model of Transformers around the tower reads every patch, unless it is known to read the pooled output: only
-    methods that hand out every patch fit there, `"idlevit"`, and `"evovit"` with `reducer_args={"grouping": "layer"}`.
-    A backbone puts the patches back itself, and takes every method.
+    A model of Transformers around the tower reads every patch, unless it is known to read the pooled output. Then the
+    tower puts every patch back, in whichever block it is read (`full_grid` in its configuration), as a backbone does
+    itself: one whose token was merged has its group's features. With `drop` it hands over the tokens that are left, so
+    that a language model reads fewer; `fit_processor` lets the processor write as many placeholders.
     Where it cannot load a reduced tower, its `save_pretrained` says so and refuses. PEFT's wrapper saves the adapters
     alone, as always: load the model, reduce it, then load them.
 
@@ -137,6 +142,7 @@ def reduce_tokens(
         reducer: name of the method, a key of `REDUCERS`.
         keep_ratio: as in `DynamicViTConfig`; `None` is the method's own default. Left out, it is 0.7, or none where
             each image decides (AS-ViT) or an option says how many tokens go (`reducer_args={"r": 8}` of ToMe).
+        drop: hand a language model the image tokens that are left; refused where it cannot read fewer.
         **options: `reducer_layers`, `reducer_args` and `drop_path_rate` of `DynamicViTConfig`.
 
     Raises:
@@ -148,7 +154,11 @@ def reduce_tokens(
     if isinstance(keep_ratio, Unasked):
         keep_ratio = float(keep_ratio) if takes_keep_ratio(reducer, options) else None
     config = reduced_config(found, {"reducer": reducer, "keep_ratio": keep_ratio, **options})
-    check_method(model, found, config)
+    check_method(model, config)
+    if drop:
+        check_drop(found.hosts, tower_config(config))
+    elif reads_patches(found) and not tower_config(config).reducer_without_memory().returns_in_every_block:
+        tower_config(config).full_grid = True
     adopt(found, config)
     if found.hosts and not builds_reduced(found.hosts[0]):
         for host in found.hosts:
@@ -275,17 +285,15 @@ def check_modules(model: nn.Module, found: Found) -> None:
             raise ValueError(f"embeddings.{name} is quantised ({parameter.dtype}) and cannot be adopted.")
 
 
-def check_method(model: nn.Module, found: Found, config: Any) -> None:
-    """Refuse a method that does not fit what is around the tower."""
-    reducer, method = tower_config(config).reducer, tower_config(config).reducer_without_memory()
+def reads_patches(found: Found) -> bool:
+    """Return whether what is around the tower reads its patches, which it does not put back itself."""
     hands_out = ADOPTING[type(found.model)].hands_out_patches
-    needs_patches = [] if hands_out else [host for host in found.hosts if type(host).__name__ not in POOLED]
-    if needs_patches and not method.returns_in_every_block:
-        raise ValueError(
-            f"reducer is {reducer!r}; a {type(needs_patches[-1]).__name__} reads every patch of its image tower, in "
-            f"any block, and that method leaves fewer. Take {ALL_PATCHES}. If what reads the tower copes with fewer "
-            f"tokens, hand in the tower itself, model.{found.name}."
-        )
+    return not hands_out and any(type(host).__name__ not in POOLED for host in found.hosts)
+
+
+def check_method(model: nn.Module, config: Any) -> None:
+    """Refuse a method that does not fit what is around the model."""
+    reducer, method = tower_config(config).reducer, tower_config(config).reducer_without_memory()
     if is_adapted(model) and [*method.parameters()]:
         raise ValueError(
             f"reducer {reducer!r} has weights of its own, which PEFT would neither train nor save. Reduce the model "

@@ -93,6 +93,8 @@ FAMILIES = {
         Family("vit_msn", "DynamicViTMSN", "ViT-MSN", "ViT"),
         Family("ijepa", "DynamicIJepa", "I-JEPA", "ViT"),
         Family("aimv2", "DynamicAimv2", "AIMv2", "CLIP", two_towers=True, has_classifier=False),
+        Family("idefics3_vision", "DynamicIdefics3Vision", "tower of Idefics3", "Siglip", has_classifier=False),
+        Family("smolvlm_vision", "DynamicSmolVLMVision", "tower of SmolVLM", "Siglip", has_classifier=False),
         Family("yolos", "DynamicYolos", "YOLOS", "Yolos", has_classifier=False, has_detector=True),
     )
 }

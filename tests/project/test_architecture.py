@@ -45,6 +45,7 @@ FLOORS = [
     SHARED,
     {"model"},
     {"registration"},
+    {"vision_language"},
     {"adoption"},
     {"checkpoints"},
     {"data"},

@@ -26,6 +26,8 @@ class DynamicViTConfig(ReductionConfig, ViTConfig):
         reducer_args: the method's own options, the keyword arguments of its class.
         drop_path_rate: stochastic depth, training only: the chance that the last block's attention or MLP is skipped
             for an image, from 0 at the first block on. In [0, 1).
+        full_grid: a base model hands out every patch in `last_hidden_state` and `hidden_states`, whatever became of
+            its token, for what reads all of them. Other models are as without.
         **kwargs: every field of `ViTConfig`.
 
     Raises:

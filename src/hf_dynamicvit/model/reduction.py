@@ -6,7 +6,9 @@ with only those new, a sparse one loads into the dense class with only those lef
 names its classes, and says what differs from ViT.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import wraps
 from typing import Any, ClassVar, cast
 
 import torch
@@ -28,7 +30,24 @@ from .pretrained import ReducedPreTrainedModel
 from .reducer import TokenReducer
 from .reducers import REDUCERS
 from .scoring import masked_mean
+from .spatial import put_patches_back
 from .tokens import Tokens
+
+
+def with_full_grid(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let `forward` of a base model hand out every patch where `config.full_grid` says so."""
+
+    @wraps(forward)
+    def run(self: Any, *args: Any, output_tokens: bool = False, return_dict: bool | None = None, **kwargs: Any) -> Any:
+        if not self.config.full_grid or kwargs.get("only_prefix"):
+            told = {} if return_dict is None else {"return_dict": return_dict}
+            return forward(self, *args, output_tokens=output_tokens, **told, **kwargs)
+        outputs = put_patches_back(self, forward(self, *args, output_tokens=True, return_dict=True, **kwargs))
+        outputs = outputs if output_tokens else replace(outputs, tokens=None)
+        as_tuple = not (self.config.return_dict if return_dict is None else return_dict)
+        return outputs.to_tuple() if as_tuple else outputs
+
+    return run
 
 
 class ReducedModel(ReducedPreTrainedModel):
@@ -57,6 +76,7 @@ class ReducedModel(ReducedPreTrainedModel):
         self.reducer = REDUCERS[self.config.reducer](self.config, **self.config.reducer_args)
         self.register_load_state_dict_pre_hook(rename_legacy_keys)
 
+    @with_full_grid
     @merge_with_config_defaults
     @capture_outputs(tie_last_hidden_states=False)
     def forward(

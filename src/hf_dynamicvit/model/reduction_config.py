@@ -30,7 +30,7 @@ LARGEST = {
     "num_register_tokens": 65536,
 }
 # what a configuration has beside the native one's
-REDUCTION = ("reducer", "schedule", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate")
+REDUCTION = ("reducer", "schedule", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate", "full_grid")
 # what a configuration of two towers asks its image tower; never how weights start, which is of each tower
 OF_TOWER = (*REDUCTION, "image_size", "patch_size", "num_channels", "hidden_size", "num_hidden_layers")
 OF_TOWER += ("num_attention_heads", "intermediate_size")
@@ -66,6 +66,7 @@ class ReductionConfig(PreTrainedConfig):
     keep_ratio: float | int | list[float | int] | tuple[float | int, ...] | None = None
     reducer_args: dict[str, Any] = dataclasses.field(default_factory=dict)
     drop_path_rate: float | int = 0.0
+    full_grid: bool = False
 
     def __post_init__(self, **kwargs):
         kwargs.pop("model_type", None)  # of a dense checkpoint's config.json; it would shadow the class attribute

@@ -2,6 +2,7 @@
 """On the grid: positions for any size of image, and features of every patch where it is."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -54,6 +55,8 @@ def scatter_to_grid(
     if states is None:
         raise ValueError("scatter_to_grid needs the outputs of a call with output_hidden_states=True.")
     down, across = find_grid(config, outputs, image_size)
+    if config.full_grid:
+        return states[-1][:, start:]
     features = states[-1].new_zeros(states[-1].shape[0], down * across, states[-1].shape[-1])
     alive = torch.ones_like(outputs.kept[:, 0])
     owner = torch.arange(down * across, device=features.device).expand(features.shape[0], -1)
@@ -90,6 +93,20 @@ def follow_patches(states: Sequence[Tokens], stages: Collection[int], reducer: T
         if stage in stages:
             found.append(torch.cat((tokens.prefix, patches), dim=1))
     return found
+
+
+def put_patches_back(model: Any, outputs: Any) -> Any:
+    """Return `outputs`, which have `tokens`, with every patch in its place in the states, as natively.
+
+    A patch whose token was merged has its group's features, one that sits out its own, a dropped one those that it
+    left its last block with.
+    """
+    last, asked = len(outputs.tokens) - 1, outputs.hidden_states or ()
+    stages = sorted({last, *(stage for stage, states in enumerate(asked) if states is not None)})
+    followed = dict(zip(stages, follow_patches(outputs.tokens, stages, model.reducer), strict=True))
+    ordered = {stage: model.native_order(states) for stage, states in followed.items()}
+    hidden = tuple(None if states is None else ordered[stage] for stage, states in enumerate(asked)) or None
+    return replace(outputs, last_hidden_state=model.layernorm(ordered[last]), hidden_states=hidden)
 
 
 def read_patches(tokens: Tokens, earlier: Tensor, rest: str) -> Tensor:

@@ -3,12 +3,15 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .block import DynamicAttention, DynamicLayer, alias
 from .classification import WithBaseModel
+from .cost import grid_size
 from .reduction import ReducedModel
 from .scoring import masked_mean
+from .tokens import Tokens
 
 
 class TowerAttention(DynamicAttention):
@@ -45,6 +48,46 @@ class TowerModel(ReducedModel):
     def embed_patches(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
         refuse_masked(self, bool_masked_pos)
         return self.embeddings(pixel_values, interpolate_pos_encoding=interpolate)
+
+
+class MaskedTowerModel(TowerModel):
+    """The image tower of Idefics3 and SmolVLM: images of any shape, padded to that of the largest of a batch."""
+
+    layernorm = alias("post_layernorm")
+    pooler = None
+
+    def forward(
+        self, pixel_values: Tensor | None = None, patch_attention_mask: Tensor | None = None, **kwargs: Any
+    ) -> Any:
+        """Embed, run the blocks, normalise; arguments as in `DynamicViTModel`.
+
+        Args:
+            pixel_values: `[B, channels, height, width]`.
+            patch_attention_mask: `[B, down, across]` bool, false for patches of padding, which are dropped first.
+            **kwargs: as there.
+        """
+        mask = patch_attention_mask
+        whole = mask is None or (not torch.compiler.is_compiling() and bool(mask.all()))
+        given = {} if mask is None or whole else {"attention_mask": mask.flatten(1)}
+        return super().forward(pixel_values, **given, **kwargs)
+
+    def embed(
+        self,
+        pixel_values: Tensor | None,
+        bool_masked_pos: Tensor | None = None,
+        interpolate_pos_encoding: bool = False,
+        attention_mask: Tensor | None = None,
+    ) -> Tokens:
+        refuse_masked(self, bool_masked_pos)
+        return super().embed(pixel_values, attention_mask, interpolate_pos_encoding, attention_mask)
+
+    def embed_patches(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
+        """Embed the images; positions depend on which patches are there, which stands for `bool_masked_pos` here."""
+        grid = grid_size(self.config, (pixel_values.shape[-2], pixel_values.shape[-1]))
+        there = bool_masked_pos
+        if there is None:
+            there = torch.ones(len(pixel_values), *grid, dtype=torch.bool, device=pixel_values.device)
+        return self.embeddings(pixel_values, there.view(-1, *grid).bool())
 
 
 class ClassTowerModel(TowerModel):
