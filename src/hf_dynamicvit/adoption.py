@@ -18,6 +18,7 @@ from transformers import BackboneMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_peft_available
 
 from .families import FAMILIES, HOMES
+from .model.backbone import warn_of_patches_left_behind
 from .model.checkpointing import with_gradients
 from .model.compat import (
     add_whole_modules,
@@ -160,6 +161,8 @@ def reduce_tokens(
     elif reads_patches(found) and not tower_config(config).reducer_without_memory().returns_in_every_block:
         tower_config(config).full_grid = True
     adopt(found, config)
+    if tower_config(config).full_grid:
+        warn_of_patches_left_behind(tower_config(config).reducer, found.model.backbone.reducer, "image features")
     if found.hosts and not builds_reduced(found.hosts[0]):
         for host in found.hosts:
             host.save_pretrained = partial(refuse_saving, type(host).__name__)

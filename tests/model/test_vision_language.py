@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Vision-language models: a tower that hands out every patch, and one that hands over fewer tokens."""
 
+import logging
+
 import numpy as np
 import pytest
 import torch
@@ -217,6 +219,14 @@ def test_a_full_grid_in_a_graph_a_tuple_and_a_map():
         assert_close(compiled(images).last_hidden_state, outputs.last_hidden_state, atol=1e-5, rtol=1e-5)
 
 
+def test_methods_that_leave_patches_behind_say_so(warnings_text):
+    logging.Logger.warning_once.cache_clear()  # of Transformers: other tests have said it
+    reduce_tokens(llava()[0], "tome")
+    assert "leaves out" not in warnings_text()
+    reduce_tokens(llava()[0], "topk")
+    assert "reducer is 'topk': in the image features, a patch that it leaves out keeps the features" in warnings_text()
+
+
 # ----- what is refused
 
 
@@ -255,8 +265,31 @@ def test_models_that_cannot_read_fewer_are_refused():
 def llava_next():
     torch.manual_seed(0)
     tower = SIZES | {"model_type": "clip_vision_model"}
-    config = transformers.LlavaNextConfig(vision_config=tower, text_config=TEXT | {"model_type": "llama"})
-    return transformers.LlavaNextForConditionalGeneration(config)
+    config = transformers.LlavaNextConfig(
+        vision_config=tower,
+        text_config=TEXT | {"model_type": "llama"},
+        image_grid_pinpoints=[[32, 64], [64, 32], [64, 64]],
+    )
+    return sharpened(transformers.LlavaNextForConditionalGeneration(config).eval())
+
+
+def test_patches_are_laid_out_on_the_grid_of_the_image(tmp_path):
+    """LLaVA-NeXT reads several tiles of an image."""
+    model, sizes = llava_next(), torch.tensor([[32, 60], [60, 32]])
+    tiles = toy_images(6).view(2, 3, 3, 32, 32)
+    options = {"image_sizes": sizes, "vision_feature_select_strategy": "default", "vision_feature_layer": -2}
+
+    def features(each) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([*each.model.get_image_features(tiles, **options).pooler_output])
+
+    expected = features(model)
+    assert_close(features(reduce_tokens(model, "tome", keep_ratio=1.0)), expected, atol=1e-5, rtol=1e-5)
+    found = features(reduce_tokens(restore(model), "tome", keep_ratio=0.5))
+    assert found.shape == expected.shape and not torch.allclose(found, expected, atol=1e-3)
+    model.save_pretrained(tmp_path)
+    again = transformers.LlavaNextForConditionalGeneration.from_pretrained(tmp_path).eval()
+    assert_close(features(again), found, atol=1e-5, rtol=1e-5)
 
 
 def test_why_the_grid_must_be_whole():

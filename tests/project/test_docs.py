@@ -50,6 +50,8 @@ SHORTER = {
     "tune": "--step 64 --refinements 1 --limit 4 --threads 1",
     "examples/finetune_flowers.py": "--batch-size 4 --epochs 0.5 --budget 0.8",
     "examples/compare_without_training.py": "--batch-size 4 --calibrate 4",
+    "examples/retrieve.py compare": "--fractions 0.8",
+    "examples/train_object_detection.py": "--images 8 --test-images 4 --epochs 1 --fine-epochs 1 --batch-size 4",
 }
 
 # Commands of which the page's arguments are parsed and nothing more: a server that runs until it is stopped.
@@ -58,6 +60,7 @@ PARSED = ("demo",)
 # page -> what takes a GPU or a C++ compiler, and what takes its place
 REWRITTEN = {
     "deploy.md": [("fullgraph=True)", 'fullgraph=True, backend="eager")'), ('mode="reduce-overhead", ', "")],
+    "detection.md": [("max_steps=2", "max_steps=2, use_cpu=True")],
     "finetune.md": [("num_train_epochs=5", "num_train_epochs=5, max_steps=1, use_cpu=True")],
     "README.md": [("num_train_epochs=5", "num_train_epochs=5, max_steps=1, use_cpu=True")],
 }
@@ -204,7 +207,8 @@ def run_launched(words: list[str]) -> None:
 
 def run_example(words: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [*words[1:], *SHORTER.get(words[1], "").split()])
+        shorter = SHORTER.get(words[1]) or SHORTER.get(" ".join(words[1:3])) or ""
+        patch.setattr(sys, "argv", [*words[1:], *shorter.split()])
         runpy.run_path(words[1], run_name="__main__")
 
 

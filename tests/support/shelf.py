@@ -11,14 +11,20 @@ from datasets import Image as ImageFeature
 from paths import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
 from toys import TOY, toy_dense, toy_model
 from transformers import (
+    CLIPImageProcessorPil,
     DeiTConfig,
     DeiTForImageClassificationWithTeacher,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     Dinov2Config,
     Dinov2Model,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
     YolosConfig,
     YolosForObjectDetection,
     YolosImageProcessorPil,
@@ -63,6 +69,28 @@ def save_detector(folder: Path) -> None:
     YolosImageProcessorPil(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
 
 
+def save_llava(folder: Path) -> None:
+    tower = {name: TOY[name] for name in ("hidden_size", "num_hidden_layers", "num_attention_heads")}
+    tower |= {"model_type": "clip_vision_model", "intermediate_size": 64, "image_size": 56, "patch_size": 14}
+    text = {"model_type": "llama", "vocab_size": 60, "hidden_size": 32, "intermediate_size": 64}
+    text |= {"num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4}
+    LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=tower, text_config=text, image_token_index=4)
+    ).save_pretrained(folder)
+    words = ["<unk>", "<pad>", "<s>", "</s>", "<image>", "USER:", "ASSISTANT:", "what", "is", "this", "?"]
+    words += [f"word{index}" for index in range(60 - len(words))]
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    LlavaProcessor(
+        CLIPImageProcessorPil(size={"shortest_edge": 56}, crop_size={"height": 56, "width": 56}),
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, additional_special_tokens=["<image>"], **names),
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
+
+
 def noise(seed: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (40, 48, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -94,6 +122,7 @@ def fill_shelf(folder: Path) -> None:
     encoder = Dinov2Config(hidden_size=32, num_hidden_layers=3, num_attention_heads=4, image_size=56)
     Dinov2Model(encoder).save_pretrained(folder / "facebook" / "dinov2-small")
     save_processor(folder / "facebook" / "dinov2-small")
+    save_llava(folder / "llava-hf" / "llava-1.5-7b-hf")
     save_detector(folder / "hustvl" / "yolos-tiny")
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):

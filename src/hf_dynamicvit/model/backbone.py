@@ -22,6 +22,16 @@ def leaves_patches_behind(reducer: TokenReducer) -> bool:
     return reducer.loses_patches or (reducer.rest == "idle" and not reducer.num_representatives)
 
 
+def warn_of_patches_left_behind(name: str, reducer: TokenReducer, where: str) -> None:
+    """Say once that patches which the method `name` leaves out have earlier features `where` all are handed out."""
+    if leaves_patches_behind(reducer):
+        logger.warning_once(
+            f"reducer is {name!r}: in the {where}, a patch that it leaves out keeps the features of an earlier block, "
+            "which the head that reads them has not been trained on. Without training take 'tome', which merges "
+            "patches and gives each the features of its group; or fine-tune."
+        )
+
+
 class ReducedBackbone(ReducedPreTrainedModel):
     """A model that hands out feature maps of the whole grid: it stands ahead of the native backbone.
 
@@ -35,12 +45,7 @@ class ReducedBackbone(ReducedPreTrainedModel):
 
     def adopt(self) -> None:
         super().adopt()
-        if leaves_patches_behind(self.backbone.reducer):
-            logger.warning_once(
-                f"reducer is {self.config.reducer!r}: in the feature maps, a patch that it leaves out keeps the "
-                "features of an earlier block, which the head that reads them has not been trained on. Without "
-                "training take 'tome', which merges patches and gives each the features of its group; or fine-tune."
-            )
+        warn_of_patches_left_behind(self.config.reducer, self.backbone.reducer, "feature maps")
 
     @property
     def num_outputs(self) -> int:
