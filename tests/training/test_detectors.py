@@ -105,6 +105,11 @@ def test_arguments_of_classifiers_are_refused(option, tmp_path):
         trainer_for(tmp_path, remove_unused_columns=False, **option)
 
 
+def test_a_second_pass_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="loss_weights has consistency, which is for image classifiers"):
+        trainer_for(tmp_path, detector("mctf", keep_ratio=0.6), loss_weights={"consistency": 1.0})
+
+
 def test_teachers_that_detect_otherwise_are_refused(tmp_path):
     other = native_model(KEY, "detector", num_detection_tokens=3)
     for teacher in (other, toy_model().to_dense()):

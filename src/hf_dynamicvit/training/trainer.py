@@ -305,7 +305,7 @@ class DynamicViTTrainer(Trainer):
 
     def _second_pass_terms(self, model, inputs: dict[str, Any], first, labels: Tensor) -> dict[str, Tensor]:
         """Pass the images again, fewer tokens removed: what that is worth, and how far the `first` pass is from it."""
-        second = run_second_pass(model, self.student, inputs, self.args.second_pass_share)
+        second = run_second_pass(model, cast(Any, self.student), inputs, self.args.second_pass_share)
         read = first.features, second.features, first.logits, labels
         return {
             "second_classification": self._compare_with(labels, second),
