@@ -74,7 +74,7 @@ def kinds(args, folder: str) -> dict[str, Callable[[], None]]:
             trainer = DynamicViTTrainer(model, arguments, teacher=teacher)
             own = dict(batch)
             if cached:
-                logits, features = trainer.teacher_outputs({"pixel_values": images.to(arguments.device)})
+                logits, features, _ = trainer.teacher_outputs({"pixel_values": images.to(arguments.device)})
                 own |= {"teacher_logits": logits.cpu(), "teacher_features": features.half().cpu()}
             steps[name] = step_of(trainer, own)
     return steps

@@ -25,12 +25,14 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicdinov3_vit import DynamicDINOv3ViTConfig
     from .model.configuration_dynamicidefics3_vision import DynamicIdefics3VisionConfig
     from .model.configuration_dynamicijepa import DynamicIJepaConfig
+    from .model.configuration_dynamiclvvit import DynamicLVViTConfig
     from .model.configuration_dynamicmetaclip_2 import DynamicMetaClip2Config, DynamicMetaClip2VisionConfig
     from .model.configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
     from .model.configuration_dynamicsmolvlm_vision import DynamicSmolVLMVisionConfig
     from .model.configuration_dynamicvit import DynamicViTConfig
     from .model.configuration_dynamicvit_msn import DynamicViTMSNConfig
     from .model.configuration_dynamicyolos import DynamicYolosConfig
+    from .model.configuration_lvvit import LVViTConfig
     from .model.modeling_dynamicaimv2 import DynamicAimv2Model, DynamicAimv2VisionModel
     from .model.modeling_dynamicbeit import DynamicBeitBackbone, DynamicBeitForImageClassification, DynamicBeitModel
     from .model.modeling_dynamicclip import DynamicCLIPForImageClassification, DynamicCLIPModel, DynamicCLIPVisionModel
@@ -52,6 +54,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     )
     from .model.modeling_dynamicidefics3_vision import DynamicIdefics3VisionModel
     from .model.modeling_dynamicijepa import DynamicIJepaForImageClassification, DynamicIJepaModel
+    from .model.modeling_dynamiclvvit import DynamicLVViTForImageClassification, DynamicLVViTModel
     from .model.modeling_dynamicmetaclip_2 import (
         DynamicMetaClip2ForImageClassification,
         DynamicMetaClip2Model,
@@ -66,6 +69,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
     from .model.modeling_dynamicvit_msn import DynamicViTMSNForImageClassification, DynamicViTMSNModel
     from .model.modeling_dynamicyolos import DynamicYolosForObjectDetection, DynamicYolosModel
+    from .model.modeling_lvvit import LVViTForImageClassification, LVViTModel
     from .model.reducers import REDUCERS
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
@@ -107,6 +111,9 @@ __all__ = [
     "DynamicIJepaModel",
     "DynamicIdefics3VisionConfig",
     "DynamicIdefics3VisionModel",
+    "DynamicLVViTConfig",
+    "DynamicLVViTForImageClassification",
+    "DynamicLVViTModel",
     "DynamicMetaClip2Config",
     "DynamicMetaClip2ForImageClassification",
     "DynamicMetaClip2Model",
@@ -130,6 +137,9 @@ __all__ = [
     "DynamicYolosConfig",
     "DynamicYolosForObjectDetection",
     "DynamicYolosModel",
+    "LVViTConfig",
+    "LVViTForImageClassification",
+    "LVViTModel",
     "__version__",
     "fit_processor",
     "reduce_tokens",

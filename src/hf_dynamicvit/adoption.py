@@ -32,6 +32,7 @@ from .model.compat import (
     start_recording,
 )
 from .model.legacy_keys import rename_legacy_keys, rename_root_keys
+from .model.native import native_class
 from .model.pretrained import ReducedPreTrainedModel
 from .model.reducers import REDUCERS, is_adaptive
 from .model.reduction_config import REDUCTION
@@ -61,13 +62,6 @@ USUAL_KEEP_RATIO = Unasked(0.7)
 
 # by name: those of code that came with a checkpoint are other functions
 LOADING_HOOKS = {function.__name__ for function in (rename_legacy_keys, rename_root_keys)}
-
-
-def native_class(cls: Any) -> Any:
-    """Return the class that `cls`, of a family, stands ahead of."""
-    if hasattr(cls, "dense_class"):
-        return cls.dense_class
-    return next(base for base in cls.__mro__ if base.__module__.startswith("transformers.models."))
 
 
 def adopting_classes() -> dict[type, Reduced]:

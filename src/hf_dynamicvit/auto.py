@@ -26,12 +26,8 @@ from importlib.util import find_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
-from .families import CONFIGS as FAMILY_OF
-from .families import FAMILIES
+from .families import CONFIGS, HOMES
 
-
-# model type -> its configuration class, which is in model/configuration_<key of the family>.py
-CONFIGS = {name: config for family in FAMILIES.values() for name, config in family.configs.items()}
 
 MODELS = "transformers.models"
 NAMES = f"{MODELS}.auto.auto_mappings"
@@ -59,7 +55,7 @@ class NamedModels(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         model_type = module.__name__.rpartition(".")[2]
-        configuration = import_module(f"{__package__}.model.configuration_{FAMILY_OF[model_type]}")
+        configuration = import_module(HOMES[CONFIGS[model_type]], __package__)
         setattr(module, CONFIGS[model_type], getattr(configuration, CONFIGS[model_type]))
 
 

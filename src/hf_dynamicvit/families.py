@@ -19,6 +19,8 @@ class Family(NamedTuple):
         has_classifier: there is an image classification model.
         has_backbone: there is a model that hands out feature maps, as natively.
         has_detector: there is an object detector.
+        own_dense: prefix of the names of the dense classes where Transformers has none and they are ours too, in
+            `model/configuration_<dense>.py` and `model/modeling_<dense>.py`.
     """
 
     dense: str
@@ -29,6 +31,7 @@ class Family(NamedTuple):
     has_classifier: bool = True
     has_backbone: bool = False
     has_detector: bool = False
+    own_dense: str | None = None
 
     @property
     def configs(self) -> dict[str, str]:
@@ -37,6 +40,18 @@ class Family(NamedTuple):
         if self.two_towers:
             configs[f"dynamic{self.dense}_vision_model"] = f"{self.prefix}VisionConfig"
         return configs
+
+    @property
+    def dense_configs(self) -> dict[str, str]:
+        """Model type -> name of the configuration class, of dense models that are ours too."""
+        return {self.dense: f"{self.own_dense}Config"} if self.own_dense else {}
+
+    @property
+    def dense_models(self) -> list[str]:
+        """Names of the classes of dense models that are ours too."""
+        if self.own_dense is None:
+            return []
+        return [name.replace(self.prefix, self.own_dense) for name in self.models]
 
     @property
     def config(self) -> str:
@@ -96,22 +111,27 @@ FAMILIES = {
         Family("idefics3_vision", "DynamicIdefics3Vision", "tower of Idefics3", "Siglip", has_classifier=False),
         Family("smolvlm_vision", "DynamicSmolVLMVision", "tower of SmolVLM", "Siglip", has_classifier=False),
         Family("yolos", "DynamicYolos", "YOLOS", "Yolos", has_classifier=False, has_detector=True),
+        Family("lvvit", "DynamicLVViT", "LV-ViT", "ViT", own_dense="LVViT"),
     )
 }
 
-# model type -> the family of the configuration
-CONFIGS = {name: key for key, family in FAMILIES.items() for name in family.configs}
+# model type -> the name of our configuration class
+CONFIGS = {
+    name: config for family in FAMILIES.values() for name, config in (family.configs | family.dense_configs).items()
+}
 
 # Model types of all image classifiers that can be read, dense and sparse.
 MODEL_TYPES = tuple(name for key, family in FAMILIES.items() if family.classifier for name in (family.dense, key))
 
 # public class -> the module that has it
 HOMES = {
-    name: f".model.{module}_{key}"
+    name: f".model.{module}_{model_type}"
     for key, family in FAMILIES.items()
-    for module, names in (
-        ("configuration", family.configs.values()),
-        ("modeling", family.models),
+    for module, model_type, names in (
+        ("configuration", key, family.configs.values()),
+        ("modeling", key, family.models),
+        ("configuration", family.dense, family.dense_configs.values()),
+        ("modeling", family.dense, family.dense_models),
     )
     for name in names
 }

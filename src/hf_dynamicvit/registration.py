@@ -5,6 +5,7 @@ Importing this imports all models, and torch. `auto.py` does so when the Auto cl
 and `model/__init__.py` when a module of the models is imported by its own name.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers.utils import is_torchvision_available
 from .families import FAMILIES, HOMES, Family
 from .model.classification import ReducedForImageClassification
 from .model.detection import ReducedForObjectDetection
+from .model.native import native_class
 from .model.pretrained import ReducedPreTrainedModel
 from .model.reduction import ReducedModel
 
@@ -31,16 +33,27 @@ def register(key: str, family: Family) -> Any:
     """Register a family's configurations, models and image processors; return its image classification model."""
     modules = [import_module(f".model.{module}_{key}", __package__) for module in ("configuration", "modeling")]
     classes = vars(modules[0]) | vars(modules[1])
-    for model_type, config in family.configs.items():
-        AutoConfig.register(model_type, classes[config], exist_ok=True)
+    configs = {model_type: classes[config] for model_type, config in family.configs.items()}
+    for name in family.models:
+        register_model(classes[name], classes[name].auto_names)
+        if family.own_dense:
+            dense = native_class(classes[name])
+            register_model(dense, classes[name].auto_names)
+            configs[family.dense] = dense.config_class
+    for model_type, config in configs.items():
+        AutoConfig.register(model_type, config, exist_ok=True)
         if processors := image_processors(family):
-            AutoImageProcessor.register(classes[config], image_processor_classes=processors, exist_ok=True)
-    for model in family.models:
-        for auto in classes[model].auto_names:
-            getattr(transformers, auto).register(classes[model].config_class, classes[model], exist_ok=True)
+            AutoImageProcessor.register(config, image_processor_classes=processors, exist_ok=True)
     return classes.get(family.classifier)
 
 
+def register_model(model: Any, auto_names: Sequence[str]) -> None:
+    """Register a class with the Auto classes of these names."""
+    for auto in auto_names:
+        getattr(transformers, auto).register(model.config_class, model, exist_ok=True)
+
+
+# model type, dense and sparse -> our image classification model
 # model type, dense and sparse -> our object detector
 DETECTORS: dict[str, type[ReducedForObjectDetection]] = {}
 # the same -> our image classification model

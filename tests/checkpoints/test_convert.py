@@ -200,7 +200,7 @@ def broken(change):
         (broken(lambda t: t.pop("head.weight")), "head.weight missing"),
         (published(predictors=2), "missing: vit.reducer.predictors.2."),
         (published(predictors=4), "left over: vit.reducer.predictors.3."),
-        (broken(lambda t: t.update({"aux_head.weight": torch.zeros(1)})), "LV-ViT"),
+        (broken(lambda t: t.update({"aux_head.weight": torch.zeros(1)})), "left over: token_classifier.weight"),
         (broken(lambda t: t.update({"layers.0.attn.relative_position_bias_table": torch.zeros(1)})), "Swin"),
         (broken(lambda t: t.update({"stages.2.0.dwconv.weight": torch.zeros(1)})), "ConvNeXt"),
         (broken(lambda t: t.update(dist_token=torch.zeros(1, 1, WIDTH))), "63 positions are not a square grid"),

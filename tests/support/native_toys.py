@@ -9,6 +9,7 @@ from transformers import CONFIG_MAPPING
 
 import hf_dynamicvit
 from hf_dynamicvit.families import FAMILIES, Family
+from hf_dynamicvit.model.native import native_class as dense_class
 
 
 SIZES = {name: value for name, value in TOY.items() if name not in ("num_labels", "initializer_range")}
@@ -20,6 +21,7 @@ OWN: dict[str, dict[str, Any]] = {
     "dinov2": {"mlp_ratio": 2, "use_swiglu_ffn": True},
     "dinov2_with_registers": {"mlp_ratio": 2, "num_register_tokens": 4},
     "dinov3_vit": {"num_register_tokens": 4, "use_gated_mlp": True},
+    "lvvit": {"stem_width": 8},
     "beit": {"use_relative_position_bias": True, "use_shared_relative_position_bias": True},
     "yolos": {"image_size": [32, 32], "num_detection_tokens": 6},
 }
@@ -44,10 +46,7 @@ def our_class(key: str, kind: str) -> Any:
 
 def native_class(key: str, kind: str) -> Any:
     """The native class that it stands ahead of."""
-    ours = our_class(key, kind)
-    if hasattr(ours, "dense_class"):
-        return ours.dense_class
-    return next(base for base in ours.__mro__ if base.__module__.startswith("transformers.models."))
+    return dense_class(our_class(key, kind))
 
 
 def native_config(family: Family, kind: str, num_labels: int = 5, **overrides) -> Any:

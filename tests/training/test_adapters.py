@@ -162,7 +162,7 @@ def test_who_teaches_adapters(tmp_path):
             trainer_for(tmp_path, model, teacher=teacher)
     teacher = get_peft_model(toy_dense(3), LoraConfig(target_modules=["q_proj"], init_lora_weights=False)).eval()
     trainer = trainer_for(tmp_path, adapted(), teacher=teacher)
-    logits, features = trainer.teacher_outputs({"pixel_values": toy_images()})
+    logits, features, _ = trainer.teacher_outputs({"pixel_values": toy_images()})
     assert features is not None
     assert_close(logits, teacher(pixel_values=toy_images()).logits.detach(), atol=1e-5, rtol=1e-5)
 

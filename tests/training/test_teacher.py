@@ -23,7 +23,7 @@ def teacher(tmp_path):
 
 def test_a_teacher_is_frozen_and_answers_without_a_graph(teacher):
     assert not teacher.model.training and not any(p.requires_grad for p in teacher.model.parameters())
-    logits, features = teacher.outputs({"pixel_values": toy_images()})
+    logits, features, _ = teacher.outputs({"pixel_values": toy_images()})
     assert torch.equal(logits, toy_dense(seed=3)(toy_images()).logits)
     assert features.shape == (3, 65, 32) and not logits.requires_grad and not logits.is_inference()
 
@@ -42,18 +42,18 @@ def test_the_cache_holds_what_the_teacher_says(teacher):
 
     for with_features in (True, False):
         cached = cache_outputs(teacher, ToyData(6), 4, stack, lambda batch: batch, with_features)
-        logits, features = teacher.outputs(
+        logits, features, _ = teacher.outputs(
             {"pixel_values": torch.stack([cached[i]["pixel_values"] for i in range(6)])}
         )
-        torch.testing.assert_close(cached.logits, logits)
-        assert (cached.features is not None) == with_features
+        torch.testing.assert_close(cached.taught.logits, logits)
+        assert (cached.taught.features is not None) == with_features
         if with_features:
             torch.testing.assert_close(cached[5]["teacher_features"], features[5].half())
 
 
 def test_the_trainer_asks_the_teacher_it_names(tmp_path):
     trainer = trainer_for(tmp_path, teacher=toy_dense(seed=3))
-    logits, _ = trainer.teacher_outputs({"pixel_values": toy_images()})
+    logits = trainer.teacher_outputs({"pixel_values": toy_images()}).logits
     assert torch.equal(logits, trainer.teacher(toy_images()).logits)
 
 

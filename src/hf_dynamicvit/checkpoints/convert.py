@@ -11,10 +11,8 @@ from torch import Tensor
 
 from ..folders import check_folder, whole_folder
 from ..model.classification import ReducedForImageClassification
-from ..model.configuration_dynamicdeit import DynamicDeiTConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
-from ..model.modeling_dynamicdeit import DynamicDeiTForImageClassification
-from ..model.modeling_dynamicvit import DynamicViTForImageClassification
+from ..registration import CLASSIFIERS
 from .convert_checks import check_head
 from .convert_config import heads_beside, image_size_beside, infer_config, label_names_beside
 from .convert_processor import choose_processor
@@ -28,8 +26,7 @@ def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) 
         ValueError: lists the tensors that are missing, left over or mis-shaped.
     """
     tensors = rename_keys(state_dict)
-    distilled = isinstance(config, DynamicDeiTConfig)
-    family: Any = DynamicDeiTForImageClassification if distilled else DynamicViTForImageClassification
+    family: Any = CLASSIFIERS[config.model_type]
     model = family(config).eval()
     dense = not any(".reducer." in name for name in tensors)
     check_fit(tensors, {name: tensor.shape for name, tensor in model.state_dict().items()}, dense)

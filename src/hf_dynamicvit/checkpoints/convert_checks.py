@@ -11,7 +11,6 @@ from .timm import read_model_args
 
 # Families whose files are recognised by a key of theirs and refused by name.
 REFUSED = {
-    "LV-ViT": r"^(aux_head\.|patch_embed\.conv1\.)",
     "Swin": r"(relative_position_bias_table$|^layers\.\d+\.blocks\.)",
     "ConvNeXt": r"^(downsample_layers\.|stages\.\d+\.\d+\.dwconv\.)",
 }
@@ -31,13 +30,13 @@ def check_kind(state_dict: dict[str, Tensor], reducer: str) -> None:
     Raises:
         ValueError: it is one of them.
     """
-    if any(name.startswith(("vit.", "deit.")) for name in state_dict):
+    if any(name.startswith(("vit.", "deit.", "lvvit.")) for name in state_dict):
         raise ValueError(
             "This is a checkpoint of Transformers, which needs no conversion: type its folder where a model is wanted."
         )
     for family, pattern in REFUSED.items():
         if any(re.search(pattern, name) for name in state_dict):
-            raise ValueError(f"This is a {family} checkpoint, which hf_dynamicvit does not support; ViT and DeiT are.")
+            raise ValueError(f"This is a {family} checkpoint, which convert does not take; ViT, DeiT and LV-ViT are.")
     for pattern, methods in MADE_FOR.items():
         if reducer not in methods and any(re.search(pattern, name) for name in state_dict):
             raise ValueError(

@@ -7,14 +7,18 @@ from typing import Any
 from torch import Tensor
 
 from ..model.configuration_dynamicdeit import DynamicDeiTConfig
+from ..model.configuration_dynamiclvvit import DynamicLVViTConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from .convert_checks import check_kind
-from .published import Published, is_distilled
+from .published import Published, has_stem, is_distilled, read_patch_sizes
 from .timm import read_image_size, read_model_args
 
 
 # Heads of published ViTs that are not 64 wide (So400m, H, g, G), by the width of the model.
-HEADS = {1152: 16, 1280: 16, 1408: 16, 1664: 16}
+HEADS = {240: 4, 1152: 16, 1280: 16, 1408: 16, 1664: 16}
+
+# What the branches of a published LV-ViT are divided by, which the file does not tell, by the width of the model.
+DIVISORS = {240: 1.0, 384: 2.0, 512: 2.0, 768: 3.0}
 
 # Biases of the projections of the first block, in models that have them.
 QKV_BIASES = ("blocks.0.attn.qkv.bias", "blocks.0.attn.qkv.qkv_layer.bias", "qks.0.qk.bias")
@@ -29,8 +33,8 @@ def infer_config(
 ) -> DynamicViTConfig:
     """Infer the configuration whose sizes the published tensors have.
 
-    `layer_norm_eps` is 1e-6, as they were trained with. It is that of DynamicDeiT where there is a distillation token.
-    Without a classifier in the file it has no classes.
+    `layer_norm_eps` is 1e-6, as they were trained with. It is that of DynamicDeiT where there is a distillation token,
+    of DynamicLVViT where there is a stem of convolutions. Without a classifier in the file it has no classes.
 
     Args:
         state_dict: tensors under published keys.
@@ -44,13 +48,17 @@ def infer_config(
     """
     check_kind(state_dict, overrides.get("reducer", "dynamicvit"))
     num_layers = count_blocks(state_dict)
-    width, channels, patch_height, patch_width = state_dict["patch_embed.proj.weight"].shape
+    width, (channels, patch_height, patch_width) = (
+        len(state_dict["patch_embed.proj.weight"]),
+        read_patch_sizes(state_dict),
+    )
     distilled = is_distilled(state_dict)
     if image_size is None:
         side = side_of_square(state_dict["pos_embed"].shape[1] - (2 if distilled else 1))
         image_size = (side * patch_height, side * patch_width)
     names = read_class_names(state_dict, label_names)
-    config = (DynamicDeiTConfig if distilled else DynamicViTConfig)(
+    family: Any = DynamicDeiTConfig if distilled else DynamicLVViTConfig if has_stem(state_dict) else DynamicViTConfig
+    config = family(
         hidden_size=width,
         num_hidden_layers=num_layers,
         num_attention_heads=check_heads(width, num_attention_heads),
@@ -59,16 +67,23 @@ def infer_config(
         patch_size=patch_height if patch_height == patch_width else (patch_height, patch_width),
         image_size=image_size[0] if isinstance(image_size, tuple) and image_size[0] == image_size[1] else image_size,
         qkv_bias=any(name in state_dict for name in QKV_BIASES),
-        layer_norm_eps=1e-6,
         id2label=dict(enumerate(names)),
         label2id={name: index for index, name in enumerate(names)},
-        **overrides,
+        **(read_own_fields(state_dict, width) | overrides),
     )
     if config.reads_class_token and any(name.startswith("qks.") for name in state_dict):
         raise ValueError(
             "This Evo-ViT checkpoint classifies the mean of the patches; reducer_args has 'pooling': 'class'."
         )
     return config
+
+
+def read_own_fields(state_dict: dict[str, Tensor], width: int) -> dict[str, Any]:
+    """Return the fields of a configuration that differ from family to family."""
+    if not has_stem(state_dict):
+        return {"layer_norm_eps": 1e-6}
+    stem = state_dict["patch_embed.conv1.weight"].shape[0]
+    return {"layer_norm_eps": 1e-5, "stem_width": stem, "branch_divisor": DIVISORS.get(width, 2.0)}
 
 
 def count_blocks(state_dict: dict[str, Tensor]) -> int:
@@ -80,6 +95,8 @@ def count_blocks(state_dict: dict[str, Tensor]) -> int:
     needed = {"pos_embed": 3, "patch_embed.proj.weight": 4, "blocks.0.mlp.fc1.weight": 2}
     if any(name.startswith("head.") for name in state_dict):
         needed["head.weight"] = 2
+    if has_stem(state_dict):
+        needed["patch_embed.conv1.weight"] = 4
     wrong = [name for name, ndim in needed.items() if name not in state_dict or state_dict[name].ndim != ndim]
     blocks = [re.match(r"blocks\.(\d+)\.", name) for name in state_dict if name.startswith("blocks.")]
     if wrong or not all(blocks):
@@ -135,7 +152,8 @@ def image_size_beside(published: Published) -> tuple[int, int] | None:
     if published.config is None or patches is None or positions is None or patches.ndim != 4 or positions.ndim != 3:
         return None
     height, width = read_image_size(published.config)
-    num_patches = (height // patches.shape[2]) * (width // patches.shape[3])
+    _, patch_height, patch_width = read_patch_sizes(published.tensors)
+    num_patches = (height // patch_height) * (width // patch_width)
     num_prefix = 2 if is_distilled(published.tensors) else 1
     if positions.shape[1] == num_prefix + num_patches:
         return height, width

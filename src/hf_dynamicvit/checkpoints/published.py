@@ -22,6 +22,8 @@ RENAMINGS = [
     (r"^dist_token$", "vit.embeddings.distillation_token"),
     (r"^pos_embed$", "vit.embeddings.position_embeddings"),
     (r"^patch_embed\.proj\.", "vit.embeddings.patch_embeddings.projection."),
+    (r"^patch_embed\.conv(\d)\.", r"vit.embeddings.patch_embeddings.conv\1."),
+    (r"^patch_embed\.bn(\d)\.", r"vit.embeddings.patch_embeddings.norm\1."),
     (r"^blocks\.(\d+)\.norm1\.", r"vit.layers.\1.layernorm_before."),
     (r"^blocks\.(\d+)\.norm2\.", r"vit.layers.\1.layernorm_after."),
     (r"^blocks\.(\d+)\.attn\.qkv\.metric_layer\.", r"vit.reducer.metrics.\1."),
@@ -38,6 +40,7 @@ RENAMINGS = [
     (r"^norm\.", "vit.layernorm."),
     (r"^head\.", "classifier."),
     (r"^head_dist\.", "distillation_classifier."),
+    (r"^aux_head\.", "token_classifier."),
     (r"^score_predictor\.(\d+)\.in_conv\.0\.", r"vit.reducer.predictors.\1.norm."),
     (r"^score_predictor\.(\d+)\.in_conv\.1\.", r"vit.reducer.predictors.\1.project."),
     (r"^score_predictor\.(\d+)\.out_conv\.(0|2|4)\.", r"vit.reducer.predictors.\1.score.\2."),
@@ -46,6 +49,11 @@ RENAMINGS = [
 
 # a DeiT with distillation token: (pattern of the key that `RENAMINGS` gives, key of DynamicDeiT)
 DISTILLED = [(r"^vit\.", "deit."), (r"^classifier\.", "cls_classifier.")]
+# an LV-ViT, likewise
+STEM = [(r"^vit\.", "lvvit.")]
+
+# What batch norm counts beside its statistics; the only integers among the weights.
+COUNTERS = ".num_batches_tracked"
 
 # Where training scripts put the weights in their files, and the average of them; the first is taken that is there.
 PLACES = ("model", "state_dict", "model_ema", "state_dict_ema")
@@ -104,7 +112,8 @@ def read_published(source: str | Path, place: str | None = None) -> Published:
         named = [f"; it has tensors under {key!r}: type --weights {key}" for key in holding[:1]]
         raise ValueError(f"{file} holds no state dict, {where}{''.join(named)}.")
     tensors, left_out = without_prefixes(content if place is None else content[place])
-    unusable = [name for name, v in tensors.items() if not v.is_floating_point() or not v.isfinite().all()]
+    weights = {name: v for name, v in tensors.items() if not name.endswith(COUNTERS)}
+    unusable = [name for name, v in weights.items() if not v.is_floating_point() or not v.isfinite().all()]
     if unusable:
         raise ValueError(f"{file} has tensors that are not finite floating-point numbers: {', '.join(unusable)}.")
     return Published(file, place, [key for key in holding if key != place], tensors, config, left_out)
@@ -184,9 +193,14 @@ def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         else:
             split[name] = tensor.reshape(1) if name.endswith(".keep_threshold") and tensor.ndim == 0 else tensor
     renamed = {rename_key(name): tensor for name, tensor in split.items()}
+    return {rename_key(name, family_renamings(state_dict)): tensor for name, tensor in renamed.items()}
+
+
+def family_renamings(state_dict: dict[str, Tensor]) -> list[tuple[str, str]]:
+    """Return the patterns by which the keys that `RENAMINGS` gives become those of another family than ViT."""
     if is_distilled(state_dict):
-        return {rename_key(name, DISTILLED): tensor for name, tensor in renamed.items()}
-    return renamed
+        return DISTILLED
+    return STEM if has_stem(state_dict) else []
 
 
 def without_fused_metric(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -206,3 +220,16 @@ def rename_key(name: str, renamings: list[tuple[str, str]] = RENAMINGS) -> str:
 def is_distilled(state_dict: dict[str, Tensor]) -> bool:
     """Return whether these are tensors, under published keys, of a DeiT with distillation token."""
     return "dist_token" in state_dict
+
+
+def has_stem(state_dict: dict[str, Tensor]) -> bool:
+    """Return whether these are tensors, under published keys, of an LV-ViT, whose stem has convolutions."""
+    return "patch_embed.conv1.weight" in state_dict
+
+
+def read_patch_sizes(state_dict: dict[str, Tensor]) -> tuple[int, int, int]:
+    """Return the channels of an image, and height and width of a patch in pixels."""
+    _, channels, height, width = state_dict["patch_embed.proj.weight"].shape
+    if has_stem(state_dict):  # whose first convolution halves the image
+        return state_dict["patch_embed.conv1.weight"].shape[1], 2 * height, 2 * width
+    return channels, height, width

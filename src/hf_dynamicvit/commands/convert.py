@@ -33,8 +33,8 @@ def read_reducer_args(text: str) -> dict[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Turn a published checkpoint with timm-style keys (DynamicViT, EViT, Evo-ViT, AS-ViT, IdleViT, or a dense ViT "
-        "or DeiT) into a folder with a model and its image processor. Sizes are read off the tensors."
+        "Turn a published checkpoint with timm-style keys (DynamicViT, EViT, Evo-ViT, AS-ViT, IdleViT, or a dense "
+        "ViT, DeiT or LV-ViT) into a folder with a model and its image processor. Sizes are read off the tensors."
     )
     parser.add_argument("source", help="a .pth, .ckpt, .bin or .safetensors file with timm-style keys, or its folder")
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="must be new or empty")

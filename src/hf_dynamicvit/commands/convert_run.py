@@ -5,9 +5,9 @@ import argparse
 from typing import Any
 
 from ..checkpoints.convert import convert, read_label_names
-from ..checkpoints.convert_config import heads_beside
+from ..checkpoints.convert_config import DIVISORS, heads_beside
 from ..checkpoints.labels import list_first
-from ..checkpoints.published import Published, rename_keys
+from ..checkpoints.published import Published, has_stem, rename_keys
 from ..model.classification import ReducedForImageClassification
 from ..model.schedules import one_or_several
 from ..training.progress import no_bars_of_weights
@@ -78,6 +78,11 @@ def notes_on(model: ReducedForImageClassification, published: Published) -> list
     if not learned and any(True for _ in model.reducer.parameters()):
         why = "it serves in training only" if config.reducer == "evovit" else "they need training"
         notes.append(f"The file has none of the reducer's parameters: they are freshly initialised; {why}.")
+    if has_stem(state_dict) and config.hidden_size not in DIVISORS:
+        notes.append(
+            f"What attention and MLP add is divided by {config.branch_divisor:g}: assumed, as the file does not tell; "
+            "else set branch_divisor in config.json."
+        )
     if not config.num_labels:
         notes.append(
             "The file has no classifier: fine-tune the model, first `hf-dynamicvit train --model FOLDER --reducer "

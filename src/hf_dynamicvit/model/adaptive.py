@@ -91,7 +91,8 @@ class AdaptiveReducer(TokenReducer):
     def model_multiply_adds(self, num_patches: int, counts: list[tuple[Any, Any]]) -> Any:
         """Multiply-adds of the whole ViT with its classifier; counts may be tensors."""
         num_outputs = self.config.num_labels or 0
-        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, num_outputs)
+        left = self.num_left(counts, num_patches)
+        return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, num_outputs, left)
 
     def token_counts(self, num_patches, depth, kept=None):
         if kept is None:

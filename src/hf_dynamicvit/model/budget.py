@@ -300,7 +300,8 @@ class BudgetMixin:
     def multiply_adds_at(self, reducer: TokenReducer, counts: Counts, num_patches: int) -> int:
         """Multiply-adds of one image of `num_patches` with `counts` patch tokens in each block, under `reducer`."""
         num_prefix = self.config.num_prefix
-        vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self.num_outputs)
+        left = reducer.num_left(counts, num_patches)
+        vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self.num_outputs, left)
         if getattr(self, "pooler", None) is not None:
             vit += self.config.hidden_size**2
         return vit + reducer.multiply_adds(counts, num_patches, num_prefix)

@@ -141,12 +141,20 @@ class ReducedForImageClassification(WithBaseModel):
         return logits[0] if len(logits) == 1 else sum(logits[1:], logits[0]) / len(logits)
 
     @classmethod
-    def dense_logits(cls, dense: Any, states: Tensor) -> Tensor:
-        """Logits of `dense`, a native model of this family, from its final-normed `states`, the prefix first."""
+    def answer_dense(cls, dense: Any, states: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As `answer` of `dense`, a native model of this family, from its final-normed `states` `[B, P + N, D]`."""
         base: Any = cls.native_base(dense)
         num_prefix = cls.model_class.config_class.num_prefix.fget(base.config)
         features = cls.model_class.read(base, states, None, num_prefix)
-        return cls.classify_with(dense, [features, *states.unbind(1)[1 : len(cls.heads)]])
+        return cls.classify_with(dense, [features, *states.unbind(1)[1 : len(cls.heads)]]), None
+
+    def answer(self, outputs: DynamicViTModelOutput) -> tuple[Tensor, Tensor | None]:
+        """Return the logits `[B, K]` from the `outputs` of the base model, and those of every token.
+
+        The latter, `[B, 1 + N, K]` with the class token first, are `None` where the family does not classify tokens.
+        """
+        features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)
+        return self.classify_features(features, states), None
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         """Logits `[B, num_labels]`: the first classifier reads `features` `[B, D]`, others the next prefix tokens."""
@@ -166,8 +174,7 @@ class ReducedForImageClassification(WithBaseModel):
             return_dict=True,  # whatever the configuration says
             **kwargs,
         )
-        features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)
-        logits, auxiliary = self.classify_features(features, states), outputs.auxiliary_logits
+        (logits, token_logits), auxiliary = self.answer(outputs), outputs.auxiliary_logits
         loss = None
         if labels is not None:
             labels = self._targets(labels, logits)
@@ -184,9 +191,10 @@ class ReducedForImageClassification(WithBaseModel):
             scores=outputs.scores,
             decisions=outputs.decisions,
             last_hidden_state=outputs.last_hidden_state if self.training else None,
-            features=features if self.training else None,
+            features=outputs.features if self.training else None,
             auxiliary_logits=auxiliary,
             label_shares=outputs.label_shares,
+            token_logits=token_logits if self.training else None,
         )
 
     def _targets(self, labels: Tensor, logits: Tensor) -> Tensor:

@@ -33,7 +33,12 @@ def block_multiply_adds(width: int, mlp_size: int, attention_tokens: Any, mlp_to
 
 
 def vit_multiply_adds(
-    config: Any, num_patches: int, counts: Sequence[tuple[Any, Any]], num_prefix: int, num_outputs: int
+    config: Any,
+    num_patches: int,
+    counts: Sequence[tuple[Any, Any]],
+    num_prefix: int,
+    num_outputs: int,
+    num_left: Any = None,
 ) -> Any:
     """One image through a ViT: patch projection, blocks, classifier.
 
@@ -44,12 +49,13 @@ def vit_multiply_adds(
             number an image); `[(num_patches, num_patches)] * depth` is the dense model.
         num_prefix: prefix tokens, which every block has besides.
         num_outputs: classes of the linear classifiers, 0 for none.
+        num_left: patch tokens that leave the last block, as `counts`; `None` for those in its MLP.
     """
     width = config.hidden_size
-    patch_height, patch_width = as_pair(config.patch_size)
     blocks = sum(
         block_multiply_adds(width, config.mlp_size, attention + num_prefix, mlp + num_prefix)
         for attention, mlp in counts
     )
-    heads = config.head_multiply_adds(num_outputs)
-    return num_patches * width * config.num_channels * patch_height * patch_width + blocks + heads
+    classified = counts[-1][1] if num_left is None else num_left
+    heads = config.head_multiply_adds(num_outputs) + classified * config.token_classifier_size * num_outputs
+    return num_patches * config.patch_multiply_adds + blocks + heads

@@ -102,10 +102,10 @@ class ReducedForObjectDetection(WithBaseModel):
         )
 
     @classmethod
-    def dense_logits(cls, dense: Any, states: Tensor) -> Tensor:
+    def answer_dense(cls, dense: Any, states: Tensor) -> tuple[Tensor, None]:
         """Logits of `dense`, a native model of this family, from its final-normed `states`, the prefix first."""
         count = dense.config.num_detection_tokens
-        return dense.class_labels_classifier(states[:, 1 : 1 + count])
+        return dense.class_labels_classifier(states[:, 1 : 1 + count]), None
 
     def detection_loss(
         self, logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]]

@@ -28,6 +28,7 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
         auxiliary_logits: `[B, K]` of a second classifier that a method has in training only (Evo-ViT).
         label_shares: `[B]` float32, with `patch_shares` in training: how much of the label of what a classifier reads
             is that of the image itself.
+        weights: `[B, N]` float32, of each patch token in a mean, 0 for one that is out; `None` for all alike.
         tokens: with `output_tokens=True`, the tokens that enter the first block and those that leave each.
         pooler_output: as in ViT.
         hidden_states: as in ViT; with tokens dropped, lengths differ from layer to layer.
@@ -40,6 +41,7 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
     decisions: tuple[Decision, ...] | None = None
     features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
+    weights: Tensor | None = None
     tokens: tuple[Tokens, ...] | None = None
     label_shares: Tensor | None = None
 
@@ -55,6 +57,8 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
             and `label_shares`.
         last_hidden_state: `[B, P + N, D]`, the features that distillation compares; training only.
         features: `[B, D]`, what the first classifier reads; training only.
+        token_logits: `[B, 1 + N, K]` of the class token and of each patch token, where the family classifies those
+            (LV-ViT); training only.
         hidden_states: as in ViT, and so are `attentions`.
     """
 
@@ -66,6 +70,7 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     features: Tensor | None = None
     auxiliary_logits: Tensor | None = None
     label_shares: Tensor | None = None
+    token_logits: Tensor | None = None
 
 
 @dataclass

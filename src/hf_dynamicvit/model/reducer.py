@@ -240,6 +240,10 @@ class TokenReducer(nn.Module):
         """Patch tokens behind each decision; `counts` as from `token_counts`."""
         return [counts[layer][1] for layer in self.decision_layers]
 
+    def num_left(self, counts: list[tuple[Any, Any]], num_patches: int) -> Any:
+        """Patch tokens that leave the last block; `counts` as from `token_counts`."""
+        return num_patches if self.rest == "idle" else counts[-1][1]
+
     def reductions(self, counts: list[tuple[int, int]], num_patches: int) -> list[tuple[int, int]]:
         """Patch tokens before and after each stage that removes some; `counts` as from `token_counts`."""
         entering = [num_patches, *(mlp for _, mlp in counts)]

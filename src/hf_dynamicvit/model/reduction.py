@@ -138,6 +138,7 @@ class ReducedModel(ReducedPreTrainedModel):
             decisions=tokens.decisions if self.training else None,
             features=self.features(tokens, last_hidden_state),
             auxiliary_logits=self.reducer.auxiliary_logits(tokens) if self.training else None,
+            weights=tokens.weights,
             tokens=tuple(handed_on) or None,
             label_shares=None if patch_shares is None else read_share(tokens, self.config.classifies_class_token),
         )

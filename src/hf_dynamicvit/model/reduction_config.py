@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig
 
 from .cost import as_pair, grid_size
 from .logger import logger
+from .native import is_native
 from .reducers import REDUCERS, is_adaptive
 from .refused import refusal
 from .schedules import SCHEDULES, Schedule
@@ -59,6 +60,7 @@ class ReductionConfig(PreTrainedConfig):
     square_patches: ClassVar[bool] = False
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
     keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
+    keys_to_ignore_at_inference += ["token_logits"]
 
     reducer: str = "dynamicvit"
     schedule: str | None = None
@@ -183,6 +185,17 @@ class ReductionConfig(PreTrainedConfig):
         return self.hidden_size
 
     @property
+    def token_classifier_size(self) -> int:
+        """Inputs of the classifier of every patch token, 0 where there is none."""
+        return 0
+
+    @property
+    def patch_multiply_adds(self) -> int:
+        """Multiply-adds that embed one patch."""
+        height, width = as_pair(self.patch_size)
+        return self.hidden_size * self.num_channels * height * width
+
+    @property
     def mlp_size(self) -> int:
         """Weights of the MLP of one block."""
         return 2 * self.hidden_size * self.intermediate_size
@@ -214,7 +227,7 @@ class ReductionConfig(PreTrainedConfig):
 
     def to_native_dict(self) -> dict[str, Any]:
         """`to_dict` without what only this package knows, for the native configuration."""
-        native = [base for base in type(self).__mro__ if base.__module__.startswith("transformers.")]
+        native = [base for base in type(self).__mro__ if is_native(base)]
         own = {name for name in REDUCTION if not any(name in vars(base).get("__annotations__", {}) for base in native)}
         own |= NAMED
         return {name: value for name, value in self.to_dict().items() if name not in own}

@@ -2,6 +2,7 @@
 """Name and weigh the terms of the training loss, and compute those that every method shares."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 from torch import Tensor
@@ -16,9 +17,10 @@ from .losses import (
     class_distillation_loss,
     classification_loss,
     feature_distillation_loss,
+    token_class_distillation_loss,
     token_distillation_loss,
 )
-from .teacher import DISTILLATION
+from .teacher import DISTILLATION, Taught
 
 
 # The terms that need a second pass, which removes fewer tokens.
@@ -105,8 +107,7 @@ def distillation_terms(
     outputs: Any,
     base: ReducedModel,
     weights: dict[str, float],
-    teacher_logits: Tensor | None,
-    teacher_features: Tensor | None,
+    taught: Taught,
     mean_over_processes: Callable[[Tensor], Tensor],
 ) -> dict[str, Tensor]:
     """Compute the terms that compare the student with its teacher, scalars by name; those of weight 0 are left out.
@@ -115,28 +116,50 @@ def distillation_terms(
         outputs: the student's, of a training forward.
         base: its base model.
         weights: of all terms, by name.
-        teacher_logits: `[B, K]`, of a detector `[B, Q, K]`, or `None` without a teacher.
-        teacher_features: `[B, P + N, D]`, the prefix first, or `None` where the teacher has none.
+        taught: what the teacher says of the batch.
         mean_over_processes: takes the mean of a scalar.
     """
     terms = {}
-    if teacher_logits is not None and weights["class_distill"]:
-        logits = (each.flatten(0, -2) for each in (outputs.logits, teacher_logits))  # a detector's by token
+    if taught.logits is not None and weights["class_distill"]:
+        logits = (each.flatten(0, -2) for each in (outputs.logits, taught.logits))  # a detector's by token
         terms["class_distill"] = class_distillation_loss(*logits)
-    if teacher_features is not None and weights["feature_distill"]:
-        taught = base.read(teacher_features.to(base.dtype), None, base.config.num_prefix)
-        terms["feature_distill"] = feature_distillation_loss(outputs.features, taught.view_as(outputs.features))
-    if teacher_features is not None and weights["token_distill"]:
-        decision = outputs.decisions[-1]
-        terms["token_distill"] = token_distillation_loss(
-            spread_to_patches(
-                base.prefix_first(outputs.last_hidden_state)[:, base.config.num_prefix :], decision.owner
-            ),
-            teacher_features[:, -decision.kept.shape[1] :],
-            decision.kept,
-            mean_over_processes(decision.kept.sum().float()),
-        )
+    if taught.features is not None and weights["feature_distill"]:
+        read = base.read(taught.features.to(base.dtype), None, base.config.num_prefix)
+        terms["feature_distill"] = feature_distillation_loss(outputs.features, read.view_as(outputs.features))
+    if taught.features is not None and weights["token_distill"]:
+        terms["token_distill"] = token_term(outputs, base, taught, mean_over_processes)
     return terms
+
+
+def token_term(outputs: Any, base: Any, taught: Taught, mean_over_processes: Callable[[Tensor], Tensor]) -> Tensor:
+    """Compare the kept patches with the teacher's: by their classes where both classify tokens, else by features."""
+    decision = outputs.decisions[-1]
+    if compares_token_logits(outputs, taught):
+        loss, own, their = token_class_distillation_loss, outputs.token_logits[:, 1:], taught.token_logits
+    else:
+        own = base.prefix_first(outputs.last_hidden_state)[:, base.config.num_prefix :]
+        loss, their = token_distillation_loss, taught.features
+    return loss(
+        spread_to_patches(own, decision.owner),
+        cast(Tensor, their)[:, -decision.kept.shape[1] :],
+        decision.kept,
+        mean_over_processes(decision.kept.sum().float()),
+    )
+
+
+def compares_token_logits(outputs: Any, taught: Taught) -> bool:
+    """Return whether student and teacher both classify every token, as LV-ViT does."""
+    return outputs.get("token_logits") is not None and taught.token_logits is not None
+
+
+def take_class_token(outputs: Any, taught: Taught) -> tuple[Any, Taught]:
+    """Let the logits be those of the class token alone, as released for LV-ViT: patch tokens have a loss of their own.
+
+    Returns:
+        copies of `outputs` and `taught`.
+    """
+    own, their = outputs.token_logits[:, 0], cast(Tensor, taught.token_logits)[:, 0]
+    return replace(outputs, logits=own), Taught(their, taught.features, taught.token_logits)
 
 
 def spread_to_patches(features: Tensor, owner: Tensor) -> Tensor:

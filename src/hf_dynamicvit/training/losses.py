@@ -38,6 +38,24 @@ def token_distillation_loss(
             average of their losses is the mean over all their kept tokens.
     """
     error = (features.float() - teacher_features.float()).square().mean(dim=-1)  # [B, N]
+    return mean_over_kept(error, kept, count)
+
+
+def token_class_distillation_loss(
+    logits: Tensor, teacher_logits: Tensor, kept: Tensor, count: Tensor | None = None
+) -> Tensor:
+    """Compute KL(teacher || student) of the class logits `[B, N, K]` of each patch where `kept` `[B, N]`: a scalar.
+
+    For LV-ViT, whose patch tokens have a classifier, in place of `token_distillation_loss`, whose arguments and mean
+    it shares.
+    """
+    student, teacher = (each.float().log_softmax(dim=-1) for each in (logits, teacher_logits))
+    divergence = kl_div(student, teacher, reduction="none", log_target=True).sum(dim=-1)  # [B, N]
+    return mean_over_kept(divergence, kept, count)
+
+
+def mean_over_kept(error: Tensor, kept: Tensor, count: Tensor | None = None) -> Tensor:
+    """Average `error` `[B, N]` over the tokens of the batch that are `kept`, or divide their sum by `count`."""
     count = kept.sum() if count is None else count
     return torch.where(kept, error, 0.0).sum() / count.clamp(min=1)
 
@@ -81,5 +99,6 @@ __all__ = [
     "consistency_loss",
     "feature_distillation_loss",
     "keep_ratio_loss",
+    "token_class_distillation_loss",
     "token_distillation_loss",
 ]

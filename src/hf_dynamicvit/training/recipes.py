@@ -195,6 +195,12 @@ RECIPES["dynamicvit-deit-base"] = Recipe(
     | {"drop_path_rate": 0.2, "loss_weights": {"ratio": 5.0, "class_distill": 0.5, "token_distill": 0.5}},
     small.differs,
 )
+RECIPES["dynamicvit-lvvit-small"] = Recipe(
+    "DynamicViT (NeurIPS 2021), released training script, LV-ViT-S and LV-ViT-M",
+    small.batch,
+    small.settings,
+    small.differs,
+)
 
 
 # Without a recipe: a few epochs on a few thousand images of one's own.

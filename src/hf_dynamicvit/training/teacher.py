@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate import Accelerator
@@ -37,17 +37,33 @@ def native_family(teacher: PreTrainedModel) -> Any:
     return family if family is not None and type(teacher).forward is family.dense_class.forward else None
 
 
-def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-    """Return class logits `[B, K]`, of a detector `[B, Q, K]`, and features where a native model teaches.
+# Columns of a batch with what a teacher that was asked before said of it, in the order of `Taught`.
+COLUMNS = ("teacher_logits", "teacher_features", "teacher_token_logits")
 
-    These are the final-normed tokens, the prefix first, `[B, P + N, D]`.
+
+class Taught(NamedTuple):
+    """What a teacher says of a batch.
+
+    Attributes:
+        logits: `[B, K]` of the classes, of a detector `[B, Q, K]`; `None` without a teacher.
+        features: `[B, P + N, D]`, final-normed, the prefix first; `None` where no native model of ours teaches.
+        token_logits: `[B, 1 + N, K]` of the class token and of each patch token, where the teacher classifies those.
     """
+
+    logits: Tensor | None = None
+    features: Tensor | None = None
+    token_logits: Tensor | None = None
+
+
+def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> Taught:
+    """Ask `teacher` for what it says of `inputs`."""
     family = native_family(teacher)
     if family is None:
-        return teacher(pixel_values=inputs["pixel_values"]).logits, None
+        return Taught(teacher(pixel_values=inputs["pixel_values"]).logits)
     base = family.native_base(teacher)
     features = family.model_class.prefix_first(base, base(**inputs).last_hidden_state)
-    return family.dense_logits(teacher, features), features
+    logits, token_logits = family.answer_dense(teacher, features)
+    return Taught(logits, features, token_logits)
 
 
 class TeacherOutputs(nn.Module):
@@ -63,7 +79,7 @@ class TeacherOutputs(nn.Module):
         self.teacher = teacher if dtype is None else teacher.to(dtype)
         self.dtype = dtype
 
-    def forward(self, **inputs) -> tuple[Tensor, Tensor | None]:
+    def forward(self, **inputs) -> Taught:
         if self.dtype is not None:
             inputs = {
                 name: value.to(self.dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
@@ -116,20 +132,21 @@ class Teacher:
             backend, mode = args.torch_compile_backend or "inductor", args.torch_compile_mode
             self._ask = torch.compile(outputs, backend=backend, mode=mode)
 
-    def outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Return logits `[B, K]` and features `[B, P + N, D]` (or `None`) of a batch, which losses may keep."""
+    def outputs(self, inputs: dict[str, Any]) -> Taught:
+        """Ask for what the teacher says of a batch, which losses may keep."""
         # a sharded teacher gathers its weights as it goes, which inference mode does not allow
         without_graph = torch.no_grad() if self.may_be_sharded else torch.inference_mode()
         arithmetic = nullcontext() if self.has_own_dtype else self.accelerator.autocast()
         with without_graph, arithmetic:
-            logits, features = self._ask(**inputs)
+            taught = self._ask(**inputs)
         # copies: the losses keep them for the backward, which inference tensors cannot be kept for
-        return logits.clone(), None if features is None else features.clone()
+        return Taught(*(None if each is None else each.clone() for each in taught))
 
     def accuracy(self, batches: Iterable[dict[str, Any]]) -> float:
         """Compute top-1 on `batches`, which every process has its share of, from 0 to 1."""
         right = []
         for batch in batches:
             labels = batch.pop("labels")
-            right.append(self.accelerator.gather_for_metrics(self.outputs(batch)[0].argmax(dim=-1) == labels))
+            said = cast(Tensor, self.outputs(batch).logits).argmax(dim=-1)
+            right.append(self.accelerator.gather_for_metrics(said == labels))
         return torch.cat(right).float().mean().item()

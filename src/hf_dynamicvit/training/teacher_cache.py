@@ -2,14 +2,14 @@
 """Ask the teacher for each image once: worth it where every epoch shows the same pixels."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ..data.seeded import SeededImages
-from .teacher import Teacher
+from .teacher import COLUMNS, Taught, Teacher
 
 
 class TaughtDataset(Dataset):
@@ -17,12 +17,11 @@ class TaughtDataset(Dataset):
 
     Args:
         dataset: items are dictionaries.
-        logits: `[number of items, K]`.
-        features: `[number of items, P + N, D]` or `None`.
+        taught: what it says of all items.
     """
 
-    def __init__(self, dataset: Any, logits: Tensor, features: Tensor | None):
-        self.dataset, self.logits, self.features = dataset, logits, features
+    def __init__(self, dataset: Any, taught: Taught):
+        self.dataset, self.taught = dataset, taught
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -36,10 +35,8 @@ class TaughtDataset(Dataset):
         return [self._with_outputs(item, index) for item, index in zip(items, indices, strict=True)]
 
     def _with_outputs(self, item: dict[str, Any], index: int) -> dict[str, Any]:
-        outputs = {"teacher_logits": self.logits[index]}
-        if self.features is not None:
-            outputs["teacher_features"] = self.features[index]
-        return item | outputs
+        columns = zip(COLUMNS, self.taught, strict=True)
+        return item | {name: each[index] for name, each in columns if each is not None}
 
 
 def check_repeats(dataset: Any) -> None:
@@ -78,7 +75,7 @@ def cache_outputs(
         ValueError: `dataset` does not show the same images each time.
     """
     check_repeats(dataset)
-    accelerator, logits, features = teacher.accelerator, [], []
+    accelerator, found = teacher.accelerator, []
     # not the Trainer's own loader, which it may keep for evaluation, or cut off at whole batches
     loader: Any = DataLoader(dataset, batch_size, collate_fn=collate)
     with torch.random.fork_rng():  # the training draws what it would without
@@ -86,7 +83,9 @@ def cache_outputs(
             batch = prepare(batch)
             batch.pop("labels", None)
             taught = teacher.outputs(batch)
-            logits.append(accelerator.gather_for_metrics(taught[0].float()).cpu())
-            if taught[1] is not None and with_features:  # half precision: it is most of the memory
-                features.append(accelerator.gather_for_metrics(taught[1].half()).cpu())
-    return TaughtDataset(dataset, torch.cat(logits), torch.cat(features) if features else None)
+            logits, others = cast(Tensor, taught.logits).float(), taught[1:] if with_features else (None, None)
+            # half precision: they are most of the memory
+            told = (logits, *(None if each is None else each.half() for each in others))
+            found.append([None if each is None else accelerator.gather_for_metrics(each).cpu() for each in told])
+    joined = (None if each[0] is None else torch.cat(each) for each in zip(*found, strict=True))
+    return TaughtDataset(dataset, Taught(*joined))

@@ -26,18 +26,20 @@ from .checks import check_alignment, check_followed, check_options, check_precis
 from .finite import explain_gradient_norm, explain_not_finite, stop_error
 from .loss_terms import (
     align_labels,
+    compares_token_logits,
     distillation_terms,
     read_loss_weights,
     resolve_loss_weights,
     supervised_name,
     supervised_term,
+    take_class_token,
 )
 from .losses import consistency_loss
 from .optimizer import build_optimizer, check_schedule, freeze, head_rate
 from .progress import no_bars_of_weights
 from .publishing import commit_folder, create_repository, read_kept_settings, refuse_adapters, save_with_code
 from .second_pass import check_second_pass, has_second_pass, run_second_pass
-from .teacher import DENSE_COPY, Teacher, describe_teacher
+from .teacher import COLUMNS, DENSE_COPY, Taught, Teacher, describe_teacher
 from .teacher_cache import TaughtDataset, cache_outputs
 from .teacher_choice import choose_teacher
 from .term_log import TermLog
@@ -48,7 +50,8 @@ class DynamicViTTrainer(Trainer):
 
     The loss is a weighted sum of terms, each logged as `loss_<name>`: `classification`, the cross entropy;
     `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
-    `token_distill`, MSE to the teacher's final-normed patch features on the tokens kept at the end; `feature_distill`,
+    `token_distill`, MSE to the teacher's final-normed patch features on the tokens kept at the end (of LV-ViT, KL to
+    the teacher's classes of them, while the other terms read the class token alone); `feature_distill`,
     MSE to the teacher's class feature, both of length 1; `second_classification` and `consistency`, the cross entropy
     of a second pass that removes fewer tokens, and the squared distance of the features to those of that pass (MCTF);
     and the method's own (`reducer.losses`). The weights are the published ones of the method (`reducer.loss_weights`)
@@ -165,8 +168,8 @@ class DynamicViTTrainer(Trainer):
             if self.args.ema_decay != decay:
                 raise ValueError("ema_decay cannot be searched for; train once with each.")
 
-    def teacher_outputs(self, inputs: dict[str, Any]) -> tuple[Tensor, Tensor | None]:
-        """Return the teacher's logits `[B, K]` and features `[B, P + N, D]`, `None` where it has none, of a batch."""
+    def teacher_outputs(self, inputs: dict[str, Any]) -> Taught:
+        """Ask the teacher for its logits `[B, K]`, features and token logits, `None` where it has none, of a batch."""
         return cast(Teacher, self._prepared_teacher).outputs(inputs)
 
     def teacher_accuracy(self) -> float:
@@ -261,12 +264,12 @@ class DynamicViTTrainer(Trainer):
             return (loss, outputs) if return_outputs else loss
         if labels is None:
             raise ValueError(f"Training needs 'labels'; the batch has {', '.join(sorted(inputs))}.")
-        taught = inputs.pop("teacher_logits", None), inputs.pop("teacher_features", None)
+        taught = Taught(*(inputs.pop(name, None) for name in COLUMNS))
         aligned = self.args.align_labels and shares is not None  # a batch that mixup mixed has labels for all tokens
         outputs = model(**inputs, patch_shares=shares) if aligned else model(**inputs)
         if aligned:
             labels = align_labels(mixed, outputs.label_shares)
-        if self.teacher is not None and taught[0] is None:
+        if self.teacher is not None and taught.logits is None:
             taught = self.teacher_outputs(inputs)
         terms = self.loss_terms(outputs, labels, *taught)
         if has_second_pass(self.loss_weights):
@@ -284,6 +287,7 @@ class DynamicViTTrainer(Trainer):
         labels: Any,
         teacher_logits: Tensor | None = None,
         teacher_features: Tensor | None = None,
+        teacher_token_logits: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the unweighted terms by name, scalars.
 
@@ -292,16 +296,19 @@ class DynamicViTTrainer(Trainer):
             labels: of its batch, a tensor, or of a detector what each image has.
             teacher_logits: `[B, K]`, of a detector `[B, Q, K]`, or `None` without a teacher.
             teacher_features: `[B, P + N, D]`, or `None` where the teacher has none.
+            teacher_token_logits: `[B, 1 + N, K]`, or `None` where the teacher classifies no tokens.
         """
         student = self.student
+        taught = Taught(teacher_logits, teacher_features, teacher_token_logits)
+        if self.loss_weights["token_distill"] and compares_token_logits(outputs, taught):
+            outputs, taught = take_class_token(outputs, taught)
         terms = {self._supervised: self._compare_with(labels, outputs)}
         if outputs.get("auxiliary_logits") is not None:  # also at weight 0, for a gradient of its classifier
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)
             terms["auxiliary"] = self._compare_with(labels, auxiliary)
         terms |= acting_reducer(student).losses(outputs.decisions)
         mean = partial(self.accelerator.reduce, reduction="mean")
-        taught = teacher_logits, teacher_features
-        return terms | distillation_terms(outputs, student.backbone, self.loss_weights, *taught, mean)
+        return terms | distillation_terms(outputs, student.backbone, self.loss_weights, taught, mean)
 
     def _second_pass_terms(self, model, inputs: dict[str, Any], first, labels: Tensor) -> dict[str, Tensor]:
         """Pass the images again, fewer tokens removed: what that is worth, and how far the `first` pass is from it."""
