@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicdinov3_vit import DynamicDINOv3ViTConfig
     from .model.configuration_dynamicidefics3_vision import DynamicIdefics3VisionConfig
     from .model.configuration_dynamicijepa import DynamicIJepaConfig
+    from .model.configuration_dynamiclevit import DynamicLevitConfig
     from .model.configuration_dynamiclvvit import DynamicLVViTConfig
     from .model.configuration_dynamicmetaclip_2 import DynamicMetaClip2Config, DynamicMetaClip2VisionConfig
     from .model.configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
@@ -54,6 +55,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     )
     from .model.modeling_dynamicidefics3_vision import DynamicIdefics3VisionModel
     from .model.modeling_dynamicijepa import DynamicIJepaForImageClassification, DynamicIJepaModel
+    from .model.modeling_dynamiclevit import DynamicLevitForImageClassification, DynamicLevitModel
     from .model.modeling_dynamiclvvit import DynamicLVViTForImageClassification, DynamicLVViTModel
     from .model.modeling_dynamicmetaclip_2 import (
         DynamicMetaClip2ForImageClassification,
@@ -114,6 +116,9 @@ __all__ = [
     "DynamicLVViTConfig",
     "DynamicLVViTForImageClassification",
     "DynamicLVViTModel",
+    "DynamicLevitConfig",
+    "DynamicLevitForImageClassification",
+    "DynamicLevitModel",
     "DynamicMetaClip2Config",
     "DynamicMetaClip2ForImageClassification",
     "DynamicMetaClip2Model",

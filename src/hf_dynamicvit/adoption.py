@@ -36,7 +36,7 @@ from .model.native import native_class
 from .model.pretrained import ReducedPreTrainedModel
 from .model.reducers import REDUCERS, is_adaptive
 from .model.reduction_config import REDUCTION
-from .model.refused import REFUSED, refusal
+from .model.refused import NEEDS_TRAINING, REFUSED, refusal
 from .names import suggest_nearest
 from .vision_language import check_drop
 
@@ -238,6 +238,8 @@ def unknown_model(model: nn.Module) -> str:
         config: Any = getattr(module, "config", None)
         if isinstance(module, PreTrainedModel) and config.model_type in REFUSED:
             return refusal(config.name_or_path or type(module).__name__, config.model_type, "")
+        if isinstance(module, PreTrainedModel) and config.model_type in NEEDS_TRAINING:
+            return f"{type(module).__name__} cannot be reduced as it is: {NEEDS_TRAINING[config.model_type]}"
     name = type(model).__name__
     nearest = suggest_nearest(name, [cls.__name__ for cls in ADOPTING], "")
     types = ", ".join(family.dense for family in FAMILIES.values())

@@ -115,18 +115,27 @@ FAMILIES = {
     )
 }
 
+# the same of models with weights that dense ones lack, made for one method: they are trained from random weights
+FROM_SCRATCH = {
+    f"dynamic{family.dense}": family for family in (Family("levit", "DynamicLevit", "LeViT by Evo-ViT", "Levit"),)
+}
+
+ALL_FAMILIES = FAMILIES | FROM_SCRATCH
+
 # model type -> the name of our configuration class
 CONFIGS = {
-    name: config for family in FAMILIES.values() for name, config in (family.configs | family.dense_configs).items()
+    name: config
+    for family in ALL_FAMILIES.values()
+    for name, config in (family.configs | family.dense_configs).items()
 }
 
 # Model types of all image classifiers that can be read, dense and sparse.
-MODEL_TYPES = tuple(name for key, family in FAMILIES.items() if family.classifier for name in (family.dense, key))
+MODEL_TYPES = tuple(name for key, family in ALL_FAMILIES.items() if family.classifier for name in (family.dense, key))
 
 # public class -> the module that has it
 HOMES = {
     name: f".model.{module}_{model_type}"
-    for key, family in FAMILIES.items()
+    for key, family in ALL_FAMILIES.items()
     for module, model_type, names in (
         ("configuration", key, family.configs.values()),
         ("modeling", key, family.models),

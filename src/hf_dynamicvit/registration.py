@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import is_torchvision_available
 
-from .families import FAMILIES, HOMES, Family
+from .families import ALL_FAMILIES, HOMES, Family
 from .model.classification import ReducedForImageClassification
 from .model.detection import ReducedForObjectDetection
 from .model.native import native_class
@@ -62,7 +62,7 @@ CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
 ENCODERS: dict[str, type[ReducedModel]] = {}
 # the same -> our model of both towers
 TWO_TOWERS: dict[str, type[ReducedPreTrainedModel]] = {}
-for _key, _family in FAMILIES.items():
+for _key, _family in ALL_FAMILIES.items():
     if (_classifier := register(_key, _family)) is not None:
         CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)
     if _family.detector:

@@ -109,7 +109,7 @@ def test_dynamicvit_in_training(golden, attention):
 
     with torch.no_grad():
         states = teacher.lvvit(case.pixel_values).last_hidden_state
-        told = model.answer_dense(teacher, states)[1]
+        told = model.answer_dense(teacher, states).token_logits
     assert_close(told[:, 0], case.io["teacher.cls_logits"], **case.tolerance("logits"))
     assert_close(told[:, 1:], case.io["teacher.aux_logits"], **case.tolerance("logits"))
     terms = {
@@ -152,7 +152,7 @@ def test_idlevit_in_training(golden, cut_layers, prefix, count, teacher):
     dense = dense_of(case).train(teacher == "teacher")  # the released teacher is never put in eval mode
     with torch.no_grad():
         states = dense.lvvit(case.pixel_values).last_hidden_state
-        told = DynamicLVViTForImageClassification.answer_dense(dense, states)[0]
+        told = DynamicLVViTForImageClassification.answer_dense(dense, states).logits
     assert_close(states, case.io[f"{teacher}.features"], **case.tolerance("features"))
     assert_close(told, case.io[f"{teacher}.logits"], **case.tolerance("logits"))
     if teacher == "teacher_eval":

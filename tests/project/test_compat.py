@@ -26,6 +26,7 @@ ELSEWHERE = {
     "commands/train_arguments.py": {"_actions", "_option_string_actions"},
     # what subclasses of `Trainer`, `nn.Module` and `PreTrainedModel` override, set on themselves, or call of their own
     "model/packed.py": {"_apply"},
+    "model/modeling_dynamiclevit.py": {"_init_weights"},
     "model/pretrained.py": {"_init_weights", "_set_gradient_checkpointing", "_initialize_weights"},
     "training/publishing.py": {"_internal_call"},
     "training/trainer.py": {

@@ -21,6 +21,9 @@ from transformers import (
     DepthAnythingForDepthEstimation,
     Dinov2Config,
     Dinov2Model,
+    LevitConfig,
+    LevitForImageClassificationWithTeacher,
+    LevitImageProcessorPil,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
@@ -91,6 +94,13 @@ def save_llava(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
+def save_levit(folder: Path) -> None:
+    sizes = {"hidden_sizes": (16, 24, 32), "num_attention_heads": (2, 3, 4), "depths": (2, 1, 1), "key_dim": (8, 8, 8)}
+    LevitForImageClassificationWithTeacher(LevitConfig(**sizes, **LABELS)).save_pretrained(folder)
+    size = {"size": {"shortest_edge": 224}, "crop_size": {"height": 224, "width": 224}}
+    LevitImageProcessorPil(**size).save_pretrained(folder)
+
+
 def noise(seed: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (40, 48, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -124,6 +134,7 @@ def fill_shelf(folder: Path) -> None:
     save_processor(folder / "facebook" / "dinov2-small")
     save_llava(folder / "llava-hf" / "llava-1.5-7b-hf")
     save_detector(folder / "hustvl" / "yolos-tiny")
+    save_levit(folder / "facebook" / "levit-128S")
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)

@@ -27,6 +27,7 @@ from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
 from ..model.reducer import TokenReducer
 from ..model.reduction import ReducedModel
+from ..model.refused import NEEDS_TRAINING
 from ..model.tokens import Stage, Tokens, Trace
 from ..names import COMPILED, CUDA_GRAPH
 
@@ -205,6 +206,11 @@ def benchmark(
         if not isinstance(model, Reduced):
             raise ValueError(
                 f"model {name!r} is a {type(model).__name__}; benchmark takes sparse classifiers and base models."
+            )
+        if model.config.dense_model_type in NEEDS_TRAINING:
+            raise ValueError(
+                f"model {name!r} is a {type(model).__name__}; benchmark compares with a dense model of the same "
+                "weights, and there is none."
             )
     rows = []
     for setting, batch in itertools.product(settings, batch_sizes):

@@ -22,7 +22,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 from ..model.budget import with_keep_ratio, with_schedule
 from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
-from ..model.refused import refusal
+from ..model.refused import NEEDS_TRAINING, refusal
 from ..model.schedules import one_or_several
 from ..registration import CLASSIFIERS, DETECTORS, ENCODERS, TWO_TOWERS
 from .labels import label_names
@@ -119,6 +119,16 @@ class Checkpoint:
             known = ", ".join([*CLASSIFIERS, *others])
             raise ValueError(refusal(self.source, model_type, f"this takes {known}"))
 
+    def check_weights_fit(self) -> None:
+        """Refuse a dense checkpoint that lacks weights of the sparse model.
+
+        Raises:
+            ValueError: it is one; what to do.
+        """
+        if not self.is_sparse and self.config.model_type in NEEDS_TRAINING:
+            reason = NEEDS_TRAINING[self.config.model_type]
+            raise ValueError(f"{self.source} is a dense model of type {self.config.model_type!r}: {reason}")
+
     @cached_property
     def processor(self) -> Any:
         """The image processor, read once.
@@ -154,6 +164,7 @@ class Checkpoint:
         Raises:
             ValueError: there is no such method, or it does not fit the model.
         """
+        self.check_weights_fit()
         if reducer is not None and reducer not in REDUCERS:
             raise ValueError(f"reducer is {reducer!r}; it can be {', '.join(REDUCERS)}.")
         self.check_family()
@@ -236,6 +247,7 @@ class Checkpoint:
         Raises:
             ValueError: it is of another family, or lacks weights.
         """
+        self.check_weights_fit()
         dense = self.family.dense_class
         known = self.is_sparse or dense.__module__.startswith("transformers.")
         # Transformers has no classifier on DINOv3

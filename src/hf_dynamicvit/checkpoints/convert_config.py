@@ -11,6 +11,7 @@ from ..model.configuration_dynamiclvvit import DynamicLVViTConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from .convert_checks import check_kind
 from .published import Published, has_stem, is_distilled, read_patch_sizes
+from .published_levit import infer_levit_config, is_levit
 from .timm import read_image_size, read_model_args
 
 
@@ -30,7 +31,7 @@ def infer_config(
     image_size: int | tuple[int, int] | None = None,
     label_names: list[str] | None = None,
     **overrides: Any,
-) -> DynamicViTConfig:
+) -> Any:
     """Infer the configuration whose sizes the published tensors have.
 
     `layer_norm_eps` is 1e-6, as they were trained with. It is that of DynamicDeiT where there is a distillation token,
@@ -46,6 +47,9 @@ def infer_config(
     Raises:
         ValueError: a family that is not supported, tensors missing, or sizes that do not fit.
     """
+    if is_levit(state_dict):
+        names = read_class_names(state_dict, label_names, "head.l.weight")
+        return infer_levit_config(state_dict, num_attention_heads, image_size, names, **overrides)
     check_kind(state_dict, overrides.get("reducer", "dynamicvit"))
     num_layers = count_blocks(state_dict)
     width, (channels, patch_height, patch_width) = (
@@ -106,13 +110,13 @@ def count_blocks(state_dict: dict[str, Tensor]) -> int:
     return 1 + max(int(block[1]) for block in blocks if block)
 
 
-def read_class_names(state_dict: dict[str, Tensor], given: list[str] | None) -> list[str]:
+def read_class_names(state_dict: dict[str, Tensor], given: list[str] | None, head: str = "head.weight") -> list[str]:
     """Return the names of the classes that are `given`, else one made up for each; none without a classifier.
 
     Raises:
         ValueError: there are more or fewer names than classes.
     """
-    num_labels = state_dict["head.weight"].shape[0] if "head.weight" in state_dict else 0
+    num_labels = state_dict[head].shape[0] if head in state_dict else 0
     if given is not None and len(given) != num_labels:
         raise ValueError(f"{len(given)} label names for {num_labels} classes.")
     return given or [f"LABEL_{index}" for index in range(num_labels)]

@@ -12,7 +12,7 @@ from typing import Any
 REDUCER = r"(^|\.)reducer\."
 
 # The classifiers of all families, which are new for other classes.
-CLASSIFIER = r"^\w*classifier\."
+CLASSIFIER = r"^\w*classifier(_distill)?\."
 
 # Transformers' logger of the report, and a line of its table: a name, of several parameters too, and what is with it.
 REPORTER = "transformers.modeling_utils"

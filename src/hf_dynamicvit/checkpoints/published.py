@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from .labels import list_first
+from .published_levit import is_levit, rename_levit_keys
 from .timm import find_weights, read_timm_config
 
 
@@ -184,6 +185,8 @@ def is_published(name: str) -> bool:
 
 def rename_keys(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     """Published (timm-style) keys -> ours; fused projections are split. Unknown keys stay as they are."""
+    if is_levit(state_dict):
+        return rename_levit_keys(state_dict)
     split: dict[str, Tensor] = {}
     for name, tensor in without_fused_metric(state_dict).items():
         fused = next((fused for fused in FUSED if fused in name and ".metric_layer." not in name), None)

@@ -6,6 +6,7 @@ from typing import Any, cast
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.labels import has_classes, list_first
 from ..model.logger import logger
+from ..model.reducers import REDUCERS
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.teacher import DISTILLATION
 from .train_conflicts import build_method
@@ -55,11 +56,15 @@ def check_teacher_classes(args: ModelArguments, start: Checkpoint, teacher: Chec
     )
 
 
-def distils(args: ModelArguments, training: DynamicViTTrainingArguments) -> bool:
+def distils(args: ModelArguments, start: Checkpoint, training: DynamicViTTrainingArguments) -> bool:
     """Return whether the training learns from a teacher."""
     if args.reducer == DENSE or not args.distill:
         return False
-    weights = build_method(cast(str, args.reducer), args.reducer_args).loss_weights
+    methods = start.family.config_class.methods
+    if methods is REDUCERS:
+        weights = build_method(cast(str, args.reducer), args.reducer_args).loss_weights
+    else:
+        weights = {} if args.reducer not in methods else methods[args.reducer].loss_weights
     weights = weights | cast(dict, training.loss_weights or {})
     return any(weights.get(name) for name in DISTILLATION)
 
@@ -68,7 +73,7 @@ def check_distillation(
     args: ModelArguments, start: Checkpoint, training: DynamicViTTrainingArguments, known: bool, names: list[str]
 ) -> None:
     """Refuse to take for a teacher what knows nothing of the classes, and a teacher that nothing is learned from."""
-    if not distils(args, training):
+    if not distils(args, start, training):
         if args.teacher is None:
             return
         raise ValueError(

@@ -94,8 +94,8 @@ REWORDED = {
     "cache_teacher": "Ask the teacher once for each training image, before training. Needs images that are the same "
     "in every epoch (--augmentation none); takes memory: of DeiT-Tiny 75 KiB an image where features are distilled.",
     "loss_weights": "Weights of loss terms by name, in place of the published ones of the method: classification, "
-    "class_distill, token_distill, feature_distill, second_classification, consistency and the method's own. As JSON: "
-    "'{\"class_distill\": 1.0}'. "
+    "class_distill, token_distill, feature_distill, hard_distill, second_classification, consistency and the method's "
+    "own. As JSON: '{\"class_distill\": 1.0}'. "
     f"Default: ratio {RATIO_WEIGHT:g} where there are predictors (published: 2), so that a few epochs reach the keep "
     "ratio; all others as published.",
 }

@@ -88,7 +88,7 @@ def carry_out_all(run: Run, task: Task, facts: dict[str, Any]) -> dict[str, Any]
     args, training, resume = run.args, run.training, run.resume
     count = 1 + bool(args.teacher_epochs) + args.compare_dense
     if args.teacher_epochs:
-        teaches = " and the teacher" * distils(args, training)
+        teaches = " and the teacher" * distils(args, task.start, training)
         title = f"1 of {count}: training the dense model, which becomes the start{teaches}"
         train_start(dataclasses.replace(run, title=title), task, facts)
         tuned = read_checkpoint(output_folder(training) / TEACHER)

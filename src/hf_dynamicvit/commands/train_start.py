@@ -1,11 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """The model that `hf-dynamicvit train` starts from: of which method, how much it keeps, for which classes."""
 
-import re
 from typing import Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..checkpoints.checkpoint import Checkpoint
 from ..checkpoints.load_report import CLASSIFIER, REDUCER, check_weights, expect_in_report
@@ -14,6 +13,7 @@ from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
 from ..model.reducers import is_adaptive
 from ..model.schedules import one_or_several
+from ..training.optimizer import classifiers
 from ..training.predictor_start import has_predictors
 from .train_classes import dense_first
 from .train_conflicts import read_json
@@ -68,6 +68,13 @@ def plan(args: ModelArguments, start: Checkpoint) -> ReducedForImageClassificati
             f"{start.source} is sparse already, and --teacher-epochs fine-tunes a dense model first. In its place, "
             f"{dense_first(args, start)}, --teacher names a model that knows the classes, --no-distill goes without."
         )
+    if not args.from_scratch:
+        start.check_weights_fit()
+    if args.reducer == DENSE and start.family.config_class.fixed_stages:
+        raise ValueError(
+            f"--reducer none trains a dense model, and there is none of {start.source}: type --reducer evovit, with "
+            "--keep-ratio 1 to keep every patch."
+        )
     with torch.device("meta"):
         model = start.family(start.configured(**config_settings(args, start, start.labels)))
     if args.budget is not None and args.reducer != DENSE and not model.config.is_adaptive:
@@ -95,14 +102,15 @@ def load_start(
     check_weights(start.source, found, new, [] if known else new)
     if not known:
         # as many other classes would keep the classifier, and its meaning
-        for name, parameter in model.named_parameters():
-            if re.search(CLASSIFIER, name):
-                start_anew(parameter, getattr(model.backbone.config, "initializer_range", 0.02))  # SigLIP has none
+        deviation = getattr(model.backbone.config, "initializer_range", 0.02)  # SigLIP has none
+        for head in classifiers(model).values():
+            start_anew(head.weight, deviation)
+            start_anew(head.bias, deviation)
     size = as_pair(model.config.image_size) if args.image_size is None else (args.image_size[0], args.image_size[-1])
     return model if as_pair(model.config.image_size) == size else model_at_size(model, size)
 
 
-def start_anew(parameter: nn.Parameter, deviation: float) -> None:
+def start_anew(parameter: Tensor, deviation: float) -> None:
     """Initialise the weight or bias of a classifier as a new model's."""
     if parameter.ndim > 1:
         nn.init.trunc_normal_(parameter, std=deviation)

@@ -8,6 +8,7 @@ import torch
 from transformers import SchedulerType
 
 from ..data.loading import ImageSplits
+from ..hub.card import tell_stages
 from ..model.classification import ReducedForImageClassification
 from ..training.arguments import DynamicViTTrainingArguments
 from ..training.progress import MOST_STAGES, told_fractions
@@ -68,7 +69,10 @@ def method_row(args: ModelArguments, planned: ReducedForImageClassification) -> 
         said = f"keep ratios {told_fractions(config.keep_ratio)}"
     else:
         said = f"keep ratio {config.keep_ratio:.3g}"
-    if len(counts) > MOST_STAGES:
+    if config.fixed_stages:
+        where = ", ".join(map(str, config.stage_layers))
+        kept = f"{tell_stages(planned)} patches in the groups from blocks {where} on"
+    elif len(counts) > MOST_STAGES:
         kept = f"{counts[0]} to {counts[-1]} of {config.num_patches} patches in blocks {layers[0]} to {layers[-1]}"
     else:
         where = ", ".join(map(str, layers))
@@ -104,7 +108,7 @@ def tuning_of_start(task: Task, training: DynamicViTTrainingArguments, done: boo
 def teacher_row(task: Task, training: DynamicViTTrainingArguments, done: bool) -> str:
     """Say who teaches, and how it comes about; `done`: the dense model was fine-tuned before."""
     args, tuned = task.args, tuning_of_start(task, training, done)
-    if not distils(args, training):
+    if not distils(args, task.start, training):
         return f"none; the dense start {tuned}" if tuned else "none"
     if args.teacher is not None:
         return args.teacher + (f"; the dense start {tuned}" if tuned else "")

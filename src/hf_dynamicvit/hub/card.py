@@ -154,11 +154,19 @@ def build_eval_results(measured: Measurements) -> list[EvalResult] | None:
     ]
 
 
+def tell_stages(model: WithBaseModel) -> str:
+    """Say what stages with a grid of their own keep of it."""
+    pairs = model.reducer.told_counts(model.config.num_patches)
+    return ", ".join(f"{kept} of {patches}" for kept, patches in pairs)
+
+
 def describe_reduction(model: WithBaseModel) -> str:
     """Say in one sentence what the model does with its tokens."""
     config = model.config
     if model.config.is_adaptive:
         kept = "what each image needs"
+    elif config.fixed_stages:
+        kept = f"{tell_stages(model)} patches"
     else:
         kept = f"{', '.join(map(str, dict.fromkeys(model.token_counts())))} of {config.num_patches} patch tokens"
     return (

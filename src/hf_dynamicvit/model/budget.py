@@ -14,7 +14,6 @@ from torch import Tensor
 from .adaptive import AdaptiveReducer
 from .cost import grid_size, vit_multiply_adds
 from .reducer import TokenReducer
-from .reducers import REDUCERS
 from .reduction_config import ReductionConfig
 
 
@@ -30,7 +29,7 @@ def with_keep_ratio(config: ReductionConfig, keep_ratio: float | list[float]) ->
     Raises:
         ValueError: the keep ratio is not possible.
     """
-    changed, reducer = copy.deepcopy(config), REDUCERS[config.reducer]
+    changed, reducer = copy.deepcopy(config), config.methods[config.reducer]
     changed.keep_ratio = keep_ratio
     changed.reducer_args = {
         name: value for name, value in config.reducer_args.items() if name not in reducer.count_options
@@ -64,7 +63,7 @@ def for_budget(config: ReductionConfig, keep_ratio: float) -> float | list[float
 
     A list where stages can remove only so much: the schedule's, as near as they come.
     """
-    least_left = REDUCERS[config.reducer].least_left
+    least_left = config.methods[config.reducer].least_left
     if not least_left:
         return keep_ratio
     ratios = config.named_schedule.keep_ratios(keep_ratio, len(config.stage_layers))
@@ -248,10 +247,10 @@ class BudgetMixin:
             return self.multiply_adds(images)
         changed = with_keep_ratio(self.config, keep_ratio)
         with torch.device("meta"):
-            other = REDUCERS[changed.reducer](changed, **changed.reducer_args)
+            other = changed.methods[changed.reducer](changed, **changed.reducer_args)
         num_patches = self._num_patches(images)
-        counts = other.token_counts(num_patches, changed.num_hidden_layers)
-        return self.multiply_adds_at(other, counts, num_patches)
+        counts = other.token_counts(num_patches, changed.depth)
+        return self.multiply_adds_at(other, counts, num_patches, images)
 
     def _out_of_reach(self, target: float, fraction: float | None, least: int, most: int, dense: int) -> str:
         """Say what the budget is, and from where to where it may be."""
@@ -288,17 +287,20 @@ class BudgetMixin:
             ValueError: a method whose images decide, without a batch.
         """
         counts, num_patches = self.block_counts(images)
-        totals = [self.multiply_adds_at(self.backbone.reducer, image, num_patches) for image in counts]
+        totals = [self.multiply_adds_at(self.backbone.reducer, image, num_patches, images) for image in counts]
         return round(sum(totals) / len(totals))
 
     def dense_multiply_adds(self, images: Images = None) -> int:
         """Multiply-adds of one image through the dense model of the same sizes; `images` as in `multiply_adds`."""
         num_patches = self._num_patches(images)
-        counts = [(num_patches, num_patches)] * self.config.num_hidden_layers
+        counts = [(num_patches, num_patches)] * self.config.depth
         return vit_multiply_adds(self.config, num_patches, counts, self.config.num_prefix, self.num_outputs)
 
-    def multiply_adds_at(self, reducer: TokenReducer, counts: Counts, num_patches: int) -> int:
-        """Multiply-adds of one image of `num_patches` with `counts` patch tokens in each block, under `reducer`."""
+    def multiply_adds_at(self, reducer: TokenReducer, counts: Counts, num_patches: int, images: Images = None) -> int:
+        """Multiply-adds of one image of `num_patches` with `counts` patch tokens in each block, under `reducer`.
+
+        Pyramids ask `images`, as in `multiply_adds`, for its size.
+        """
         num_prefix = self.config.num_prefix
         left = reducer.num_left(counts, num_patches)
         vit = vit_multiply_adds(self.config, num_patches, counts, num_prefix, self.num_outputs, left)
@@ -320,7 +322,7 @@ class BudgetMixin:
     @torch.no_grad()
     def block_counts(self, images: Images) -> tuple[list[Counts], int]:
         """Patch tokens in attention and MLP of each block, by image (one where they do not differ); patches of one."""
-        reducer, depth, num_patches = self.backbone.reducer, self.config.num_hidden_layers, self._num_patches(images)
+        reducer, depth, num_patches = self.backbone.reducer, self.config.depth, self._num_patches(images)
         if not (self.config.is_adaptive and isinstance(images, Tensor)):
             return [reducer.token_counts(num_patches, depth)], num_patches
         with in_eval_mode(self):

@@ -17,7 +17,7 @@ from .compat import (
 )
 from .cost import grid_size
 from .legacy_keys import conversion_mapping, rename_root_keys
-from .outputs import DynamicViTImageClassifierOutput, DynamicViTModelOutput
+from .outputs import Answer, DynamicViTImageClassifierOutput, DynamicViTModelOutput
 from .pretrained import ReducedPreTrainedModel
 from .reduction import ReducedModel
 
@@ -141,20 +141,17 @@ class ReducedForImageClassification(WithBaseModel):
         return logits[0] if len(logits) == 1 else sum(logits[1:], logits[0]) / len(logits)
 
     @classmethod
-    def answer_dense(cls, dense: Any, states: Tensor) -> tuple[Tensor, Tensor | None]:
+    def answer_dense(cls, dense: Any, states: Tensor) -> Answer:
         """As `answer` of `dense`, a native model of this family, from its final-normed `states` `[B, P + N, D]`."""
         base: Any = cls.native_base(dense)
         num_prefix = cls.model_class.config_class.num_prefix.fget(base.config)
         features = cls.model_class.read(base, states, None, num_prefix)
-        return cls.classify_with(dense, [features, *states.unbind(1)[1 : len(cls.heads)]]), None
+        return Answer(cls.classify_with(dense, [features, *states.unbind(1)[1 : len(cls.heads)]]))
 
-    def answer(self, outputs: DynamicViTModelOutput) -> tuple[Tensor, Tensor | None]:
-        """Return the logits `[B, K]` from the `outputs` of the base model, and those of every token.
-
-        The latter, `[B, 1 + N, K]` with the class token first, are `None` where the family does not classify tokens.
-        """
+    def answer(self, outputs: DynamicViTModelOutput) -> Answer:
+        """Classify the `outputs` of the base model."""
         features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)
-        return self.classify_features(features, states), None
+        return Answer(self.classify_features(features, states), auxiliary_logits=outputs.auxiliary_logits)
 
     def classify_features(self, features: Tensor, last_hidden_state: Tensor) -> Tensor:
         """Logits `[B, num_labels]`: the first classifier reads `features` `[B, D]`, others the next prefix tokens."""
@@ -174,7 +171,8 @@ class ReducedForImageClassification(WithBaseModel):
             return_dict=True,  # whatever the configuration says
             **kwargs,
         )
-        (logits, token_logits), auxiliary = self.answer(outputs), outputs.auxiliary_logits
+        answer = self.answer(outputs)
+        logits, auxiliary = answer.logits, answer.auxiliary_logits
         loss = None
         if labels is not None:
             labels = self._targets(labels, logits)
@@ -194,7 +192,8 @@ class ReducedForImageClassification(WithBaseModel):
             features=outputs.features if self.training else None,
             auxiliary_logits=auxiliary,
             label_shares=outputs.label_shares,
-            token_logits=token_logits if self.training else None,
+            token_logits=answer.token_logits if self.training else None,
+            head_logits=answer.head_logits if self.training else None,
         )
 
     def _targets(self, labels: Tensor, logits: Tensor) -> Tensor:

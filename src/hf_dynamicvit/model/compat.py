@@ -72,6 +72,7 @@ __all__ = [
     "register_recording",
     "set_auto_class",
     "start_recording",
+    "take_eager_attention",
     "times_written",
 ]
 
@@ -82,6 +83,11 @@ __all__ = [
 def attention_implementation(config: Any) -> str:
     """Read which attention function a model uses; can go when `get_attn_implementation` is there beside its setter."""
     return config._attn_implementation
+
+
+def take_eager_attention(config: Any) -> None:
+    """Set a configuration to the one attention that a model has; can go when models say so and others are ignored."""
+    config._attn_implementation = "eager"
 
 
 def checkpointing_function(layer: nn.Module) -> Callable[..., Any]:

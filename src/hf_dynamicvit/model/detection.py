@@ -11,7 +11,7 @@ from transformers.utils.generic import TransformersKwargs
 
 from .classification import WithBaseModel
 from .compat import can_return_tuple
-from .outputs import DynamicViTModelOutput
+from .outputs import Answer, DynamicViTModelOutput
 from .tokens import Decision
 
 
@@ -102,10 +102,10 @@ class ReducedForObjectDetection(WithBaseModel):
         )
 
     @classmethod
-    def answer_dense(cls, dense: Any, states: Tensor) -> tuple[Tensor, None]:
+    def answer_dense(cls, dense: Any, states: Tensor) -> Answer:
         """Logits of `dense`, a native model of this family, from its final-normed `states`, the prefix first."""
         count = dense.config.num_detection_tokens
-        return dense.class_labels_classifier(states[:, 1 : 1 + count]), None
+        return Answer(dense.class_labels_classifier(states[:, 1 : 1 + count]))
 
     def detection_loss(
         self, logits: Tensor, boxes: Tensor, labels: list[dict[str, Tensor]]

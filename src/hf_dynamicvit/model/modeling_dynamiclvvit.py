@@ -16,7 +16,7 @@ from .modeling_lvvit import (
     LVViTPreTrainedModel,
     combine_answers,
 )
-from .outputs import DynamicViTModelOutput
+from .outputs import Answer, DynamicViTModelOutput
 from .packed import DynamicMLP
 from .pretrained import ReducedPreTrainedModel
 from .reduction import ReducedModel
@@ -55,14 +55,14 @@ class DynamicLVViTForImageClassification(
     heads = ("classifier", "token_classifier")
 
     @classmethod
-    def answer_dense(cls, dense: Any, states: Tensor) -> tuple[Tensor, Tensor | None]:
+    def answer_dense(cls, dense: Any, states: Tensor) -> Answer:
         answers = dense.answer_tokens(states[:, 0], states[:, 1:])
-        return combine_answers(answers), answers
+        return Answer(combine_answers(answers), answers)
 
-    def answer(self, outputs: DynamicViTModelOutput) -> tuple[Tensor, Tensor | None]:
+    def answer(self, outputs: DynamicViTModelOutput) -> Answer:
         features, states = cast(Tensor, outputs.features), cast(Tensor, outputs.last_hidden_state)
         answers = self.answer_tokens(features, states[:, 1:])
-        return combine_answers(answers, outputs.weights), answers
+        return Answer(combine_answers(answers, outputs.weights), answers, outputs.auxiliary_logits)
 
 
 __all__ = ["DynamicLVViTForImageClassification", "DynamicLVViTModel", "DynamicLVViTPreTrainedModel"]

@@ -2,6 +2,7 @@
 """What the models return."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,6 +47,23 @@ class DynamicViTModelOutput(BaseModelOutputWithPooling):
     label_shares: Tensor | None = None
 
 
+class Answer(NamedTuple):
+    """What the classifiers of a model say of a batch; all but `logits` is `None` where a family or method has none.
+
+    Attributes:
+        logits: `[B, K]`, the prediction.
+        token_logits: `[B, 1 + N, K]` of the class token and of each patch token.
+        auxiliary_logits: `[B, K]`, a second prediction that training has.
+        head_logits: `[B, H, K]` of each classifier by itself, where some learn labels and others a teacher's answers:
+            those two of the prediction, and those two of the second one, in training.
+    """
+
+    logits: Tensor
+    token_logits: Tensor | None = None
+    auxiliary_logits: Tensor | None = None
+    head_logits: Tensor | None = None
+
+
 @dataclass
 class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     """Output of the image classifiers.
@@ -59,6 +77,8 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
         features: `[B, D]`, what the first classifier reads; training only.
         token_logits: `[B, 1 + N, K]` of the class token and of each patch token, where the family classifies those
             (LV-ViT); training only.
+        head_logits: `[B, H, K]` of each classifier by itself, where some learn labels and others a teacher's answers
+            (LeViT); training only.
         hidden_states: as in ViT, and so are `attentions`.
     """
 
@@ -71,6 +91,7 @@ class DynamicViTImageClassifierOutput(ImageClassifierOutput):
     auxiliary_logits: Tensor | None = None
     label_shares: Tensor | None = None
     token_logits: Tensor | None = None
+    head_logits: Tensor | None = None
 
 
 @dataclass

@@ -12,7 +12,6 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 from transformers import initialization as init
 
-from .block import DynamicAttention, DynamicLayer
 from .budget import BudgetMixin
 from .checkpointing import with_gradients
 from .compat import (
@@ -53,8 +52,8 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
     processor_place: dict[str, str] = {}
     auto_names: ClassVar[tuple[str, ...]] = ()
     embeddings_class: ClassVar[type | None] = None
-    layer_class: ClassVar[type[DynamicLayer]]
-    attention_class: ClassVar[type[DynamicAttention]]
+    layer_class: ClassVar[type[nn.Module]]
+    attention_class: ClassVar[type[nn.Module]]
     mlp_class: ClassVar[type[DynamicMLP] | None] = None
     hands_out_patches: ClassVar[bool] = False
 

@@ -17,6 +17,7 @@ from transformers.processing_utils import Unpack
 from transformers.utils.generic import TransformersKwargs
 
 from .alignment import read_share, start_shares
+from .block import DynamicLayer
 from .checkpointing import with_gradients
 from .compat import (
     capture_outputs,
@@ -69,10 +70,10 @@ class ReducedModel(ReducedPreTrainedModel):
     def adopt(self) -> None:
         if self.embeddings_class is not None:
             self.embeddings.__class__ = self.embeddings_class
-        depth = len(self.layers)
+        depth, layer_class = len(self.layers), cast(type[DynamicLayer], self.layer_class)
         for index, layer in enumerate(cast(list[Any], self.layers)):
             rate = self.config.drop_path_rate * index / max(1, depth - 1)
-            self.layer_class.adopt(layer, self.attention_class, self.mlp_class, rate)
+            layer_class.adopt(layer, self.attention_class, self.mlp_class, rate)
         self.reducer = REDUCERS[self.config.reducer](self.config, **self.config.reducer_args)
         self.register_load_state_dict_pre_hook(rename_legacy_keys)
 

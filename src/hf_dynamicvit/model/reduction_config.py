@@ -13,6 +13,7 @@ from transformers import PreTrainedConfig
 from .cost import as_pair, grid_size
 from .logger import logger
 from .native import is_native
+from .reducer import TokenReducer
 from .reducers import REDUCERS, is_adaptive
 from .refused import refusal
 from .schedules import SCHEDULES, Schedule
@@ -49,18 +50,24 @@ class ReductionConfig(PreTrainedConfig):
 
     Attributes:
         dense_model_type: of the native checkpoints that it reads too.
+        methods: name -> class of the methods that it takes.
+        schedules: the schedules that it takes, by name.
         turns: keys of the attention know where their tokens stand.
         square_only: images and patches of the configuration are squares, given by one number.
         square_patches: patches alone are.
+        fixed_stages: the family says which blocks reduce; no schedule can.
     """
 
     dense_model_type: ClassVar[str]
+    methods: ClassVar[dict[str, type[TokenReducer]]] = REDUCERS
+    schedules: ClassVar[dict[str, Schedule]] = SCHEDULES
     turns: ClassVar[bool] = False
     square_only: ClassVar[bool] = False
     square_patches: ClassVar[bool] = False
+    fixed_stages: ClassVar[bool] = False
     keys_to_ignore_at_inference = ["hidden_states", "attentions", "last_hidden_state"]
     keys_to_ignore_at_inference += ["kept", "owner", "scores", "decisions", "features", "auxiliary_logits"]
-    keys_to_ignore_at_inference += ["token_logits"]
+    keys_to_ignore_at_inference += ["token_logits", "head_logits"]
 
     reducer: str = "dynamicvit"
     schedule: str | None = None
@@ -76,10 +83,10 @@ class ReductionConfig(PreTrainedConfig):
             self.reducer_layers = list(self.reducer_layers)
         if isinstance(self.keep_ratio, tuple):
             self.keep_ratio = list(self.keep_ratio)
-        if self.reducer in REDUCERS:
-            self.schedule = self.schedule or REDUCERS[self.reducer].default_schedule
+        if self.reducer in self.methods:
+            self.schedule = self.schedule or self.methods[self.reducer].default_schedule
             if self.keep_ratio is None and not self.count_options:
-                self.keep_ratio = REDUCERS[self.reducer].default_keep_ratio
+                self.keep_ratio = self.methods[self.reducer].default_keep_ratio
         super().__post_init__(**kwargs)
         self.check_reduction()
 
@@ -109,7 +116,7 @@ class ReductionConfig(PreTrainedConfig):
         config_dict = cls._without_the_other(config_dict, overrides)
         result = super().from_dict({**config_dict, **overrides}, **kwargs)
         config = result[0] if isinstance(result, tuple) else result
-        if config.reads_class_token != read_class_token:
+        if len(cls.methods) > 1 and config.reads_class_token != read_class_token:
             reads, read = (
                 "the class token" if flag else "the mean of the patches"
                 for flag in (config.reads_class_token, read_class_token)
@@ -120,10 +127,10 @@ class ReductionConfig(PreTrainedConfig):
             )
         return result
 
-    @staticmethod
-    def _without_the_other(config_dict: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def _without_the_other(cls, config_dict: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
         """`config_dict` without the keep ratio or the count that an override of the other kind replaces."""
-        reducer = REDUCERS.get(overrides.get("reducer", config_dict.get("reducer", "dynamicvit")))
+        reducer = cls.methods.get(overrides.get("reducer", config_dict.get("reducer", "dynamicvit")))
         counts = () if reducer is None else reducer.count_options
         if any(name in (overrides.get("reducer_args") or {}) for name in counts):
             return {name: value for name, value in config_dict.items() if name != "keep_ratio"}
@@ -135,7 +142,7 @@ class ReductionConfig(PreTrainedConfig):
     @property
     def count_options(self) -> list[str]:
         """Options given in `reducer_args` that set how much is kept in place of `keep_ratio`."""
-        names = REDUCERS[self.reducer].count_options if self.reducer in REDUCERS else ()
+        names = self.methods[self.reducer].count_options if self.reducer in self.methods else ()
         return [name for name in names if self.reducer_args.get(name) is not None]
 
     @property
@@ -151,14 +158,19 @@ class ReductionConfig(PreTrainedConfig):
     @property
     def named_schedule(self) -> Schedule:
         """Return the schedule that `schedule` names."""
-        return SCHEDULES[self.schedule or REDUCERS[self.reducer].default_schedule]
+        return self.schedules[self.schedule or self.methods[self.reducer].default_schedule]
 
     @property
     def stage_layers(self) -> list[int]:
         """The block of each stage, whether given or of the schedule."""
         if self.reducer_layers is not None:
             return list(self.reducer_layers)
-        return self.named_schedule.layers(self.num_hidden_layers)
+        return self.named_schedule.layers(self.depth)
+
+    @property
+    def depth(self) -> int:
+        """Blocks that may reduce."""
+        return self.num_hidden_layers
 
     @property
     def num_prefix(self) -> int:
@@ -238,13 +250,13 @@ class ReductionConfig(PreTrainedConfig):
 
     def check_reduction(self):
         """Raise `ValueError` unless reducer, layers, ratios and arguments go together."""
-        if self.reducer not in REDUCERS:
-            raise ValueError(f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(REDUCERS))}.")
+        if self.reducer not in self.methods:
+            raise ValueError(self.unknown_method())
         self.check_schedule()
-        self._check_sizes()
+        self.check_sizes()
         if not 0 <= self.drop_path_rate < 1:
             raise ValueError(f"drop_path_rate is {self.drop_path_rate}; it must be 0 or more and below 1.")
-        layers, depth = self.stage_layers, self.num_hidden_layers
+        layers, depth = self.stage_layers, self.depth
         increasing = all(low < high for low, high in itertools.pairwise(layers))
         if not layers or not increasing or layers[0] < 0 or layers[-1] >= depth:
             raise ValueError(
@@ -265,12 +277,16 @@ class ReductionConfig(PreTrainedConfig):
         if not self.is_adaptive and not self.count_options and not reducer.rounds_up:
             self._check_keeps_some()
 
+    def unknown_method(self) -> str:
+        """Say that there is no such method, and which there are."""
+        return f"reducer is {self.reducer!r}; the methods are {', '.join(sorted(self.methods))}."
+
     def check_schedule(self):
         """Raise `ValueError` unless there is such a schedule."""
-        if self.schedule not in (None, *SCHEDULES):
-            raise ValueError(f"schedule is {self.schedule!r}; it can be {', '.join(SCHEDULES)}.")
+        if self.schedule not in (None, *self.schedules):
+            raise ValueError(f"schedule is {self.schedule!r}; it can be {', '.join(self.schedules)}.")
 
-    def _check_sizes(self):
+    def check_sizes(self):
         """Refuse sizes that no model has, before anything is built: a file from anywhere must not ask for them."""
         own: Any = self
         sizes = {name: getattr(own, name) for name in LARGEST if hasattr(own, name)}
@@ -333,7 +349,7 @@ class ReductionConfig(PreTrainedConfig):
         )
 
     def _check_reducer_args(self):
-        allowed = REDUCERS[self.reducer].options()
+        allowed = self.methods[self.reducer].options()
         unknown = sorted(set(self.reducer_args) - set(allowed))
         if unknown:
             raise ValueError(
@@ -345,7 +361,7 @@ class ReductionConfig(PreTrainedConfig):
     def reducer_without_memory(self):
         """Build the method as configured, to ask what it is; its parameters have shapes only."""
         with torch.device("meta"):  # the method checks its own values; no memory, no random numbers
-            return REDUCERS[self.reducer](self, **self.reducer_args)
+            return self.methods[self.reducer](self, **self.reducer_args)
 
 
 @strict

@@ -25,6 +25,16 @@ REFUSED = {
 }
 
 
+# model types whose sparse models have weights that dense ones lack -> what to do
+NEEDS_TRAINING = {
+    "levit": (
+        "Evo-ViT's has a class token and positions that it lacks, and no biases of attention. Train a "
+        "DynamicLevitForImageClassification from random weights (hf-dynamicvit train --from-scratch), or convert a "
+        "published file."
+    ),
+}
+
+
 def refusal(source: object, model_type: str, served: str) -> str:
     """Return what to say of the checkpoint `source`; `served` says what is taken instead, where there is no reason."""
     if model_type == "timm_wrapper":  # as Transformers reads the configuration of a checkpoint of timm

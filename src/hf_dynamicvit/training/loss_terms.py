@@ -123,12 +123,30 @@ def distillation_terms(
     if taught.logits is not None and weights["class_distill"]:
         logits = (each.flatten(0, -2) for each in (outputs.logits, taught.logits))  # a detector's by token
         terms["class_distill"] = class_distillation_loss(*logits)
+    if taught.logits is not None and weights["hard_distill"]:
+        terms |= hard_terms(outputs, taught.logits.argmax(dim=-1))
     if taught.features is not None and weights["feature_distill"]:
         read = base.read(taught.features.to(base.dtype), None, base.config.num_prefix)
         terms["feature_distill"] = feature_distillation_loss(outputs.features, read.view_as(outputs.features))
     if taught.features is not None and weights["token_distill"]:
         terms["token_distill"] = token_term(outputs, base, taught, mean_over_processes)
     return terms
+
+
+def hard_terms(outputs: Any, answers: Tensor) -> dict[str, Tensor]:
+    """Compare predictions with the classes `answers` `[B]` that the teacher says: by classifiers for that, if any."""
+    heads = outputs.get("head_logits")
+    terms = {"hard_distill": classification_loss(outputs.logits if heads is None else heads[:, 1], answers)}
+    if outputs.get("auxiliary_logits") is not None:
+        auxiliary = outputs.auxiliary_logits if heads is None else heads[:, 3]
+        terms["auxiliary_hard_distill"] = classification_loss(auxiliary, answers)
+    return terms
+
+
+def take_label_heads(outputs: Any) -> Any:
+    """Let the logits be those of the classifiers that learn labels alone, as others learn the teacher's answers."""
+    heads = outputs.head_logits
+    return replace(outputs, logits=heads[:, 0], auxiliary_logits=heads[:, 2])
 
 
 def token_term(outputs: Any, base: Any, taught: Taught, mean_over_processes: Callable[[Tensor], Tensor]) -> Tensor:

@@ -40,6 +40,8 @@ class Recipe:
 
 
 CLIPPED = "gradients are clipped at norm 1 (published: not in float32)"
+CLIPPED_BY_UNIT = "gradients are clipped at norm 1 (published: each unit at 1 % of the norm of its weights)"
+TEACHER = "the teacher is named with --teacher, or left out with --no-distill (published: RegNetY-160)"
 RANDAUGMENT = "RandAugment is torchvision's, without the jitter of magnitudes that timm's has"
 REPEATED = "each image is seen once an epoch (published: repeated augmentation, three times)"
 
@@ -200,6 +202,19 @@ RECIPES["dynamicvit-lvvit-small"] = Recipe(
     small.batch,
     small.settings,
     small.differs,
+)
+RECIPES["evo-levit"] = Recipe(
+    "Evo-ViT (AAAI 2022), released training script, LeViT, from random weights",
+    2048,
+    RECIPES["evovit"].settings
+    | {
+        "learning_rate": 2e-3,
+        "lr_scheduler_kwargs": {"min_lr_rate": 5e-3},
+        "weight_decay": 0.025,
+        "drop_path_rate": 0.0,
+        "ema_decay": 0.99996,
+    },
+    [CLIPPED_BY_UNIT, RANDAUGMENT, REPEATED, TEACHER],
 )
 
 

@@ -21,7 +21,7 @@ from .arguments import DynamicViTTrainingArguments
 DENSE_COPY = "dense copy of the student"
 
 # The terms that need a teacher.
-DISTILLATION = ("class_distill", "token_distill", "feature_distill")
+DISTILLATION = ("class_distill", "token_distill", "feature_distill", "hard_distill", "auxiliary_hard_distill")
 
 
 def describe_teacher(teacher: PreTrainedModel | None) -> str | None:
@@ -62,8 +62,8 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> Taught:
         return Taught(teacher(pixel_values=inputs["pixel_values"]).logits)
     base = family.native_base(teacher)
     features = family.model_class.prefix_first(base, base(**inputs).last_hidden_state)
-    logits, token_logits = family.answer_dense(teacher, features)
-    return Taught(logits, features, token_logits)
+    answer = family.answer_dense(teacher, features)
+    return Taught(answer.logits, features, answer.token_logits)
 
 
 class TeacherOutputs(nn.Module):

@@ -33,6 +33,7 @@ from .loss_terms import (
     supervised_name,
     supervised_term,
     take_class_token,
+    take_label_heads,
 )
 from .losses import consistency_loss
 from .optimizer import build_optimizer, check_schedule, freeze, head_rate
@@ -52,10 +53,12 @@ class DynamicViTTrainer(Trainer):
     `auxiliary`, the same of a training-only classifier (Evo-ViT); `class_distill`, KL to the teacher's class logits;
     `token_distill`, MSE to the teacher's final-normed patch features on the tokens kept at the end (of LV-ViT, KL to
     the teacher's classes of them, while the other terms read the class token alone); `feature_distill`,
-    MSE to the teacher's class feature, both of length 1; `second_classification` and `consistency`, the cross entropy
-    of a second pass that removes fewer tokens, and the squared distance of the features to those of that pass (MCTF);
-    and the method's own (`reducer.losses`). The weights are the published ones of the method (`reducer.loss_weights`)
-    unless `args.loss_weights` names others. Evaluation is the model's own: tokens really dropped, classification loss.
+    MSE to the teacher's class feature, both of length 1; `hard_distill`, cross entropy with the class that the
+    teacher says, and `auxiliary_hard_distill` of the second classifier (of LeViT, by classifiers for that alone, while
+    the others learn the labels); `second_classification` and `consistency`, the cross entropy of a second pass that
+    removes fewer tokens, and the squared distance of the features to those of that pass (MCTF); and the method's own
+    (`reducer.losses`). The weights are the published ones of the method (`reducer.loss_weights`) unless
+    `args.loss_weights` names others. Evaluation is the model's own: tokens really dropped, classification loss.
 
     A detector has `detection`, its native loss, in place of `classification`; `class_distill` and `feature_distill`
     compare each detection token with the teacher's.
@@ -302,6 +305,8 @@ class DynamicViTTrainer(Trainer):
         taught = Taught(teacher_logits, teacher_features, teacher_token_logits)
         if self.loss_weights["token_distill"] and compares_token_logits(outputs, taught):
             outputs, taught = take_class_token(outputs, taught)
+        if self.loss_weights["hard_distill"] and outputs.get("head_logits") is not None and teacher_logits is not None:
+            outputs = take_label_heads(outputs)
         terms = {self._supervised: self._compare_with(labels, outputs)}
         if outputs.get("auxiliary_logits") is not None:  # also at weight 0, for a gradient of its classifier
             auxiliary = replace(outputs, logits=outputs.auxiliary_logits)

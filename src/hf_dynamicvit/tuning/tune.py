@@ -100,6 +100,11 @@ def check_subject(model: Any, images: Tensor) -> None:
             f"model is a {type(model).__name__}; tune takes a reduced model. reduce_tokens(model) makes one of a "
             "native model, in place."
         )
+    if model.config.fixed_stages:
+        raise ValueError(
+            f"a {model.config.dense_model_type} reduces where its stages begin, so that there are no blocks to find; "
+            "model.set_budget(fraction=...) finds the keep ratio."
+        )
     if not isinstance(images, Tensor) or images.ndim != 4 or not len(images):
         shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ValueError(
