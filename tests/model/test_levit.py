@@ -242,6 +242,11 @@ def test_training_switches_its_grouping_resumes_and_saves(tmp_path):
     assert_same_model(again.eval(), first.model.eval(), levit_images())
 
 
+def test_blocks_learn_at_one_rate(tmp_path):
+    with pytest.raises(ValueError, match=r"layer_lr_decay is 0.9; .* all learn at one rate"):
+        levit_trainer(tmp_path, toy_levit(), layer_lr_decay=0.9)
+
+
 def test_there_is_no_dense_copy():
     with pytest.raises(ValueError, match="there is no dense copy of it"):
         toy_levit().to_dense()

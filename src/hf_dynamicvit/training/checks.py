@@ -50,6 +50,11 @@ def check_student(model: Any, args: DynamicViTTrainingArguments) -> None:
             f"label_smoothing_factor is {args.label_smoothing_factor}, which needs single-label "
             f"classification; problem_type is {read_problem_type(student.config)!r}."
         )
+    if args.layer_lr_decay < 1 and student.config.fixed_stages:
+        raise ValueError(
+            f"layer_lr_decay is {args.layer_lr_decay}; the blocks of a {type(student).__name__}, which are in stages, "
+            "all learn at one rate: leave it out."
+        )
 
 
 def check_alignment(args: DynamicViTTrainingArguments, train_collator: Any) -> None:
