@@ -101,6 +101,16 @@ class Checkpoint:
             raise ValueError(refusal(self.source, model_type, f"this takes {', '.join(ENCODERS)}"))
         return ENCODERS[model_type]
 
+    @property
+    def tower_config_class(self) -> Any:
+        """Our configuration class of a sparse classifier's image tower.
+
+        Raises:
+            ValueError: as `check_family`.
+        """
+        config_class = self.family.config_class
+        return config_class.tower_class() if hasattr(config_class, "tower_class") else config_class
+
     def check_family(self, others: Sequence[str] = ()) -> None:
         """Refuse a checkpoint of a model type that is none of ours; `others` can be typed too.
 

@@ -60,7 +60,7 @@ def distils(args: ModelArguments, start: Checkpoint, training: DynamicViTTrainin
     """Return whether the training learns from a teacher."""
     if args.reducer == DENSE or not args.distill:
         return False
-    methods = start.family.config_class.methods
+    methods = start.tower_config_class.methods
     if methods is REDUCERS:
         weights = build_method(cast(str, args.reducer), args.reducer_args).loss_weights
     else:

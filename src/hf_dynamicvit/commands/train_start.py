@@ -70,7 +70,7 @@ def plan(args: ModelArguments, start: Checkpoint) -> ReducedForImageClassificati
         )
     if not args.from_scratch:
         start.check_weights_fit()
-    if args.reducer == DENSE and start.family.config_class.fixed_stages:
+    if args.reducer == DENSE and start.tower_config_class.fixed_stages:
         raise ValueError(
             f"--reducer none trains a dense model, and there is none of {start.source}: type --reducer evovit, with "
             "--keep-ratio 1 to keep every patch."
