@@ -402,7 +402,9 @@ def test_a_dense_levit_lacks_weights(tmp_path):
         ({"image_size": (96, 64)}, "it must be one number from 16"),
         ({"image_size": 32}, r"groups of blocks keep \[2, 0, 0\] patches, one at least"),
         ({"num_channels": 0}, "num_channels is 0"),
-        ({"depths": (2000, 2, 2)}, "each must be at most 1024"),
+        ({"depths": (2000, 2, 2)}, "depths is .* each must be at most 1024"),
+        ({"mlp_ratio": (2, 2, 2000)}, "mlp_ratio is .* each must be at most 1024"),
+        ({"num_attention_heads": (2, 3, 10000)}, r"times key_dim is \[16, 24, 80000\]; each must be at most"),
         ({"drop_path_rate": 1.0}, "drop_path_rate is 1.0"),
     ],
 )

@@ -156,7 +156,8 @@ def build_eval_results(measured: Measurements) -> list[EvalResult] | None:
 
 def tell_stages(model: WithBaseModel) -> str:
     """Say what stages with a grid of their own keep of it."""
-    pairs = model.reducer.told_counts(model.config.num_patches)
+    reducer, num_patches = model.reducer, model.config.num_patches
+    pairs = zip(reducer.stage_counts(num_patches), reducer.entered_patches(num_patches), strict=True)
     return ", ".join(f"{kept} of {patches}" for kept, patches in pairs)
 
 

@@ -90,8 +90,12 @@ class DynamicLevitConfig(ReductionConfig, LevitConfig):
             values = getattr(self, name)
             if len(values) != 3 or not all(1 <= value <= 65536 for value in values):
                 raise ValueError(f"{name} is {list(values)}; it must be three numbers from 1 to 65536.")
-        if max(self.depths) > 1024:
-            raise ValueError(f"depths is {list(self.depths)}; each must be at most 1024.")
+        for name in ("depths", "mlp_ratio", "attention_ratio"):
+            if max(getattr(self, name)) > 1024:
+                raise ValueError(f"{name} is {list(getattr(self, name))}; each must be at most 1024.")
+        joint = [heads * key for heads, key in zip(self.num_attention_heads, self.key_dim, strict=True)]
+        if max(joint) > 65536:
+            raise ValueError(f"num_attention_heads times key_dim is {joint}; each must be at most 65536.")
         if self.hidden_sizes[0] % 8 or any(width % self.key_dim[0] for width in self.hidden_sizes[:2]):
             raise ValueError(
                 f"hidden_sizes is {list(self.hidden_sizes)}; the first must be a multiple of 8, and of key_dim, "

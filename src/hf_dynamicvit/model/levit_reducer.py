@@ -73,16 +73,14 @@ class EvoLevitReducer(EvoViTReducer):
         ratio = self.keep_ratios[index]
         return Stage(layer, index, ratio, keep_count(num_patches, ratio))
 
-    def stage_counts(self, num_patches: int) -> list[int]:
+    def entered_patches(self, num_patches: int) -> list[int]:
+        """Patches of the grid that each group of blocks is on."""
         grids = self.grid_patches(num_patches)
-        entered = [grids[self.stage_of_layer(layer)] for layer in self.layers]
-        return [keep_count(patches, ratio) for patches, ratio in zip(entered, self.keep_ratios, strict=True)]
+        return [grids[self.stage_of_layer(layer)] for layer in self.layers]
 
-    def told_counts(self, num_patches: int) -> list[tuple[int, int]]:
-        """Patches that a group works on, and those of its grid, for each."""
-        grids = self.grid_patches(num_patches)
-        entered = [grids[self.stage_of_layer(layer)] for layer in self.layers]
-        return [*zip(self.stage_counts(num_patches), entered, strict=True)]
+    def stage_counts(self, num_patches: int) -> list[int]:
+        entered = self.entered_patches(num_patches)
+        return [keep_count(patches, ratio) for patches, ratio in zip(entered, self.keep_ratios, strict=True)]
 
     def all_counts(self, num_patches: int) -> list[tuple[int, int]]:
         """Patch tokens of each block where nobody waits."""
