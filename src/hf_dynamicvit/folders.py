@@ -101,3 +101,17 @@ def whole_folder(folder: str | Path, overwrite: bool = False) -> Generator[Path]
         else:
             for path in sorted(finished.iterdir()):
                 path.replace(place / path.name)
+
+
+@contextmanager
+def whole_file(file: str | Path, overwrite: bool = False) -> Generator[Path]:
+    """Provide a path to write, which replaces `file` when the block ends, and vanishes where the block raises.
+
+    Raises:
+        ValueError: as `check_file`.
+    """
+    place = check_file(file, overwrite)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".hf-dynamicvit-") as holder:
+        finished = Path(holder) / place.name
+        yield finished
+        finished.replace(place)

@@ -43,6 +43,9 @@ UNREADABLE = ("stop", "skip")
 # In training there may be so many images that reading each of them once before costs too much.
 UNCHECKED = "unchecked"
 
+# The exit status of a command that could not read some of the images and wrote the result of all others.
+SOME_UNREADABLE = 3
+
 # Other keep ratios that `evaluate` tries.
 KEEP_RATIOS = (1.0, 0.9, 0.8, 0.7, 0.5)
 

@@ -34,6 +34,7 @@ COMMANDS = [
     ([*EVALUATE, "--model", "sparse", "--dense", "dense", "--keep-ratio", "0.5"], {"sparse", "dense"}),
     ([*VISUALIZE, "--model", "sparse", "--keep-ratio", "0.5"], {"sparse"}),
     ([*VISUALIZE, "--model", "dense"], {"dense"}),
+    (["predict", "images", "--model", "sparse"], {"sparse"}),
     ([*BENCHMARK, "--model", "dense", "sparse", "--reducer", "topk", "evit"], {"dense", "sparse"}),
     ([*BENCHMARK, "--model", "sparse", "--images", "images/ant/0.png"], {"sparse"}),
     ([*EXPORT, "--model", "sparse", "--images", "images/ant/0.png"], {"sparse"}),

@@ -20,6 +20,7 @@ COMMANDS = {
     "benchmark": ["benchmark", "MODEL"],
     "export": ["export", "MODEL", "--format", "torch-export", "--output", "new.pt2"],
     "push": ["push", "MODEL", "me/model"],
+    "predict": ["predict", "images", "--model", "MODEL"],
     "evaluate": ["evaluate", "--model", "MODEL", "--dataset", "images"],
     "visualize": ["visualize", "--model", "MODEL", "--images", "images/red.png", "--output", "new"],
     "train": ["train", "--model", "MODEL", "--dataset", "images", "--output-dir", "new"],
@@ -98,7 +99,7 @@ def test_an_image_processor_is_missing(place, monkeypatch):
         read_processor("saved/dense")
 
 
-@pytest.mark.parametrize("name", ["evaluate", "visualize", "train"])
+@pytest.mark.parametrize("name", ["predict", "evaluate", "visualize", "train"])
 def test_no_image_processor_is_made_up_where_numbers_depend_on_it(name, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     assert main(["saved/dense" if word == "MODEL" else word for word in COMMANDS[name]]) == 1

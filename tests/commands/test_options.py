@@ -17,6 +17,7 @@ from hf_dynamicvit.commands.train_arguments import help_of_all
 NEEDED = {
     "quickstart": [],
     "train": ["--model", "m", "--dataset", "d"],
+    "predict": ["--model", "m", "--images", "i"],
     "evaluate": ["--model", "m", "--dataset", "d"],
     "visualize": ["--model", "m", "--images", "i", "--output", "o"],
     "demo": [],
@@ -149,10 +150,11 @@ def test_one_thing_has_one_name():
     }
     assert not kinds.keys() & (others | RENAMED.keys())
     having = {option: {name for name in COMMANDS if option in long_options(name)} for option in kinds}
-    assert having["--images"] == {"visualize", "tune", "benchmark", "export", "push"}
+    assert having["--images"] == {"predict", "visualize", "tune", "benchmark", "export", "push"}
     assert having["--dataset"] == {"train", "evaluate", "push"}  # what an accuracy was measured on
     assert having["--limit"] == {"evaluate", "visualize", "tune"}
-    assert having["--model"] == {"train", "evaluate", "visualize", "demo", "tune", "benchmark", "export"}
+    named = {"train", "predict", "evaluate", "visualize", "demo", "tune", "benchmark", "export"}
+    assert having["--model"] == named
 
 
 @pytest.mark.parametrize(
@@ -163,6 +165,8 @@ def test_one_thing_has_one_name():
         (["benchmark", "--model", "m", "n"], {"model": ["m", "n"]}),
         (["export", "--format", "onnx", "m", "--output", "o"], {"model": "m", "format": "onnx"}),
         (["export", "--format=onnx", "--json", "m", "--output", "o"], {"model": "m", "json": True}),
+        (["predict", "a", "b", "--model", "m", "--top-k", "2"], {"images": [Path("a"), Path("b")], "model": "m"}),
+        (["predict", "--model", "m", "a", "--json"], {"images": [Path("a")], "json": True}),
         (["push", "--model", "m", "me/m"], {"folder": "m", "repo_id": "me/m"}),
         (["convert", "--model=m", "--output", "o"], {"source": "m"}),
         (["train", "--bf16", "false", "m", "--dataset", "d"], {"model": "m", "bf16": "false"}),

@@ -51,7 +51,7 @@ FLOORS = [
     {"data"},
     {"hub.card"},
     {"hub.training_card"},
-    {"look", "benchmark", "training", "export"},
+    {"look", "benchmark", "training", "export", "prediction"},
     {"hub", "tuning"},
     {"evaluation", "demo"},
     {"commands"},

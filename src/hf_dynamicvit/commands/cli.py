@@ -19,6 +19,7 @@ from .parser import Parser
 COMMANDS = {
     "quickstart": "train, sparsify and measure a small model, without the network",
     "train": "fine-tune a model, sparse or dense, on your own images",
+    "predict": "name the classes of images, as a list, CSV or JSON",
     "evaluate": "report how a model does on a data set, beside the dense one",
     "visualize": "draw what a model keeps, drops and predicts on images",
     "demo": "try a model on images in the browser",
@@ -82,7 +83,11 @@ def whole_parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit status: 0, or 1 where input or disk do not allow it, said in one line."""
+    """Run one command and return the exit status.
+
+    That is 0, or 1 where input or disk do not allow it, said in one line; a command may return another, which its help
+    tells.
+    """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # torch's profiler tells when it starts; read as torch is imported
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments:
@@ -95,14 +100,13 @@ def main(argv: list[str] | None = None) -> int:
             parser.parse_args(arguments[:1])  # ends here
         parser.error(f"there is no command {name!r}{suggest_or_list(name, COMMANDS)}")
     try:
-        import_command(name).main(command_parser(name).parse_args(arguments[1:]))
+        return import_command(name).main(command_parser(name).parse_args(arguments[1:])) or 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"hf-dynamicvit {name}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"hf-dynamicvit {name}: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 if __name__ == "__main__":

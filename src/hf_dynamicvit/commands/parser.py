@@ -61,6 +61,11 @@ def add_images_option(parser: Any, purpose: str, required: bool = False) -> None
     parser.add_argument("--images", type=Path, nargs="+", required=required, help=text)
 
 
+def take_images_without_option(parser: Any) -> None:
+    """Take words that belong to no option for those of `--images`, as users type the images first."""
+    parser.unnamed = "--images"
+
+
 def add_json_option(parser: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object; all else goes to standard error")
 
@@ -70,7 +75,12 @@ class Parser(argparse.ArgumentParser):
 
     Else `--keep-ratio` would be taken for `--keep-ratios` of a command that has only that. Options can be typed with
     underscores in place of hyphens, and by the names that they had before (`RENAMED`).
+
+    Attributes:
+        unnamed: the option that words which belong to none are taken for.
     """
+
+    unnamed = "--model"
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **{"formatter_class": HelpFormatter, "allow_abbrev": False} | kwargs)
@@ -93,7 +103,7 @@ class Parser(argparse.ArgumentParser):
         """
         end = [*words].index("--") if "--" in words else len(words)
         spelled = [*map(self.spelled, words[:end])]
-        place = self.with_option if "--model" in self._option_string_actions else self.without_option
+        place = self.with_option if self.unnamed in self._option_string_actions else self.without_option
         return [*place(spelled), *words[end:]]
 
     def spelled(self, word: str) -> str:
@@ -106,17 +116,18 @@ class Parser(argparse.ArgumentParser):
         return word
 
     def with_option(self, words: list[str]) -> list[str]:
-        """Put `--model` ahead of a model that was typed without an option."""
-        loose = self.loose(words)
+        """Put `unnamed` ahead of a model, or images, typed without an option."""
+        loose, option = self.loose(words), self.unnamed
         if not loose:
             return words
         first = words[loose[0]]
-        if any(word.partition("=")[0] == "--model" for word in words):
-            self.error(f"{first!r} and --model both name a model; type one")
-        several = self._option_string_actions["--model"].nargs is not None
+        if any(word.partition("=")[0] == option for word in words):
+            named = "a model" if option == "--model" else option.removeprefix("--")
+            self.error(f"{first!r} and {option} both name {named}; type one")
+        several = self._option_string_actions[option].nargs is not None
         taken = loose if several else loose[:1]
         others = [word for place, word in enumerate(words) if place not in taken]
-        return [*others, "--model", *(words[place] for place in taken)]
+        return [*others, option, *(words[place] for place in taken)]
 
     def without_option(self, words: list[str]) -> list[str]:
         """Put a model that was typed after `--model` first, where this command takes it."""
