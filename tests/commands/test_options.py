@@ -23,6 +23,7 @@ NEEDED = {
     "demo": [],
     "tune": ["--model", "m", "--images", "i", "--output", "o", "--fraction", "0.5"],
     "benchmark": ["--model", "m"],
+    "serve": ["--model", "m"],
     "export": ["--model", "m", "--format", "onnx", "--output", "o"],
     "push": ["m", "me/m"],
     "convert": ["m", "--output", "o"],
@@ -153,7 +154,7 @@ def test_one_thing_has_one_name():
     assert having["--images"] == {"predict", "visualize", "tune", "benchmark", "export", "push"}
     assert having["--dataset"] == {"train", "evaluate", "push"}  # what an accuracy was measured on
     assert having["--limit"] == {"evaluate", "visualize", "tune"}
-    named = {"train", "predict", "evaluate", "visualize", "demo", "tune", "benchmark", "export"}
+    named = {"train", "predict", "evaluate", "visualize", "demo", "tune", "benchmark", "serve", "export"}
     assert having["--model"] == named
 
 

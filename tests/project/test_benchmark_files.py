@@ -12,6 +12,8 @@ import pytest
 from native_toys import native_model
 from paths import ROOT
 from shelf import save_parquet
+from toys import toy_model
+from viewers import processor_of
 
 
 # what the page shows beside the cosines
@@ -67,6 +69,32 @@ def test_every_run_can_be_made_again(training):
         typed = [word for name, value in run["options"].items() for word in (f"--{name}", value)]
         command_parser("train").parse_args(["--model", "m", "--dataset", "d", *typed, *training.ALWAYS])
         assert run["top1"] == run["top1_by_epoch"][-1]
+
+
+def test_the_page_has_the_server_under_load():
+    """As kept; no good request went without an answer, and every bad one was refused."""
+    found = read_results("serving")
+    assert load_script("benchmarks", "serving").table(found) in read_page("benchmarks")
+    among_bad = {name: {*statuses} for name, statuses in found["dense_among_bad"]["statuses"].items()}
+    assert among_bad == {"good": {"200"}, "broken": {"422"}, "huge": {"413"}, "slow": {"408"}}
+    runs = [run for turns in found["turns"].values() for run in turns]
+    assert len(runs) == 2 * found["settings"]["turns"]
+    assert all({*run["statuses"]["good"]} == {"200"} for run in runs)
+
+
+@pytest.mark.slow
+def test_a_server_is_loaded(tmp_path, capsys):
+    toy_model(num_hidden_layers=2).to_dense().save_pretrained(tmp_path / "model")
+    processor_of().save_pretrained(tmp_path / "model")
+    script = load_script("benchmarks", "serving")
+    script.main(
+        ["--model", str(tmp_path / "model"), "--seconds", "1", "--turns", "1", "--clients", "2", "--budget", "0.9"]
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert script.table(found).count("\n") == 4
+    statuses = found["dense_among_bad"]["statuses"]
+    assert statuses["good"].keys() == {"200"} and statuses["broken"].keys() == {"422"}
+    assert statuses["slow"].keys() == {"408"}
 
 
 def test_features_of_backbones_are_compared(tmp_path, monkeypatch, capsys):

@@ -55,7 +55,7 @@ SHORTER = {
 }
 
 # Commands of which the page's arguments are parsed and nothing more: a server that runs until it is stopped.
-PARSED = ("demo",)
+PARSED = ("demo", "serve")
 
 # page -> what takes a GPU or a C++ compiler, and what takes its place
 REWRITTEN = {

@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "try a model on images in the browser",
     "tune": "find how many tokens each block may leave for a cost or a latency",
     "benchmark": "measure speed, overhead and memory beside the dense model",
+    "serve": "answer programs that send images with their classes",
     "export": "write a model as one ONNX or torch.export file",
     "push": "upload a saved model with its card and code to the Hub",
     "convert": "make a published timm-style checkpoint one of Transformers",
