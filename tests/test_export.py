@@ -2,6 +2,7 @@
 """Exported files give the model's logits for any batch without this package; nothing else is ever left behind."""
 
 import json
+import subprocess
 import sys
 import warnings
 from functools import cache
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from methods import FIXED, UNLIKE, all_methods
+from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -20,6 +22,7 @@ from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassi
 from hf_dynamicvit.checkpoints.cost import multiply_adds
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.samples import sample_crops
+from hf_dynamicvit.deploy.description import SCRIPT
 from hf_dynamicvit.export import (
     FORMATS,
     Format,
@@ -36,6 +39,16 @@ from hf_dynamicvit.export import (
 
 pytestmark = pytest.mark.slow
 
+
+# `infer.py` where there is nothing but numpy, Pillow and ONNX Runtime.
+ALONE = """
+import sys
+for name in ("torch", "transformers", "hf_dynamicvit"):
+    sys.modules[name] = None
+sys.path.insert(0, "")
+import infer
+infer.main(sys.argv[1:])
+"""
 
 needs_onnx = pytest.mark.skipif(
     not all(map(find_spec, FORMATS["onnx"].packages)), reason="ONNX packages are not installed"
@@ -130,7 +143,20 @@ def test_command_line_onnx(tmp_path, capfd):
     session = onnxruntime.InferenceSession(file)
     described = [(port.name, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
     assert described == [("pixel_values", ["batch", 3, 32, 32]), ("logits", ["batch", 5])]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "model", "toy.onnx"]
+    written = sorted(path.name for path in tmp_path.iterdir())
+    assert written == ["images", "infer.py", "model", "toy.json", "toy.onnx"]
+    about = json.loads((tmp_path / "toy.json").read_text())
+    assert about["labels"] == [f"LABEL_{index}" for index in range(5)] and about["reducer"] == "dynamicvit"
+    assert about["preprocessing"]["size"] == {"height": 32, "width": 32} and str(tmp_path) not in str(about)
+    run = [sys.executable, "-P", "-c", ALONE, "toy.onnx", "images/a.png", "images/deeper/b.jpg", "--top-k", "5"]
+    ended = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
+    for line, name in zip(ended.stdout.splitlines(), ("images/a.png", "images/deeper/b.jpg"), strict=True):
+        processor = ViTImageProcessorPil.from_pretrained(tmp_path / "model")
+        pixels = processor(Image.open(tmp_path / name).convert("RGB"), return_tensors="pt")["pixel_values"]
+        best = logits_of(model, [pixels])[0].softmax(dim=-1)[0].sort(descending=True)
+        named = [f"LABEL_{index} {value:.1%}" for value, index in zip(*map(torch.Tensor.tolist, best), strict=True)]
+        assert line == f"{name}: {', '.join(named)}"
 
 
 def test_command_line_torch_export(tmp_path, capsys):
@@ -264,6 +290,83 @@ def test_weights_of_their_own_lie_beside_the_file_and_the_model_stays_as_it_is(t
     export(model, "torch-export", output, toy_images(6), overwrite=True)
 
 
+@needs_onnx
+@pytest.mark.parametrize("reducer", ["tome", "tps"])
+def test_merges_as_products(reducer, tmp_path):
+    """There is no scatter that sums left in the graph, and the logits are the same."""
+    import onnx
+
+    sums = {}
+    for merges in ("scatter", "product"):
+        options = {"merges": merges, "dtype": "float16" if reducer == "tome" else "float32"}
+        check = export(toy(reducer), "onnx", tmp_path / f"{merges}.onnx", toy_images(6), **options)
+        assert check.difference < (2e-2 if reducer == "tome" else 1e-4)
+        graph = onnx.load(tmp_path / f"{merges}.onnx").graph
+        found = [node for node in graph.node if node.op_type.startswith("Scatter")]
+        sums[merges] = sum(any(each.s == b"add" for each in node.attribute) for node in found)
+        halves = sum(each.data_type == onnx.TensorProto.FLOAT16 for each in graph.initializer)
+        assert (halves > 20) == (reducer == "tome")
+        ports = [port.type.tensor_type.elem_type for port in (*graph.input, *graph.output)]
+        assert ports == [onnx.TensorProto.FLOAT] * 2
+    assert sums["scatter"] > 0 and sums["product"] == 0
+
+
+@needs_onnx
+@pytest.mark.long
+def test_merges_of_every_method_as_products(reducer, tmp_path):
+    if reducer in all_methods(of=FIXED):
+        assert export(toy(reducer), "onnx", tmp_path / "toy.onnx", toy_images(6), merges="product").difference < 1e-4
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"dtype": "int4"}, "dtype is 'int4'; it can be float32 or float16"),
+        ({"merges": "sum"}, "merges is 'sum'; it can"),
+    ],
+)
+def test_arithmetic_that_there_is_not(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        export(toy("topk"), "torch-export", tmp_path / "toy.pt2", toy_images(6), **options)
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="OpenVINO is not installed")
+@pytest.mark.parametrize("reducer", ["evit", "dynamicvit"])
+def test_openvino(reducer, tmp_path):
+    assert export(toy(reducer), "openvino", tmp_path / "toy.xml", toy_images(6)).difference < 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.bin", "toy.xml"]
+
+
+def test_openvino_that_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(ValueError, match=r'openvino: pip install "hf-dynamicvit\[openvino\]"'):
+        export(toy("topk"), "openvino", tmp_path / "toy.xml", toy_images(6))
+
+
+def test_companions_are_written_along_or_nothing_is(tmp_path, pretend):
+    model = toy("topk")
+    pretend(lambda file, batches: logits_of(model, batches))
+    check = export(model, "torch-export", tmp_path / "toy.pt2", toy_images(6), companions={"toy.json": "{}"})
+    assert check.num_bytes == 3 and (tmp_path / "toy.json").read_text() == "{}"
+    pretend(lambda file, batches: [logits + 1 for logits in logits_of(model, batches)])
+    with pytest.raises(ValueError, match="have other logits"):
+        export(model, "torch-export", tmp_path / "new.pt2", toy_images(6), companions={"new.json": "{}"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy.json", "toy.pt2"]
+
+
+def test_what_lies_beside_the_file_stays(tmp_path, capsys):
+    toy("topk").save_pretrained(tmp_path / "model")
+    command = ["export", str(tmp_path / "model"), "--format", "torch-export", "--output", str(tmp_path / "toy.pt2")]
+    for name in ("infer.py", "toy.json"):
+        (tmp_path / name).write_text("precious")
+        assert main(command) == 1 and f"{name} exists already" in capsys.readouterr().err
+        assert (tmp_path / name).read_text() == "precious"
+        (tmp_path / name).unlink()
+    (tmp_path / "infer.py").write_bytes(SCRIPT.read_bytes())  # from another export
+    assert main([*command, "--only-file"]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["infer.py", "model", "toy.pt2"]
+
+
 def test_images_that_decide_for_themselves_are_refused(tmp_path):
     for format, how in FORMATS.items():
         if all(map(find_spec, how.packages)):
@@ -275,7 +378,7 @@ def test_images_that_decide_for_themselves_are_refused(tmp_path):
 @pytest.mark.parametrize(
     "format, name, message",
     [
-        ("coreml", "toy.pt2", "format is 'coreml'; it can be onnx or torch-export"),
+        ("coreml", "toy.pt2", "format is 'coreml'; it can be onnx or openvino or torch-export"),
         ("torch-export", "toy.onnx", r"the output is \S+toy.onnx; .* must end in .pt2, such as \S+/toy.pt2\.$"),
         ("torch-export", "model", r"must end in .pt2, such as \S+/model.pt2\.$"),
         ("torch-export", "nowhere/toy.pt2", "nowhere is no folder"),

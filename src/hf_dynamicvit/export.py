@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""A classifier as one ONNX or torch.export file, checked on images against the model.
+"""A classifier as one ONNX, OpenVINO or torch.export file, checked on images against the model.
 
 The file takes `pixel_values` `[batch, channels, height, width]`, float32 as the image processor makes them, of any
 batch size, and returns `logits` `[batch, num_labels]`. Tokens are really dropped in it.
@@ -19,9 +19,10 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +31,17 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from .compat import ONNX_REGISTRATION_LOGGER
+from .deploy.products import merge_by_products
 from .extras import build_install_command
 from .folders import check_file
 from .model.budget import BudgetMixin
 from .model.cost import as_pair, image_tower
 from .model.reducers import REDUCERS, is_adaptive
+from .names import EXPORT_MERGES
 
 
-# How far a logit may be from the model's: 1e-4, and as much again of what it is.
-TOLERANCE = 1e-4
+# How far a logit may be from the model's in float32: so much, and as much again of what it is.
+TOLERANCE = {"float32": 1e-4, "float16": 2e-2}
 
 # Scores that differ by less, as a fraction of what they are, another runtime may put in another order.
 ROUNDING = 1e-5
@@ -77,18 +80,20 @@ class Check:
 
 
 class Logits(nn.Module):
-    """`pixel_values` `[B, C, H, W]` -> logits `[B, num_labels]`."""
+    """`pixel_values` `[B, C, H, W]` -> logits `[B, num_labels]`, float32 both, whatever the model computes in."""
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        return self.model(pixel_values).logits
+        if self.model.dtype == torch.float32:
+            return self.model(pixel_values).logits
+        return self.model(pixel_values.to(self.model.dtype)).logits.float()
 
 
-def copy_for_export(model: PreTrainedModel) -> Logits:
-    """Copy `model` to the CPU in eval mode, in float32, with SDPA attention.
+def copy_for_export(model: PreTrainedModel, dtype: str = "float32") -> Logits:
+    """Copy `model` to the CPU in eval mode, in `dtype`, with SDPA attention.
 
     Raises:
         ValueError: each image, or a parameter, decides how many tokens are kept.
@@ -104,7 +109,7 @@ def copy_for_export(model: PreTrainedModel) -> Logits:
             f"{model.config.reducer} reads from its parameters how many patches it keeps; a graph of fixed shapes "
             "cannot. Load the model with what its search has found, as its documentation says, and export that."
         )
-    copied = copy.deepcopy(model).to("cpu", torch.float32)
+    copied = copy.deepcopy(model).to("cpu", getattr(torch, dtype))
     copied.set_attn_implementation("sdpa")
     return Logits(copied).eval()
 
@@ -121,6 +126,7 @@ def quiet_exporter() -> Generator[None]:
     registration.addFilter(is_news)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # within torch
+        warnings.filterwarnings("ignore", ".*requires_grad=True to a scalar", UserWarning)  # within torch
         try:
             yield
         finally:
@@ -220,18 +226,55 @@ def run_torch_export(file: Path, batches: list[Tensor]) -> list[Tensor]:
         return torch.load(logits)
 
 
+def write_openvino(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> None:
+    """Write the program for OpenVINO, through ONNX: the graph to `file`, the weights to a `.bin` beside it."""
+    openvino: Any = import_module("openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        write_onnx(program, Path(folder) / "model.onnx", opset)
+        converted = openvino.convert_model(Path(folder) / "model.onnx")
+        openvino.save_model(converted, file, compress_to_fp16=False)
+
+
+def run_openvino(file: Path, batches: list[Tensor]) -> list[Tensor]:
+    """Run the file in OpenVINO, on the CPU, in the arithmetic that it was written in.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    openvino: Any = import_module("openvino")
+    try:
+        model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return [torch.from_numpy(model({"pixel_values": batch.numpy()})["logits"].copy()) for batch in batches]
+    except Exception as error:  # its exceptions have no class in common
+        raise ValueError(f"Nothing is written, as OpenVINO does not run the file: {error}") from error
+
+
 @dataclass(frozen=True)
 class Format:
-    """How a kind of file is written and run, and the packages that takes."""
+    """How a kind of file is written and run, the packages that takes, and the extra that installs them.
+
+    `weights` names the file beside one of that kind that weights may be in.
+    """
 
     suffix: str
     packages: tuple[str, ...]
     write: Callable[[torch.export.ExportedProgram, Path, int | None], None]
     run: Callable[[Path, list[Tensor]], list[Tensor]]
+    extra: str = "export"
+    weights: Callable[[Path], Path] = lambda file: file.with_name(f"{file.name}.data")
 
 
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 FORMATS = {
-    "onnx": Format(".onnx", ("onnx", "onnxscript", "onnxruntime"), write_onnx, run_onnx),
+    "onnx": Format(".onnx", ONNX_PACKAGES, write_onnx, run_onnx),
+    "openvino": Format(
+        ".xml",
+        (*ONNX_PACKAGES, "openvino"),
+        write_openvino,
+        run_openvino,
+        "openvino",
+        lambda file: file.with_suffix(".bin"),
+    ),
     "torch-export": Format(".pt2", (), write_torch_export, run_torch_export),
 }
 
@@ -245,20 +288,21 @@ def check_export(output: Path, format: str, overwrite: bool = False, opset: int 
     """
     if format not in FORMATS:
         raise ValueError(f"format is {format!r}; it can be {' or '.join(FORMATS)}.")
-    suffix, packages = FORMATS[format].suffix, FORMATS[format].packages
-    if opset is not None and format != "onnx":
+    how = FORMATS[format]
+    suffix, packages = how.suffix, how.packages
+    if opset is not None and format == "torch-export":
         raise ValueError(f"opset is {opset}, which files of {format} have none of; leave it out.")
     if opset is not None and opset < OLDEST_OPSET:
         raise ValueError(f"opset is {opset}; torch writes {OLDEST_OPSET} and later ones.")
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
-        raise ValueError(f"{format} takes {', '.join(missing)}: {build_install_command('export')}")
+        raise ValueError(f"{format} takes {', '.join(missing)}: {build_install_command(how.extra)}")
     if output.suffix != suffix:
         raise ValueError(
             f"the output is {output}; the name of a file of {format} must end in {suffix}, such as "
             f"{output.parent / f'{output.stem or format}{suffix}'}."
         )
-    for file in (output, output.with_name(f"{output.name}.data")):
+    for file in (output, how.weights(output)):
         check_file(file, overwrite)
 
 
@@ -270,15 +314,17 @@ def split_batches(pixel_values: Tensor) -> list[Tensor]:
     return [pixel_values[:1], pixel_values[1:4], *pixel_values[4:].split(LARGEST_BATCH)]
 
 
-def find_largest_difference(logits: Tensor, expected: Tensor, undecided: Callable[[], Tensor]) -> float:
+def find_largest_difference(
+    logits: Tensor, expected: Tensor, undecided: Callable[[], Tensor], tolerance: float = TOLERANCE["float32"]
+) -> float:
     """Find how far `logits` `[N, K]` are from `expected`, those of the model; `undecided` finds ties, `[N]` bool.
 
     Raises:
-        ValueError: one is further off than `TOLERANCE`, or an image has another top-1.
+        ValueError: one is further off than `tolerance`, or an image has another top-1.
     """
     difference = (logits - expected).abs().max().item()
     same_class = logits.argmax(dim=1) == expected.argmax(dim=1)  # [N]
-    close = logits.isclose(expected, rtol=TOLERANCE, atol=TOLERANCE).all(dim=1)
+    close = logits.isclose(expected, rtol=tolerance, atol=tolerance).all(dim=1)
     if not (same_class & close).all():
         ties = (~(same_class & close) & undecided()).sum()
         why = (
@@ -322,35 +368,67 @@ def export(
     *,
     overwrite: bool = False,
     opset: int | None = None,
+    dtype: str = "float32",
+    merges: str = "scatter",
+    companions: Mapping[str, str] | None = None,
 ) -> Check:
     """Write `model` as one file of `format` that gives the same logits for `pixel_values`, completely or not at all.
 
-    The graph is that of inference in float32 with SDPA attention, whatever `model` is set to; it stays as it is.
+    The graph is that of inference with SDPA attention, whatever `model` is set to; it stays as it is.
 
     Args:
         model: an image classifier of any family, dense or sparse.
-        format: `"onnx"`, checked with ONNX Runtime, or `"torch-export"`, checked in a process that has only torch.
-        output: file to write, `.onnx` or `.pt2`. ONNX weights beyond 2 GB are in `OUTPUT.data` beside it.
+        format: `"onnx"`, checked with ONNX Runtime, `"openvino"`, checked with OpenVINO, or `"torch-export"`, checked
+            in a process that has only torch.
+        output: file to write, `.onnx`, `.xml` or `.pt2`. ONNX weights beyond 2 GB are in `OUTPUT.data` beside it, and
+            OpenVINO's in a `.bin`.
         pixel_values: `[N, channels, height, width]`, images as the image processor makes them, one or more.
         overwrite: replace `output` if it is there.
         opset: version of ONNX's operators, 18 or later (`None`: torch's own choice).
+        dtype: arithmetic and weights of the file, `"float32"` or `"float16"`; input and output are float32.
+        merges: `"scatter"`, or `"product"`: methods that merge do it by matrix products, for runtimes that lack a
+            scatter with a sum.
+        companions: files to write along, in the same folder: name -> text.
 
     Raises:
         ValueError: `output` or `format` cannot be written (`check_export`); each image decides how many tokens it
-            keeps (AS-ViT); a logit is off by more than 1e-4 + 1e-4 |logit|, or a top-1 differs.
+            keeps (AS-ViT); a logit is off by more than 1e-4 + 1e-4 |logit| (2e-2 in float16), or a top-1 differs.
     """
     output = Path(output)
     check_export(output, format, overwrite, opset)
+    check_arithmetic(dtype, merges)
     how, logits = FORMATS[format], copy_for_export(model)
     batches = split_batches(pixel_values.to("cpu", torch.float32))
     expected = torch.cat([logits(batch) for batch in batches])
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=".export-") as folder:
         file = Path(folder) / output.name
-        how.write(trace(logits), file, opset)
+        program = trace(logits if dtype == "float32" else copy_for_export(model, dtype))
+        if merges == "product":
+            with quiet_exporter():
+                program = merge_by_products(program)
+        how.write(program, file, opset)
         found = torch.cat(how.run(file, batches))
-        difference = find_largest_difference(found, expected, lambda: find_undecided(logits.model, torch.cat(batches)))
-        parts = sorted(Path(folder).iterdir(), reverse=True)  # weights of their own ahead of the file that names them
+        difference = find_largest_difference(
+            found, expected, lambda: find_undecided(logits.model, torch.cat(batches)), TOLERANCE[dtype]
+        )
+        parts = sorted(Path(folder).iterdir(), key=lambda part: part == file)  # last the file that names the others
         num_bytes = sum(part.stat().st_size for part in parts)
-        for part in parts:
+        texts = write_texts(Path(folder), companions or {})
+        for part in [*texts, *parts]:
             os.replace(part, output.parent / part.name)
     return Check([len(batch) for batch in batches], difference, num_bytes)
+
+
+def check_arithmetic(dtype: str, merges: str) -> None:
+    """Refuse arithmetic and ways to merge that there are not."""
+    if dtype not in TOLERANCE:
+        raise ValueError(f"dtype is {dtype!r}; it can be {' or '.join(TOLERANCE)}.")
+    if merges not in EXPORT_MERGES:
+        raise ValueError(f"merges is {merges!r}; it can be {' or '.join(EXPORT_MERGES)}.")
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write each of `texts` into `folder` under its name; return the files."""
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts]

@@ -32,7 +32,11 @@ SUITES = ("cpu", "gpu", "toy")
 CLOCKS = ("wall", "cpu")
 
 # Formats of exported files, the keys of `export.FORMATS`.
-EXPORT_FORMATS = ("onnx", "torch-export")
+EXPORT_FORMATS = ("onnx", "openvino", "torch-export")
+
+# Arithmetic of exported files, the keys of `export.TOLERANCE`, and how merges are written in them.
+EXPORT_DTYPES = ("float32", "float16")
+EXPORT_MERGES = ("scatter", "product")
 
 # Levels of augmentation that `data.transforms.ImageTransform` knows.
 AUGMENTATIONS = ("none", "plain", "full", "auto")

@@ -60,14 +60,26 @@ def read_samples(name: str, config: Any, paths: list[Path] | None) -> tuple[Tens
         ValueError: none can be read; a file is not there, a folder has none; the samples are wanted without
             scikit-learn.
     """
-    images: list[Any]
-    num_channels = image_tower(config).num_channels
+    images, what = read_sample_images(config, paths)
+    processor, how = find_or_make_processor(name, config)
+    return prepare_samples(images, processor, config), f"{what}, through {how},"
+
+
+def read_sample_images(config: Any, paths: list[Path] | None) -> tuple[list[Image.Image], str]:
+    """Read images of the model's mode, or take the sample photographs; return them and what they are.
+
+    Raises:
+        ValueError: as `read_samples`.
+    """
     if paths is None:
         images, what = sample_crops(), "crops of scikit-learn's two sample photographs"
     else:
-        found = read_all(find_files(paths), MODES[num_channels])
+        found = read_all(find_files(paths), MODES[image_tower(config).num_channels])
         images, what = [image for _, image in found], "images"
-    processor, how = find_or_make_processor(name, config)
-    transform = ImageTransform(processor, num_channels=num_channels)
-    pixel_values = torch.stack(transform({"image": images})["pixel_values"])
-    return pixel_values, f"{len(images)} {what}, through {how},"
+    return images, f"{len(images)} {what}"
+
+
+def prepare_samples(images: list[Image.Image], processor: Any, config: Any) -> Tensor:
+    """Prepare images of one size for the model, `[N, channels, height, width]`."""
+    transform = ImageTransform(processor, num_channels=image_tower(config).num_channels)
+    return torch.stack(transform({"image": list[Any](images)})["pixel_values"])
