@@ -22,7 +22,6 @@ from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicDeiTForImageClassi
 from hf_dynamicvit.checkpoints.cost import multiply_adds
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.samples import sample_crops
-from hf_dynamicvit.deploy.description import SCRIPT
 from hf_dynamicvit.export import (
     FORMATS,
     Format,
@@ -362,9 +361,17 @@ def test_what_lies_beside_the_file_stays(tmp_path, capsys):
         assert main(command) == 1 and f"{name} exists already" in capsys.readouterr().err
         assert (tmp_path / name).read_text() == "precious"
         (tmp_path / name).unlink()
-    (tmp_path / "infer.py").write_bytes(SCRIPT.read_bytes())  # from another export
     assert main([*command, "--only-file"]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["infer.py", "model", "toy.pt2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "toy.pt2"]
+
+
+@needs_onnx
+def test_two_formats_of_one_model_share_what_lies_beside_them(tmp_path):
+    toy("topk").save_pretrained(tmp_path / "model")
+    for format, name in (("torch-export", "toy.pt2"), ("onnx", "toy.onnx")):
+        assert main(["export", str(tmp_path / "model"), "--format", format, "--output", str(tmp_path / name)]) == 0
+    written = ["infer.py", "model", "toy.json", "toy.onnx", "toy.pt2"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == written
 
 
 def test_images_that_decide_for_themselves_are_refused(tmp_path):

@@ -46,7 +46,12 @@ def test_a_folder(folder, capsys):
     assert "skipped: Cannot read the image" in captured.err
     written = {path.name for path in Path("seen").iterdir()}
     names = ("a", "b-a", "c")
-    assert written == {"overview_001.png", "views.json", *(f"{n}.png" for n in names), *(f"{n}.gif" for n in names)}
+    assert written == {
+        "index.html",
+        "overview_001.png",
+        "views.json",
+        *(f"{n}.{kind}" for n in names for kind in ("png", "gif")),
+    }
     record = json.loads(Path("seen", "views.json").read_text())
     model = DynamicViTForImageClassification.from_pretrained("model").eval()
     for entry in record["pictures"]:
@@ -57,6 +62,9 @@ def test_a_folder(folder, capsys):
         assert entry["sparse"][0][0] == f"LABEL_{outputs.logits.argmax()}"
         assert entry["dense"][0][0] == f"LABEL_{dense.logits.argmax()}" and len(entry["dense"]) == 5
     assert record["skipped"] == ["images/broken.jpg"] and not record["untrained"]
+    page = Path("seen", "index.html").read_text()
+    assert page.count("<article") == 3
+    assert (f"{record['changed']} of 3 predictions changed" in page) == (record["changed"] > 0)
 
 
 def test_json_alone_on_standard_output(folder, capsys):
@@ -72,7 +80,9 @@ def test_budget_size_and_overviews_alone(folder, monkeypatch):
     monkeypatch.setattr(visualize_run, "ROWS", 2)
     given = ("--model", "model", "--budget", "0.7", "--image-size", "40", "64", "--only-overview")
     assert visualize(*given, "--images", "images", "images/a.png") == 0
-    assert {path.name for path in Path("seen").iterdir()} == {"overview_001.png", "overview_002.png", "views.json"}
+    assert {path.name for path in Path("seen").iterdir()} == {
+        *("index.html", "overview_001.png", "overview_002.png", "views.json")
+    }
     record = json.loads(Path("seen", "views.json").read_text())
     assert [entry["patches"] for entry in record["pictures"]] == [[10, 16]] * 3  # a.png is looked at once
     model = DynamicViTForImageClassification.from_pretrained("model")
@@ -131,7 +141,9 @@ def test_what_is_there_stays(folder, capsys):
     assert [path.name for path in Path("seen").iterdir()] == ["mine.txt"]
     Path("seen", "views.json").write_text("old")
     assert visualize("--model", "model", "--images", "images/a.png", "--only-overview", "--overwrite") == 0
-    assert {path.name for path in Path("seen").iterdir()} == {"mine.txt", "views.json", "overview_001.png"}
+    assert {path.name for path in Path("seen").iterdir()} == {
+        *("index.html", "mine.txt", "views.json", "overview_001.png")
+    }
     assert Path("seen", "views.json").read_text() != "old" and Path("seen", "mine.txt").read_text() == "mine"
 
 
@@ -143,9 +155,18 @@ def test_a_limit_takes_images_evenly():
 
 
 def test_names_do_not_collide():
-    files = ["x/a.jpg", "x/a.png", "x/b/a.jpg", "x/b-a.jpg", "x/views.png", "x/overview_001.jpg", "y/A.jpg"]
+    files = [
+        "x/a.jpg",
+        "x/a.png",
+        "x/b/a.jpg",
+        "x/b-a.jpg",
+        "x/views.png",
+        "x/overview_001.jpg",
+        "y/A.jpg",
+        "y/index.gif",
+    ]
     names = name_outputs(files, [Path("x")])
-    assert [*names.values()] == ["a", "a-2", "b-a", "b-a-2", "views-2", "overview_001-2", "A-3"]
+    assert [*names.values()] == ["a", "a-2", "b-a", "b-a-2", "views-2", "overview_001-2", "A-3", "index-2"]
 
 
 def test_a_dense_model_with_its_classes_in_another_order(folder, capsys):

@@ -2,41 +2,41 @@
 """`hf-dynamicvit export`: write one file of a model, what runs it, and say what was checked of it."""
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 
 from ..checkpoints.checkpoint import read_checkpoint
 from ..checkpoints.cost import multiply_adds
 from ..data.samples import find_or_make_processor, prepare_samples, read_sample_images
-from ..deploy.description import SCRIPT, write_companions
+from ..deploy.description import write_companions
 from ..export import check_export, export
 from ..folders import check_file
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
 
-def check_companions(output: Path, overwrite: bool) -> None:
-    """Refuse to write over what lies beside `output`; the script may be there from another export.
+def check_companions(folder: Path, companions: Mapping[str, str], overwrite: bool) -> None:
+    """Refuse to write over others of these names; the same may be there from an export in another format.
 
     Raises:
         ValueError: names the file.
     """
-    check_file(output.with_suffix(".json"), overwrite)
-    script = output.with_name(SCRIPT.name)
-    if not script.is_file() or script.read_bytes() != SCRIPT.read_bytes():
-        check_file(script, overwrite)
+    for name, text in companions.items():
+        file = folder / name
+        if not file.is_file() or file.read_bytes() != text.encode():
+            check_file(file, overwrite)
 
 
 def main(args: argparse.Namespace) -> None:
     with only_json(args.json), no_bars_of_weights():
         check_export(args.output, args.format, args.overwrite, args.opset)
-        if not args.only_file:
-            check_companions(args.output, args.overwrite)
         model = read_checkpoint(args.model).load()
         images, what = read_sample_images(model.config, args.images)
         processor, how = find_or_make_processor(args.model, model.config)
         pixel_values, companions = prepare_samples(images, processor, model.config), {}
         if not args.only_file:
             companions = write_companions(model, processor, images, pixel_values, args.output)
+        check_companions(args.output.parent, companions, args.overwrite)
         options = {"overwrite": args.overwrite, "opset": args.opset, "dtype": args.dtype, "merges": args.merges}
         check = export(model, args.format, args.output, pixel_values, companions=companions, **options)
     if args.json:

@@ -27,8 +27,8 @@ RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT, "least_
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Draw, for each image, what takes part after each decision, what was scored, merged or came back, when each "
-        "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, and "
-        "views.json with the numbers."
+        "patch went, and what the sparse and the dense model predict: a card and a GIF each, overviews of all, "
+        "index.html, which sorts them by change, confidence and class, and views.json with the numbers."
     )
     parser.add_argument(
         "--model", required=True, help="folder or Hub name of an image classifier or object detector, sparse or dense"

@@ -21,6 +21,7 @@ from ..data.transforms import MODES, read_files
 from ..folders import check_folder
 from ..look.boxes import LEAST, Box
 from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
+from ..look.gallery import Entry, build_entry, build_gallery
 from ..look.viewer import View, Viewer
 from ..machine import choose_device
 from ..model.budget import check_fraction
@@ -57,8 +58,8 @@ def shortened(name: str) -> str:
 
 
 def numbered(name: str) -> Generator[str]:
-    """`name`, `name-2`, `name-3`, ...; not what the overviews and the record are called."""
-    reserved = name.casefold() == "views" or name.casefold().startswith("overview_")
+    """`name`, `name-2`, `name-3`, ...; not what the page, the overviews and the record are called."""
+    reserved = name.casefold() in ("views", "index") or name.casefold().startswith("overview_")
     if not reserved:
         yield name
     for number in itertools.count(2):
@@ -156,6 +157,7 @@ class Gallery:
     def __init__(self, args: argparse.Namespace, viewer: Viewer, names: dict[str, str]):
         self.args, self.viewer, self.names = args, viewer, names
         self.rows: list[tuple[View, str]] = []
+        self.entries: list[Entry] = []
         self.result: dict[str, Any] = {
             "model": args.model,
             "reducer": viewer.model.config.reducer,
@@ -176,6 +178,7 @@ class Gallery:
             save_gif(stage_frames(view), folder / f"{name}.gif", self.args.seconds)
         self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
         self.result["changed"] += int(view.differs)
+        self.entries.append(build_entry(view, self.viewer.labels, readable_name(file), title, len(self.entries)))
         self.rows.append((view, title))
         if len(self.rows) == ROWS:
             self.finish_sheet()
@@ -188,12 +191,15 @@ class Gallery:
         self.rows.clear()
 
     def finish(self) -> None:
-        """Write the last overview, and `views.json`; nothing where no image was looked at."""
+        """Write the last overview, the page, and `views.json`; nothing where no image was looked at."""
         if self.rows:
             self.finish_sheet()
         if self.result["pictures"]:
             text = json.dumps(self.result, indent=1, allow_nan=False)
             (self.args.output / "views.json").write_text(text + "\n", encoding="utf-8")
+            name = readable_name(Path(self.args.model).name)
+            page = build_gallery(f"What {name} keeps", told_stages(self.result), self.entries)
+            (self.args.output / "index.html").write_text(page, encoding="utf-8")
 
 
 def readable_name(name: str) -> str:
@@ -262,7 +268,7 @@ def main(args: argparse.Namespace) -> None:
     seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
     sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
     print(told_stages(result))
-    print(f"Wrote {args.output}: {sheets}{each}, and views.json; images: {seen}.")
+    print(f"Wrote {args.output}: index.html to look at, {sheets}{each}, and views.json; images: {seen}.")
     if result["pictures"][0]["dense"] is not None:
         print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
     if result["skipped"]:
