@@ -27,6 +27,7 @@ from hf_dynamicvit.evaluation.results import (
     build_answers,
     compare_answers,
     count_per_class,
+    estimate_interval,
     find_changed,
     find_confusions,
     measure_distances,
@@ -53,6 +54,15 @@ def check_answers(answers, logits, costs):
     assert answers.top(1) == (order[:, 0] == truth).double().mean()
     assert answers.top(5) == (order[:, :5] == truth[:, None]).any(1).double().mean()
     assert answers.multiply_adds.tolist() == costs
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [(0, 10, 0.0, 0.278), (10, 10, 0.722, 1.0), (5, 10, 0.237, 0.763), (81, 263, 0.255, 0.366)],
+)
+def test_intervals_of_a_proportion(right, count, low, high):
+    """Wilson's, as published: 81 of 263 is the example of Newcombe (Statistics in Medicine 1998)."""
+    assert estimate_interval(right, count) == pytest.approx((low, high), abs=6e-4)
 
 
 def test_the_numbers_are_those_of_one_image_at_a_time(reducer, folder):

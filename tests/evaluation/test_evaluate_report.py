@@ -22,7 +22,16 @@ from hf_dynamicvit.commands.evaluate import write_command
 from hf_dynamicvit.evaluation.data import LabelledImages, make_printable
 from hf_dynamicvit.evaluation.evaluate import evaluate
 from hf_dynamicvit.evaluation.pages import MOST_IMAGES, Table, build_markdown
-from hf_dynamicvit.evaluation.report import build_report, build_summary, build_title, write_report
+from hf_dynamicvit.evaluation.report import (
+    build_confusion_part,
+    build_report,
+    build_summary,
+    build_title,
+    write_report,
+    write_verdict,
+)
+from hf_dynamicvit.evaluation.results import Answers
+from hf_dynamicvit.evaluation.runner import measure_speed
 from hf_dynamicvit.look.viewer import Viewer
 
 
@@ -56,11 +65,13 @@ def test_report(hostile, tmp_path):
     assert found.compared == "another dense model in memory"
     write_report(found, tmp_path / "new" / "report")
     files = {path.name for path in (tmp_path / "new" / "report").iterdir()}
-    assert files == {"report.html", "report.md", "report.json", "centre_map.png", "accuracy.png", "changed.png"}
+    assert files == {"report.html", "report.md", "report.json", "centre_map.png", "accuracy.png", "changed.png"} | {
+        "confusion.png"
+    }
     page = Page((tmp_path / "new" / "report" / "report.html").read_text(encoding="utf-8"))
     assert page.open == [] and "b" not in page.seen and "i" not in page.seen
     assert '<b>&"' in page.text and "a|b_*c*" in page.text and "<i>.png" in page.text
-    assert all(link.startswith("data:image/") for link in page.links) and len(page.links) == 3
+    assert all(link.startswith("data:image/") for link in page.links) and len(page.links) == 4
     assert f"1 of {len(found.changed)}: broken ones first" in page.text
     text = (tmp_path / "new" / "report" / "report.md").read_text(encoding="utf-8")
     assert r"a\|b\_\*c\*" in text and "&lt;b&gt;" in text and "<b>" not in text and "<i>" not in text
@@ -96,9 +107,63 @@ def test_five_classes_have_no_top_5(tmp_path):
     folder = write_classes(tmp_path, NAMES[:5])
     found = evaluate(viewer_of(NAMES[:5], reducer="topk", keep_ratio=1.0), str(folder), keep_ratios=(), max_changed=0)
     summary = build_summary(found)
-    assert "| model | top-1 | GMACs |" in summary and "no top-5, as the model has 5 classes" in summary
+    assert "| model | top-1 | 95% interval | GMACs |" in summary and "no top-5, as the model has 5 classes" in summary
     assert found.difference.changed == 0 and "There are none." in build_markdown(build_report(found))
     assert "Accuracy over keep ratio" not in build_markdown(build_report(found))
+
+
+def with_right(found, sparse: int, dense: int, count: int, **changes):
+    """An evaluation of two classes in which the models have the first so many images right."""
+    truth = torch.zeros(count, dtype=torch.int64)
+
+    def answers(right):
+        rank = (torch.arange(count) >= right).long()
+        return Answers(
+            rank, torch.full((count,), 0.9), rank, torch.full((count,), 10**9 * (2 if right == dense else 1))
+        )
+
+    return dataclasses.replace(
+        found, truth=truth, sparse=answers(sparse), dense=answers(dense), labels=["a", "b"], dense_gmacs=2.0, **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def batches(folder):
+    return evaluate(viewer_of(reducer="topk"), str(folder), keep_ratios=(), max_changed=0, batch_size=9)
+
+
+def test_the_verdict_comes_first(batches):
+    worse = with_right(batches, 60, 90, 100, speed={"sparse": 30.0, "dense": 20.0})
+    text = build_summary(worse)
+    assert text.startswith("Verdict: less accurate than the dense model, by -38")
+    assert "for 50% fewer multiply-adds, 1.50x the images a second here." in text.splitlines()[0]
+    assert "| sparse | 60.0% | 50.2% to 69.1% | 1.000 | 30.0 |" in text and text.count("1.50x") == 2
+    same = with_right(batches, 91, 90, 100, speed={})
+    assert "no difference in accuracy is shown, for 50% fewer" in write_verdict(same)
+    assert "On these 100 images it could be anything from -1.7 to +3.7 points" in write_verdict(same)
+    assert write_verdict(with_right(batches, 90, 60, 100)).startswith(
+        "Verdict: more accurate than the dense model, by +"
+    )
+    assert write_verdict(dataclasses.replace(batches, dense=None)) == ""
+
+
+def test_speed_is_of_all_batches_but_the_first(batches):
+    assert batches.speed.keys() == {"sparse", "dense"} and min(batches.speed.values()) > 0
+    assert batches.as_dict()["settings"]["images_per_second"] == batches.speed
+    assert measure_speed([(9.0, 1), (2.0, 8), (2.0, 4)]) == 3.0 and measure_speed([(9.0, 8)]) is None
+    assert "| images/s |" in build_summary(batches)
+    assert "images/s" not in build_summary(dataclasses.replace(batches, speed={}))
+
+
+def test_confusion_matrices(batches):
+    matrix = with_right(batches, 60, 90, 100).confusion_matrix
+    assert matrix == {"labels": ["a", "b"], "sparse": [[60, 40], [0, 0]], "dense": [[90, 10], [0, 0]]}
+    counts = torch.tensor(batches.confusion_matrix["dense"])
+    assert counts.sum(dim=1).tolist() == batches.truth.bincount(minlength=len(batches.labels)).tolist()
+    assert counts.diagonal().sum() == batches.dense.right.sum()
+    many = dataclasses.replace(batches, labels=[str(index) for index in range(101)])
+    assert many.confusion_matrix is None
+    assert "There is none, as the model has more than 100 classes" in build_markdown(build_confusion_part(many))
 
 
 def test_long_tables_are_cut_in_markdown():
@@ -285,4 +350,4 @@ def test_many_changed_images_are_on_several_sheets(found, tmp_path):
     text = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert f"(changed_2.png)\n\n{MOST_IMAGES + 1}. " in text and f"\n{many}. " in text
     page = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
-    assert len(page.links) == 1 + many
+    assert len(page.links) == 2 + many

@@ -115,6 +115,7 @@ def build_evaluation(
         notes=[],
         views=[],
         settings={},
+        speed=runner.speed,
     )
 
 

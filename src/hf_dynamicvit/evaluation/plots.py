@@ -10,11 +10,14 @@ from PIL import Image
 
 from ..look.drawing import chosen, contact_sheet, stage_images
 from ..look.viewer import View
-from .results import Evaluation, StageResult
+from .results import Evaluation, StageResult, count_confusions
 
 
 # Panels of one row of the centre map.
 ACROSS = 4
+
+# Letters of the name of a class on an axis, and classes of which every number is written.
+LONGEST, MOST_NUMBERED = 24, 20
 
 
 def make_figure(width: float, height: float) -> Any:
@@ -46,6 +49,29 @@ def draw_centre_map(stages: Sequence[StageResult]) -> bytes:
     return encode_figure(figure)
 
 
+def draw_confusions(evaluation: Evaluation) -> bytes:
+    """Draw a confusion matrix for each model, in % of the images of each class; return a PNG."""
+    models = {"sparse": evaluation.sparse} | ({} if evaluation.dense is None else {"dense": evaluation.dense})
+    count = len(evaluation.labels)
+    side = min(12.0, max(3.2, 1.6 + 0.28 * count))
+    figure = make_figure(side * len(models) + 0.8, side)
+    axes = figure.subplots(1, len(models), squeeze=False)
+    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in evaluation.labels]
+    for axis, (title, answers) in zip(axes.flat, models.items(), strict=True):
+        counts = count_confusions(evaluation.truth, answers.predicted, count).double()
+        shares = 100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
+        drawn = axis.imshow(shares.numpy(), vmin=0, vmax=100, cmap="Blues")
+        axis.set_title(title, fontsize=10)
+        axis.set_xticks(range(count), names, rotation=90, fontsize=7, parse_math=False)
+        axis.set_yticks(range(count), names, fontsize=7, parse_math=False)
+        for down, across in shares.nonzero().tolist() if count <= MOST_NUMBERED else ():
+            dark = shares[down, across] > 50
+            text = f"{shares[down, across]:.0f}"
+            axis.text(across, down, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+    figure.colorbar(drawn, ax=axes, shrink=0.7).set_label("% of the class", fontsize=9)
+    return encode_figure(figure)
+
+
 def draw_accuracy(evaluation: Evaluation) -> bytes:
     """Draw top-1 over GMACs: the keep ratios that were tried, the model as it is, the dense one; return a PNG."""
     figure = make_figure(6.5, 4.2)
@@ -60,7 +86,10 @@ def draw_accuracy(evaluation: Evaluation) -> bytes:
     if evaluation.dense is not None:
         dense = evaluation.dense
         axis.plot(dense.gmacs, 100 * dense.top(1), "*", markersize=13, label="dense")
-    axis.set(xlabel="G multiply-adds an image", ylabel="top-1 in %")
+    for answers in (own, *([] if evaluation.dense is None else [evaluation.dense])):
+        low, high = (100 * bound for bound in answers.interval)
+        axis.vlines(answers.gmacs, low, high, color="grey", linewidth=1)
+    axis.set(xlabel="G multiply-adds an image", ylabel="top-1 in %, with the 95% interval")
     axis.margins(0.1)
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)

@@ -20,8 +20,8 @@ from .pages import (
     build_png,
     escape,
 )
-from .plots import draw_accuracy, draw_centre_map, draw_strip
-from .results import Answers, Changed, Difference, Evaluation, compare_answers
+from .plots import draw_accuracy, draw_centre_map, draw_confusions, draw_strip
+from .results import MOST_CLASSES, Answers, Changed, Difference, Evaluation, compare_answers
 
 
 def format_percent(fraction: float, count: int) -> str:
@@ -58,13 +58,35 @@ def write_lead(evaluation: Evaluation) -> str:
     )
 
 
+def write_verdict(evaluation: Evaluation) -> str:
+    """Write what follows from the numbers, for who reads nothing else; empty without a dense model."""
+    found, dense, count = evaluation.difference, evaluation.dense, len(evaluation.truth)
+    if found is None or dense is None:
+        return ""
+    saved = 1 - evaluation.sparse.gmacs / evaluation.dense_gmacs
+    cost = f"{saved:.0%} fewer multiply-adds" if saved >= 0 else f"{-saved:.0%} more multiply-adds"
+    if "sparse" in evaluation.speed and "dense" in evaluation.speed:
+        cost += f", {evaluation.speed['sparse'] / evaluation.speed['dense']:.2f}x the images a second here"
+    interval = format_interval(found, count)
+    if found.high < 0:
+        return f"Verdict: less accurate than the dense model, by {interval} points, for {cost}."
+    if found.low > 0:
+        return f"Verdict: more accurate than the dense model, by {interval} points, with {cost}."
+    return (
+        f"Verdict: no difference in accuracy is shown, for {cost}. On these {count} images it could be anything from "
+        f"{interval} points; more images would tell."
+    )
+
+
 def build_overview(evaluation: Evaluation) -> list[Block]:
     """Build the first part: the models beside each other, and how sure their difference is."""
     count, k, dense, found = len(evaluation.truth), evaluation.top_k, evaluation.dense, evaluation.difference
 
     def row(name: str, answers: Answers) -> list[str]:
         top_k = [] if k is None else [format_percent(answers.top(k), count)]
-        return [name, format_percent(answers.top(1), count), *top_k, format_gmacs(answers)]
+        low, high = (format_percent(bound, count) for bound in answers.interval)
+        speed = [f"{evaluation.speed[name]:.1f}"] if name in evaluation.speed else [""] * bool(evaluation.speed)
+        return [name, format_percent(answers.top(1), count), f"{low} to {high}", *top_k, format_gmacs(answers), *speed]
 
     rows = [row("sparse", evaluation.sparse)]
     if dense is not None:
@@ -72,11 +94,26 @@ def build_overview(evaluation: Evaluation) -> list[Block]:
         top_k = [] if k is None else [f"{format_points(evaluation.sparse.top(k) - dense.top(k), count)} points"]
         cost = f"{evaluation.sparse.gmacs / dense.gmacs:.2f}x"
         top_1 = format_points(evaluation.sparse.top(1) - dense.top(1), count)
-        rows.append(["sparse to dense", f"{top_1} points", *top_k, cost])
+        both = {"sparse", "dense"} <= evaluation.speed.keys()
+        faster = [f"{evaluation.speed['sparse'] / evaluation.speed['dense']:.2f}x"] if both else []
+        interval = "" if found is None else format_interval(found, count)
+        rows.append(["sparse to dense", f"{top_1} points", interval, *top_k, cost, *faster])
+    header = ["model", "top-1", "95% interval", *([] if k is None else [f"top-{k}"]), "GMACs"]
+    header += ["images/s"] if evaluation.speed else []
+    verdict = write_verdict(evaluation)
     blocks: list[Block] = [
+        *([Paragraph(verdict)] if verdict else []),
         Paragraph(write_lead(evaluation)),
-        Table(["model", "top-1", *([] if k is None else [f"top-{k}"]), "GMACs"], rows),
+        Table(header, rows),
     ]
+    if evaluation.speed:
+        blocks.append(
+            Paragraph(
+                f"Images a second are of the models alone, while this report was made, in batches of "
+                f"{evaluation.settings.get('batch_size', 'images')}, the first of which does not count. "
+                "`hf-dynamicvit benchmark` measures it with care."
+            )
+        )
     if k is None:
         blocks.append(Paragraph(f"There is no top-5, as the model has {len(evaluation.labels)} classes."))
     if found is not None:
@@ -165,6 +202,15 @@ def build_class_part(evaluation: Evaluation) -> list[Block]:
     return blocks
 
 
+def build_confusion_part(evaluation: Evaluation) -> list[Block]:
+    """Build the part with the confusion matrix; nothing for one class, and a word where there are too many."""
+    heading = Heading("Confusion matrix")
+    if len(evaluation.labels) > MOST_CLASSES:
+        return [heading, Paragraph(f"There is none, as the model has more than {MOST_CLASSES} classes.")]
+    caption = "Of the images of each class, down, how many are called what, across; in % of the class."
+    return [heading, Figure("confusion.png", draw_confusions(evaluation), caption)]
+
+
 def build_caption(row: Changed) -> str:
     return (
         f"{row.kind}: {row.picture} · true {row.true} · dense {row.dense} {row.dense_probability:.0%} · "
@@ -219,6 +265,7 @@ PARTS = (
     build_stage_part,
     build_ratio_part,
     build_class_part,
+    build_confusion_part,
     build_changed_part,
     build_settings_part,
 )

@@ -13,6 +13,9 @@ from torch import Tensor
 from ..look.viewer import View
 
 
+# Of more classes no confusion matrix can be read.
+MOST_CLASSES = 100
+
 # Broken: right dense, wrong sparse. Fixed: the reverse. Other: wrong both times, in different ways.
 KINDS = ("broken", "fixed", "other")
 
@@ -43,9 +46,27 @@ class Answers:
         return (self.rank < k).double().mean().item()
 
     @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of top-1, of a single proportion (Wilson, JASA 1927)."""
+        return estimate_interval(int(self.right.sum()), len(self.right))
+
+    @property
     def gmacs(self) -> float:
         """Mean multiply-adds of an image, in units of 10^9."""
         return self.multiply_adds.double().mean().item() / 1e9
+
+
+def estimate_interval(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """Estimate the interval of a proportion, by Wilson's score; it stays within 0 and 1 and never has no width."""
+    share = right / count
+    centre = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    spread = z / (1 + z**2 / count) * math.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return max(0.0, centre - spread), min(1.0, centre + spread)
+
+
+def count_confusions(truth: Tensor, predicted: Tensor, num_labels: int) -> Tensor:
+    """Count `[K, K]` images by their class, down, and what they are called, across."""
+    return (truth * num_labels + predicted).bincount(minlength=num_labels**2).view(num_labels, num_labels)
 
 
 def build_answers(logits: Tensor, truth: Tensor, multiply_adds: list[int]) -> Answers:
@@ -275,6 +296,7 @@ class Evaluation:
         views: of the first images of `changed`.
         notes: what a reader must know to judge the numbers.
         settings: how it was measured: batch size, device, dtype, seconds, machine and versions.
+        speed: images a second of each model that ran, by `"sparse"` and `"dense"`, while the report was made.
     """
 
     model: str
@@ -297,6 +319,7 @@ class Evaluation:
     notes: list[str]
     views: list[View] = field(repr=False)
     settings: dict[str, Any]
+    speed: dict[str, float] = field(default_factory=dict)
 
     @property
     def top_k(self) -> int | None:
@@ -334,6 +357,7 @@ class Evaluation:
             "sparse": self._summary(self.sparse),
             "dense": None if self.dense is None else self._summary(self.dense),
             "dense_gmacs": self.dense_gmacs,
+            "confusion_matrix": self.confusion_matrix,
             "difference": None if self.difference is None else asdict(self.difference),
             "stages": [
                 {**vars(stage), "frequency": stage.frequency.round(decimals=4).tolist()} for stage in self.stages
@@ -349,11 +373,23 @@ class Evaluation:
             "changed": [
                 asdict(row) | {name: round(getattr(row, name), 4) for name in PROBABILITIES} for row in self.changed
             ],
-            "settings": self.settings,
+            "settings": self.settings | ({"images_per_second": self.speed} if self.speed else {}),
         }
 
+    @property
+    def confusion_matrix(self) -> dict[str, Any] | None:
+        """Images by class, down, and by what each model calls them, across; `None` for more than `MOST_CLASSES`."""
+        if len(self.labels) > MOST_CLASSES:
+            return None
+        models = {"sparse": self.sparse} | ({} if self.dense is None else {"dense": self.dense})
+        counts = {
+            name: count_confusions(self.truth, answers.predicted, len(self.labels)).tolist()
+            for name, answers in models.items()
+        }
+        return {"labels": self.labels} | counts
+
     def _summary(self, answers: Answers) -> dict[str, Any]:
-        found: dict[str, Any] = {"top1": answers.top(1), "gmacs": answers.gmacs}
+        found: dict[str, Any] = {"top1": answers.top(1), "interval": list(answers.interval), "gmacs": answers.gmacs}
         if self.top_k is not None:
             found[f"top{self.top_k}"] = answers.top(self.top_k)
         return found

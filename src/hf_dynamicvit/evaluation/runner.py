@@ -4,7 +4,9 @@
 import copy
 import itertools
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +35,7 @@ class Runner:
         kept_counts: `[B, S]` of each batch, patches kept after each decision.
         kept_sums: `[S, num_patches]`, in how many images each patch was kept.
         size: height and width of the images, as the model takes them.
+        seconds: that each of `"sparse"` and `"dense"` took for each batch, with the images in it.
     """
 
     def __init__(self, viewer: Viewer, others: dict[float, Any]):
@@ -43,6 +46,7 @@ class Runner:
         self.kept_counts: list[Tensor] = []
         self.kept_sums: Any = 0
         self.size: Any = None
+        self.seconds: dict[str, list[tuple[float, int]]] = {"sparse": [], "dense": []}
 
     def pixel_values(self, image: Image.Image, name: str) -> Tensor:
         """Prepare one image for the models: `[1, channels, height, width]`.
@@ -55,24 +59,55 @@ class Runner:
         check_size(name, read_size(pixels), self.size)
         return pixels
 
+    @contextmanager
+    def clock(self, name: str, images: int, device: torch.device) -> Generator[None]:
+        """Record how long a model takes for a batch, its device's work included."""
+        synchronise(device)
+        start = time.perf_counter()
+        yield
+        synchronise(device)
+        self.seconds[name].append((time.perf_counter() - start, images))
+
+    @property
+    def speed(self) -> dict[str, float]:
+        """Images a second of each model that ran more than one batch."""
+        found = {name: measure_speed(seconds) for name, seconds in self.seconds.items()}
+        return {name: round(value, 2) for name, value in found.items() if value is not None}
+
     @torch.inference_mode()
     def run(self, pixels: Tensor, truth: Tensor) -> None:
         """Run the models on a batch: `pixels` `[B, channels, height, width]` and their classes `[B]`."""
         model, dense = self.viewer.model, self.viewer.dense
         inputs = pixels.to(model.device, model.dtype)
         size = read_size(pixels)
-        outputs = model(inputs, interpolate_pos_encoding=True)
+        with self.clock("sparse", len(truth), inputs.device):
+            outputs = model(inputs, interpolate_pos_encoding=True)
         kept = outputs.kept.cpu()  # [B, S, num_patches]
         self.kept_counts.append(kept.sum(dim=-1))
         self.kept_sums = self.kept_sums + kept.sum(dim=0)
         self.sparse.append(build_answers(outputs.logits, truth, count_costs(model, kept, size)))
         if dense is not None:
-            logits = dense(pixels.to(dense.device, dense.dtype), interpolate_pos_encoding=True).logits.cpu()
+            moved = pixels.to(dense.device, dense.dtype)
+            with self.clock("dense", len(truth), moved.device):
+                logits = dense(moved, interpolate_pos_encoding=True).logits
+            logits = logits.cpu()
             logits = logits if self.viewer.dense_order is None else logits[:, self.viewer.dense_order]
             self.dense.append(build_answers(logits, truth, [multiply_adds(dense, size)] * len(truth)))
         for keep_ratio, other in self.others.items():
             outputs = other(inputs, interpolate_pos_encoding=True)
             self.sweep[keep_ratio].append(build_answers(outputs.logits, truth, count_costs(other, outputs.kept, size)))
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until an accelerator has done what it was told; a CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def measure_speed(seconds: list[tuple[float, int]]) -> float | None:
+    """Return images a second, without the first batch, in which kernels are chosen; `None` where there is no other."""
+    took, images = (sum(values) for values in zip(*seconds[1:], strict=True)) if len(seconds) > 1 else (0.0, 0)
+    return images / took if took else None
 
 
 def read_size(pixels: Tensor) -> tuple[int, int]:
