@@ -72,7 +72,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.modeling_dynamicvit_msn import DynamicViTMSNForImageClassification, DynamicViTMSNModel
     from .model.modeling_dynamicyolos import DynamicYolosForObjectDetection, DynamicYolosModel
     from .model.modeling_lvvit import LVViTForImageClassification, LVViTModel
-    from .model.reducers import REDUCERS
+    from .model.reducers import REDUCERS, register_reducer
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
     from .tuning.tune import tune
@@ -148,6 +148,7 @@ __all__ = [
     "__version__",
     "fit_processor",
     "reduce_tokens",
+    "register_reducer",
     "restore",
     "tune",
 ]
@@ -159,6 +160,7 @@ _HOMES = {
     "reduce_tokens": ".adoption",
     "restore": ".adoption",
     "REDUCERS": ".model.reducers",
+    "register_reducer": ".model.reducers",
     "tune": ".tuning.tune",
     "DynamicViTTrainer": ".training.trainer",
     "DynamicViTTrainingArguments": ".training.arguments",

@@ -6,11 +6,16 @@ They are here, without torch, whose import takes seconds; tests hold them equal 
 
 import difflib
 from collections.abc import Iterable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 
-# Methods, the keys of `model.reducers.REDUCERS`: each is a file of that name.
-METHODS = sorted(file.stem.removeprefix("reducer_") for file in Path(__file__).parent.glob("model/reducer_*.py"))
+# The group of entry points in which other packages name their methods.
+REDUCER_GROUP = "hf_dynamicvit.reducers"
+
+# Methods, the keys of `model.reducers.REDUCERS`: each is a file of that name, or an entry point of another package.
+OWN_METHODS = {file.stem.removeprefix("reducer_") for file in Path(__file__).parent.glob("model/reducer_*.py")}
+METHODS = sorted(OWN_METHODS | {found.name for found in entry_points(group=REDUCER_GROUP)})
 
 # Schedules, the keys of `model.schedules.SCHEDULES`.
 SCHEDULES = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage", "alternate")

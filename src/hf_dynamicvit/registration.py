@@ -7,6 +7,7 @@ and `model/__init__.py` when a module of the models is imported by its own name.
 
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import entry_points
 from typing import Any
 
 import transformers
@@ -16,9 +17,22 @@ from transformers.utils import is_torchvision_available
 from .families import ALL_FAMILIES, HOMES, Family
 from .model.classification import ReducedForImageClassification
 from .model.detection import ReducedForObjectDetection
+from .model.logger import logger
 from .model.native import native_class
 from .model.pretrained import ReducedPreTrainedModel
+from .model.reducers import register_reducer
 from .model.reduction import ReducedModel
+from .names import REDUCER_GROUP
+
+
+def register_installed_reducers() -> None:
+    """Add the methods of other packages, as their entry points name them; a warning tells which cannot be loaded."""
+    for found in entry_points(group=REDUCER_GROUP):
+        try:
+            register_reducer(found.name, found.load())
+        except Exception as error:  # the package of somebody else; ours works without it
+            package = "?" if found.dist is None else found.dist.name
+            logger.warning(f"The method {found.name} of the package {package} cannot be used: {error}")
 
 
 def image_processors(family: Family) -> dict[str, type]:
@@ -53,7 +67,8 @@ def register_model(model: Any, auto_names: Sequence[str]) -> None:
         getattr(transformers, auto).register(model.config_class, model, exist_ok=True)
 
 
-# model type, dense and sparse -> our image classification model
+register_installed_reducers()
+
 # model type, dense and sparse -> our object detector
 DETECTORS: dict[str, type[ReducedForObjectDetection]] = {}
 # the same -> our image classification model

@@ -26,7 +26,7 @@ from .reducer import Constants
 from .reducer_mstm import ScaleProjection
 from .reducer_tosa import MirroredConvolution
 from .reduction_config import ReductionConfig
-from .remote_code import PLACE, code_stays, code_travels, copy_processor
+from .remote_code import PLACE, check_code_travels, code_stays, code_travels, copy_processor
 from .scoring import KeepLogits
 from .spatial import scatter_to_grid, tokens_to_grid
 
@@ -131,6 +131,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
             copy_processor(self.config.name_or_path or "", Path(save_directory), self.processor_place)
         code: AbstractContextManager[None] = nullcontext()  # as the class has it: pushed, or itself remote code
         if with_remote_code:
+            check_code_travels(self.backbone.reducer)
             code = code_travels(self.config, self.auto_classes())
         elif not self.is_remote_code():
             code = code_stays(self.config)
@@ -139,6 +140,8 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
 
     def push_to_hub(self, repo_id: str, *, with_remote_code: bool = True, **kwargs):
         """As in `PreTrainedModel`; the code travels too unless `with_remote_code=False`."""
+        if with_remote_code:
+            check_code_travels(self.backbone.reducer)
         with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
             return super().push_to_hub(repo_id, **kwargs)
 

@@ -51,6 +51,27 @@ REDUCERS: dict[str, type[TokenReducer]] = {
 }
 
 
+def register_reducer(name: str, reducer: type[TokenReducer]) -> None:
+    """Add a method to the table, so that `reducer=name` takes it in configurations, training, tuning and commands.
+
+    A package whose entry points have the group `hf_dynamicvit.reducers` need not call this: its methods are found.
+
+    Args:
+        name: as it stands in `config.json`; lower-case letters, digits and `_`.
+        reducer: the class; its options are the arguments of its constructor after the configuration.
+
+    Raises:
+        ValueError: the name is another's or no such name, or the class is no `TokenReducer`.
+    """
+    if not (name.isidentifier() and name.isascii() and name == name.lower()):
+        raise ValueError(f"the name of a method is {name!r}; it has lower-case letters, digits and _ only.")
+    if not (isinstance(reducer, type) and issubclass(reducer, TokenReducer)):
+        raise ValueError(f"the method {name} is {reducer!r}; it must be a class that derives from TokenReducer.")
+    if REDUCERS.get(name, reducer) is not reducer:
+        raise ValueError(f"there is a method {name} already, {REDUCERS[name].__qualname__}; choose another name.")
+    REDUCERS[name] = reducer
+
+
 def is_adaptive(name: str) -> bool:
     """Return whether each image decides how many patches it keeps; there is no `keep_ratio` then."""
     return issubclass(REDUCERS[name], AdaptiveReducer)

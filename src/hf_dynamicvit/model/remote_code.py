@@ -15,6 +15,20 @@ from .compat import auto_class, file_in_cache, set_auto_class
 PLACE = ("subfolder", "revision", "cache_dir")
 
 
+def check_code_travels(reducer: Any) -> None:
+    """Refuse to send along the code of a model whose method is of another package: it would not be among it.
+
+    Raises:
+        ValueError: that is so.
+    """
+    module = type(reducer).__module__
+    if module.rpartition(".")[0] != __name__.rpartition(".")[0]:
+        raise ValueError(
+            f"{type(reducer).__name__} is of {module}, whose code does not travel along; say with_remote_code=False: "
+            "who loads the model needs that package."
+        )
+
+
 @contextmanager
 def code_travels(config: Any, auto_classes: Mapping[str, type]) -> Generator[None]:
     """Make `save_pretrained` also write this folder's `.py` files and `auto_map`, within it.
