@@ -1,4 +1,7 @@
-.PHONY: test test-fast test-long test-oldest lint types docs check
+.PHONY: help test test-fast test-long test-oldest lint style types docs docs-serve build check
+
+help:
+	@grep -E '^[a-z-]+:' Makefile | cut -d: -f1
 
 test:
 	pytest
@@ -13,11 +16,22 @@ lint:
 	ruff check .
 	ruff format --check .
 
+style:
+	ruff check --fix .
+	ruff format .
+
 types:
 	ty check
 
 docs:
 	mkdocs build --strict
+
+docs-serve:
+	mkdocs serve
+
+build:
+	python -m build
+	twine check --strict dist/*
 
 check: lint types docs test
 
