@@ -105,6 +105,7 @@ def test_make_tells_its_targets():
 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("build") is None, reason="it is built with `build`")
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is one")
 def test_an_sdist_holds_its_tests(tmp_path):
     """What git has, but what only git and editors read."""
     copy = tmp_path / "copy"
