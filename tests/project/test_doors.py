@@ -103,6 +103,15 @@ def test_make_tells_its_targets():
         assert target in named
 
 
+def test_the_changelog_keeps_its_form():
+    """Of Keep a Changelog: what is not released on top, then versions with their days; changes by kind."""
+    versions = re.findall(r"^## (.+)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert versions[0] == "[Unreleased]"
+    assert all(re.fullmatch(r"\[\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d", version) for version in versions[1:])
+    kinds = re.findall(r"^### (.+)$", read("CHANGELOG.md"), re.MULTILINE)
+    assert kinds and {*kinds} <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("build") is None, reason="it is built with `build`")
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is one")
