@@ -15,6 +15,18 @@ from pathlib import Path
 OVERWRITE = "or type --overwrite"
 
 
+def resolve(path: str | Path) -> Path:
+    """Follow all links of `path`.
+
+    Raises:
+        RuntimeError: they go in a circle, which Python 3.13 returns as it is, and earlier ones refuse by themselves.
+    """
+    resolved = Path(path).resolve()
+    if resolved.is_symlink():
+        raise RuntimeError(f"Symlink loop from {resolved}")
+    return resolved
+
+
 def check_folder(folder: str | Path, overwrite: bool = False, otherwise: str = OVERWRITE) -> Path:
     """Refuse a folder that cannot be written, or is not new or empty; return it, resolved.
 
@@ -27,7 +39,7 @@ def check_folder(folder: str | Path, overwrite: bool = False, otherwise: str = O
         ValueError: `folder` is a file or the working folder, holds something, or cannot be written.
     """
     try:
-        resolved = Path(folder).resolve()
+        resolved = resolve(folder)
         if resolved == Path.cwd():
             raise ValueError(f"{folder} is the working folder; name a new or an empty one.")
         if resolved.exists() and not resolved.is_dir():
@@ -47,7 +59,7 @@ def check_file(file: str | Path, overwrite: bool = False, otherwise: str = OVERW
         ValueError: `file` is a folder, exists, is in a folder that does not, or cannot be written.
     """
     try:
-        resolved = Path(file).resolve()
+        resolved = resolve(file)
         if resolved.is_dir():
             raise ValueError(f"{file} exists already and is a folder; name a file.")
         if resolved.exists() and not overwrite:
