@@ -67,7 +67,7 @@ def test_every_option_of_every_command(ask, name):
 
 @needs_bash
 def test_choices(ask):
-    assert ask("export", "--model", "my-model", "--format", "o") == {"onnx"}
+    assert ask("export", "--model", "my-model", "--format", "o") == {"onnx", "openvino"}
     assert ask("benchmark", "--model", "my-model", "--reducer", "") >= {*REDUCERS}
     assert ask("benchmark", "--model", "my-model", "--reducer", "tome", "to") == {"tome", "topk", "tosa"}
     assert ask("completion", "") == {*SHELLS}
