@@ -188,7 +188,10 @@ def test_names_people_type_for_options_of_training(tmp_path):
         (["export", "m", "--model", "n", "--format", "onnx", "--output", "o"], "'m' and --model both name a model"),
         (["export", "m", "--fromat=onnx"], "there is no option --fromat; did you mean --format?"),
         (["export", "m", "--format", "onx", "--output", "m.onnx"], "there is no 'onx'; did you mean onnx?"),
-        (["export", "m", "--format", "pdf", "--output", "m.pdf"], "there is no 'pdf'; there are onnx, openvino, torch-export"),
+        (
+            ["export", "m", "--format", "pdf", "--output", "m.pdf"],
+            "there is no 'pdf'; there are onnx, openvino, torch-export",
+        ),
         (["convert", "m.pth", "--output", "o", "--reducer", "magic"], "there is no 'magic'; there are algm, "),
         (["convert", "m.pth", "--output", "o", "--reducer-args", "r=8"], "'r=8' is not a JSON object such as"),
         (["train", "--modle", "m"], "there is no option --modle; did you mean --model?"),

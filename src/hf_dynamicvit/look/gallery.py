@@ -128,11 +128,14 @@ def build_entry(view: View, labels: Sequence[str], file: str, title: str, place:
     changed, shift, told = False, 0.0, ""
     answers = write_answers("reduced", sparse)
     if dense is not None:
-        changed = bool(dense.argmax() != view.probabilities.argmax())
+        changed = view.differs
         shift = (view.probabilities - dense).abs().max().item()
         before = top_classes(dense, labels, CLASSES)
         answers = write_answers("dense", before) + answers
-        verdict = f"changed: {before[0][0]} became {sparse[0][0]}" if changed else "same answer as the dense model"
+        verdict = "same answer as the dense model"
+        if changed:  # a detector may find others of the same likeliest class
+            same = before[0][0] == sparse[0][0]
+            verdict = "changed: other objects" if same else f"changed: {before[0][0]} became {sparse[0][0]}"
         told = write_mark(verdict, changed)
     wrong = bool(true) and true != sparse[0][0]
     data = {"changed": int(changed), "wrong": int(wrong), "shift": f"{shift:.4f}", "confidence": f"{sparse[0][1]:.4f}"}
