@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicaimv2 import DynamicAimv2Config, DynamicAimv2VisionConfig
     from .model.configuration_dynamicbeit import DynamicBeitConfig
     from .model.configuration_dynamicclip import DynamicCLIPConfig, DynamicCLIPVisionConfig
+    from .model.configuration_dynamicconvnext import DynamicConvNextConfig
     from .model.configuration_dynamicdeit import DynamicDeiTConfig
     from .model.configuration_dynamicdinov2 import DynamicDinov2Config
     from .model.configuration_dynamicdinov2_with_registers import DynamicDinov2WithRegistersConfig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.configuration_dynamicmetaclip_2 import DynamicMetaClip2Config, DynamicMetaClip2VisionConfig
     from .model.configuration_dynamicsiglip import DynamicSiglipConfig, DynamicSiglipVisionConfig
     from .model.configuration_dynamicsmolvlm_vision import DynamicSmolVLMVisionConfig
+    from .model.configuration_dynamicswin import DynamicSwinConfig
     from .model.configuration_dynamicvit import DynamicViTConfig
     from .model.configuration_dynamicvit_msn import DynamicViTMSNConfig
     from .model.configuration_dynamicyolos import DynamicYolosConfig
@@ -37,6 +39,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.modeling_dynamicaimv2 import DynamicAimv2Model, DynamicAimv2VisionModel
     from .model.modeling_dynamicbeit import DynamicBeitBackbone, DynamicBeitForImageClassification, DynamicBeitModel
     from .model.modeling_dynamicclip import DynamicCLIPForImageClassification, DynamicCLIPModel, DynamicCLIPVisionModel
+    from .model.modeling_dynamicconvnext import DynamicConvNextForImageClassification, DynamicConvNextModel
     from .model.modeling_dynamicdeit import DynamicDeiTForImageClassification, DynamicDeiTModel
     from .model.modeling_dynamicdinov2 import (
         DynamicDinov2Backbone,
@@ -68,6 +71,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
         DynamicSiglipVisionModel,
     )
     from .model.modeling_dynamicsmolvlm_vision import DynamicSmolVLMVisionModel
+    from .model.modeling_dynamicswin import DynamicSwinForImageClassification, DynamicSwinModel
     from .model.modeling_dynamicvit import DynamicViTForImageClassification, DynamicViTModel
     from .model.modeling_dynamicvit_msn import DynamicViTMSNForImageClassification, DynamicViTMSNModel
     from .model.modeling_dynamicyolos import DynamicYolosForObjectDetection, DynamicYolosModel
@@ -93,6 +97,9 @@ __all__ = [
     "DynamicCLIPModel",
     "DynamicCLIPVisionConfig",
     "DynamicCLIPVisionModel",
+    "DynamicConvNextConfig",
+    "DynamicConvNextForImageClassification",
+    "DynamicConvNextModel",
     "DynamicDINOv3ViTBackbone",
     "DynamicDINOv3ViTConfig",
     "DynamicDINOv3ViTForImageClassification",
@@ -131,6 +138,9 @@ __all__ = [
     "DynamicSiglipVisionModel",
     "DynamicSmolVLMVisionConfig",
     "DynamicSmolVLMVisionModel",
+    "DynamicSwinConfig",
+    "DynamicSwinForImageClassification",
+    "DynamicSwinModel",
     "DynamicViTConfig",
     "DynamicViTForImageClassification",
     "DynamicViTMSNConfig",

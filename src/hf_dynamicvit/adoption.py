@@ -17,7 +17,7 @@ from torch import nn
 from transformers import BackboneMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_peft_available
 
-from .families import FAMILIES, HOMES
+from .families import ADOPTABLE, HOMES
 from .model.backbone import warn_of_patches_left_behind
 from .model.checkpointing import with_gradients
 from .model.compat import (
@@ -66,7 +66,7 @@ LOADING_HOOKS = {function.__name__ for function in (rename_legacy_keys, rename_r
 
 def adopting_classes() -> dict[type, Reduced]:
     """Map every native class to ours."""
-    names = [name for row in FAMILIES.values() for name in row.models]
+    names = [name for row in ADOPTABLE.values() for name in row.models]
     ours = [getattr(import_module(HOMES[name], __package__), name) for name in names]
     return {native_class(cls): cls for cls in ours}
 
@@ -242,7 +242,7 @@ def unknown_model(model: nn.Module) -> str:
             return f"{type(module).__name__} cannot be reduced as it is: {NEEDS_TRAINING[config.model_type]}"
     name = type(model).__name__
     nearest = suggest_nearest(name, [cls.__name__ for cls in ADOPTING], "")
-    types = ", ".join(family.dense for family in FAMILIES.values())
+    types = ", ".join(family.dense for family in ADOPTABLE.values())
     return f"{name} holds no model whose tokens can be reduced{nearest or '.'} There are those of model types {types}."
 
 
@@ -267,18 +267,16 @@ def check_wrappers(model: nn.Module, found: Found) -> None:
 def check_modules(model: nn.Module, found: Found) -> None:
     """Refuse a model whose modules cannot change class."""
     check_wrappers(model, found)
-    ours, base, layers = parts(found.model)
-    native_layer, native_attention = native_class(ours.layer_class), native_class(ours.attention_class)
-    for index, layer in enumerate(layers):
-        attention = read_as(ours.layer_class, layer, "attention") if type(layer) is native_layer else None
-        for module, expected in ((layer, native_layer), (attention, native_attention)):
-            if type(module) is not expected:
-                raise ValueError(
-                    f"block {index} has a {type(module).__name__} for a {expected.__name__}: it was exchanged, as by "
-                    "quantisation or other kernels, and cannot be adopted. Reduce first."
-                )
-        if layer.gradient_checkpointing:
-            with_gradients(checkpointing_function(layer))
+    tower, base = parts(found.model)
+    for where, module, ours in tower.exchanged_modules(base):
+        expected = native_class(ours)
+        if type(module) not in (expected, ours):
+            raise ValueError(
+                f"{where} has a {type(module).__name__} for a {expected.__name__}: it was exchanged, as by "
+                "quantisation or other kernels, and cannot be adopted. Reduce first."
+            )
+        if getattr(module, "gradient_checkpointing", False):
+            with_gradients(checkpointing_function(module))
     for name, parameter in base.embeddings.named_parameters():
         if not parameter.is_floating_point():
             raise ValueError(f"embeddings.{name} is quantised ({parameter.dtype}) and cannot be adopted.")
@@ -312,17 +310,10 @@ def is_adapted(model: nn.Module) -> bool:
 # ----- there and back
 
 
-def parts(model: Any) -> tuple[Any, Any, Any]:
-    """Return the class of the image tower of a native `model`, the tower, and its blocks."""
+def parts(model: Any) -> tuple[Any, Any]:
+    """Return the class of the image tower of a native `model`, and the tower."""
     ours: Any = ADOPTING[type(model)]
-    base, tower = (ours.native_base(model), ours.model_class) if hasattr(ours, "model_class") else (model, ours)
-    return tower, base, read_as(tower, base, "layers")
-
-
-def read_as(cls: type, module: Any, name: str) -> Any:
-    """Read the part of the native `module` that its class-to-be `cls` calls `name`."""
-    found = getattr(cls, name, None)
-    return found.fget(module) if isinstance(found, property) else getattr(module, name)
+    return (ours.model_class, ours.native_base(model)) if hasattr(ours, "model_class") else (ours, model)
 
 
 def tower_config(config: Any) -> Any:
@@ -399,13 +390,12 @@ def give_back(found: Found) -> None:
     config = native.config_class(**model.config.to_native_dict())
     own_rate = "drop_path_rate" in {field.name for field in dataclasses.fields(tower_config(config))}
     whole = whole_modules(base) - {*(native_class(type(base))._no_split_modules or ())}
-    for layer in base.layers:
-        for part in (layer.attention, layer.mlp, layer):
-            become_native(part)
-        if not own_rate:
+    if not own_rate:
+        for layer in base.layers:
             del layer.drop_path
-    become_native(base.embeddings)
     del base.reducer
+    for module in [*base.modules()][1:]:
+        become_native(module)
     exchange_config(model.config, config)
     if any(name.startswith("Dynamic") for name in model.config.architectures or ()):
         model.config.architectures = [native.__name__]

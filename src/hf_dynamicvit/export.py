@@ -35,6 +35,7 @@ from .deploy.products import merge_by_products
 from .extras import build_install_command
 from .folders import check_file
 from .model.budget import BudgetMixin
+from .model.compat import attends
 from .model.cost import as_pair, image_tower
 from .model.reducers import REDUCERS, is_adaptive
 from .names import EXPORT_MERGES
@@ -110,7 +111,8 @@ def copy_for_export(model: PreTrainedModel, dtype: str = "float32") -> Logits:
             "cannot. Load the model with what its search has found, as its documentation says, and export that."
         )
     copied = copy.deepcopy(model).to("cpu", getattr(torch, dtype))
-    copied.set_attn_implementation("sdpa")
+    if attends(copied):
+        copied.set_attn_implementation("sdpa")
     return Logits(copied).eval()
 
 

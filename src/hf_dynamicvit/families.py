@@ -120,7 +120,18 @@ FROM_SCRATCH = {
     f"dynamic{family.dense}": family for family in (Family("levit", "DynamicLevit", "LeViT by Evo-ViT", "Levit"),)
 }
 
-ALL_FAMILIES = FAMILIES | FROM_SCRATCH
+# the same of pyramids, whose stages have maps of other sizes and widths: none of their positions leaves
+PYRAMIDS = {
+    f"dynamic{family.dense}": family
+    for family in (
+        Family("swin", "DynamicSwin", "Swin", "ViT"),
+        Family("convnext", "DynamicConvNext", "ConvNeXt", "ConvNext"),
+    )
+}
+
+# those whose native models can be reduced as they are
+ADOPTABLE = FAMILIES | PYRAMIDS
+ALL_FAMILIES = ADOPTABLE | FROM_SCRATCH
 
 # model type -> the name of our configuration class
 CONFIGS = {

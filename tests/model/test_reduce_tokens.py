@@ -44,7 +44,7 @@ from hf_dynamicvit import (
     restore,
 )
 from hf_dynamicvit.adoption import ADOPTING, POOLED
-from hf_dynamicvit.families import FAMILIES
+from hf_dynamicvit.families import ADOPTABLE, PYRAMIDS
 
 
 NAMES = ["-".join(each) for each in MODELS]
@@ -428,7 +428,7 @@ def test_what_is_reduced_already():
 
 
 def test_unknown_models():
-    types = ", ".join(family.dense for family in FAMILIES.values())
+    types = ", ".join(family.dense for family in ADOPTABLE.values())
     refuses(nn.Linear(1, 1), f"Linear holds no model whose tokens can be reduced.* of model types {types}")
     config = ViTMAEConfig(**SIZES, decoder_num_hidden_layers=1, decoder_hidden_size=16, decoder_num_attention_heads=2)
     refuses(ViTMAEModel(config), "is of model type 'vit_mae': ViT-MAE shuffles and masks the patches")
@@ -484,7 +484,7 @@ def test_sharded_models(tmp_path):
 
 
 def test_the_table_is_whole():
-    assert len(ADOPTING) == len(MODELS) and len(CLASSIFIERS) < len(MODELS)
+    assert len(ADOPTING) == len(MODELS) + 2 * len(PYRAMIDS) and len(CLASSIFIERS) < len(MODELS)
     assert all(ADOPTING[native_class(*each)] is our_class(*each) for each in MODELS)
     assert ADOPTING[transformers.ViTModel] is DynamicViTModel
     for key, kind in MODELS:  # a model around it asks for the defaults, to write what differs

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from ..adoption import ADOPTING, native_class
 from ..compat import memory_events
 from ..model.classification import ReducedForImageClassification
-from ..model.compat import attention_implementation
+from ..model.compat import attends, attention_implementation
 from ..model.cost import as_pair, vit_multiply_adds
 from ..model.inference import waited_for
+from ..model.pyramid import PyramidModel
 from ..model.reducer import TokenReducer
 from ..model.reduction import ReducedModel
 from ..model.refused import NEEDS_TRAINING
@@ -32,7 +33,7 @@ from ..model.tokens import Stage, Tokens, Trace
 from ..names import COMPILED, CUDA_GRAPH
 
 
-Reduced = ReducedForImageClassification | ReducedModel
+Reduced = ReducedForImageClassification | ReducedModel | PyramidModel
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Measurement:
         fastest: its first decile.
         slowest: its ninth decile.
         over_dense: images/s over those of the dense model in the same run.
-        over_ideal: images/s over those of the ideal in the same run.
+        over_ideal: images/s over those of the ideal in the same run; `None` of a pyramid, which has none.
         multiply_adds: of one image, as counted by `model.multiply_adds`.
         dense_multiply_adds: of one image through the dense model.
         tokens: patch tokens of one image after each decision.
@@ -237,7 +238,8 @@ def copy_for_setting(model: Any, setting: Setting) -> Any:
     """
     copied = copy.deepcopy(model).eval().to(torch.device(setting.device), getattr(torch, setting.dtype))
     try:
-        copied.set_attn_implementation(setting.attention)
+        if attends(copied):
+            copied.set_attn_implementation(setting.attention)
     except ImportError as error:
         raise ValueError(f"attention {setting.attention!r}: {error}") from error
     return copied
@@ -277,14 +279,16 @@ def build_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]
         sizes = repr((type(like), vars(like.config) | {"_name_or_path": ""}))
         if sizes not in dense:
             like = like.eval().to(model.device, model.dtype)
-            like.set_attn_implementation("sdpa")
+            if attends(like):
+                like.set_attn_implementation("sdpa")
             title = f"dense, as {name}" if dense else "dense"
             dense[sizes] = Entry(title, "dense", like, model, title)
             yield dense[sizes]
         title, like = dense[sizes].name, dense[sizes].module
         prefix = model.config.num_prefix
         lengths = [(attention + prefix, mlp + prefix) for attention, mlp in mean_counts(model, images)]
-        yield Entry(name, "ideal", Ideal(like, lengths).eval(), model, title)
+        if isinstance(model.backbone, ReducedModel):  # no block of a pyramid gets shorter
+            yield Entry(name, "ideal", Ideal(like, lengths).eval(), model, title)
         yield Entry(name, "sparse", model, model, title)
 
 
@@ -424,7 +428,7 @@ def build_measurements(
     """Yield the measurement of each entry."""
     medians = {(entry.name, entry.kind): statistics.median(each) for entry, each in zip(entries, seconds, strict=True)}
     for entry, call, times in zip(entries, calls, seconds, strict=True):
-        median = medians[entry.name, entry.kind]
+        median, ideal = medians[entry.name, entry.kind], medians.get((entry.name, "ideal"))
         deciles = statistics.quantiles(times, n=10, method="inclusive") if len(times) > 1 else times * 9
         yield Measurement(
             model=entry.name,
@@ -438,7 +442,7 @@ def build_measurements(
             fastest=1000 * deciles[0],
             slowest=1000 * deciles[-1],
             over_dense=medians[entry.dense, "dense"] / median,
-            over_ideal=None if entry.kind == "dense" else medians[entry.name, "ideal"] / median,
+            over_ideal=ideal / median if ideal is not None and entry.kind != "dense" else None,
             multiply_adds=count_multiply_adds(entry, images),
             dense_multiply_adds=entry.source.dense_multiply_adds(images),
             tokens=None if entry.kind == "dense" else entry.source.token_counts(images),

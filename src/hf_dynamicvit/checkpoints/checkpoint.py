@@ -20,6 +20,7 @@ import transformers
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
 from ..model.budget import with_keep_ratio, with_schedule
+from ..model.compat import attends
 from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
 from ..model.refused import NEEDS_TRAINING, refusal
@@ -259,6 +260,7 @@ class Checkpoint:
         """
         self.check_weights_fit()
         dense = self.family.dense_class
+        attention = {"attn_implementation": "sdpa"} if attends(dense) else {}
         known = self.is_sparse or dense.__module__.startswith("transformers.")
         # Transformers has no classifier on DINOv3
         loader: Any = getattr(transformers, self.family.auto_names[0]) if known else dense
@@ -266,8 +268,8 @@ class Checkpoint:
             self.source,
             config=self.config,
             dtype=torch.float32,
-            attn_implementation="sdpa",
             output_loading_info=True,
+            **attention,
         )
         if found["missing_keys"]:
             missing = ", ".join(sorted(found["missing_keys"]))

@@ -4,9 +4,11 @@
 import json
 from typing import Any
 
+from ..model.configuration_dynamicswin import DynamicSwinConfig
 from ..model.configuration_dynamicvit import DynamicViTConfig
+from ..model.pyramid_reducer import PYRAMID_REDUCERS
 from ..model.reducer import TokenReducer
-from ..model.reducers import is_adaptive
+from ..model.reducers import REDUCERS, is_adaptive
 from ..training.predictor_start import has_predictors
 from .ranges import as_option
 from .train_options import DENSE, DataArguments
@@ -101,8 +103,15 @@ def check_teacher(reducer: str, typed: dict[str, Any]) -> None:
 
 
 def build_method(reducer: str, reducer_args: str | None) -> TokenReducer:
-    """Build a method with its options, without memory: for what it learns, how fast, and from whom."""
-    return DynamicViTConfig(reducer=reducer, reducer_args=read_json(reducer_args)).reducer_without_memory()
+    """Build a method with its options, without memory: for what it learns, how fast, and from whom.
+
+    One of pyramids, where only that has all the options.
+    """
+    options = read_json(reducer_args)
+    config_class: Any = DynamicViTConfig
+    if reducer in PYRAMID_REDUCERS and not {*options} <= {*REDUCERS[reducer].options()}:
+        config_class = DynamicSwinConfig if {*options} <= {*PYRAMID_REDUCERS[reducer].options()} else config_class
+    return config_class(reducer=reducer, reducer_args=options).reducer_without_memory()
 
 
 def read_json(text: str | None) -> dict[str, Any]:

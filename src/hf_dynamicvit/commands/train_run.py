@@ -24,6 +24,7 @@ from .train_next import next_commands
 from .train_once import Run, carry_out
 from .train_options import DENSE, DataArguments, ModelArguments, option_names
 from .train_report import report
+from .train_start import check_predictor_start
 from .train_summary import count_steps, summary
 from .train_task import Task, prepare
 
@@ -54,6 +55,8 @@ def train(
     check_run(training, resume, model_args.teacher_epochs > 0 or model_args.compare_dense)
     set_seed(training.seed)
     task = prepare(model_args, data_args, training, read_checkpoint(model_args.model) if start is None else start)
+    if chosen is not None and "predictor_start" in chosen:
+        check_predictor_start(model_args, task.planned)
     training = settle(task, training, chosen)
     if resume is True and (ended := ended_before(training, len(task.images.train))) is not None:
         return ended

@@ -9,6 +9,7 @@ from ..data.transforms import target_size
 from ..model.classification import ReducedForImageClassification
 from ..model.cost import as_pair
 from ..model.logger import logger
+from ..model.pyramid_config import PyramidConfig
 from .train_options import ModelArguments
 
 
@@ -37,17 +38,27 @@ def tell_of_size(args: ModelArguments, start: Checkpoint, size: tuple[int, int])
     before = as_pair(start.image_config.image_size)
     if size != before and not args.from_scratch:
         told = [f"{height} x {width}" for height, width in (before, size)]
+        pyramid = issubclass(start.family.config_class, PyramidConfig)
+        positions = not pyramid or getattr(start.config, "use_absolute_embeddings", False)
         logger.warning(
-            f"{start.source} was trained on images of {told[0]} pixels; here they are {told[1]}: its position "
-            "embeddings are interpolated."
+            f"{start.source} was trained on images of {told[0]} pixels; here they are {told[1]}"
+            f"{': its position embeddings are interpolated' if positions else ''}."
         )
 
 
 def at_size(processor: Any, size: tuple[int, int]) -> Any:
-    """Return `processor` for images of `size`, height and width, with as large a part cropped as before."""
+    """Return `processor` for images of `size`, height and width, with as large a part cropped as before.
+
+    Raises:
+        ValueError: it makes squares only, as ConvNeXt's, and `size` is none.
+    """
     before, (height, width) = target_size(processor), size
     if before == size:
         return processor
+    if hasattr(processor, "crop_pct"):
+        if height != width:
+            raise ValueError(f"--image-size is {height} {width}; a {type(processor).__name__} makes squares only.")
+        return type(processor).from_dict(processor.to_dict() | {"size": {"shortest_edge": height}})
     changes: dict[str, Any] = {"do_resize": True, "size": {"height": height, "width": width}}
     if processor.do_center_crop:
         changes["crop_size"] = {"height": height, "width": width}

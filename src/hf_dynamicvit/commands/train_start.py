@@ -14,7 +14,7 @@ from ..model.cost import as_pair
 from ..model.reducers import is_adaptive
 from ..model.schedules import one_or_several
 from ..training.optimizer import classifiers
-from ..training.predictor_start import has_predictors
+from ..training.predictor_start import can_imitate
 from .train_classes import dense_first
 from .train_conflicts import read_json
 from .train_options import DENSE, ModelArguments
@@ -121,7 +121,20 @@ def start_anew(parameter: Tensor, deviation: float) -> None:
 def imitates(args: ModelArguments, start: Checkpoint, model: ReducedForImageClassification) -> bool:
     """Return whether predictors are new and start where the class attention of a trained dense model is."""
     new = not args.from_scratch and start.reducer != args.reducer
-    return new and args.predictor_start == "attention" and has_predictors(model.reducer)
+    return new and args.predictor_start == "attention" and can_imitate(model.reducer)
+
+
+def check_predictor_start(args: ModelArguments, model: ReducedForImageClassification) -> None:
+    """Refuse predictors that start where there is no class attention, as in a pyramid.
+
+    Raises:
+        ValueError: they were to.
+    """
+    if args.predictor_start == "attention" and args.reducer != DENSE and not can_imitate(model.reducer):
+        raise ValueError(
+            f"--predictor-start is attention, but a {model.config.dense_model_type} has no class token; its "
+            "predictors start at random."
+        )
 
 
 def set_how_much_is_kept(

@@ -19,7 +19,8 @@ from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES
 from ..look.viewer import Viewer
 from ..machine import describe_machine
-from ..model.cost import as_pair, grid_size
+from ..model.cost import grid_size, patch_pixels
+from ..model.pyramid_reducer import SlowFastReducer
 from ..names import KEEP_RATIOS, UNREADABLE
 from .data import LabelledImages, load_labelled, make_printable, read_held_out
 from .results import Evaluation, KeepRatio, join_answers, measure_distances, summarise_stages
@@ -91,7 +92,7 @@ def build_evaluation(
     """Join the answers of all batches; `problems` are why other keep ratios are not possible."""
     viewer, config = runner.viewer, runner.viewer.model.config
     grid = grid_size(config, runner.size)
-    far = measure_distances(grid, as_pair(config.patch_size))
+    far = measure_distances(grid, patch_pixels(config))
     sweep = [KeepRatio(keep_ratio, join_answers(parts), None) for keep_ratio, parts in runner.sweep.items()]
     sweep += [KeepRatio(keep_ratio, None, problem) for keep_ratio, problem in problems.items()]
     return Evaluation(
@@ -143,7 +144,9 @@ def collect_notes(viewer: Viewer, images: LabelledImages, swept: bool) -> list[s
         notes.append("There is one split only: if the model was trained on these images, the numbers are too good.")
     if len(images.data) < images.total:
         notes.append(f"These are {len(images.data)} of {images.total} images, taken at random (seed {images.seed}).")
-    if reducer.rest == "idle":
+    if isinstance(reducer, SlowFastReducer):
+        notes.append(f"With {config.reducer} a position that is not kept takes the fast path, and may come back.")
+    elif reducer.rest == "idle":
         notes.append(f"With {config.reducer} a patch that is not kept sits out and may come back.")
     elif reducer.rest == "merged":
         gone = ", or is dropped" if reducer.loses_patches else ""

@@ -169,7 +169,14 @@ def describe_reduction(model: WithBaseModel) -> str:
     elif config.fixed_stages:
         kept = f"{tell_stages(model)} patches"
     else:
-        kept = f"{', '.join(map(str, dict.fromkeys(model.token_counts())))} of {config.num_patches} patch tokens"
+        what = "positions" if hasattr(config, "reduced_stage") else "patch tokens"
+        kept = f"{', '.join(map(str, dict.fromkeys(model.token_counts())))} of {config.num_patches} {what}"
+    if hasattr(config, "reduced_stage"):
+        return (
+            f"A {config.dense_model_type} in whose stage {config.reduced_stage + 1} positions are chosen by "
+            f"`{config.reducer}` at blocks {', '.join(map(str, model.decision_layers))} of {config.depth}; {kept} "
+            f"take the block's own MLP for images of {config.image_size} pixels."
+        )
     return (
         f"A vision transformer with token reduction by `{config.reducer}` at blocks "
         f"{', '.join(map(str, model.decision_layers))} of {config.num_hidden_layers}; it keeps {kept} for images of "

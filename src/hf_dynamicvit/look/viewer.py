@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
@@ -25,7 +25,7 @@ from ..data.preparation import check_same_input
 from ..data.transforms import ImageTransform, channel_values, read_image
 from ..machine import check_device
 from ..model.classification import ReducedForImageClassification
-from ..model.cost import as_pair, grid_size
+from ..model.cost import grid_size, patch_pixels
 from ..model.detection import ReducedForObjectDetection
 from ..registration import CLASSIFIERS
 from .boxes import LEAST, Box, class_probabilities, find_boxes
@@ -378,14 +378,15 @@ class Viewer:
         """Draw what the patches of `pixels` `[C, height, width]` show, from the image where it was only resized."""
         processor, (height, width) = self.processor, pixels.shape[1:]
         down, across = grid_size(self.model.config, (height, width))
-        patch_height, patch_width = as_pair(self.model.config.patch_size)
-        bottom, right = down * patch_height, across * patch_width  # what is beyond is in no patch
+        patch_height, patch_width = patch_pixels(self.model.config)
+        bottom, right = down * patch_height, across * patch_width  # what is beyond is in no patch, or padded (Swin)
         whole = processor.do_resize and not processor.do_center_crop and not getattr(processor, "do_pad", False)
         if stretched or (whole and processor.size.get("height")):
             image = read_image(picture)
             box = (0, 0, max(1, round(image.width * right / width)), max(1, round(image.height * bottom / height)))
             return scale_to_show(image.crop(box))
-        values = pixels[:, :bottom, :right].float().cpu()
+        values = nn.functional.pad(pixels.float().cpu(), (0, max(0, right - width), 0, max(0, bottom - height)))
+        values = values[:, :bottom, :right]
         if processor.do_normalize:
             given = [channel_values(each, len(values)) for each in (processor.image_mean, processor.image_std)]
             mean, std = torch.tensor(given)[..., None, None]  # [C, 1, 1] each

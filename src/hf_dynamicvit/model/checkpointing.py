@@ -5,6 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from .compat import checkpointing_function
+
 
 def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
     """Return the checkpointing function with `use_reentrant=False` if it does not say, as in Transformers.
@@ -28,3 +30,14 @@ def with_gradients(checkpointing: Callable[..., Any]) -> Callable[..., Any]:
             "when a block is computed again; leave it out, or use preserve_rng_state=True."
         )
     return checkpointing if reentrant is False else partial(checkpointing, use_reentrant=False)
+
+
+def check_checkpointing(model: Any) -> None:
+    """Refuse what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
+    layers = [layer for layer in model.layers if getattr(layer, "gradient_checkpointing", False)]
+    functions = [checkpointing_function(layer) for layer in layers]
+    if model.training and any(with_gradients(function) is not function for function in functions):
+        raise ValueError(
+            "gradient checkpointing that does not say use_reentrant=False cuts what blocks hand on beside their "
+            "output off from its gradient; enable it with use_reentrant=False."
+        )

@@ -104,6 +104,18 @@ class WithBaseModel(ReducedPreTrainedModel):
         dense.set_attn_implementation(attention_implementation(self.config))
         return dense.to(device=self.device, dtype=self.dtype).train(self.training)
 
+    @classmethod
+    def answer_dense(cls, dense: Any, states: Tensor) -> Answer:
+        """Answer as `dense`, a native model of this family, from its final-normed `states`, the prefix first."""
+        raise NotImplementedError
+
+    @classmethod
+    def ask_dense(cls, dense: Any, inputs: dict[str, Any]) -> tuple[Answer, Tensor]:
+        """Return the answer of `dense`, a native model of this family, and its final-normed features."""
+        base: Any = cls.native_base(dense)
+        features = cls.model_class.prefix_first(base, base(**inputs).last_hidden_state)
+        return cls.answer_dense(dense, features), features
+
 
 class ReducedForImageClassification(WithBaseModel):
     """The classifiers on a `ReducedModel`: it stands ahead of the native image classification model.

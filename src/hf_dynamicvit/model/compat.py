@@ -50,6 +50,7 @@ __all__ = [
     "WeightConverter",
     "WeightRenaming",
     "add_whole_modules",
+    "attends",
     "attention_implementation",
     "auto_class",
     "can_return_tuple",
@@ -66,6 +67,7 @@ __all__ = [
     "has_packed_linear",
     "is_compiled",
     "merge_with_config_defaults",
+    "native_recordings",
     "pack_linear",
     "packed_linear",
     "register_checkpoint_conversion_mapping",
@@ -88,6 +90,14 @@ def attention_implementation(config: Any) -> str:
 def take_eager_attention(config: Any) -> None:
     """Set a configuration to the one attention that a model has; can go when models say so and others are ignored."""
     config._attn_implementation = "eager"
+
+
+def attends(model: Any) -> bool:
+    """Return whether a model, or its class, has attention that could be SDPA; no for one of convolutions alone.
+
+    Can go when `set_attn_implementation` takes what a model without attention has.
+    """
+    return model._supports_sdpa
 
 
 def checkpointing_function(layer: nn.Module) -> Callable[..., Any]:
@@ -113,6 +123,11 @@ def register_recording(model: Any) -> None:
     """
     key = str(type(model)) if type(_CAN_RECORD_REGISTRY) is dict else model
     _CAN_RECORD_REGISTRY[key] = model._can_record_outputs
+
+
+def native_recordings(cls: Any) -> dict[str, Any]:
+    """Read what a native class lets be recorded; can go with `register_recording`."""
+    return cls._can_record_outputs
 
 
 def forget_recording(model: Any) -> None:

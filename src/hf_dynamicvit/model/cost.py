@@ -16,11 +16,27 @@ def image_tower(config: Any) -> Any:
 
 
 def grid_size(config: Any, image_size: int | tuple[int, int] | None = None) -> tuple[int, int]:
-    """Patches `(down, across)` of an image of `image_size` pixels (`None`: the configuration's)."""
+    """Patches `(down, across)` of an image of `image_size` pixels (`None`: the configuration's).
+
+    Those of a pyramid are the positions of its reduced stage.
+    """
     config = image_tower(config)
     height, width = as_pair(config.image_size if image_size is None else image_size)
+    if hasattr(config, "reduced_grid"):
+        return config.reduced_grid(height, width)
     patch_height, patch_width = as_pair(config.patch_size)
     return height // patch_height, width // patch_width
+
+
+def patch_pixels(config: Any) -> tuple[int, int]:
+    """Pixels `(height, width)` of one patch of `grid_size`."""
+    config = image_tower(config)
+    return config.reduced_patch_size if hasattr(config, "reduced_patch_size") else as_pair(config.patch_size)
+
+
+def feature_width(config: Any) -> int:
+    """Channels of the features that a classifier reads, also of a native pyramid, whose stages have each its own."""
+    return config.hidden_sizes[-1] if hasattr(config, "hidden_sizes") else config.hidden_size
 
 
 def block_multiply_adds(width: int, mlp_size: int, attention_tokens: Any, mlp_tokens: Any) -> Any:

@@ -22,6 +22,7 @@ from .diffrate_search import LearnedCounts
 from .inference import InferenceMixin
 from .legacy_keys import conversion_mapping
 from .packed import DynamicMLP
+from .pyramid_reducer import FastPath
 from .reducer import Constants
 from .reducer_mstm import ScaleProjection
 from .reducer_tosa import MirroredConvolution
@@ -65,7 +66,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
             return
         whole = [each.__name__ for each in (cls.embeddings_class, cls.layer_class) if each is not None]
         cls._no_split_modules = [*dict.fromkeys([*(cls._no_split_modules or []), *whole])]  # and the reducer's
-        cls._can_record_outputs = {"hidden_states": cls.layer_class, "attentions": cls.attention_class}
+        cls._can_record_outputs = cls.recorded_outputs()
         # Hub files written before Transformers 5 name the encoder's tensors differently. Transformers renames them by
         # the name of the class; without this ours would load them with random weights.
         if mapping := conversion_mapping(cls):
@@ -79,6 +80,11 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
         """Adopt what the native constructor has built, before Transformers initialises the weights."""
         self.adopt()
         super().post_init()
+
+    @classmethod
+    def recorded_outputs(cls) -> dict[str, Any]:
+        """Return what Transformers records, by name: the class of the modules that hand it on."""
+        return {"hidden_states": cls.layer_class, "attentions": cls.attention_class}
 
     def adopt(self) -> None:
         """Let native modules become ours, in place."""
@@ -158,6 +164,8 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
             init.zeros_(module.weight)
         if isinstance(module, MirroredConvolution):
             init.copy_(module.weight, module.start())
+        if isinstance(module, FastPath) and module.scale is not None:
+            init.constant_(module.scale, module.start)
         if isinstance(module, KeepLogits):
             init.copy_(module.bias, torch.tensor(module.start))
 

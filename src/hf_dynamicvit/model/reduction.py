@@ -6,7 +6,7 @@ with only those new, a sparse one loads into the dense class with only those lef
 names its classes, and says what differs from ViT.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import wraps
 from typing import Any, ClassVar, cast
@@ -18,10 +18,9 @@ from transformers.utils.generic import TransformersKwargs
 
 from .alignment import read_share, start_shares
 from .block import DynamicLayer
-from .checkpointing import with_gradients
+from .checkpointing import check_checkpointing
 from .compat import (
     capture_outputs,
-    checkpointing_function,
     merge_with_config_defaults,
 )
 from .cost import grid_size
@@ -32,7 +31,13 @@ from .reducer import TokenReducer
 from .reducers import REDUCERS
 from .scoring import masked_mean
 from .spatial import put_patches_back
-from .tokens import Tokens
+from .tokens import Tokens, gather_tokens
+
+
+def read_as(cls: type, module: Any, name: str) -> Any:
+    """Read the part of the native `module` that its class-to-be `cls` calls `name`."""
+    found = getattr(cls, name, None)
+    return found.fget(module) if isinstance(found, property) else getattr(module, name)
 
 
 def with_full_grid(forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -112,7 +117,7 @@ class ReducedModel(ReducedPreTrainedModel):
             ValueError: `pixel_values`, `attention_mask` or `patch_shares` has the wrong shape; `patch_shares` at
                 inference, or with a method whose tokens labels cannot follow.
         """
-        self._check_checkpointing()
+        check_checkpointing(self)
         tokens = self.embed(pixel_values, bool_masked_pos, bool(interpolate_pos_encoding), attention_mask)
         # with gradients on, hooks for saliency maps see what they would in ViT; a trace is the same with and without
         looked_at = torch.is_grad_enabled() or torch.jit.is_tracing() or self._records(kwargs)
@@ -214,6 +219,25 @@ class ReducedModel(ReducedPreTrainedModel):
         tokens = Tokens.start(hidden, self.config.num_prefix, attention_mask).change(grid=grid)
         return self.locate(tokens, pixel_values)
 
+    def compared_features(self, outputs: Any, teacher_features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what token distillation compares: features `[B, N, D]` of both, and where `[B, N]` bool.
+
+        Args:
+            outputs: the student's, of a training forward.
+            teacher_features: `[B, P + N, D]`.
+        """
+        decision = outputs.decisions[-1]
+        states = self.prefix_first(outputs.last_hidden_state)[:, self.config.num_prefix :]
+        spread = gather_tokens(states, decision.owner.clamp(min=0))  # to the patches that live tokens speak for
+        return spread, teacher_features[:, -decision.kept.shape[1] :], decision.kept
+
+    @classmethod
+    def exchanged_modules(cls, base: Any) -> Iterator[tuple[str, Any, type]]:
+        """Walk what changes class in the native `base`: where it is, the module, and its class-to-be."""
+        for index, layer in enumerate(read_as(cls, base, "layers")):
+            yield f"block {index}", layer, cls.layer_class
+            yield f"block {index}", read_as(cls.layer_class, layer, "attention"), cls.attention_class
+
     def weights_at(self, height: int, width: int) -> dict[str, Tensor]:
         """Interpolate the weights that are others for images of `height` x `width` pixels; return them by name."""
         names = ("position_embeddings", "position_embedding.weight")
@@ -240,13 +264,3 @@ class ReducedModel(ReducedPreTrainedModel):
         names = ("output_hidden_states", "output_attentions")
         asked = [kwargs.get(name, getattr(self.config, name, False)) for name in names]
         return any(answer is not None and answer is not False for answer in asked)
-
-    def _check_checkpointing(self) -> None:
-        """Refuse what was enabled elsewhere: on a model that holds this one, or on the blocks themselves."""
-        layers = cast(list[Any], self.layers)
-        functions = [checkpointing_function(layer) for layer in layers if layer.gradient_checkpointing]
-        if self.training and any(with_gradients(function) is not function for function in functions):
-            raise ValueError(
-                "gradient checkpointing that does not say use_reentrant=False cuts what blocks hand on beside their "
-                "output off from its gradient; enable it with use_reentrant=False."
-            )

@@ -10,6 +10,11 @@ WINDOWS = (
     "whole image, such as DINOv2."
 )
 
+VERSION_2 = (
+    "its blocks are others than those of version 1, for which slow and fast paths were published. Take a Swin or "
+    "ConvNeXt of version 1."
+)
+
 # model type -> why
 REFUSED = {
     "siglip2": NAFLEX,
@@ -17,6 +22,8 @@ REFUSED = {
     "sam": WINDOWS,
     "sam_vision_model": WINDOWS,
     "vitdet": WINDOWS,
+    "swinv2": VERSION_2,
+    "convnextv2": VERSION_2,
     "vit_mae": (
         "ViT-MAE shuffles and masks the patches in every call. Save its encoder as a ViT first: "
         "ViTModel.from_pretrained({source!r}).save_pretrained(NEW)."

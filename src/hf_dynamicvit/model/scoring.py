@@ -233,12 +233,13 @@ class TokenScorePredictor(nn.Module):
     Args:
         width: D.
         start: the probability of keeping a token that an untrained predictor gives, about.
+        eps: of the norm.
     """
 
-    def __init__(self, width: int, start: float = 0.5):
+    def __init__(self, width: int, start: float = 0.5, eps: float = 1e-5):
         super().__init__()
         self.halves = width // 2, width - width // 2
-        self.norm = nn.LayerNorm(width, eps=1e-5)
+        self.norm = nn.LayerNorm(width, eps=eps)
         self.project = nn.Linear(width, width)
         self.score = nn.Sequential(
             nn.Linear(width, width // 2),

@@ -151,18 +151,14 @@ def take_label_heads(outputs: Any) -> Any:
 
 def token_term(outputs: Any, base: Any, taught: Taught, mean_over_processes: Callable[[Tensor], Tensor]) -> Tensor:
     """Compare the kept patches with the teacher's: by their classes where both classify tokens, else by features."""
-    decision = outputs.decisions[-1]
+    loss = token_distillation_loss
     if compares_token_logits(outputs, taught):
-        loss, own, their = token_class_distillation_loss, outputs.token_logits[:, 1:], taught.token_logits
+        decision, loss = outputs.decisions[-1], token_class_distillation_loss
+        own, kept = spread_to_patches(outputs.token_logits[:, 1:], decision.owner), decision.kept
+        their = cast(Tensor, taught.token_logits)[:, -kept.shape[1] :]
     else:
-        own = base.prefix_first(outputs.last_hidden_state)[:, base.config.num_prefix :]
-        loss, their = token_distillation_loss, taught.features
-    return loss(
-        spread_to_patches(own, decision.owner),
-        cast(Tensor, their)[:, -decision.kept.shape[1] :],
-        decision.kept,
-        mean_over_processes(decision.kept.sum().float()),
-    )
+        own, their, kept = base.compared_features(outputs, taught.features)
+    return loss(own, their, kept, mean_over_processes(kept.sum().float()))
 
 
 def compares_token_logits(outputs: Any, taught: Taught) -> bool:

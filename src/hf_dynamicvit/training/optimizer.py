@@ -3,6 +3,7 @@
 
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, cast
 
 from torch import Tensor, nn
@@ -54,6 +55,19 @@ def count_blocks_below(name: str, depth: int) -> int:
         return 0
     block = re.search(r"\.layers?\.(\d+)\.", name)
     return depth + 1 if block is None else int(block[1]) + 1
+
+
+def count_pyramid_blocks_below(name: str, depths: Sequence[int]) -> int:
+    """Count the same in a pyramid of stages of `depths` blocks; what changes the grid counts as the block after it."""
+    if ".embeddings." in name:
+        return 0
+    stage = re.search(r"\.encoder\.\w+\.(\d+)\.", name)
+    if stage is None:
+        return sum(depths) + 1
+    index = int(stage[1])
+    block = re.search(r"\.encoder\.\w+\.\d+\.(?:blocks|layers)\.(\d+)\.", name)
+    after = sum(depths[: index + (".downsample." in name)])  # Swin's is at the end of its stage
+    return after + 1 + (0 if block is None else int(block[1]))
 
 
 # Ends of the names of parameters of several dimensions that weight decay leaves alone.
@@ -111,15 +125,20 @@ def parameter_groups(
     method's published one; that is for pretrained weights, so that adapters of PEFT, which are new as predictors are,
     learn at the full rate.
     """
-    depth = model.config.num_hidden_layers
+    depths = getattr(model.config, "stage_depths", None)
+    depth = model.config.num_hidden_layers if depths is None else sum(depths)
     groups: dict[tuple[int, int, bool], list[nn.Parameter]] = defaultdict(list)
     heads = tuple(f"{name}." for name in classifiers(model)) if head_learning_rate is not None else ()
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             part = REDUCER if ".reducer." in f".{name}" else HEAD if name.startswith(heads) else BACKBONE
-            below_the_last = (
-                depth + 1 - count_blocks_below(name, depth) if part == BACKBONE and args.layer_lr_decay < 1 else 0
-            )
+            below_the_last = 0
+            if part == BACKBONE and args.layer_lr_decay < 1:
+                found = f".{name}"
+                blocks = (
+                    count_blocks_below(name, depth) if depths is None else count_pyramid_blocks_below(found, depths)
+                )
+                below_the_last = depth + 1 - blocks
             groups[part, below_the_last, decays(name, parameter)].append(parameter)
     two_rates = any(part == REDUCER for part, _, _ in groups)
     published = 1.0 if is_adapted(model) else acting_reducer(model).backbone_lr_scale

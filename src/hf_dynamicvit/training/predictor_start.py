@@ -11,6 +11,7 @@ from torch.nn.functional import nll_loss
 
 from ..model.budget import in_eval_mode
 from ..model.classification import ReducedForImageClassification
+from ..model.pyramid_reducer import PyramidReducer
 from ..model.reducer import TokenReducer
 from ..model.scoring import class_attention
 from ..model.selection import keep_count
@@ -60,6 +61,11 @@ def has_predictors(reducer: TokenReducer) -> bool:
     return hasattr(reducer, "predictors")
 
 
+def can_imitate(reducer: TokenReducer) -> bool:
+    """Return whether there are predictors, of blocks that have class attention: a pyramid has no class token."""
+    return has_predictors(reducer) and not isinstance(reducer, PyramidReducer)
+
+
 def imitate_class_attention(model: ReducedForImageClassification, pixel_values: Tensor) -> None:
     """Train each predictor of `model` to tell the patches that get most class attention in its block; nothing else.
 
@@ -72,11 +78,11 @@ def imitate_class_attention(model: ReducedForImageClassification, pixel_values: 
         pixel_values: `[B, channels, height, width]`, a few hundred typical images.
 
     Raises:
-        ValueError: its reducer has no predictors.
+        ValueError: its reducer has no predictors, or its blocks no class attention.
     """
     reducer = model.reducer
-    if not has_predictors(reducer):
-        raise ValueError(f"reducer {model.config.reducer!r} has no predictors.")
+    if not can_imitate(reducer):
+        raise ValueError(f"reducer {model.config.reducer!r} has no predictors of blocks with class attention.")
     seen = []
     with torch.no_grad():
         for images in pixel_values.split(BATCH):

@@ -46,6 +46,10 @@ RANDAUGMENT = "RandAugment is torchvision's, without the jitter of magnitudes th
 REPEATED = "each image is seen once an epoch (published: repeated augmentation, three times)"
 
 COOL_DOWN = "training ends with the schedule (published: 10 more epochs at the lowest rate)"
+MERGED = (
+    "slow and fast streams start anew from the chosen map at each predictor, so that training computes what inference "
+    """does (published: they never do; --reducer-args '{"streams": "separate"}')"""
+)
 RELATIVE = "the budget loss counts fractions of the dense cost (published: G multiply-adds, for DeiT-S 4.6 times it)"
 
 RECIPES = {
@@ -188,6 +192,36 @@ RECIPES["diffrate-search"] = Recipe(
         "lr_scheduler_kwargs": {"min_lr_rate": 0.1},
     },
     [CLIPPED, RELATIVE],
+)
+RECIPES["dynamicswin-tiny"] = Recipe(
+    "DynamicViT (T-PAMI 2023), released training script, Swin-T",
+    4096,
+    {
+        "reducer": "dynamicvit",
+        "keep_ratio": [0.7],
+        "num_train_epochs": 120,
+        "learning_rate": 4e-3,
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": 2.5e-4},
+        "warmup_steps": 20 / 120,
+        "weight_decay": 0.05,
+        "backbone_lr_scale": 0.2,
+        "freeze_backbone_epochs": 5,
+        "loss_weights": {"ratio": 10.0, "class_distill": 0.5, "token_distill": 0.5},
+        "max_grad_norm": 0.0,
+        "drop_path_rate": 0.2,
+        "ema_decay": 0.9999,
+        "evaluate_ema": True,
+        "predictor_start": "random",
+        **AUGMENTATION,
+    },
+    [RANDAUGMENT, MERGED],
+)
+RECIPES["dynamicconvnext-tiny"] = Recipe(
+    "DynamicViT (T-PAMI 2023), released training script, ConvNeXt-T",
+    4096,
+    RECIPES["dynamicswin-tiny"].settings,
+    RECIPES["dynamicswin-tiny"].differs,
 )
 small = RECIPES["dynamicvit-deit-small"]
 RECIPES["dynamicvit-deit-base"] = Recipe(

@@ -60,9 +60,7 @@ def teacher_outputs(teacher: PreTrainedModel, inputs: dict[str, Any]) -> Taught:
     family = native_family(teacher)
     if family is None:
         return Taught(teacher(pixel_values=inputs["pixel_values"]).logits)
-    base = family.native_base(teacher)
-    features = family.model_class.prefix_first(base, base(**inputs).last_hidden_state)
-    answer = family.answer_dense(teacher, features)
+    answer, features = family.ask_dense(teacher, inputs)
     return Taught(answer.logits, features, answer.token_logits)
 
 

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForImageClassification, AutoModelForObjectDetection, PreTrainedModel
 
 from ..checkpoints.labels import label_names
-from ..model.cost import as_pair
+from ..model.cost import as_pair, feature_width
 from ..model.detection import ReducedForObjectDetection
 from .adapters import inner_model, is_adapted, merged_model
 from .loss_terms import read_problem_type
@@ -82,7 +82,7 @@ def check_teacher(teacher: PreTrainedModel, student: Any, weights: dict[str, flo
             f"problem_type is {read_problem_type(ours)!r}: distilling class logits compares one distribution over "
             "classes; set loss_weights={'class_distill': 0}."
         )
-    if weights["feature_distill"] and not (family and ours.hidden_size == sizes.hidden_size):
+    if weights["feature_distill"] and not (family and feature_width(ours) == feature_width(sizes)):
         raise ValueError(
             f"The teacher, a {type(teacher).__name__}, has no class feature to compare with the student's (a dense "
             "ViT of the same width has); set loss_weights={'feature_distill': 0}."
@@ -95,5 +95,7 @@ def check_teacher(teacher: PreTrainedModel, student: Any, weights: dict[str, flo
 
 
 def read_geometry(config: Any) -> tuple:
-    """Return what two ViTs must share for their patch features to be comparable."""
-    return config.hidden_size, as_pair(config.image_size), as_pair(config.patch_size)
+    """Return what two models must share for their patch features to be comparable: width, image, pixels a patch."""
+    halvings = max(0, len(getattr(config, "depths", ())) - 1)  # a pyramid's are those of its last stage
+    pixels = tuple(size << halvings for size in as_pair(config.patch_size))
+    return feature_width(config), as_pair(config.image_size), pixels

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from ..benchmark.measure import build_dense, take_turns
+from ..model.compat import attends
 from ..model.schedules import SCHEDULES
 from ..model.selection import within_reach
 from .latency import LatencyTable, time_run
@@ -240,5 +241,6 @@ def ticking(on_trial: Callable[[Numbers, float], None], bar: tqdm) -> Callable[[
 def native_call(model: Any) -> Callable[[Tensor], Any]:
     """Return what runs the native model of the same sizes on images; its weights are random."""
     native = build_dense(model).eval().to(model.device, model.dtype)
-    native.set_attn_implementation("sdpa")
+    if attends(native):
+        native.set_attn_implementation("sdpa")
     return native.get_image_features if hasattr(native, "get_image_features") else native

@@ -87,7 +87,7 @@ class Subject:
         self.set(counts)
         if self.adaptive:
             return mean_counts(self.model, self.typical)
-        return self.reducer.token_counts(self.num_patches, self.model.config.num_hidden_layers)
+        return self.reducer.token_counts(self.num_patches, self.model.config.depth)
 
     def multiply_adds(self, counts: Numbers) -> int:
         """Return the multiply-adds of an image at `counts`."""
