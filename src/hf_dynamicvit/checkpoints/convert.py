@@ -11,21 +11,22 @@ from torch import Tensor
 
 from ..folders import check_folder, whole_folder
 from ..model.classification import ReducedForImageClassification
-from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..registration import CLASSIFIERS
 from .convert_checks import check_head
 from .convert_config import heads_beside, image_size_beside, infer_config, label_names_beside
 from .convert_processor import choose_processor
 from .published import Published, read_published, rename_keys
+from .pyramids import RENAMINGS, rename_pyramid_keys
 
 
-def convert_state_dict(state_dict: dict[str, Tensor], config: DynamicViTConfig) -> ReducedForImageClassification:
+def convert_state_dict(state_dict: dict[str, Tensor], config: Any) -> ReducedForImageClassification:
     """Make a model in eval mode of the published tensors. Predictors that a dense file lacks are freshly initialised.
 
     Raises:
         ValueError: lists the tensors that are missing, left over or mis-shaped.
     """
-    tensors = rename_keys(state_dict)
+    pyramid = config.model_type in RENAMINGS
+    tensors = rename_pyramid_keys(state_dict, config.model_type) if pyramid else rename_keys(state_dict)
     family: Any = CLASSIFIERS[config.model_type]
     model = family(config).eval()
     dense = not any(".reducer." in name for name in tensors)

@@ -6,13 +6,19 @@ from typing import Any
 
 from torch import Tensor
 
+from .pyramids import recognise_pyramid
 from .timm import read_model_args
 
 
 # Families whose files are recognised by a key of theirs and refused by name.
 REFUSED = {
+    "Swin V2": r"\.attn\.(logit_scale|cpb_mlp\.)",
+    "ConvNeXt V2": r"^stages\.\d+\.\d+\.grn\.",
+}
+# The same where they are not in the layout of the official files.
+OTHER_LAYOUTS = {
     "Swin": r"(relative_position_bias_table$|^layers\.\d+\.blocks\.)",
-    "ConvNeXt": r"^(downsample_layers\.|stages\.\d+\.\d+\.dwconv\.)",
+    "ConvNeXt": r"^(stem\.\d|stages\.\d+\.(blocks\.)?\d+\.(conv_dw|dwconv)\.)",
 }
 
 # Key of a method -> the reducers that it is for. Evo-ViT's classifier reads the mean of the patches.
@@ -20,6 +26,7 @@ MADE_FOR = {
     r"^(qks|norms)\.": ("evovit",),
     r"^score_predictor\.\d+\.keep_threshold$": ("asvit",),
     r"^score_predictor\.\d+\.in_conv\.": ("dynamicvit", "tps"),
+    r"^layers\.\d+\.score_predictor\.": ("dynamicvit",),
     r"^blocks\.\d+\.attn\.qkv\.metric_layer\.": ("dtem",),
 }
 
@@ -36,7 +43,16 @@ def check_kind(state_dict: dict[str, Tensor], reducer: str) -> None:
         )
     for family, pattern in REFUSED.items():
         if any(re.search(pattern, name) for name in state_dict):
-            raise ValueError(f"This is a {family} checkpoint, which convert does not take; ViT, DeiT and LV-ViT are.")
+            raise ValueError(
+                f"This is a {family} checkpoint, which convert does not take; it takes ViT, DeiT, LV-ViT, LeViT, "
+                "Swin and ConvNeXt."
+            )
+    for family, pattern in OTHER_LAYOUTS.items():
+        if recognise_pyramid(state_dict) is None and any(re.search(pattern, name) for name in state_dict):
+            raise ValueError(
+                f"This is a {family} checkpoint, but not in the layout of the official files, such as timm's: take a "
+                "checkpoint of Transformers or the official one."
+            )
     for pattern, methods in MADE_FOR.items():
         if reducer not in methods and any(re.search(pattern, name) for name in state_dict):
             raise ValueError(

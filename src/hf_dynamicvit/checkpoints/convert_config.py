@@ -12,6 +12,7 @@ from ..model.configuration_dynamicvit import DynamicViTConfig
 from .convert_checks import check_kind
 from .published import Published, has_stem, is_distilled, read_patch_sizes
 from .published_levit import infer_levit_config, is_levit
+from .pyramids import infer_pyramid_config, recognise_pyramid
 from .timm import read_image_size, read_model_args
 
 
@@ -35,7 +36,8 @@ def infer_config(
     """Infer the configuration whose sizes the published tensors have.
 
     `layer_norm_eps` is 1e-6, as they were trained with. It is that of DynamicDeiT where there is a distillation token,
-    of DynamicLVViT where there is a stem of convolutions. Without a classifier in the file it has no classes.
+    of DynamicLVViT where there is a stem of convolutions, and of DynamicSwin or DynamicConvNeXt for their files.
+    Without a classifier in the file it has no classes.
 
     Args:
         state_dict: tensors under published keys.
@@ -51,6 +53,11 @@ def infer_config(
         names = read_class_names(state_dict, label_names, "head.l.weight")
         return infer_levit_config(state_dict, num_attention_heads, image_size, names, **overrides)
     check_kind(state_dict, overrides.get("reducer", "dynamicvit"))
+    if (model_type := recognise_pyramid(state_dict)) is not None:
+        if num_attention_heads is not None:
+            raise ValueError("--num-attention-heads is given, but the file says how many heads a pyramid has.")
+        names = dict(enumerate(read_class_names(state_dict, label_names)))
+        return infer_pyramid_config(state_dict, model_type, image_size, names, **overrides)
     num_layers = count_blocks(state_dict)
     width, (channels, patch_height, patch_width) = (
         len(state_dict["patch_embed.proj.weight"]),

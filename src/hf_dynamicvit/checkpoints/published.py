@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .labels import list_first
 from .published_levit import is_levit, rename_levit_keys
+from .pyramids import INTEGERS
 from .timm import find_weights, read_timm_config
 
 
@@ -113,6 +114,7 @@ def read_published(source: str | Path, place: str | None = None) -> Published:
         named = [f"; it has tensors under {key!r}: type --weights {key}" for key in holding[:1]]
         raise ValueError(f"{file} holds no state dict, {where}{''.join(named)}.")
     tensors, left_out = without_prefixes(content if place is None else content[place])
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(INTEGERS)}
     weights = {name: v for name, v in tensors.items() if not name.endswith(COUNTERS)}
     unusable = [name for name, v in weights.items() if not v.is_floating_point() or not v.isfinite().all()]
     if unusable:
