@@ -60,6 +60,32 @@ def test_the_page_on_recipes_has_the_runs_of_the_file(training):
     assert training.table(read_results("training")) in read_page("recipes")
 
 
+@pytest.mark.parametrize("name", ["pyramids_speed", "pyramids_training"])
+def test_the_page_on_pyramids_has_the_runs_of_the_files(name):
+    assert load_script("benchmarks", name).table(read_results(name)["rows"]) in read_page("pyramids")
+
+
+@pytest.mark.slow
+def test_pyramids_are_trained_and_timed(tmp_path, monkeypatch, capsys):
+    """A step or two each: what the scripts write is what they read."""
+    pytest.importorskip("sklearn")
+    script = load_script("benchmarks", "pyramids_training")
+    monkeypatch.setattr(script, "EPOCHS", 0.02)
+    monkeypatch.setattr(script, "MORE_EPOCHS", 0.02)
+    monkeypatch.setattr(sys, "argv", ["x", "--output", str(tmp_path / "training.json"), "--seeds", "1"])
+    script.main()
+    rows = json.loads((tmp_path / "training.json").read_text())["rows"]
+    assert [each["family"] for each in rows] == 6 * ["swin"] + 4 * ["convnext"]
+    budget = rows[3]["multiply_adds"]
+    assert all(0.95 * budget < each["multiply_adds"] <= budget for each in rows[4:6])
+    script = load_script("benchmarks", "pyramids_speed")
+    argv = ["x", "--output", str(tmp_path / "speed.json"), "--sizes", "64", "--batches", "1", "--repeats", "1"]
+    monkeypatch.setattr(sys, "argv", argv)
+    script.main()
+    rows = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    assert script.table(rows) in capsys.readouterr().out and len(rows) == 4
+
+
 def test_every_run_can_be_made_again(training):
     """Its options are those of its setting, and `train` takes them."""
     from hf_dynamicvit.commands.cli import command_parser
