@@ -223,3 +223,30 @@ def test_the_page_on_benchmarks_has_the_tuned_schedules(comparison):
         told += [f"{100 * apart['mean']:+.1f} ± {100 * apart['error']:.1f}", f"{100 * row['top1']:.1f}"]
         assert f"| {row['method']} | {row['gmacs']:.3f} | {' | '.join(told)} |" in page
         assert found["images"] == 500 and record["settings"]["images"] == 1000
+
+
+def test_the_readme_begins_with_measured_numbers():
+    """Accuracy of one model and its speed, of the same sizes; and what a GPU and a search said."""
+    readme, page = (ROOT / "README.md").read_text(encoding="utf-8"), read_page("benchmarks")
+    rows = {
+        (row["model"], row["batch"]): row
+        for row in read_results("deit_tiny_speed")["measurements"]
+        if row["kind"] == "sparse"
+    }
+    for method in ("dynamicvit", "evit", "tome"):
+        speeds = [f"{rows[f'deit-tiny {method} 0.7', batch]['over_dense']:.2f}x" for batch in (1, 8, 32)]
+        assert f"| {method} | {' | '.join(speeds)} |" in page
+    row = rows["deit-tiny dynamicvit 0.7", 1]
+    assert f"runs {row['over_dense']:.2f}x as" in readme
+    assert f"{100 - 100 * row['multiply_adds'] / row['dense_multiply_adds']:.0f} % fewer multiply-adds" in readme
+    assert (
+        "93.2 of its 93.8 %" in readme
+        and "| dense | 93.75 % |" in page
+        and "| DynamicViT, keep ratio 0.7 | 93.21 % |" in page
+    )
+    speeds = {}
+    for case in read_results("gpu"):
+        if (case["model"], case["batch"], case["setting"]["compiled"]) == ("deit-base", 256, "eager"):
+            ours = {row["model"]: row["over_dense"] for row in case["measurements"] if row["kind"] == "sparse"}
+            speeds[case["fraction"]] = ours["tome, three-stage"]
+    assert f"runs {speeds[0.7]:.2f}x as" in readme and f"half {speeds[0.5]:.1f}x" in readme
