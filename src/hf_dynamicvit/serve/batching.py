@@ -34,14 +34,14 @@ class Batcher:
         told: Callable[[int], None] = lambda size: None,
     ):
         self.run, self.size, self.window, self.most, self.told = run, size, window, most, told
-        self._queue: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
+        self._waiting: asyncio.Queue[tuple[Any, asyncio.Future[Any]]] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._worker: asyncio.Task[None] | None = None
 
     @property
     def waiting(self) -> int:
         """How many inputs wait."""
-        return self._queue.qsize()
+        return self._waiting.qsize()
 
     def start(self) -> None:
         self._worker = asyncio.create_task(self._work())
@@ -52,8 +52,8 @@ class Batcher:
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
         await asyncio.to_thread(self._thread.shutdown)
-        while not self._queue.empty():
-            self._queue.get_nowait()[1].cancel()
+        while not self._waiting.empty():
+            self._waiting.get_nowait()[1].cancel()
 
     async def put(self, inputs: Sequence[Any]) -> list[Any]:
         """Return the result of each of `inputs`.
@@ -66,7 +66,7 @@ class Batcher:
         loop = asyncio.get_running_loop()
         results: list[asyncio.Future[Any]] = [loop.create_future() for _ in inputs]
         for pair in zip(inputs, results, strict=True):
-            self._queue.put_nowait(pair)
+            self._waiting.put_nowait(pair)
         return await asyncio.gather(*results)
 
     async def _work(self) -> None:
@@ -77,15 +77,15 @@ class Batcher:
                 await self._answer(wanted)
 
     async def _gather(self) -> list[tuple[Any, asyncio.Future[Any]]]:
-        batch = [await self._queue.get()]
+        batch = [await self._waiting.get()]
         end = asyncio.get_running_loop().time() + self.window
         while len(batch) < self.size:
-            if not self._queue.empty():
-                batch.append(self._queue.get_nowait())
+            if not self._waiting.empty():
+                batch.append(self._waiting.get_nowait())
                 continue
             try:
                 async with asyncio.timeout_at(end):
-                    batch.append(await self._queue.get())
+                    batch.append(await self._waiting.get())
             except TimeoutError:
                 break
         return batch
