@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Checkpoints in and out: dense and sparse, either key layout, other processes, Auto classes, pipelines."""
 
+import ast
 import json
 from pathlib import Path
 
@@ -225,6 +226,17 @@ def test_the_processor_comes_along_from_a_subfolder_a_revision_and_another_cache
             copied.unlink()
 
 
+def reached(modules: set[str]) -> set[str]:
+    """Find the modules of `model/` that those import, or that these do."""
+    folder, found = Path(hf_dynamicvit.__file__).with_name("model"), set()
+    while modules:
+        found |= modules
+        trees = [ast.parse((folder / f"{name}.py").read_text(encoding="utf-8")) for name in modules]
+        nodes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level]
+        modules = {str(node.module) for node in nodes} - found
+    return found
+
+
 def test_code_travels_only_when_asked(tmp_path):
     model = toy_model()
     model.save_pretrained(tmp_path / "code", with_remote_code=True)
@@ -234,10 +246,9 @@ def test_code_travels_only_when_asked(tmp_path):
         "AutoModel": "modeling_dynamicvit.DynamicViTModel",
         "AutoModelForImageClassification": "modeling_dynamicvit.DynamicViTForImageClassification",
     }
-    own = {path.name for path in Path(hf_dynamicvit.__file__).with_name("model").glob("*.py")} - {"__init__.py"}
-    own = {name for name in own if "_dynamic" not in name or "_dynamicvit." in name}  # not of other families
-    own -= {"backbone.py", "dino.py", "tower.py"}
-    assert {path.name for path in (tmp_path / "code").glob("*.py")} == own
+    travelled = {path.stem for path in (tmp_path / "code").glob("*.py")}
+    assert travelled == reached({"configuration_dynamicvit", "modeling_dynamicvit"})  # and nothing of other families
+    assert {"reducers", "tokens", "reducer_tome"} < travelled and not {"tower", "pyramid", "detection"} & travelled
     model.save_pretrained(tmp_path / "plain")
     assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["config.json", "model.safetensors"]
     assert "auto_map" not in json.loads((tmp_path / "plain" / "config.json").read_text())

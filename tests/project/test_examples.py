@@ -63,11 +63,11 @@ def test_compare_without_training(toy_folder):
     out = run("compare_without_training.py", toy_folder, "--output", "table", *settings)
     results = json.loads((toy_folder / "table" / "results.json").read_text())
     dense = results["dense"]["gmacs"]
-    assert len(results["results"]) == 17  # every method at 0.8, none at 0.1
+    assert len(results["results"]) == 19  # every method at 0.8, none at 0.1
     for result in results["results"]:
         assert result["fraction"] == 0.8 and 0.6 * dense < result["gmacs"] < 0.95 * dense
     table = (toy_folder / "table" / "table.md").read_text()
-    assert table in out and table.count("out of reach") == 2 * 17  # of all images, and of those at even places
+    assert table in out and table.count("out of reach") == 2 * 19  # of all images, and of those at even places
     assert (toy_folder / "table" / "plot.png").stat().st_size > 1000
     for result in [results["dense"], *results["results"]]:
         assert result["top1"] == pytest.approx(1 - len(result["wrong"]) / 6)
