@@ -460,9 +460,7 @@ def test_commands(tmp_path, capsys):
     assert "refused" not in run("evaluate", "--model", first, "--dataset", images, "--output", tmp_path / "measured")
     assert "refused" not in run("visualize", "--model", first, "--images", images, "--output", tmp_path / "looked")
     export = ("--format", "torch-export", "--output", tmp_path / "model.pt2", "--pictures", images)
-    assert "with --only-file" in run(
-        "export", "--model", first, *export
-    )  # infer.py cannot resize so
+    assert "with --only-file" in run("export", "--model", first, *export)  # infer.py cannot resize so
     assert "same top-1" in run("export", "--model", first, *export, "--only-file")
     assert "18 of 36, 4 of 9, 2 of 4 patches" in run("push", first, "me/model", "--dry-run")
     assert "there is none" in run("benchmark", first, "--repeats", 1, "--warmup", 0, "--batch-sizes", 1)
