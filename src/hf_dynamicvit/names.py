@@ -43,6 +43,9 @@ EXPORT_FORMATS = ("onnx", "openvino", "torch-export")
 EXPORT_DTYPES = ("float32", "float16")
 EXPORT_MERGES = ("scatter", "product")
 
+# What covers dropped patches in images that are drawn, the keys of `look.drawing.LINES`.
+COVERS = ("dark", "light")
+
 # Levels of augmentation that `data.transforms.ImageTransform` knows.
 AUGMENTATIONS = ("none", "plain", "full", "auto")
 

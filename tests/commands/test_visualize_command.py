@@ -67,6 +67,16 @@ def test_a_folder(folder, capsys):
     assert (f"{record['changed']} of 3 predictions changed" in page) == (record["changed"] > 0)
 
 
+def test_the_cover_is_that_of_every_drawing(folder):
+    model = ("--model", "model", "--images", "images/a.png")
+    assert visualize(*model) == 0
+    names = ("a.png", "a.gif", "overview_001.png", "index.html", "views.json")
+    dark = {name: Path("seen", name).read_bytes() for name in names}
+    assert visualize(*model, "--cover", "light", "--overwrite") == 0
+    changed = {name for name in names if Path("seen", name).read_bytes() != dark[name]}
+    assert changed == {*names} - {"views.json"}
+
+
 def test_json_alone_on_standard_output(folder, capsys):
     given = ("--model", "dense", "--reducer", "tome", "--keep-ratio", "0.5", "--images", "images/a.png", "--json")
     assert visualize(*given) == 0

@@ -19,6 +19,7 @@ from toys import toy_dense
 
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.commands.evaluate import write_command
+from hf_dynamicvit.evaluation import report as report_module
 from hf_dynamicvit.evaluation.data import LabelledImages, make_printable
 from hf_dynamicvit.evaluation.evaluate import evaluate
 from hf_dynamicvit.evaluation.pages import MOST_IMAGES, Table, build_markdown
@@ -207,7 +208,7 @@ def test_what_is_kept_is_what_was_typed(reducer, folder, tmp_path, capsys):
         assert found["--keep-ratio"]["keep_ratio"] == 0.5
 
 
-def test_command_line(folder, tmp_path, capsys):
+def test_command_line(folder, tmp_path, capsys, monkeypatch):
     """With a dense model of one's own and another method; standard output is JSON alone."""
     sparse = saved(viewer_of(), tmp_path / "sparse")
     dense = tmp_path / "dense"
@@ -215,7 +216,10 @@ def test_command_line(folder, tmp_path, capsys):
     output = tmp_path / "report"
     command = ["evaluate", "--model", sparse, "--dataset", str(folder), "--dense", str(dense), "--reducer", "evit"]
     command += ["--keep-ratios", "0.5", "--limit", "9", "--batch-size", "4", "--output", str(output), "--json"]
-    assert main([*command, "--device", "cpu", "--dtype", "bfloat16"]) == 0
+    covers, draw = set(), report_module.draw_strip
+    monkeypatch.setattr(report_module, "draw_strip", lambda view, cover: covers.add(cover) or draw(view, cover))
+    assert main([*command, "--device", "cpu", "--dtype", "bfloat16", "--cover", "light"]) == 0
+    assert covers == {"light"}
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((output / "report.json").read_text())
     assert printed["compared"] == str(dense) and printed["reducer"] == "evit" and printed["keep_ratio"] == 0.7

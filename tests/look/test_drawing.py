@@ -9,7 +9,9 @@ from toys import toy_model
 from viewers import make_images, processor_of, view_of
 
 from hf_dynamicvit.look.drawing import (
+    LINES,
     RAMP,
+    add_scale,
     captioned,
     card,
     chosen,
@@ -23,6 +25,7 @@ from hf_dynamicvit.look.drawing import (
     prediction_text,
     save_gif,
     score_maps,
+    score_ranges,
     stage_frames,
     stage_images,
     stage_names,
@@ -32,16 +35,31 @@ from hf_dynamicvit.look.drawing import (
     wrapped,
 )
 from hf_dynamicvit.look.viewer import Viewer
+from hf_dynamicvit.names import COVERS
 
 
 def test_dropped_patches_are_covered_and_kept_ones_untouched():
     image = Image.new("RGB", (60, 40), (100, 0, 0))
     kept = torch.tensor([True, False, True, True, True, False])  # 2 down, 3 across
-    result = cover_dropped(image, kept, (2, 3))
-    colours = [[result.getpixel((20 * across + 10, 20 * down + 10)) for across in range(3)] for down in range(2)]
-    full, white = (100, 0, 0), (224, 204, 204)  # 0.2 of the pixel, 0.8 of white
-    assert colours == [[full, white, full], [full, full, white]]
-    assert result.getpixel((19, 0)) == full and result.getpixel((20, 0)) == white
+    full, dark, white = (100, 0, 0), (9, 9, 9), (224, 204, 204)  # 0.3 of its grey; 0.2 of the pixel, 0.8 of white
+    for options, covered, line in (
+        ({}, dark, LINES["dark"]),
+        ({"cover": "light"}, white, LINES["light"]),
+        ({"colour": "white"}, white, white),
+    ):
+        result = cover_dropped(image, kept, (2, 3), **options)
+        colours = [[result.getpixel((20 * across + 10, 20 * down + 10)) for across in range(3)] for down in range(2)]
+        assert colours == [[full, covered, full], [full, full, covered]]
+        assert result.getpixel((19, 0)) == full and result.getpixel((20, 0)) == line  # the line lies outside
+        assert result.getpixel((21, 0)) == covered and result.getpixel((59, 30)) == covered
+
+
+def test_nothing_is_outlined_where_all_is_kept_and_other_covers_are_refused():
+    image, kept = Image.new("RGB", (4, 4), (9, 9, 9)), torch.ones(4, dtype=torch.bool)
+    for cover in COVERS:
+        assert cover_dropped(image, kept, (2, 2), cover=cover).tobytes() == image.tobytes()
+    with pytest.raises(ValueError, match="cover is 'blue'; it must be one of dark, light"):
+        cover_dropped(image, kept, (2, 2), cover="blue")
 
 
 def test_a_grid_of_another_size_is_refused():
@@ -52,7 +70,9 @@ def test_a_grid_of_another_size_is_refused():
 def test_sheet_has_a_row_a_image_and_a_column_a_stage():
     image = Image.new("L", (8, 8), 0)
     row = stages_row(image, torch.zeros(3, 4, dtype=torch.bool), (2, 2))
-    assert len(row) == 4 and row[0].getpixel((0, 0)) == (0, 0, 0) and row[3].getpixel((0, 0)) == (204, 204, 204)
+    assert len(row) == 4 and row[0].getpixel((0, 0)) == (0, 0, 0) and row[3].getpixel((0, 0)) == (0, 0, 0)
+    veiled = stages_row(image, torch.zeros(3, 4, dtype=torch.bool), (2, 2), cover="light")
+    assert veiled[0].getpixel((0, 0)) == (0, 0, 0) and veiled[3].getpixel((0, 0)) == (204, 204, 204)
     sheet = contact_sheet([row, row], gap=2)
     assert sheet.size == (4 * 10 + 2, 2 * 10 + 2)
     assert sheet.getpixel((0, 0)) == (255, 255, 255) and sheet.getpixel((2, 12)) == (0, 0, 0)
@@ -98,6 +118,28 @@ def test_groups_have_a_colour_and_an_outline():
     assert first.getpixel((0, 10)) != at(first, 0) and first.getpixel((30, 0)) == RED
     assert first.getpixel((10, 20)) == at(first, 0)  # no line inside a group
     assert group_maps(view_of([[1, 1, 1, 1]])) == []
+
+
+def test_merged_patches_are_tinted_by_their_group_and_only_lost_ones_covered():
+    owner = torch.tensor([[0, 1, 0, -1]])
+    view = view_of([[1, 1, 0, 0]], owner=owner, merging=True)
+    (merged,), (groups,) = stage_images(view)[1:], group_maps(view)
+    assert at(merged, 0) == at(merged, 2) == at(groups, 0) != RED and at(merged, 1) == RED
+    assert at(merged, 3) == (23, 23, 23)  # dropped
+    assert drop_names(view)[0][0] == "merged at block 1"
+
+
+def test_scores_have_a_scale():
+    scores = torch.tensor([[0.0, 1.0, 2.0, 3.0], [torch.nan] * 4])
+    view = view_of([[0, 1, 0, 0], [0, 1, 0, 0]], scores=scores, picture=Image.new("RGB", (140, 140)))
+    first, second = score_ranges(view)
+    assert first == pytest.approx((0.06, 2.94)) and np.isnan(second).all() and score_ranges(view_of([[1] * 4])) == []
+    image = score_maps(view)[0]
+    scaled = add_scale(image, *first)
+    assert scaled.width == image.width and scaled.height > image.height
+    colours = {pixel for _, pixel in scaled.crop((0, 140, 140, scaled.height)).getcolors(10_000)}
+    assert {tuple(map(int, RAMP[0])), tuple(map(int, RAMP[-1]))} <= colours
+    assert add_scale(image, *second) is image
 
 
 def test_when_each_patch_went():

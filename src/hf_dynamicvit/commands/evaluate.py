@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
-from .parser import add_json_option, add_overwrite_option, add_schedule_option
+from .parser import add_cover_option, add_json_option, add_overwrite_option, add_schedule_option
 from .ranges import COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, as_option, check_ranges
 
 
@@ -105,6 +105,7 @@ def add_output(group: Any) -> None:
         "--output", type=Path, help="folder for report.html, report.md, report.json and plots; must be new or empty"
     )
     add_overwrite_option(group)
+    add_cover_option(group)
     group.add_argument("--max-changed", type=int, default=24, help="show so many images whose prediction changed")
     add_json_option(group)
 

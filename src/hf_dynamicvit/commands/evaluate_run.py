@@ -103,7 +103,7 @@ def main(args: argparse.Namespace, command: str) -> None:
             check_matplotlib()
         evaluation = run(args, make_printable(command))
         if args.output is not None:
-            write_report(evaluation, args.output, args.overwrite)
+            write_report(evaluation, args.output, args.overwrite, args.cover)
         print(build_summary(evaluation))
         if args.output is not None:
             folder = make_printable(str(args.output))

@@ -10,7 +10,7 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..names import SCHEDULES, suggest_nearest, suggest_or_list
+from ..names import COVERS, SCHEDULES, suggest_nearest, suggest_or_list
 from .help_text import HelpFormatter
 
 
@@ -47,6 +47,11 @@ def add_overwrite_option(parser: Any) -> None:
         action="store_true",
         help="write there though it holds something; files of the same names are replaced, others stay",
     )
+
+
+def add_cover_option(parser: Any) -> None:
+    """Add `--cover`, for commands that draw images."""
+    parser.add_argument("--cover", choices=COVERS, default=COVERS[0], help="of dropped patches in what is drawn")
 
 
 def add_schedule_option(parser: Any, default: str) -> None:

@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 
 from ..names import METHODS
-from .parser import add_images_option, add_json_option, add_overwrite_option, add_schedule_option
+from .parser import add_cover_option, add_images_option, add_json_option, add_overwrite_option, add_schedule_option
 from .ranges import COUNT, FRACTION, KEEP_RATIO, check_ranges
 
 
@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--least-probability", type=float, help="of an object that is drawn, of a detector (default: 0.5)"
     )
     parser.add_argument("--limit", type=int, help="at most so many images, at even distances in the list of files")
+    add_cover_option(parser)
     parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each image")
     parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time")

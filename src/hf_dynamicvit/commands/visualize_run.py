@@ -174,11 +174,12 @@ class Gallery:
         folder, name, title = self.args.output, self.names[file], readable_name(Path(file).name)
         folder.mkdir(parents=True, exist_ok=True)
         if not self.args.only_overview:
-            card(view, self.viewer.labels, title).save(folder / f"{name}.png")
-            save_gif(stage_frames(view), folder / f"{name}.gif", self.args.seconds)
+            card(view, self.viewer.labels, title, self.args.cover).save(folder / f"{name}.png")
+            save_gif(stage_frames(view, self.args.cover), folder / f"{name}.gif", self.args.seconds)
         self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
         self.result["changed"] += int(view.differs)
-        self.entries.append(build_entry(view, self.viewer.labels, readable_name(file), title, len(self.entries)))
+        told = (self.viewer.labels, readable_name(file), title, len(self.entries), self.args.cover)
+        self.entries.append(build_entry(view, *told))
         self.rows.append((view, title))
         if len(self.rows) == ROWS:
             self.finish_sheet()
@@ -186,7 +187,7 @@ class Gallery:
     def finish_sheet(self) -> None:
         self.result["overviews"] += 1
         views, titles = zip(*self.rows, strict=True)
-        sheet = overview(views, self.viewer.labels, titles)
+        sheet = overview(views, self.viewer.labels, titles, self.args.cover)
         sheet.save(self.args.output / f"overview_{self.result['overviews']:03}.png")
         self.rows.clear()
 

@@ -96,7 +96,7 @@ def draw_accuracy(evaluation: Evaluation) -> bytes:
     return encode_figure(figure)
 
 
-def draw_strip(view: View) -> Image.Image:
+def draw_strip(view: View, cover: str = "dark") -> Image.Image:
     """Draw what the model saw, then what it kept after at most four of the decisions, evenly spread."""
-    images = stage_images(view)
+    images = stage_images(view, cover=cover)
     return contact_sheet([[images[0], *(images[stage + 1] for stage in chosen(len(view.kept)))]])

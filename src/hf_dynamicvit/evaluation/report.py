@@ -218,7 +218,7 @@ def build_caption(row: Changed) -> str:
     )
 
 
-def build_changed_part(evaluation: Evaluation) -> list[Block]:
+def build_changed_part(evaluation: Evaluation, cover: str = "dark") -> list[Block]:
     """Build the part on images whose prediction changed; nothing without a dense model."""
     if evaluation.difference is None:
         return []
@@ -233,11 +233,11 @@ def build_changed_part(evaluation: Evaluation) -> list[Block]:
         f"Left what the model sees, then what is kept at block {layers}."
     )
     captions = [build_caption(row) for row in evaluation.changed[: len(views)]]
-    galleries = []
+    drawn, galleries = [draw_strip(view, cover) for view in views], []
     for start in range(0, len(views), MOST_IMAGES):
         part = slice(start, start + MOST_IMAGES)
         name = f"changed_{1 + start // MOST_IMAGES}.png" if start else "changed.png"
-        galleries.append(CaptionedImages(name, [draw_strip(view) for view in views[part]], captions[part], start + 1))
+        galleries.append(CaptionedImages(name, drawn[part], captions[part], start + 1))
     return [heading, Paragraph(text), *galleries]
 
 
@@ -260,14 +260,13 @@ def build_settings_part(evaluation: Evaluation) -> list[Block]:
     return blocks
 
 
+# The parts that the evaluation alone makes; how images are drawn is asked for.
 PARTS = (
     build_overview,
     build_stage_part,
     build_ratio_part,
     build_class_part,
     build_confusion_part,
-    build_changed_part,
-    build_settings_part,
 )
 
 
@@ -275,9 +274,10 @@ def build_title(evaluation: Evaluation) -> str:
     return make_printable(f"{Path(evaluation.model).absolute().name} on {Path(evaluation.dataset).absolute().name}")
 
 
-def build_report(evaluation: Evaluation) -> list[Block]:
+def build_report(evaluation: Evaluation, cover: str = "dark") -> list[Block]:
     """Build all parts of the report."""
-    return [block for build in PARTS for block in build(evaluation)]
+    blocks = [block for build in PARTS for block in build(evaluation)]
+    return [*blocks, *build_changed_part(evaluation, cover), *build_settings_part(evaluation)]
 
 
 def build_summary(evaluation: Evaluation) -> str:
@@ -285,13 +285,15 @@ def build_summary(evaluation: Evaluation) -> str:
     return build_markdown(build_overview(evaluation))
 
 
-def write_report(evaluation: Evaluation, folder: str | Path, overwrite: bool = False) -> None:
+def write_report(evaluation: Evaluation, folder: str | Path, overwrite: bool = False, cover: str = "dark") -> None:
     """Write `report.html`, which needs no other file, `report.md` with its images, and `report.json`, all or nothing.
 
+    `cover` is what covers dropped patches, as in `look.drawing.cover_dropped`.
+
     Raises:
-        ValueError: as `folders.check_folder`.
+        ValueError: as `folders.check_folder`, or there is no such cover.
     """
-    blocks, title = build_report(evaluation), build_title(evaluation)
+    blocks, title = build_report(evaluation, cover), build_title(evaluation)
     with whole_folder(folder, overwrite) as finished:
         for block in blocks:
             if isinstance(block, Figure | CaptionedImages):

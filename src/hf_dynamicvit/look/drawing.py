@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .._moved import renamed
+from ..names import COVERS
 from .boxes import Box
 from .viewer import View
 
@@ -28,6 +29,10 @@ __getattr__ = renamed("look.drawing")  # names that it had before
 RAMP = np.array([[36, 16, 84], [58, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], dtype=float)
 
 BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
+
+# The line around what is kept, by the cover of what is not.
+LINES = dict(zip(COVERS, ((255, 214, 10), (36, 16, 84)), strict=True))
+
 TEXT_SIZE, LINE = 13, 18
 NARROWEST = 140  # pixels of an image with a caption
 
@@ -35,27 +40,67 @@ NARROWEST = 140  # pixels of an image with a caption
 COLUMNS = 4
 
 
-def cover_dropped(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> Image.Image:
-    """Cover the dropped patches of `image`: 0.2 of the pixel, 0.8 of `colour`.
+def cover_dropped(
+    image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str | None = None, cover: str = "dark"
+) -> Image.Image:
+    """Cover the dropped patches of `image` and draw a line around the kept ones, which stay as they are.
 
     Args:
         image: the image as the model saw it (resized and cropped), at any scale.
         kept: `[num_patches]` bool, one slice of `outputs.kept`.
         grid: patches down and across; their product is `num_patches`.
+        colour: a veil of this colour in place of `cover`, without a line: 0.2 of the pixel, 0.8 of the colour.
+        cover: `"dark"` takes the colour and most of the light away, for images of bright subjects; `"light"` is a
+            white veil, for dark ones and for paper.
 
     Raises:
-        ValueError: `kept` does not fill the grid.
+        ValueError: `kept` does not fill the grid, or there is no such cover.
     """
     if kept.numel() != grid[0] * grid[1]:
         raise ValueError(f"kept has {kept.numel()} patches, a grid of {grid[0]} x {grid[1]} has {grid[0] * grid[1]}.")
-    mask = Image.fromarray(kept.cpu().numpy().astype(np.uint8)[patch_of_pixel(image.size, grid)] * 255)
+    check_cover(cover)
+    mask = kept.cpu().numpy().astype(bool)[patch_of_pixel(image.size, grid)]
     image = image.convert("RGB")
-    return Image.composite(image, Image.blend(image, Image.new("RGB", image.size, colour), 0.8), mask)
+    covered = darken(image) if colour is None and cover == "dark" else veil(image, colour or "white")
+    drawn = Image.composite(image, covered, Image.fromarray(mask.astype(np.uint8) * 255))
+    return drawn if colour is not None else outline_kept(drawn, mask, LINES[cover])
 
 
-def stages_row(image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str = "white") -> list[Image.Image]:
-    """Return the image, then a copy for each stage with dropped patches covered; `kept` is `[S, num_patches]` bool."""
-    return [image.convert("RGB"), *(cover_dropped(image, stage, grid, colour) for stage in kept)]
+def check_cover(cover: str) -> None:
+    """Refuse a cover that there is not."""
+    if cover not in LINES:
+        raise ValueError(f"cover is {cover!r}; it must be one of {', '.join(LINES)}.")
+
+
+def darken(image: Image.Image) -> Image.Image:
+    """Take the colour of `image` away, and all but 0.3 of its light."""
+    return image.convert("L").point(lambda value: round(0.3 * value)).convert("RGB")
+
+
+def veil(image: Image.Image, colour: str) -> Image.Image:
+    return Image.blend(image, Image.new("RGB", image.size, colour), 0.8)
+
+
+def outline_kept(image: Image.Image, kept: np.ndarray, colour: tuple[int, int, int]) -> Image.Image:
+    """Draw a line around the kept pixels, `[height, width]` bool, outside of them: what is kept stays whole."""
+    around, (height, width) = np.pad(kept, 1), kept.shape
+    near = np.zeros_like(kept)
+    for down in range(3):
+        for across in range(3):
+            near |= around[down : down + height, across : across + width]
+    pixels = np.array(image)
+    pixels[near & ~kept] = colour
+    return Image.fromarray(pixels)
+
+
+def stages_row(
+    image: Image.Image, kept: Tensor, grid: tuple[int, int], colour: str | None = None, cover: str = "dark"
+) -> list[Image.Image]:
+    """Return the image, then a copy for each stage with dropped patches covered; `kept` is `[S, num_patches]` bool.
+
+    `colour` and `cover` are as in `cover_dropped`.
+    """
+    return [image.convert("RGB"), *(cover_dropped(image, stage, grid, colour, cover) for stage in kept)]
 
 
 def contact_sheet(rows: Sequence[Sequence[Image.Image]], gap: int = 4) -> Image.Image:
@@ -123,13 +168,18 @@ def ramp_colours(values: np.ndarray) -> np.ndarray:
     return np.stack([np.interp(values, places, RAMP[:, channel]) for channel in range(3)], axis=-1)
 
 
-def stage_images(view: View, colour: str = "white") -> list[Image.Image]:
+def stage_images(view: View, colour: str | None = None, cover: str = "dark") -> list[Image.Image]:
     """Return the image, then a copy for each decision with the patches that do not take part covered.
 
-    The boxes of a detector are blue, those of the dense one orange. Where patches sit out and come back (IdleViT,
-    Evo-ViT), those that came back are outlined in blue.
+    Patches that were merged are tinted by their group, not covered: they go on in one token. The boxes of a detector
+    are blue, those of the dense one orange. Where patches sit out and come back (IdleViT, Evo-ViT), those that came
+    back are outlined in blue. `colour` and `cover` are as in `cover_dropped`.
     """
-    images = stages_row(view.picture, view.kept, view.grid, colour)
+    shown = view.kept | (view.owner >= 0) if view.merging else view.kept
+    images = stages_row(view.picture, shown, view.grid, colour, cover)
+    if view.merging:
+        merged = zip(images[1:], view.owner, strict=True)
+        images[1:] = [draw_groups(image, owner.numpy(), view.grid) for image, owner in merged]
     images = [draw_boxes(image, view) for image in images]
     lines = np.tile(np.array(BLUE), (view.kept.shape[1], 1))
     for stage, returned in enumerate(view.returned):
@@ -155,21 +205,52 @@ def draw_boxes(image: Image.Image, view: View) -> Image.Image:
 def score_maps(view: View) -> list[Image.Image]:
     """Draw what each patch scored, an image for each decision; none where the method scores no patches.
 
-    Dark blue is low, yellow is high: from the lowest to the highest of that decision, the outer 2 % cut off. Patches
-    that were not there any more are white.
+    Dark blue is low, yellow is high: `score_ranges` has the scores of both ends. Patches that were not there any more
+    are white.
     """
-    if view.scores is None:
-        return []
     maps = []
-    for scores in view.scores.numpy():
+    for scores, (low, high) in zip(known_scores(view), score_ranges(view), strict=True):
         known = np.isfinite(scores)
         colours, strength = np.full((len(scores), 3), 255.0), np.full(len(scores), 0.85)
         if known.any():
-            low, high = np.percentile(scores[known], (2, 98))
             spread = (scores[known] - low) / max(high - low, np.finfo(np.float32).tiny)
             colours[known], strength[known] = ramp_colours(spread.clip(0, 1)), 0.65
         maps.append(tint(view.picture, colours, strength, view.grid))
     return maps
+
+
+def known_scores(view: View) -> Sequence[np.ndarray]:
+    """Return `[num_patches]` of each decision; none where the method scores no patches."""
+    return [] if view.scores is None else list(view.scores.numpy())
+
+
+def score_ranges(view: View) -> list[tuple[float, float]]:
+    """Return the scores at both ends of the colours of `score_maps`: of each decision, the outer 2 % cut off.
+
+    They are NaN where no patch was scored.
+    """
+    ranges = []
+    for scores in known_scores(view):
+        known = scores[np.isfinite(scores)]
+        low, high = np.percentile(known, (2, 98)) if len(known) else (np.nan, np.nan)
+        ranges.append((float(low), float(high)))
+    return ranges
+
+
+def add_scale(image: Image.Image, low: float, high: float) -> Image.Image:
+    """Draw the colours of `score_maps` below `image`, with the scores at both ends; nothing where they are NaN."""
+    if not np.isfinite((low, high)).all():
+        return image
+    sheet = Image.new("RGB", (image.width, image.height + LINE), "white")
+    sheet.paste(image, (0, 0))
+    draw, font, ends = ImageDraw.Draw(sheet), text_font(), (f"{low:.3g}", f"{high:.3g}")
+    left, right = (round(font.getlength(text)) + 6 for text in ends)
+    length = max(1, image.width - left - right)
+    bar = np.tile(ramp_colours(np.linspace(0, 1, length)).round().astype(np.uint8), (LINE - 8, 1, 1))
+    sheet.paste(Image.fromarray(bar), (left, image.height + 4))
+    for text, across in zip(ends, (2, left + length + 4), strict=True):
+        draw.text((across, image.height + 2), text, fill="black", font=font)
+    return sheet
 
 
 def group_maps(view: View) -> list[Image.Image]:
@@ -210,7 +291,8 @@ def drop_names(view: View) -> list[tuple[str, tuple[int, ...]]]:
     """Name the colours of `drop_map`: a name and a colour for each decision."""
     last = len(view.kept)
     colours = ramp_colours(np.arange(last) / max(1, last - 1)).round().astype(int)
-    return [(f"gone at block {layer}", tuple(colour)) for layer, colour in zip(view.layers, colours, strict=True)]
+    went = "merged" if view.merging else "gone"
+    return [(f"{went} at block {layer}", tuple(colour)) for layer, colour in zip(view.layers, colours, strict=True)]
 
 
 def stage_names(view: View) -> list[str]:
@@ -300,21 +382,15 @@ def chosen(count: int, most: int = COLUMNS) -> list[int]:
     return [count * (place + 1) // most - 1 for place in range(most)]
 
 
-def card(view: View, labels: Sequence[str], title: str = "") -> Image.Image:
-    """Draw one image on one sheet: stages, scores, groups, when each patch went, predictions."""
+def card(view: View, labels: Sequence[str], title: str = "", cover: str = "dark") -> Image.Image:
+    """Draw one image on one sheet: stages, scores with their scale, when each patch went, predictions."""
     chosen_stages, names = chosen(len(view.kept)), stage_names(view)
-    stages, scores, groups = stage_images(view), score_maps(view), group_maps(view)
+    stages, scores, ranges = stage_images(view, cover=cover), score_maps(view), score_ranges(view)
     first = captioned(stages[0], f"{title}\n{prediction_text(view, labels)}".strip())
-    rows = [[first, *(captioned(stages[stage + 1], names[stage]) for stage in chosen_stages)]]
-    legend = draw_legend(view)
-    for kind, images in (("score", scores), ("groups", groups)):
-        if images:
-            captions = [f"{kind} at block {view.layers[stage]}" for stage in chosen_stages]
-            drawn = [captioned(images[stage], text) for stage, text in zip(chosen_stages, captions, strict=True)]
-            rows.append([legend, *drawn])
-            legend = Image.new("RGB", (1, 1), "white")
-    if not scores and not groups:
-        rows.append([legend])
+    rows = [[first, *(captioned(stages[stage + 1], names[stage]) for stage in chosen_stages)], [draw_legend(view)]]
+    for stage in chosen_stages if scores else ():
+        drawn = add_scale(scores[stage], *ranges[stage])
+        rows[1].append(captioned(drawn, f"score at block {view.layers[stage]}"))
     return contact_sheet(rows)
 
 
@@ -333,19 +409,19 @@ def draw_legend(view: View) -> Image.Image:
     return legend
 
 
-def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str]) -> Image.Image:
+def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str], cover: str = "dark") -> Image.Image:
     """Draw a contact sheet: a row for each image, with what it keeps and what is predicted."""
     rows = []
     for view, title in zip(views, titles, strict=True):
-        images, names = stage_images(view), stage_names(view)
+        images, names = stage_images(view, cover=cover), stage_names(view)
         first = captioned(images[0], f"{title}\n{prediction_text(view, labels)}")
         rows.append([first, *(captioned(images[stage + 1], names[stage]) for stage in chosen(len(names)))])
     return contact_sheet(rows)
 
 
-def stage_frames(view: View) -> list[Image.Image]:
+def stage_frames(view: View, cover: str = "dark") -> list[Image.Image]:
     """Return images of one size that walk the decisions, from the whole image on, each with its name below."""
-    images = stage_images(view)
+    images = stage_images(view, cover=cover)
     names = [f"all {view.kept.shape[1]} patches", *stage_names(view)]
     frames = [captioned(image, name) for image, name in zip(images, names, strict=True)]
     height = max(frame.height for frame in frames)

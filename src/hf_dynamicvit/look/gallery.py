@@ -89,9 +89,9 @@ def find_true_class(file: str, labels: Sequence[str]) -> str:
     return next((folder.name for folder in Path(file).parents if folder.name in labels), "")
 
 
-def encode_strip(view: View) -> str:
+def encode_strip(view: View, cover: str = "dark") -> str:
     """Draw the image and what is kept after some of the decisions, as the address of a JPEG."""
-    images = stage_images(view)
+    images = stage_images(view, cover=cover)
     strip = contact_sheet([[images[0], *(images[stage + 1] for stage in chosen(len(view.kept)))]])
     file = io.BytesIO()
     strip.save(file, "JPEG", quality=QUALITY)
@@ -113,7 +113,7 @@ def write_mark(text: str, marked: bool) -> str:
     return f"<span{kind}>{html.escape(text)}</span> · "
 
 
-def build_entry(view: View, labels: Sequence[str], file: str, title: str, place: int) -> Entry:
+def build_entry(view: View, labels: Sequence[str], file: str, title: str, place: int, cover: str = "dark") -> Entry:
     """Build the entry of an image.
 
     Args:
@@ -122,6 +122,7 @@ def build_entry(view: View, labels: Sequence[str], file: str, title: str, place:
         file: where it is from; its folders may name its class.
         title: what it is called on the page.
         place: its number, for the order of the files.
+        cover: of dropped patches, as in `drawing.cover_dropped`.
     """
     sparse, true = top_classes(view.probabilities, labels, CLASSES), find_true_class(file, labels)
     dense = view.dense_probabilities
@@ -147,7 +148,7 @@ def build_entry(view: View, labels: Sequence[str], file: str, title: str, place:
     name = html.escape(title)
     return Entry(
         f"<article {marks}><h2>{name}</h2>"
-        f'<img decoding="async" src="{encode_strip(view)}" alt="{name}, then what is kept">'
+        f'<img decoding="async" src="{encode_strip(view, cover)}" alt="{name}, then what is kept">'
         f'<p class="small">{told}{folder}{cost} · patches kept: {left}</p>'
         f'<div class="answers">{answers}</div></article>',
         changed,
