@@ -14,6 +14,8 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.checkpoints.source import read_processor
+from hf_dynamicvit.demo.html import DRAWN
+from hf_dynamicvit.look.drawing import chosen
 
 
 # Milliseconds that a browser waits for anything; machines that run tests are busy.
@@ -40,7 +42,8 @@ class Served:
         with torch.inference_mode():
             outputs = model(pixels)
         best = outputs.logits.softmax(-1)[0].max(dim=0)
-        counts = ", ".join(map(str, outputs.kept[0].sum(dim=-1).tolist()))
+        counts = outputs.kept[0].sum(dim=-1).tolist()
+        counts = ", ".join(str(counts[stage]) for stage in chosen(len(counts), DRAWN))
         return f"sparse keeps {counts} of 64 patches and says {LABELS[best.indices]} ({best.values:.1%});"
 
 

@@ -4,16 +4,20 @@
 import json
 import re
 import runpy
+import shlex
 import shutil
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from paths import EXAMPLES
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -24,14 +28,19 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from hf_dynamicvit import REDUCERS, demo
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo import answer
+from hf_dynamicvit.demo import methods as methods_module
 from hf_dynamicvit.demo.answer import Models
-from hf_dynamicvit.demo.html import answers_html
+from hf_dynamicvit.demo.code import python_code, shell_code
+from hf_dynamicvit.demo.html import DRAWN, answers_html
 from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_image
+from hf_dynamicvit.demo.methods import GROUPS, read_methods
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
 from hf_dynamicvit.demo.server.limits import Limits, RateLimit
 from hf_dynamicvit.demo.server.messages import depth, files_in, find_address, paths_in
 from hf_dynamicvit.demo.server.uploads import Uploads
+from hf_dynamicvit.demo.verdict import told_cost, told_speed, verdict_html
 from hf_dynamicvit.families import MODEL_TYPES
+from hf_dynamicvit.look.drawing import chosen
 from hf_dynamicvit.look.viewer import Viewer
 from hf_dynamicvit.model.reducers import is_adaptive
 from hf_dynamicvit.registration import CLASSIFIERS
@@ -182,7 +191,7 @@ Image.new("RGB", (32, 32)).save(folder / "a" / "a.png")
 settings, answers = ["sparse", "as trained", 0.7, False, "tome", 0.7], []
 window = types.SimpleNamespace(session_hash="w")
 threads = [
-    threading.Thread(target=lambda: answers.append(page.upload(window, {"path": f"{folder}/a/a.png"}, *settings)[2])),
+    threading.Thread(target=lambda: answers.append(page.upload(window, {"path": f"{folder}/a/a.png"}, *settings)[3])),
     threading.Thread(target=lambda: answers.append(page.look(window, Image.new("RGB", (32, 32)), *settings))),
 ]
 before = {name for name in sys.modules if name.startswith("hf_dynamicvit")}
@@ -240,6 +249,106 @@ def test_equal_ratios_with_other_costs_are_told(sparse):
     assert "compare at equal GMACs" in answers_html([own, tome])
     for answers in ([own], [own, own], [own, fewer], [own, "no"]):
         assert "compare at equal GMACs" not in answers_html(answers)
+
+
+def test_methods_are_told_as_their_classes_are():
+    methods = read_methods()
+    assert sorted(method.name for method in methods) == METHODS
+    for method in methods:
+        assert method.group == REDUCERS[method.name].rest, method.name
+        assert method.title.lower().replace("-", "") == method.name and method.line
+    order = [method.group for method in methods]
+    assert order == sorted(order, key=[*GROUPS].index)
+    (tome,) = (method for method in methods if method.name == "tome")
+    assert tome.line == "in every block the most similar pairs of patches are merged"
+
+
+def test_methods_of_other_packages_are_a_group(monkeypatch):
+    monkeypatch.setattr(methods_module, "METHODS", [*METHODS, "foreign"])
+    assert read_methods()[-1].name == "foreign" and read_methods()[-1].group == ""
+
+
+def test_the_page_begins_with_what_needs_no_training_and_compares_with_another(sparse, dense, tmp_path):
+    from hf_dynamicvit.demo.controls import another_method
+
+    merging = save(toy_model(reducer="tome", keep_ratio=0.7), tmp_path / "merging")
+    begun = [(source.first_method, source.other_method) for source in read_sources([sparse, dense, merging])]
+    assert begun == [(OWN, "tome"), ("tome", "topk"), (OWN, "topk")]
+    assert another_method("tome", False, "tome") == "topk" and another_method("topk", False, "topk") == "tome"
+    assert another_method("tome", True, "tome") == "tome" and another_method("evit", False, "tome") == "tome"
+
+
+def test_the_page_opens_with_an_answer_that_is_made_once(sparse, tmp_path, monkeypatch):
+    from hf_dynamicvit.demo.events import Page
+
+    sources, asked = read_sources([sparse]), []
+    page = Page(sources, bundled(sources), Limits(), Uploads(tmp_path, 20, set()))
+    answers = Models.answer
+
+    def broken(*_):
+        raise ValueError("not now")
+
+    monkeypatch.setattr(Models, "answer", broken)
+    assert "not now" in page.opening()[2]  # what failed is tried again
+    monkeypatch.setattr(Models, "answer", lambda *given: asked.append(given[2]) or answers(*given))
+    image, shown, html = page.opening()
+    assert page.opening()[2] == html and asked == [Choice("sparse", OWN, 0.7)]
+    assert image is page.images[0].image and "Chosen: Daisy" in shown and "#pick-0" in shown
+    assert "patches and says" in html
+
+
+def test_the_verdict_tells_whether_the_answer_changed(sparse):
+    answer = Models(read_sources([sparse])).answer(noise(), Choice("sparse", OWN, 0.5))
+    probabilities = torch.tensor([0.1, 0.6, 0.1, 0.1, 0.1])
+    costs = {"multiply_adds": 64, "dense_multiply_adds": 100, "probabilities": probabilities}
+
+    def verdict(dense, milliseconds):
+        view = replace(answer.view, dense_probabilities=dense, **costs)
+        return verdict_html(replace(answer, view=view, milliseconds=milliseconds))
+
+    times = {"sparse": 1.0, "dense": 1.3}
+    same = verdict(probabilities, times)
+    assert "Same answer (LABEL_1), 36% less compute, 1.3x faster" in same and "dv-same" in same
+    changed = verdict(probabilities.flip(0), times)
+    assert "Answer changed (LABEL_1; dense: LABEL_3), 36%" in changed and "dv-changed" in changed
+    alone = verdict(None, {"sparse": 1.0})
+    assert "LABEL_1, 36% less compute</p>" in alone and "dv-alone" in alone
+    assert [told_speed(ratio) for ratio in (0.58, 1.04, 0.97, 2)] == [
+        "1.7x slower",
+        "about as fast",
+        "about as fast",
+        "2.0x faster",
+    ]
+    assert [told_cost(cost) for cost in (0.64, 1.0, 1.1)] == [
+        "36% less compute",
+        "the same compute",
+        "10% more compute",
+    ]
+
+
+@pytest.mark.parametrize("method", [OWN, "tome"])
+def test_the_code_gives_the_answer_that_is_shown(method, sparse, tmp_path, monkeypatch, capsys):
+    models = Models(read_sources([sparse]))
+    noise().save(tmp_path / "image.png")
+    (tmp_path / "image.png").rename(tmp_path / "image.jpg")  # without loss
+    answer = models.answer(noise(), Choice("sparse", method, 0.5))
+    html = answers_html([answer])
+    assert escape(python_code(answer.choice)) in html and escape(shell_code(answer.choice)) in html
+    assert 'download="' in html and "data:image/jpeg;base64," in html
+    (tmp_path / "sparse").symlink_to(sparse)
+    monkeypatch.chdir(tmp_path)
+    found = {}
+    exec(python_code(answer.choice), found)
+    assert found["view"].counts == answer.view.counts and Path("seen.png").is_file()
+    assert main(shlex.split(shell_code(answer.choice))[1:]) == 0
+    assert json.loads(Path("seen", "views.json").read_text())["pictures"][0]["kept"] == answer.view.counts
+
+
+def test_probabilities_are_bars_and_scores_have_a_scale(sparse):
+    answer = Models(read_sources([sparse])).answer(noise(), Choice("sparse", OWN, 0.5))
+    html = answers_html([answer])
+    assert f"width: {answer.view.probabilities.max():.1%}" in html and html.count('class="dv-bar"') == 10
+    assert html.count('class="dv-scale"') == 3
 
 
 def test_bundled_images(sparse):
@@ -339,9 +448,10 @@ def test_every_method_answers(method, sparse, dense):
         assert ("Not trained" in html) == (not answer.trained and not is_adaptive(answer.reducer))
         assert ("not trained with" in html) == (answer.reducer != source.reducer and "Not trained" not in html)
         assert name == "sparse" or answer.reducer != "dynamicvit" or not answer.trained
-        assert ("Merged groups" in html) == (REDUCERS[answer.reducer].rest == "merged")
+        assert ("Merged groups, one colour each" in html) == (REDUCERS[answer.reducer].rest == "merged")
         assert ("on this very image each stage keeps" in html) == is_adaptive(answer.reducer)
-        assert f"keeps {', '.join(map(str, answer.view.counts))} of 64 patches" in html
+        counts = [str(answer.view.counts[stage]) for stage in chosen(len(answer.view.counts), DRAWN)]
+        assert f"keeps {', '.join(counts)} of 64 patches" in html
 
 
 def test_what_a_model_cannot_do_is_said_without_its_folder(tmp_path):

@@ -122,7 +122,7 @@ def build_notes(viewer: Viewer, source: Source) -> list[str]:
             "and the prediction, mean nothing until the model is fine-tuned."
         )
     elif method != source.reducer:
-        found.append(f"These weights were not trained with {method}; fine-tuning them with it makes it better.")
+        found.append(f"These weights were not trained with {method}; expect better after fine-tuning with it.")
     if adaptive:
         found.append(
             f"With {method} every image decides how much it keeps. Here the thresholds are set anew, so that on "

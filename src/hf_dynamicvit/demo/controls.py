@@ -8,13 +8,17 @@ import gradio as gr
 
 from .events import Page
 from .input import READABLE_FORMATS, Bundled
-from .models import METHODS, OWN, SLIDER, Source
+from .methods import GROUPS, read_methods
+from .models import OWN, SLIDER, Source
 from .server.limits import Limits
 from .style import data_url
 
 
 # What needs no model waits for none.
 AT_ONCE: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": None, "show_progress": "hidden"}
+
+# What the choice of the checkpoint's own method says.
+AS_TRAINED = "the method that the checkpoint itself has"
 
 # On a narrow screen the answer is below the controls.
 SHOW_ANSWER = "() => { if (window.innerWidth < 700) document.getElementById('answer').scrollIntoView(); }"
@@ -50,13 +54,26 @@ def pick_style(images: Sequence[Bundled]) -> str:
     )
 
 
+def method_style() -> str:
+    """Head each group of methods with what becomes of the patches that are not kept."""
+    groups = [method.group for method in read_methods()]
+    first = {group: groups.index(group) for group in GROUPS if group in groups}
+    return "\n".join(
+        f".dv-methods label:nth-of-type({place + 2}) {{ margin-top: 1.9rem; }}\n"
+        f".dv-methods label:nth-of-type({place + 2})::before {{ content: '{GROUPS[group]}' / ''; }}"
+        for group, place in first.items()
+    )
+
+
 def controls(sources: Sequence[Source]) -> list[Any]:
     """Make the controls: model, method, keep ratio, whether to compare, the other method and its keep ratio."""
     low, high, step = SLIDER
     names = [source.name for source in sources]
+    choices = [(f"As trained: {AS_TRAINED}", OWN)]
+    choices += [(f"{method.title}: {method.line}", method.name) for method in read_methods()]
 
     def method(label: str, value: str, **options) -> gr.Radio:  # Gradio's drop-downs stay open when one tabs on
-        return gr.Radio([OWN, *METHODS], value=value, label=label, elem_classes="dv-choice", **options)
+        return gr.Radio(choices, value=value, label=label, elem_classes=["dv-choice", "dv-methods"], **options)
 
     info = (
         "of the patches that reach a stage, the fraction it keeps (tome: of all patches, the fraction left at the end)"
@@ -66,21 +83,34 @@ def controls(sources: Sequence[Source]) -> list[Any]:
         return gr.Slider(low, high, sources[0].keep_ratio, step=step, label=label, info=info, buttons=[], **options)
 
     model = gr.Radio(names, value=names[0], label="Model", elem_classes="dv-choice", elem_id="model")
-    own = [method("Method", OWN, elem_id="method"), keep_ratio("Keep ratio", elem_id="keep_ratio")]
+    own = [method("Method", sources[0].first_method, elem_id="method"), keep_ratio("Keep ratio", elem_id="keep_ratio")]
     compare = gr.Checkbox(False, label="Compare with another method", elem_id="compare")
     with gr.Column(visible=False) as second:
         other = [
-            method("Other method", "tome", elem_id="other_method"),
+            method("Other method", sources[0].other_method, elem_id="other_method"),
             keep_ratio("Other keep ratio", elem_id="other_keep_ratio"),
         ]
     compare.change(lambda on: gr.Column(visible=on), compare, second, **AT_ONCE)
     return [model, *own, compare, *other]
 
 
+def another_method(method: str, compares: bool, other: str) -> str:
+    """Return a method other than the one that was chosen, to compare with, unless they are compared already."""
+    if compares or method != other:
+        return other
+    return "topk" if method == "tome" else "tome"
+
+
+def begin_with(source: Source) -> list[Any]:
+    """Return what the controls of methods and keep ratios show when a checkpoint is chosen."""
+    return [source.first_method, source.other_method, source.keep_ratio, source.keep_ratio]
+
+
 def connect(
     page: Page,
     image: gr.State,
     drop: gr.Image,
+    chosen: gr.HTML,
     buttons: Sequence[gr.Button],
     settings: Sequence[Any],
     answer: gr.HTML,
@@ -91,20 +121,22 @@ def connect(
     sent = drop.upload(
         page.upload,
         [drop, *settings],
-        [image, drop, answer],
+        [image, drop, chosen, answer],
         trigger_mode="multiple",  # each is read, and so deleted
         **options,
     )
     picked = [
-        button.click(page.picker(index), list(settings), [image, answer], **options)
+        button.click(page.picker(index), list(settings), [image, chosen, answer], **options)
         for index, button in enumerate(buttons)
     ]
     for event in (sent, *picked):
         event.then(None, js=SHOW_ANSWER)
     model, method, keep_ratio, compare, other_method, other_keep_ratio = settings
-    changes = (method.change, compare.change, other_method.change, keep_ratio.release, other_keep_ratio.release)
+    changes = (method.input, compare.change, other_method.input, keep_ratio.release, other_keep_ratio.release)
     for change in changes:
         change(page.look, [image, *settings], answer, trigger_mode="always_last", **options)
-    model.change(
-        lambda name: [page.sources[name].keep_ratio] * 2, model, [keep_ratio, other_keep_ratio], **AT_ONCE
-    ).then(page.look, [image, *settings], answer, **options)
+    method.input(another_method, [method, compare, other_method], other_method, **AT_ONCE)
+    begun = [method, other_method, keep_ratio, other_keep_ratio]
+    model.change(lambda name: begin_with(page.sources[name]), model, begun, **AT_ONCE).then(
+        page.look, [image, *settings], answer, **options
+    )

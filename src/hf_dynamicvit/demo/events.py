@@ -13,11 +13,11 @@ import gradio as gr
 from PIL import Image
 
 from .input import Bundled, open_image
-from .models import OWN, SLIDER, Choice, Source
+from .models import SLIDER, Choice, Source
 from .server.guard import ONLY_UPLOADS
 from .server.limits import Limits, RateLimit
 from .server.uploads import Uploads
-from .style import alert, hint
+from .style import alert, chosen_image, hint
 
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ class Page:
         self.rate = RateLimit(limits.requests_a_minute)
         self._models: Any = None
         self._making = threading.Lock()
+        self._opens, self._opening = threading.Lock(), None
 
     @property
     def models(self) -> Any:
@@ -61,33 +62,54 @@ class Page:
     def warm_up(self) -> None:
         """Import and load what the first answer needs; whatever is wrong with it the answer will say."""
         with suppress(Exception):
-            self.models.load(next(iter(self.sources)), OWN)
+            source = next(iter(self.sources.values()))
+            self.models.load(source.name, source.first_method)
 
-    def upload(self, request: gr.Request, sent: dict[str, Any] | None, *settings: Any) -> tuple[Any, Any, Any]:
-        """Read what was sent, delete it, look at it. Returns the image, an empty drop zone, the answer."""
+    def upload(self, request: gr.Request, sent: dict[str, Any] | None, *settings: Any) -> tuple[Any, Any, Any, Any]:
+        """Read what was sent, delete it, look at it.
+
+        Returns the image, an empty drop zone, the image as the one that is chosen, the answer.
+        """
         if sent is None:
-            return gr.skip(), gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip(), gr.skip()
         path = sent.get("path") if isinstance(sent, dict) else None
         if not isinstance(path, str) or path not in self.uploads:
-            return gr.skip(), None, alert(ONLY_UPLOADS)
+            return gr.skip(), None, gr.skip(), alert(ONLY_UPLOADS)
         file = Path(path)
         try:
             if not self.rate.allows(str(request.session_hash)):
-                return gr.skip(), None, alert(self.too_often)
+                return gr.skip(), None, gr.skip(), alert(self.too_often)
             _ = self.models  # imported
             image = open_image(file, self.limits.pixels)
         except ValueError as error:
-            return gr.skip(), None, alert(str(error))
+            return gr.skip(), None, gr.skip(), alert(str(error))
         finally:
             self.uploads.delete(file)
-        return image, None, self.answers(image, *settings)
+        return image, None, chosen_image(image, "your own image"), self.answers(image, *settings)
 
-    def picker(self, index: int) -> Callable[..., tuple[Image.Image, str]]:
+    def opening(self) -> tuple[Image.Image, str, str]:
+        """Return what the page opens with: the first image that the demo brings along, chosen and answered.
+
+        It is the same for every visitor, and so made once, unless it could not be made.
+        """
+        entry = self.images[0]
+        with self._opens:
+            if self._opening is None:
+                source = next(iter(self.sources.values()))
+                found = self.answer(entry.image, source.name, source.first_method, source.keep_ratio)
+                from .html import answers_html  # as `models` imported it
+
+                if isinstance(found, str):
+                    return entry.image, chosen_image(entry.image, entry.title, 0), answers_html([found])
+                self._opening = answers_html([found])
+            return entry.image, chosen_image(entry.image, entry.title, 0), self._opening
+
+    def picker(self, index: int) -> Callable[..., tuple[Image.Image, str, str]]:
         """Return what the button of an image that the demo brings along calls."""
 
-        def pick(request: gr.Request, *settings: Any) -> tuple[Image.Image, str]:
-            image = self.images[index].image
-            return image, self.look(request, image, *settings)
+        def pick(request: gr.Request, *settings: Any) -> tuple[Image.Image, str, str]:
+            image, title = self.images[index].image, self.images[index].title
+            return image, chosen_image(image, title, index), self.look(request, image, *settings)
 
         return pick
 

@@ -3,33 +3,48 @@
 
 from collections.abc import Sequence
 from html import escape
+from math import isfinite
 
 from PIL import Image
 
 from ..look.drawing import (
+    RAMP,
+    card,
     chosen,
     drop_map,
     drop_names,
-    group_maps,
     score_maps,
+    score_ranges,
     stage_images,
     stage_names,
     top_classes,
 )
 from .answer import Answer
+from .code import python_code, shell_code
 from .models import OWN
 from .style import alert, data_url
+from .verdict import told_speed, verdict_html
 
 
 # Decisions that are drawn; of more (ToMe has one a block) as many, evenly, the last among them.
 DRAWN = 3
 
 
-def figure(image: Image.Image, caption: str, alternative: str) -> str:
+def figure(image: Image.Image, caption: str, alternative: str, below: str = "") -> str:
+    """Lay out an image with its caption; HTML of a scale may stand `below` it."""
     return (
         f'<figure><img src="{data_url(image)}" alt="{escape(alternative)}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"{below}<figcaption>{escape(caption)}</figcaption></figure>"
     )
+
+
+def scale(low: float, high: float) -> str:
+    """Lay out the colours of a map of scores with the numbers at both ends; nothing where no patch was scored."""
+    if not isfinite(low):
+        return ""
+    colours = ", ".join(f"rgb({', '.join(str(int(channel)) for channel in colour)})" for colour in RAMP)
+    bar = f'<i style="background: linear-gradient(to right, {colours})"></i>'
+    return f'<div class="dv-scale"><span>{low:.3g}</span>{bar}<span>{high:.3g}</span></div>'
 
 
 def figures(title: str, drawn: Sequence[str]) -> str:
@@ -56,12 +71,13 @@ def answer_html(answer: Answer | str) -> str:
         return f'<article class="dv-answer">{alert(answer)}</article>'
     parts = [
         build_heading(answer),
+        verdict_html(answer),
         *(f'<p class="dv-note">{escape(note)}</p>' for note in answer.notes),
         stages(answer),
         f'<div class="dv-tables"><div>{cost_table(answer)}</div><div>{classes_table(answer)}</div></div>',
         scores(answer),
-        groups(answer),
         when_gone(answer),
+        take_away(answer),
     ]
     return f'<article class="dv-answer" aria-label="{escape(build_title(answer))}">{"".join(parts)}</article>'
 
@@ -77,7 +93,7 @@ def build_heading(answer: Answer) -> str:
     said = [f"says {likeliest(view.probabilities, answer.labels)}"]
     if view.dense_probabilities is not None:
         said.append(f"the dense model {likeliest(view.dense_probabilities, answer.labels)}")
-    counts = ", ".join(map(str, view.counts))
+    counts = ", ".join(str(view.counts[stage]) for stage in chosen(len(view.counts), DRAWN))
     sentence = f"{answer.choice.model} keeps {counts} of {view.kept.shape[1]} patches and {'; '.join(said)}."
     return f'<h3>{escape(build_title(answer))}</h3><p class="dv-summary">{escape(sentence)}</p>'
 
@@ -94,31 +110,17 @@ def stages(answer: Answer) -> str:
     for stage in chosen(len(names), DRAWN):
         drawn.append(figure(images[stage + 1], names[stage], f"Patches that take part after {names[stage]}"))
     few = "" if len(names) <= DRAWN else f" ({DRAWN} of {len(names)} blocks that decide)"
-    return figures(f"What takes part{few}", drawn)
+    title = "Merged groups, one colour each" if view.merging else "What takes part"
+    return figures(f"{title}{few}", drawn)
 
 
 def scores(answer: Answer) -> str:
-    maps, view = score_maps(answer.view), answer.view
-    return figures(
-        "Scores (dark blue: low, yellow: high)",
-        [
-            figure(maps[stage], f"block {view.layers[stage]}", f"Heat map of the scores in block {view.layers[stage]}")
-            for stage in chosen(len(view.layers), DRAWN)
-            if maps
-        ],
-    )
-
-
-def groups(answer: Answer) -> str:
-    maps, view = group_maps(answer.view), answer.view
-    return figures(
-        "Merged groups (one colour each)",
-        [
-            figure(maps[stage], f"block {view.layers[stage]}", f"Merged patches after block {view.layers[stage]}")
-            for stage in chosen(len(view.layers), DRAWN)
-            if maps
-        ],
-    )
+    maps, ranges, layers = score_maps(answer.view), score_ranges(answer.view), answer.view.layers
+    drawn = []
+    for stage in chosen(len(layers), DRAWN) if maps else ():
+        name = f"block {layers[stage]}"
+        drawn.append(figure(maps[stage], name, f"Heat map of the scores in {name}", scale(*ranges[stage])))
+    return figures("Scores", drawn)
 
 
 def when_gone(answer: Answer) -> str:
@@ -147,7 +149,7 @@ def cost_table(answer: Answer) -> str:
     ]
     if "dense" in times:
         ratio = times["dense"] / times["sparse"]
-        rows.append(("time (ms)", f"{times['sparse']:.3g}", f"{times['dense']:.3g}", f"{ratio:.2f}x as fast"))
+        rows.append(("time (ms)", f"{times['sparse']:.3g}", f"{times['dense']:.3g}", told_speed(ratio)))
     else:
         rows.append(("time (ms)", f"{times['sparse']:.3g}", "", ""))
     note = f"Time measured on this machine ({answer.device}) now, at batch 1; medians of interleaved runs."
@@ -161,18 +163,35 @@ def cost_table(answer: Answer) -> str:
     )
 
 
+def take_away(answer: Answer) -> str:
+    """Lay out the code that gives this answer, and a link that saves it as an image."""
+    title = build_title(answer)
+    sheet = data_url(card(answer.view, answer.labels, title), "JPEG")
+    name = f"{answer.reducer}-{answer.choice.keep_ratio:.2f}.jpg"
+    return (
+        "<details><summary>Code</summary>"
+        f"<pre>{escape(python_code(answer.choice))}</pre><pre>{escape(shell_code(answer.choice))}</pre></details>"
+        f'<a class="dv-download" download="{escape(name)}" href="{sheet}">Download this answer as an image</a>'
+    )
+
+
 def classes_table(answer: Answer) -> str:
-    """Lay out the five likeliest classes of both models."""
+    """Lay out the five likeliest classes of both models, with a bar for each probability."""
     view = answer.view
     columns = [("sparse", top_classes(view.probabilities, answer.labels))]
     if view.dense_probabilities is not None:
         columns.append(("dense", top_classes(view.dense_probabilities, answer.labels)))
     head = "".join(f'<th scope="col">{name}</th>' for name, _ in columns)
     body = [
-        f"<tr>{''.join(f'<td>{escape(label)} {probability:.1%}</td>' for label, probability in row)}</tr>"
+        f"<tr>{''.join(f'<td>{probability_bar(*entry)}</td>' for entry in row)}</tr>"
         for row in zip(*(classes for _, classes in columns), strict=True)
     ]
     return (
         f'<table class="dv-classes"><caption>Top {len(body)}</caption><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table>"
     )
+
+
+def probability_bar(label: str, probability: float) -> str:
+    bar = f'<div class="dv-bar"><i style="width: {probability:.1%}"></i></div>'
+    return f"{escape(label)} {probability:.1%}{bar}"

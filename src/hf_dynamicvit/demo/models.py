@@ -47,6 +47,16 @@ class Source:
     keep_ratio: float
     shows_digits: bool
 
+    @property
+    def first_method(self) -> str:
+        """The method that the page begins with: of a dense checkpoint one that needs no training."""
+        return "tome" if self.reducer is None else OWN
+
+    @property
+    def other_method(self) -> str:
+        """The method that it is compared with at first, never the same one."""
+        return "topk" if self.reducer in (None, "tome") else "tome"
+
 
 @dataclass(frozen=True)
 class Choice:

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 
 from ..compat import forget_session, uploaded_files, waiting_requests
 from . import private_folder
-from .controls import connect, controls, drop_zone, pick_buttons, pick_style
+from .controls import connect, controls, drop_zone, method_style, pick_buttons, pick_style
 from .events import EMPTY, Page
 from .input import bundled
 from .models import read_sources
@@ -28,9 +28,17 @@ TITLE = "What does the model look at?"
 
 INTRODUCTION = """
 # What does the model look at?
-A vision transformer that drops the patches an image does not need. Drop an image or pick one of those below, then
-change the method or the keep ratio: nothing is retrained.
+A vision transformer cuts an image into patches; these methods stop computing those it does not need. Drop an image or
+pick one of those below, then change the method or the keep ratio: nothing is retrained.
 """
+
+WORDS = """<details class="dv-words"><summary>What the words mean</summary><dl>
+<dt>patch</dt><dd>a square of the image; the model computes with one token for each</dd>
+<dt>dense</dt><dd>the same weights, all patches kept: what the answer is compared with</dd>
+<dt>sparse</dt><dd>the model that goes on with fewer tokens</dd>
+<dt>block</dt><dd>one of the layers that the tokens go through, counted from 0</dd>
+<dt>GMACs</dt><dd>billions of multiply-adds for one image: the compute</dd>
+<dt>keep ratio</dt><dd>the fraction of the patches that goes on</dd></dl></details>"""
 
 STORED = (
     "An image that you send is deleted from the disk as soon as it is read and forgotten when you close the page. "
@@ -61,6 +69,9 @@ KEYS = """() => {
   new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
   addEventListener("keydown", name, true);
 }"""
+
+# The first answer takes its turn before those that are asked for.
+OPENING: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "show_progress": "minimal"}
 
 # What Gradio's server is told, whatever the machine: nothing is given away, kept or shown beyond the page itself.
 FIXED_OPTIONS: dict[str, Any] = {
@@ -117,7 +128,7 @@ class Demo:
             "state_session_capacity": self.page.limits.visitors,
             "max_file_size": self.page.limits.file_megabytes * 1024 * 1024,
             "theme": theme(),
-            "css": STYLE + pick_style(self.page.images),
+            "css": STYLE + method_style() + pick_style(self.page.images),
             "app_kwargs": {"middleware": [guard], "openapi_url": None},
         }
         try:
@@ -156,15 +167,18 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
         image = gr.State()
         gr.Markdown(INTRODUCTION)
         with gr.Row():
-            with gr.Column(scale=1, min_width=320):
+            with gr.Column(scale=1, min_width=320, elem_id="controls"):
                 drop = drop_zone(limits)
                 buttons = pick_buttons(page.images)
+                chosen = gr.HTML("", elem_id="chosen", padding=False)
                 settings = controls(found)
             with gr.Column(scale=3, min_width=320):
                 answer = gr.HTML(hint(EMPTY), elem_id="answer", padding=False)
+        gr.HTML(WORDS, padding=False)
         credits = ", ".join(dict.fromkeys(entry.credit for entry in page.images))
         gr.HTML(f'<p class="dv-small">{STORED}</p><p class="dv-small">Images: {credits}.</p>', padding=False)
-        connect(page, image, drop, buttons, settings, answer)
+        connect(page, image, drop, chosen, buttons, settings, answer)
+        blocks.load(page.opening, None, [image, chosen, answer], **OPENING)
 
         def forget(request: gr.Request) -> None:  # Gradio would keep the image for an hour, the answer for ever
             forget_session(blocks, str(request.session_hash))

@@ -44,15 +44,54 @@ STYLE = """
 .dv-pick:focus-visible, #drop button:focus-visible, input:focus-visible { outline: 3px solid #2563eb !important;
   outline-offset: 2px; }
 .dv-choice label { padding: .3rem .6rem !important; }
+.dv-methods .wrap { display: block !important; max-height: 17rem; overflow-y: auto; padding: .2rem; }
+.dv-methods label { position: relative; display: flex; width: 100%; margin-bottom: .3rem; font-size: .875rem;
+  line-height: 1.3; }
+.dv-methods label::before { position: absolute; left: 0; top: -1.6rem; font-weight: 600; white-space: nowrap; }
+#chosen img { width: 4rem; height: 4rem; object-fit: cover; margin: 0; border-radius: .25rem; }
+#chosen p { display: flex; gap: .6rem; align-items: center; font-size: .875rem; margin: 0; }
+.dv-verdict { border-radius: .4rem; padding: .6rem .9rem; font-size: 1.15rem; font-weight: 600;
+  margin: .5rem 0 !important;
+  color: #14532d; background: #dcfce7; border: 1px solid #16a34a; }
+.dv-verdict.dv-changed { color: #7c2d12; background: #ffedd5; border-color: #ea580c; }
+.dv-verdict.dv-alone { color: #1e3a8a; background: #dbeafe; border-color: #2563eb; }
+.dv-verdict span { color: inherit; }
+.dark .dv-verdict { color: #bbf7d0; background: #14532d; }
+.dark .dv-verdict.dv-changed { color: #fed7aa; background: #7c2d12; }
+.dark .dv-verdict.dv-alone { color: #bfdbfe; background: #1e3a8a; }
+.dv-bar { height: .4rem; background: var(--border-color-primary); border-radius: .2rem; overflow: hidden; }
+.dv-bar i { display: block; height: 100%; background: #2563eb; }
+.dv-scale { display: flex; gap: .4rem; align-items: center; font-size: .875rem; font-variant-numeric: tabular-nums; }
+.dv-scale i { flex: 1; height: .6rem; }
+.dv-answer details, .dv-words { margin-top: 1rem; font-size: .95rem; }
+.dv-answer summary, .dv-words summary { cursor: pointer; font-weight: 600; }
+.dv-answer pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .875rem; padding: .6rem; margin: .4rem 0;
+  background: var(--background-fill-secondary); border: 1px solid var(--border-color-primary); }
+.dv-words dl { display: grid; grid-template-columns: max-content 1fr; gap: .2rem 1rem; margin: .4rem 0; }
+.dv-words dt { font-weight: 600; }
+.dv-words dd { margin: 0; }
+.dv-download { display: inline-block; margin-top: 1rem; text-decoration: underline;
+  padding: 0 !important; }
+.gradio-container { overflow: clip !important; } /* hidden would let nothing stick */
+@media (min-width: 900px) { #controls { position: sticky; top: 0; align-self: flex-start; max-height: 100vh;
+  overflow-y: auto; flex-wrap: nowrap; } #controls > * { flex-shrink: 0; } }
 #drop .wrap { font-size: .95rem !important; line-height: 1.4; }
 """
 
 
-def data_url(image: Image.Image) -> str:
+def data_url(image: Image.Image, kind: str = "WEBP") -> str:
     """Encode `image` as an address that holds it."""
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=90)
-    return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    image.save(buffer, kind, quality=90)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def chosen_image(image: Image.Image, title: str, index: int | None = None) -> str:
+    """Show which image is chosen, and mark its button where it is the demo's image `index`."""
+    small = image.copy()
+    small.thumbnail((128, 128))
+    mark = "" if index is None else f"<style>#pick-{index} {{ box-shadow: 0 0 0 4px #2563eb !important; }}</style>"
+    return f'{mark}<p><img src="{data_url(small)}" alt=""><span>Chosen: {escape(title)}</span></p>'
 
 
 def hint(text: str) -> str:

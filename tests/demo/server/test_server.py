@@ -180,7 +180,7 @@ def read(client, path: str) -> str:
             event = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
             if event.get("msg") == "process_completed":
                 assert event["success"], event
-                return event["output"]["data"][2]
+                return event["output"]["data"][3]
     raise AssertionError("no answer came")
 
 
