@@ -152,6 +152,9 @@ def test_the_controls_stay_in_view_and_the_answer_can_be_taken_away(open_page):
     expect(summary(page)).to_have_count(2)
     labels = [answer.get_attribute("aria-label").partition(",")[0] for answer in page.locator(".dv-answer").all()]
     assert len({*labels}) == 2  # two different methods
+    other = page.locator("#other_method")
+    box, choice = other.bounding_box(), other.locator("label:has(input[value=tome])").bounding_box()
+    assert box["y"] <= choice["y"] and choice["y"] + choice["height"] <= box["y"] + box["height"]
     page.evaluate("scrollTo(0, document.body.scrollHeight / 2)")
     expect(page.locator("#pick-0")).to_be_in_viewport()
     with page.expect_download() as download:

@@ -50,8 +50,8 @@ FONTS = ["system-ui", "sans-serif"]
 FIXED = ["ui-monospace", "monospace"]
 
 # Gradio's sliders tell of their release by a pointer, and its radio buttons are groups of one each, without a name:
-# with this, keys release a slider, arrow keys walk through the choices, groups are called what is written above them,
-# and a screen reader speaks what comes into the answer.
+# with this, keys release a slider, arrow keys walk through the choices, groups are called what is written above them
+# and begin where their choice is in view, and a screen reader speaks what comes into the answer.
 KEYS = """() => {
   addEventListener("keyup", event => {
     if (event.target.type === "range" && /^(Arrow|Page|Home|End)/.test(event.key))
@@ -62,6 +62,11 @@ KEYS = """() => {
       group.setAttribute("role", "radiogroup");
       group.setAttribute("aria-label", group.querySelector("[data-testid=block-info]")?.textContent.trim() ?? "");
       for (const input of group.querySelectorAll("input")) input.name = group.id;
+      const chosen = group.querySelector("label:has(input:checked)");
+      if (chosen && !group.dataset.shown) {
+        group.dataset.shown = true;
+        chosen.parentElement.scrollTop = chosen.offsetTop - 40;
+      }
     }
     document.getElementById("answer")?.setAttribute("aria-live", "polite");
   };

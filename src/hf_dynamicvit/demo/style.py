@@ -44,7 +44,7 @@ STYLE = """
 .dv-pick:focus-visible, #drop button:focus-visible, input:focus-visible { outline: 3px solid #2563eb !important;
   outline-offset: 2px; }
 .dv-choice label { padding: .3rem .6rem !important; }
-.dv-methods .wrap { display: block !important; max-height: 17rem; overflow-y: auto; padding: .2rem; }
+.dv-methods .wrap { position: relative; display: block !important; max-height: 17rem; overflow-y: auto; padding: .2rem; }
 .dv-methods label { position: relative; display: flex; width: 100%; margin-bottom: .3rem; font-size: .875rem;
   line-height: 1.3; }
 .dv-methods label::before { position: absolute; left: 0; top: -1.6rem; font-weight: 600; white-space: nowrap; }
@@ -90,7 +90,9 @@ def chosen_image(image: Image.Image, title: str, index: int | None = None) -> st
     """Show which image is chosen, and mark its button where it is the demo's image `index`."""
     small = image.copy()
     small.thumbnail((128, 128))
-    mark = "" if index is None else f"<style>#pick-{index} {{ box-shadow: 0 0 0 4px #2563eb !important; }}</style>"
+    mark = (
+        "" if index is None else f"<style>#pick-{index} {{ box-shadow: inset 0 0 0 4px #2563eb !important; }}</style>"
+    )
     return f'{mark}<p><img src="{data_url(small)}" alt=""><span>Chosen: {escape(title)}</span></p>'
 
 
