@@ -44,7 +44,8 @@ STYLE = """
 .dv-pick:focus-visible, #drop button:focus-visible, input:focus-visible { outline: 3px solid #2563eb !important;
   outline-offset: 2px; }
 .dv-choice label { padding: .3rem .6rem !important; }
-.dv-methods .wrap { position: relative; display: block !important; max-height: 17rem; overflow-y: auto; padding: .2rem; }
+.dv-methods .wrap { position: relative; display: block !important; max-height: 17rem; overflow-y: auto;
+  padding: .2rem; }
 .dv-methods label { position: relative; display: flex; width: 100%; margin-bottom: .3rem; font-size: .875rem;
   line-height: 1.3; }
 .dv-methods label::before { position: absolute; left: 0; top: -1.6rem; font-weight: 600; white-space: nowrap; }
