@@ -14,7 +14,7 @@ import torch
 from methods import FIXED, UNLIKE, all_methods
 from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
-from transformers import SwinConfig, SwinForImageClassification, ViTConfig, ViTModel
+from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTModel
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 import hf_dynamicvit
@@ -415,8 +415,8 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
     (tmp_path / "broken.jpg").write_text("no image")
     toy("topk").save_pretrained(tmp_path / "sparse")
     ViTModel(ViTConfig(**TOY)).save_pretrained(tmp_path / "headless")
-    swin = SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1], num_heads=[1], window_size=4)
-    SwinForImageClassification(swin).save_pretrained(tmp_path / "swin")
+    resnet = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], num_labels=2)
+    ResNetForImageClassification(resnet).save_pretrained(tmp_path / "resnet")
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
 
     def said(model, *options):
@@ -431,7 +431,7 @@ def test_command_line_refusals(tmp_path, monkeypatch, capsys):
     assert "There is no file or folder" in said("sparse", "--images", tmp_path / "nowhere.png")
     assert "has no images" in said("sparse", "--images", tmp_path / "empty")
     assert "give --images" in said("sparse")
-    assert "'swin'; this takes vit, dynamicvit, deit" in said("swin")
+    assert "'resnet'; this takes vit, dynamicvit, deit" in said("resnet")
     assert "lacks weights of a ViTForImageClassification" in said("headless")
     assert not (tmp_path / "toy.pt2").exists()
 

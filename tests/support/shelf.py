@@ -10,6 +10,7 @@ from datasets import ClassLabel, Dataset, Features
 from datasets import Image as ImageFeature
 from paths import ROOT
 from PIL import Image
+from pyramids import native_pyramid
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from toys import TOY, toy_dense, toy_model
@@ -101,6 +102,13 @@ def save_levit(folder: Path) -> None:
     LevitImageProcessorPil(**size).save_pretrained(folder)
 
 
+def save_pyramids(folder: Path) -> None:
+    names = {"dynamicswin": "microsoft/swin-tiny-patch4-window7-224", "dynamicconvnext": "facebook/convnext-tiny-224"}
+    for key, name in names.items():
+        native_pyramid(key, **LABELS).save_pretrained(folder / name)
+        save_processor(folder / name)
+
+
 def noise(seed: int) -> Image.Image:
     pixels = np.random.default_rng(seed).integers(0, 255, (40, 48, 3), dtype=np.uint8)
     return Image.fromarray(pixels)
@@ -135,6 +143,7 @@ def fill_shelf(folder: Path) -> None:
     save_llava(folder / "llava-hf" / "llava-1.5-7b-hf")
     save_detector(folder / "hustvl" / "yolos-tiny")
     save_levit(folder / "facebook" / "levit-128S")
+    save_pyramids(folder)
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
