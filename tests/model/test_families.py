@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.dataclasses import strict
+from native_toys import native_model, reduced_model
 from torch import Tensor, nn
 from torch.testing import assert_close
 from toys import TOY, assert_same_model, calibrated, toy_images
@@ -222,3 +223,15 @@ def test_it_trains(reducer):
     (outputs.logits.square().sum() + sum(model.reducer.losses(outputs.decisions).values())).backward()
     assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.grad is not None)
     assert all(parameter.grad is not None for parameter in model.tower.encoder.parameters())
+
+
+def test_a_beit_trains_after_a_native_one_has_run_in_inference_mode():
+    """All BEiTs share the indices of relative positions, which the first to need them makes."""
+    images = torch.randn(1, 3, 48, 80)  # a size that no other test has
+    native = native_model("dynamicbeit", "classifier")
+    with torch.inference_mode():
+        native(images)
+    model = reduced_model(native, "dynamicbeit", "classifier", "tome", keep_ratio=0.7).train()
+    model(images).logits.sum().backward()
+    weights = [weight for name, weight in model.named_parameters() if "position_bias_table" in name]
+    assert weights and all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in weights)

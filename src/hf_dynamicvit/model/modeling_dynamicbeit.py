@@ -1,6 +1,7 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """BEiT that reduces tokens: relative positions follow the tokens."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -47,6 +48,20 @@ class DynamicBeitMLP(DynamicMLP, BeitMLP):
     pass
 
 
+class DynamicBeitRelativePositionBias(BeitRelativePositionBias):
+    """`BeitRelativePositionBias` that can be trained after any model of its kind has run in inference mode.
+
+    All of them share the indices that were made, and one made in inference mode cannot be trained with.
+    """
+
+    @staticmethod
+    def generate_relative_position_index(window_size: tuple[int, int]) -> Tensor:
+        index = BeitRelativePositionBias.generate_relative_position_index(window_size)
+        if torch.compiler.is_compiling() or torch.is_inference_mode_enabled():
+            return index
+        return index.clone() if index.is_inference() else index
+
+
 class DynamicBeitLayer(DynamicLayer, BeitLayer):
     def branch(self, output: Tensor, part: int) -> Tensor:
         return self.drop_path((self.lambda_2 if part == MLP else self.lambda_1) * self.dropout(output))
@@ -80,6 +95,19 @@ class DynamicBeitPreTrainedModel(ReducedPreTrainedModel, BeitPreTrainedModel):
 class DynamicBeitModel(DynamicBeitPreTrainedModel, ReducedModel, BeitModel):
     """BEiT whose tokens a reducer thins out between blocks. See `DynamicViTConfig`."""
 
+    @classmethod
+    def exchanged_modules(cls, base: Any) -> Iterator[tuple[str, Any, type]]:
+        yield from super().exchanged_modules(base)
+        for name, module in base.named_modules():
+            if isinstance(module, BeitRelativePositionBias):
+                yield name, module, DynamicBeitRelativePositionBias
+
+    def adopt(self) -> None:
+        super().adopt()
+        for module in self.modules():
+            if isinstance(module, BeitRelativePositionBias):
+                module.__class__ = DynamicBeitRelativePositionBias
+
     def embed_patches(self, pixel_values: Tensor, bool_masked_pos: Tensor | None, interpolate: bool) -> Tensor:
         pixel_values = pixel_values.to(self.embeddings.patch_embeddings.projection.weight.dtype)
         return self.embeddings(pixel_values, bool_masked_pos)  # images of any size
@@ -93,9 +121,6 @@ class DynamicBeitModel(DynamicBeitPreTrainedModel, ReducedModel, BeitModel):
     def locate(self, tokens: Tokens, pixel_values: Tensor) -> Tokens:
         height, width = pixel_values.shape[-2:]
         grid = grid_size(self.config, (height, width))
-        if not torch.compiler.is_compiling() and torch.is_inference_mode_enabled():
-            with torch.inference_mode(False):  # it is kept, and one made in inference mode cannot be trained with
-                BeitRelativePositionBias.generate_relative_position_index(grid)
         return tokens.on_grid(grid, None if self.shared_position_bias is None else self.shared_position_bias(grid))
 
     def read(self, states: Tensor, weights: Tensor | None, num_prefix: int) -> Tensor:
