@@ -40,7 +40,7 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """How many inputs wait."""
+        """Inputs that wait for the model."""
         return self._waiting.qsize()
 
     def start(self) -> None:
