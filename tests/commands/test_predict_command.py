@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 from toys import toy_dense, toy_model
+from transformers import AutoImageProcessor
 from viewers import make_images, processor_of
 
 from hf_dynamicvit.commands import predict_run
@@ -36,8 +37,10 @@ def break_an_image() -> None:
     Path("images", "broken.jpg").write_bytes(Path("images", "b", "a.jpg").read_bytes()[:300])
 
 
-def expected(model, file: str) -> torch.Tensor:
-    pixels = processor_of()(Image.open(file).convert("RGB"), return_tensors="pt")["pixel_values"]
+def expected(model, name: str, file: str) -> torch.Tensor:
+    # with torchvision it resizes a little otherwise than the one that was saved
+    processor = AutoImageProcessor.from_pretrained(name)
+    pixels = processor(Image.open(file).convert("RGB"), return_tensors="pt")["pixel_values"]
     with torch.no_grad():
         return model(pixels).logits.softmax(dim=-1)[0]
 
@@ -49,7 +52,7 @@ def test_json_has_the_classes_of_the_model(name, model, folder, capsys):
     assert found["model"] == name and found["reducer"] == ("dynamicvit" if name == "sparse" else None)
     assert [row["file"] for row in found["images"]] == ["images/a.png", "images/b/a.jpg", "images/c.png"]
     for row in found["images"]:
-        probabilities = expected(model(id2label=LABELS), row["file"])
+        probabilities = expected(model(id2label=LABELS), name, row["file"])
         best = probabilities.topk(2)
         assert [named["label"] for named in row["classes"]] == [LABELS[index] for index in best.indices.tolist()]
         assert [named["probability"] for named in row["classes"]] == pytest.approx(best.values.tolist(), abs=1e-5)
