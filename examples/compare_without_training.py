@@ -390,6 +390,7 @@ def read_arguments() -> argparse.Namespace:
     parser.add_argument("--tuned", nargs="*", choices=METHODS, default=[], metavar="METHOD", help="search schedules")
     parser.add_argument("--refinements", type=int, default=100, help="of each search")
     parser.add_argument("--step", type=int, help="tokens that a search removes at a time")
+    parser.add_argument("--search-images", type=int, help="at most so many for a search, at even distances")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.9, 0.8, 0.7, 0.5])
     parser.add_argument("--image-size", type=int, help="pixels (default: the checkpoint's)")
@@ -446,7 +447,10 @@ def set_cost(args: argparse.Namespace, task: Any, model: Any, name: str, fractio
         "seed": args.seed,
         "trials_file": file,
     }
-    found = tune(model, task.searched(), fraction=fraction, progress=False, **options)
+    images = task.searched()
+    if args.search_images is not None:
+        images = images[:: max(1, len(images) // args.search_images)][: args.search_images]
+    found = tune(model, images, fraction=fraction, progress=False, **options)
     named = {schedule: point.loss for schedule, point in found.named.items()}
     told = {"layers": found.layers, "counts": found.counts, "loss": found.loss, "named": named}
     return {"tuned": told | {"images": found.images, "trials": found.trials}}
