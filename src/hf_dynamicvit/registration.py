@@ -71,6 +71,8 @@ register_installed_reducers()
 
 # model type, dense and sparse -> our object detector
 DETECTORS: dict[str, type[ReducedForObjectDetection]] = {}
+# the same, of families with a model that hands out feature maps -> it
+BACKBONES: dict[str, type[ReducedPreTrainedModel]] = {}
 # the same -> our image classification model
 CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
 # the same, of image towers alone too -> our base model
@@ -80,6 +82,10 @@ TWO_TOWERS: dict[str, type[ReducedPreTrainedModel]] = {}
 for _key, _family in ALL_FAMILIES.items():
     if (_classifier := register(_key, _family)) is not None:
         CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)
+    if _family.backbone:
+        BACKBONES |= dict.fromkeys(
+            (_family.dense, _key), getattr(import_module(HOMES[_family.backbone], __package__), _family.backbone)
+        )
     if _family.detector:
         DETECTORS |= dict.fromkeys(
             (_family.dense, _key), getattr(import_module(HOMES[_family.detector], __package__), _family.detector)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ..adoption import ADOPTING, native_class
 from ..compat import memory_events
+from ..model.backbone import ReducedBackbone
 from ..model.classification import ReducedForImageClassification
 from ..model.compat import attends, attention_implementation
 from ..model.cost import as_pair, vit_multiply_adds
@@ -138,7 +139,9 @@ class Ideal(nn.Module):
         self.model.backbone.reducer = Shortened(self.model.config, lengths)
 
     def forward(self, pixel_values: Tensor, **options) -> Tensor:
-        return self.model(pixel_values, **options)[0]
+        # those of a backbone that are gone stand nowhere, so that no map can be made of the rest
+        run = self.model.encode if isinstance(self.model, ReducedBackbone) else self.model
+        return run(pixel_values, **options)[0]
 
 
 def shorten(tokens: Tokens, length: int, layer: int) -> Tokens:

@@ -19,16 +19,21 @@ import torch
 import transformers
 from transformers import AutoModelForImageClassification, PreTrainedModel
 
+from ..adoption import is_reduced, outermost, reduce_tokens, restore
 from ..model.budget import with_keep_ratio, with_schedule
 from ..model.compat import attends
 from ..model.cost import image_tower
 from ..model.reducers import REDUCERS
 from ..model.refused import NEEDS_TRAINING, refusal
 from ..model.schedules import one_or_several
-from ..registration import CLASSIFIERS, DETECTORS, ENCODERS, TWO_TOWERS
+from ..registration import BACKBONES, CLASSIFIERS, DETECTORS, ENCODERS, TWO_TOWERS
 from .labels import label_names
 from .load_report import REDUCER, check_weights, expect_in_report
 from .source import check_weights_are_whole, make_config, read_content, read_processor
+
+
+# The method of a dense model where none is named: the best without training.
+WITHOUT_TRAINING = "tome"
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,14 @@ class Checkpoint:
         content: of its `config.json`.
         config: the same as a configuration of the class for its model type; nobody changes it.
         may_detect: an object detector will do where an image classifier is asked for.
+        may_map: a model that segments images or estimates depth around a backbone will do.
     """
 
     source: str
     content: dict[str, Any] = field(repr=False)
     config: Any = field(repr=False)
     may_detect: bool = False
+    may_map: bool = False
 
     @property
     def is_sparse(self) -> bool:
@@ -55,12 +62,23 @@ class Checkpoint:
     @property
     def reducer(self) -> str | None:
         """Its method; `None` for a dense model."""
-        return getattr(self.config, "reducer", None)
+        return getattr(self.backbone_config or self.config, "reducer", None)
+
+    @property
+    def backbone_config(self) -> Any | None:
+        """The configuration of the backbone of a model around one that we have; `None` of any other."""
+        config = getattr(self.config, "backbone_config", None)
+        return config if getattr(config, "model_type", None) in BACKBONES else None
+
+    @property
+    def maps(self) -> bool:
+        """Return whether it is a model around a backbone, which segments images or estimates depth."""
+        return self.backbone_config is not None
 
     @property
     def image_config(self) -> Any:
-        """The part of its configuration that tells of images: that of the image tower, where it has two towers."""
-        return image_tower(self.config)
+        """The part of its configuration that tells of images: that of its image tower or backbone, if it has one."""
+        return self.backbone_config or image_tower(self.config)
 
     @property
     def labels(self) -> list[str]:
@@ -119,8 +137,15 @@ class Checkpoint:
             ValueError: names the types that there are.
         """
         model_type = self.config.model_type
-        if self.detects and self.may_detect:
+        if (self.detects and self.may_detect) or (self.maps and self.may_map):
             return
+        if self.maps:
+            raise ValueError(
+                f"{self.source} is a model around a backbone, for segmentation or depth, and this is for image "
+                "classifiers. `hf-dynamicvit visualize`, `benchmark` and `tune` take it; from Python, reduce_tokens, "
+                "the Trainer of Transformers and the metrics of torchmetrics, as in "
+                "examples/train_semantic_segmentation.py and examples/train_depth_estimation.py."
+            )
         if self.detects:
             raise ValueError(
                 f"{self.source} is an object detector, and this is for image classifiers. `hf-dynamicvit visualize`, "
@@ -242,6 +267,40 @@ class Checkpoint:
         check_weights(self.source, found, [REDUCER])
         return model.eval(), bool(found["missing_keys"])
 
+    def load_around_backbone(self) -> PreTrainedModel:
+        """Load a model around a backbone as it was saved, in float32 and eval mode.
+
+        Raises:
+            ValueError: it is a configuration alone, does not say of which class it is, or lacks weights.
+        """
+        name = next(iter(self.config.architectures or ()), "")
+        if self.source.endswith(".json"):
+            raise ValueError(f"{self.source} is a configuration; type the folder of the model, with its weights.")
+        if not hasattr(transformers, name):
+            raise ValueError(f"{self.source} has the architecture {name!r} in config.json, which Transformers lacks.")
+        model, found = getattr(transformers, name).from_pretrained(
+            self.source, config=copy.deepcopy(self.config), dtype=torch.float32, output_loading_info=True
+        )
+        check_weights(self.source, found, [])
+        return model.eval()
+
+    def reduce_around_backbone(self, reducer: str | None) -> tuple[Any, bool]:
+        """Load a model around a backbone with fewer tokens; return whether its method's parameters are new.
+
+        Args:
+            reducer: a method; `None` is its own, or of a dense one the best without training.
+
+        Raises:
+            ValueError: as `load_around_backbone` and `reduce_tokens`.
+        """
+        model = self.load_around_backbone()
+        if self.is_sparse and reducer in (None, self.reducer):
+            return model, False
+        if self.is_sparse:
+            restore(model)
+        reduce_tokens(model, reducer or WITHOUT_TRAINING)
+        return model, any(True for _ in find_reduced(model).backbone.reducer.parameters())
+
     def load_dense(self) -> PreTrainedModel:
         """Load the dense classifier.
 
@@ -289,15 +348,21 @@ class Checkpoint:
         return AutoModelForImageClassification.from_pretrained(self.source, config=self.config, **options)
 
 
-def read_checkpoint(source: str | Path, may_detect: bool = False) -> Checkpoint:
+def find_reduced(model: Any) -> Any:
+    """Find the backbone whose tokens are reduced in a model around it."""
+    return next(outermost(model, is_reduced)).model
+
+
+def read_checkpoint(source: str | Path, may_detect: bool = False, may_map: bool = False) -> Checkpoint:
     """Read the configuration of the checkpoint `source`: a folder, a Hub name, or a `.json`.
 
-    `may_detect` says that an object detector will do where an image classifier is asked for.
+    `may_detect` says that an object detector will do where an image classifier is asked for, `may_map` the same of a
+    model around a backbone, for segmentation or depth.
 
     Raises:
         ValueError: there is none, it is of timm, or its weights are damaged, in one line that says what to type.
     """
     content = read_content(source)
-    checkpoint = Checkpoint(str(source), content, make_config(source, content), may_detect)
+    checkpoint = Checkpoint(str(source), content, make_config(source, content), may_detect, may_map)
     check_weights_are_whole(source)
     return checkpoint

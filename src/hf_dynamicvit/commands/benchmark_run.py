@@ -14,7 +14,7 @@ from torch import Tensor
 from ..benchmark.measure import Measurement, Setting, benchmark, break_even
 from ..benchmark.report import build_tables, check_matplotlib, draw_plots, format_line, parse_accuracies
 from ..benchmark.suites import build_suite_table, check_suite, run_suite
-from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, find_reduced, read_checkpoint
 from ..checkpoints.load_report import REDUCER, expect_in_report
 from ..data.samples import read_samples
 from ..folders import check_folder
@@ -57,7 +57,9 @@ def read_sources(sources: Sequence[str]) -> dict[str, Checkpoint]:
         except ValueError as error:
             shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
             raise ValueError(f"{error}{shapes}") from error
-        if found[source].has_classifier:
+        if found[source].maps:
+            print(f"{source}: its backbone is measured; the head is the native one, and costs the same either way.")
+        elif found[source].has_classifier:
             found[source].check_family([*SHAPES])
         else:
             found[source].configured_encoder()
@@ -78,6 +80,8 @@ def build(
     torch.manual_seed(0)
     if checkpoint is None:
         return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
+    if checkpoint.maps:
+        return build_backbone(checkpoint, reducer, schedule, keep_ratio)
     if checkpoint.has_classifier:
         family, config = checkpoint.family, checkpoint.configured(**reduction)
     else:
@@ -86,6 +90,16 @@ def build(
         return family(config).eval()
     with expect_in_report(REDUCER):
         return family.from_pretrained(source, config=config).eval()
+
+
+def build_backbone(checkpoint: Checkpoint, reducer: str | None, schedule: str | None, keep_ratio: float | None) -> Any:
+    """Build the sparse backbone of a model around one, in eval mode."""
+    backbone = find_reduced(checkpoint.reduce_around_backbone(reducer)[0])
+    if schedule is not None:
+        backbone.set_schedule(schedule, keep_ratio)
+    elif keep_ratio is not None:
+        backbone.set_keep_ratio(keep_ratio)
+    return backbone
 
 
 def build_models(
@@ -179,7 +193,8 @@ def read(args: argparse.Namespace, checkpoints: dict[str, Checkpoint], image_siz
         raise ValueError(
             f"--images go through the image processor of {source}, which has its own size; give no --image-size."
         )
-    config = shape_config(source, image_size) if source in SHAPES else checkpoints[source].config
+    checkpoint = checkpoints.get(source)
+    config = checkpoint.backbone_config or checkpoint.config if checkpoint else shape_config(source, image_size)
     images, how = read_samples(source, config, args.images)
     print(f"Measured on {how.removesuffix(',')}.")
     return images

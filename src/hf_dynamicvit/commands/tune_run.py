@@ -10,7 +10,7 @@ import torch
 
 from ..benchmark.measure import with_threads
 from ..benchmark.report import check_matplotlib
-from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
+from ..checkpoints.checkpoint import WITHOUT_TRAINING, Checkpoint, find_reduced, read_checkpoint
 from ..checkpoints.source import find_processor
 from ..data.class_folders import evenly_spaced, find_files
 from ..data.samples import read_samples
@@ -24,9 +24,6 @@ from ..tuning.tune import tune
 from .parser import only_json, print_json
 
 
-# The method of a dense model: the best without training.
-DEFAULT = "tome"
-
 # The trials of a search, in the output folder until it ends and afterwards.
 TRIALS = "trials.jsonl"
 
@@ -37,8 +34,9 @@ def load(checkpoint: Checkpoint, reducer: str | None) -> Any:
     Raises:
         ValueError: the method must be trained and is not.
     """
-    reducer = reducer or checkpoint.reducer or DEFAULT
-    model, untrained = checkpoint.load_reduced(reducer)
+    reducer = reducer or checkpoint.reducer or WITHOUT_TRAINING
+    load_model = checkpoint.reduce_around_backbone if checkpoint.maps else checkpoint.load_reduced
+    model, untrained = load_model(reducer)
     if untrained and not is_adaptive(reducer):
         raise ValueError(
             f"{checkpoint.source} was not trained with {reducer}, whose choice would be random; train it first, or "
@@ -79,12 +77,13 @@ def run(args: argparse.Namespace) -> Tuned:
     checkpoint = read_checkpoint(args.model)
     model = load(checkpoint, args.reducer).to(choose_device(args.device), getattr(torch, args.dtype))
     files = evenly_spaced(find_files(args.images), args.limit)
-    images, _ = read_samples(args.model, checkpoint.config, [Path(file) for file in files])
+    config = checkpoint.backbone_config or checkpoint.config
+    images, _ = read_samples(args.model, config, [Path(file) for file in files])
     goal = {name: getattr(args, name) for name in ("gmacs", "fraction", "latency", "speedup")}
     names = ("batch_size", "step", "refinements", "seed", "run_batch", "clock")
     search = {name: getattr(args, name) for name in names}
     with with_threads(args.threads):
-        tuned = tune(model, images, **goal, **search, trials_file=trials, progress=not args.json)
+        tuned = tune(find_reduced(model), images, **goal, **search, trials_file=trials, progress=not args.json)
     write(args.output, model, find_processor(args.model, checkpoint.config), tuned)
     return tuned
 

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 from tqdm.auto import tqdm
 
-from ..checkpoints.checkpoint import read_checkpoint
+from ..checkpoints.checkpoint import Checkpoint, read_checkpoint
 from ..data.class_folders import evenly_spaced, find_files
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, read_files
@@ -22,6 +22,7 @@ from ..folders import check_folder
 from ..look.boxes import LEAST, Box
 from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
 from ..look.gallery import Entry, build_entry, build_gallery
+from ..look.map_viewer import MapViewer
 from ..look.viewer import View, Viewer
 from ..machine import choose_device
 from ..model.budget import check_fraction
@@ -70,6 +71,7 @@ def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
     """Return the entry of one image in `views.json`."""
     dense = view.dense_probabilities
     boxes = {"boxes": view.boxes, "dense_boxes": view.dense_boxes} if view.boxes is not None else {}
+    maps = {"map_difference": view.map_difference} if view.map is not None else {}
     return {
         "file": readable_name(file),
         "patches": list(view.grid),
@@ -81,6 +83,7 @@ def record(file: str, view: View, labels: Sequence[str]) -> dict[str, Any]:
         "sparse": top_classes(view.probabilities, labels),
         "dense": None if dense is None else top_classes(dense, labels),
         **{name: None if found is None else record_boxes(found, labels) for name, found in boxes.items()},
+        **maps,
     }
 
 
@@ -89,19 +92,35 @@ def record_boxes(boxes: Sequence[Box], labels: Sequence[str]) -> list[dict[str, 
     return [{"label": labels[box.label], "probability": box.probability, "box": list(box.corners)} for box in boxes]
 
 
+def load_viewer(args: argparse.Namespace, checkpoint: Checkpoint) -> Viewer:
+    """Load the model that was typed.
+
+    Raises:
+        ValueError: an option does not go with it, or it cannot be loaded.
+    """
+    if args.least_probability is not None and not checkpoint.detects:
+        what = "a model around a backbone" if checkpoint.maps else "an image classifier"
+        raise ValueError(f"--least-probability is for boxes of detectors; {args.model} is {what}.")
+    if checkpoint.maps:
+        if args.dense is not None or args.same_classes:
+            raise ValueError(
+                f"--dense and --same-classes are for classifiers and detectors; {args.model} is a model around a "
+                "backbone, which is compared with its own weights and all patches kept."
+            )
+        return MapViewer.load_maps(checkpoint, args.reducer)
+    if args.keep_ratio is not None:
+        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio, args.schedule)
+    least = LEAST if args.least_probability is None else args.least_probability
+    return Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes, least)
+
+
 def prepare(args: argparse.Namespace, files: Sequence[str]) -> Viewer:
     """Load the model, set to what was asked for; set thresholds of AS-ViT that are not its own on the first images.
 
     Raises:
         ValueError: an option is out of range.
     """
-    checkpoint = read_checkpoint(args.model, may_detect=True)
-    if args.keep_ratio is not None:
-        checkpoint.check_keep_ratio(args.reducer, args.keep_ratio, args.schedule)
-    if args.least_probability is not None and not checkpoint.detects:
-        raise ValueError(f"--least-probability is for boxes of detectors; {args.model} is an image classifier.")
-    least = LEAST if args.least_probability is None else args.least_probability
-    viewer = Viewer.load(checkpoint, args.reducer, args.dense, args.same_classes, least)
+    viewer = load_viewer(args, read_checkpoint(args.model, may_detect=True, may_map=True))
     viewer.to(choose_device(args.device))
     if args.schedule is not None:
         viewer.set_schedule(args.schedule, 1.0 if args.keep_ratio is not None or args.budget is not None else None)
@@ -178,8 +197,9 @@ class Gallery:
             save_gif(stage_frames(view, self.args.cover), folder / f"{name}.gif", self.args.seconds)
         self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
         self.result["changed"] += int(view.differs)
-        told = (self.viewer.labels, readable_name(file), title, len(self.entries), self.args.cover)
-        self.entries.append(build_entry(view, *told))
+        if view.map is None:  # the page sorts by predicted classes
+            told = (self.viewer.labels, readable_name(file), title, len(self.entries), self.args.cover)
+            self.entries.append(build_entry(view, *told))
         self.rows.append((view, title))
         if len(self.rows) == ROWS:
             self.finish_sheet()
@@ -198,6 +218,7 @@ class Gallery:
         if self.result["pictures"]:
             text = json.dumps(self.result, indent=1, allow_nan=False)
             (self.args.output / "views.json").write_text(text + "\n", encoding="utf-8")
+        if self.entries:
             name = readable_name(Path(self.args.model).name)
             page = build_gallery(f"What {name} keeps", told_stages(self.result), self.entries)
             (self.args.output / "index.html").write_text(page, encoding="utf-8")
@@ -269,8 +290,13 @@ def main(args: argparse.Namespace) -> None:
     seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
     sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
     print(told_stages(result))
-    print(f"Wrote {args.output}: index.html to look at, {sheets}{each}, and views.json; images: {seen}.")
-    if result["pictures"][0]["dense"] is not None:
+    maps = "map_difference" in result["pictures"][0]
+    page = "" if maps else "index.html to look at, "
+    print(f"Wrote {args.output}: {page}{sheets}{each}, and views.json; images: {seen}.")
+    if maps:
+        mean = sum(each["map_difference"] for each in result["pictures"]) / seen
+        print(f"Maps differ from those of the dense model by {mean:.1%} in the mean.")
+    elif result["pictures"][0]["dense"] is not None:
         print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
     if result["skipped"]:
         print(f"Could not be read: {', '.join(result['skipped'])}")

@@ -19,6 +19,7 @@ from torch import Tensor
 from .._moved import renamed
 from ..names import COVERS
 from .boxes import Box
+from .maps import PixelMap
 from .viewer import View
 
 
@@ -306,7 +307,7 @@ def stage_names(view: View) -> list[str]:
 
 def top_classes(probabilities: Tensor, labels: Sequence[str], count: int = 5) -> list[tuple[str, float]]:
     """Return the `count` likeliest classes (all, where there are fewer) with their probabilities, best first."""
-    best = probabilities.topk(min(count, len(labels)))
+    best = probabilities.topk(min(count, len(probabilities)))
     return [(labels[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
@@ -360,12 +361,47 @@ def prediction_text(view: View, labels: Sequence[str]) -> str:
     for name, boxes in (("sparse (blue)", view.boxes), ("dense (orange)", view.dense_boxes)):
         if boxes is not None:
             lines.append(f"{name}: {name_boxes(boxes, labels)}")
+    if view.map is not None:
+        lines.append(name_map(view))
     for name, probabilities in (("sparse", view.probabilities), ("dense", view.dense_probabilities)):
-        if probabilities is not None and view.boxes is None:
+        if probabilities is not None and view.boxes is None and view.map is None:
             ((label, probability),) = top_classes(probabilities, labels, 1)
             lines.append(f"{name}: {label} {probability:.1%}")
     lines.append(f"{view.multiply_adds / 1e9:.3g} of {view.dense_multiply_adds / 1e9:.3g} GMACs")
     return "\n".join(lines)
+
+
+def name_map(view: View) -> str:
+    """Tell how far the map of a model around a backbone is from the dense one."""
+    if view.map is None or view.map_difference is None:
+        return "no dense map"
+    what = "of the pixels have another class" if view.map.segments else "is the mean difference of depth"
+    return f"{view.map_difference:.1%} {what}"
+
+
+def draw_maps(view: View) -> list[Image.Image]:
+    """Draw the maps of a model around a backbone, the sparse and the dense one, over the image; none of others.
+
+    A class has a colour of its own; depth goes from dark blue, the lowest, to yellow.
+    """
+    maps = [each for each in (view.map, view.dense_map) if each is not None]
+    return [draw_classes(view, each) if each.segments else draw_depth(view, each, maps) for each in maps]
+
+
+def draw_classes(view: View, found: PixelMap) -> Image.Image:
+    """Blend the image with the colours of the classes of its pixels."""
+    hues = [(index * 0.618034 % 1, 0.75, 1.0) for index in range(max(1, len(view.probabilities)))]
+    colours = np.array([colorsys.hsv_to_rgb(*hue) for hue in hues]) * 255
+    drawn = Image.fromarray(colours[found.values.numpy().clip(0)].round().astype(np.uint8))
+    return Image.blend(view.picture, drawn.resize(view.picture.size, Image.Resampling.NEAREST), 0.6)
+
+
+def draw_depth(view: View, found: PixelMap, all_maps: Sequence[PixelMap]) -> Image.Image:
+    """Colour depth between the ends of `all_maps`, the outer 2 % cut off, at the size of the image."""
+    low, high = np.percentile(np.concatenate([each.values.numpy().ravel() for each in all_maps]), (2, 98))
+    values = (found.values.numpy() - low) / max(high - low, np.finfo(np.float32).tiny)
+    colours = ramp_colours(values.clip(0, 1).ravel()).reshape(*values.shape, 3)
+    return Image.fromarray(colours.round().astype(np.uint8)).resize(view.picture.size)
 
 
 def name_boxes(boxes: Sequence[Box], labels: Sequence[str], most: int = 3) -> str:
@@ -391,7 +427,13 @@ def card(view: View, labels: Sequence[str], title: str = "", cover: str = "dark"
     for stage in chosen_stages if scores else ():
         drawn = add_scale(scores[stage], *ranges[stage])
         rows[1].append(captioned(drawn, f"score at block {view.layers[stage]}"))
+    rows += [captioned_maps(view)] if view.map is not None else []
     return contact_sheet(rows)
+
+
+def captioned_maps(view: View) -> list[Image.Image]:
+    """Draw the maps of a model around a backbone with their names below."""
+    return [captioned(image, name) for image, name in zip(draw_maps(view), ("sparse", "dense"), strict=False)]
 
 
 def draw_legend(view: View) -> Image.Image:
@@ -415,7 +457,8 @@ def overview(views: Sequence[View], labels: Sequence[str], titles: Sequence[str]
     for view, title in zip(views, titles, strict=True):
         images, names = stage_images(view, cover=cover), stage_names(view)
         first = captioned(images[0], f"{title}\n{prediction_text(view, labels)}")
-        rows.append([first, *(captioned(images[stage + 1], names[stage]) for stage in chosen(len(names)))])
+        stages = [captioned(images[stage + 1], names[stage]) for stage in chosen(len(names))]
+        rows.append([first, *stages, *captioned_maps(view)])
     return contact_sheet(rows)
 
 

@@ -29,6 +29,7 @@ from ..model.cost import grid_size, patch_pixels
 from ..model.detection import ReducedForObjectDetection
 from ..registration import CLASSIFIERS
 from .boxes import LEAST, Box, class_probabilities, find_boxes
+from .maps import PixelMap
 
 
 # The longer edge of an image that is shown, in pixels: small ones are enlarged, large ones made smaller; and the
@@ -55,6 +56,9 @@ class View:
         dense_multiply_adds: the same through the dense model.
         boxes: of the objects that a detector found, likeliest first; `None` of a classifier.
         dense_boxes: the same of the dense one, if there is one.
+        map: classes or depth of the pixels, of a model around a backbone, whose `probabilities` are the shares of the
+            pixels that each class has (none of depth); `None` of all others.
+        dense_map: the same of the dense one.
     """
 
     picture: Image.Image
@@ -70,16 +74,28 @@ class View:
     dense_multiply_adds: int
     boxes: tuple[Box, ...] | None = None
     dense_boxes: tuple[Box, ...] | None = None
+    map: PixelMap | None = None
+    dense_map: PixelMap | None = None
 
     @property
     def differs(self) -> bool:
-        """Return whether the dense model, where there is one, predicts another class, or objects of other classes."""
-        if self.dense_probabilities is None:
+        """Return whether the dense model, where there is one, predicts another class, or objects of other classes.
+
+        Of a segmentation, whether another class has most pixels; never of depth.
+        """
+        if self.dense_probabilities is None or not len(self.probabilities):
             return False
         if self.boxes is None or self.dense_boxes is None:
             return bool(self.dense_probabilities.argmax() != self.probabilities.argmax())
         found, dense = (sorted(box.label for box in boxes) for boxes in (self.boxes, self.dense_boxes))
         return found != dense
+
+    @property
+    def map_difference(self) -> float | None:
+        """How far the map is from the dense one: pixels of another class, or the mean relative difference of depth."""
+        if self.map is None or self.dense_map is None:
+            return None
+        return self.map.difference(self.dense_map)
 
     @property
     def counts(self) -> list[int]:
@@ -320,16 +336,11 @@ class Viewer:
     def _look(self, pixels: Tensor, shown: list[Image.Image]) -> list[View]:
         model, reducer = self.model, self.model.reducer
         outputs = model(pixels.to(model.device, model.dtype), interpolate_pos_encoding=True, output_scores=True)
-        dense, dense_boxes = None, None
-        if self.dense is not None:
-            moved = pixels.to(self.dense.device, self.dense.dtype)
-            said = self.dense(moved, interpolate_pos_encoding=True)
-            dense, dense_boxes = self.predictions(said, self.dense_order)
         kept, owner, scores = (values.cpu() for values in (outputs.kept, outputs.owner, outputs.scores))
         if reducer.rest == "dropped":  # what is gone is gone, also where a fused token is scored for it
             scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
         size = (pixels.shape[-2], pixels.shape[-1])
-        (probabilities, boxes), grid = self.predictions(outputs), grid_size(model.config, size)
+        answers, grid = self.answers(pixels, outputs), grid_size(model.config, size)
         costs = count_costs(model, kept, size)
         return [
             View(
@@ -340,14 +351,29 @@ class Viewer:
                 owner=owner[index],
                 scores=None if scores[index].isnan().all() else scores[index],
                 merging=reducer.rest == "merged",
-                probabilities=probabilities[index],
-                dense_probabilities=None if dense is None else dense[index],
                 multiply_adds=costs[index],
                 dense_multiply_adds=model.dense_multiply_adds(size),
-                boxes=None if boxes is None else boxes[index],
-                dense_boxes=None if dense_boxes is None else dense_boxes[index],
+                **answers[index],
             )
             for index, image in enumerate(shown)
+        ]
+
+    def answers(self, pixels: Tensor, outputs: Any) -> list[dict[str, Any]]:
+        """Return what both models say of each image, as fields of its `View`; `outputs` are the sparse one's."""
+        dense, dense_boxes = None, None
+        if self.dense is not None:
+            moved = pixels.to(self.dense.device, self.dense.dtype)
+            said = self.dense(moved, interpolate_pos_encoding=True)
+            dense, dense_boxes = self.predictions(said, self.dense_order)
+        probabilities, boxes = self.predictions(outputs)
+        return [
+            {
+                "probabilities": probabilities[index],
+                "dense_probabilities": None if dense is None else dense[index],
+                "boxes": None if boxes is None else boxes[index],
+                "dense_boxes": None if dense_boxes is None else dense_boxes[index],
+            }
+            for index in range(len(pixels))
         ]
 
     def predictions(self, outputs: Any, order: Tensor | None = None) -> tuple[Tensor, list[tuple[Box, ...]] | None]:
