@@ -30,7 +30,7 @@ from hf_dynamicvit.model.reducers import is_adaptive
 
 SIZES, METHODS, FRACTIONS = (518, 768, 1024), ("tome", "algm", "evit", "dynamicvit"), (0.7, 0.5)
 WARM = 224  # pixels of the turn ahead of those that are measured
-REPEATS = {518: 4, 768: 3, 1024: 2}
+REPEATS = {518: 3, 768: 2, 1024: 1}
 SMALL = {"hidden_size": 384, "num_attention_heads": 6, "num_hidden_layers": 12}
 TINY = {"hidden_size": 192, "num_attention_heads": 3, "num_hidden_layers": 12, "intermediate_size": 768}
 TINY |= {"image_size": [800, 1333], "use_mid_position_embeddings": False}

@@ -394,9 +394,22 @@ def test_methods_that_drop_are_taken_too():
     assert answer(model).isfinite().all()
 
 
+@pytest.mark.parametrize("reducer", ["tome", "algm", "evit", "idlevit", "svit"])
+@pytest.mark.parametrize("name", HOSTS[1:3])
+def test_an_image_by_itself_is_as_in_a_batch(name, reducer):
+    """Also where each image has its own number of tokens."""
+    model, images = reduce_tokens(host(name), reducer), toy_images(3)
+    reduced_part(model).set_budget(fraction=0.8, pixel_values=images)
+    with torch.no_grad():
+        together = answer(model, images)
+        alone = torch.cat([answer(model, image[None]) for image in images])
+    assert_close(together, alone, atol=1e-5 * together.abs().max(), rtol=1e-4)
+
+
 @pytest.mark.slow
-def test_one_graph_of_a_model_around_a_backbone():
-    model = reduce_tokens(host("DPTForDepthEstimation"), "tome", keep_ratio=0.6)
+@pytest.mark.parametrize("name", [HOSTS[0], HOSTS[2]])
+def test_one_graph_of_a_model_around_a_backbone(name):
+    model = reduce_tokens(host(name), "tome", keep_ratio=0.6)
     torch.compiler.reset()
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():

@@ -52,6 +52,12 @@ SHORTER = {
     "examples/compare_without_training.py": "--batch-size 4 --calibrate 4",
     "examples/retrieve.py compare": "--fractions 0.8",
     "examples/train_object_detection.py": "--images 8 --test-images 4 --epochs 1 --fine-epochs 1 --batch-size 4",
+    # photographs that have masks, since finding some takes OpenCV
+    "examples/train_semantic_segmentation.py": "--train scenes/train.parquet --test scenes/test.parquet --images 4 "
+    "--test-images 4 --image-size 56 --classes tree road --batch-size 2 --fractions 0.8 --reducers tome --epochs 1 "
+    "--fine-epochs 1",
+    "examples/train_depth_estimation.py": "--image-size 56 --steps 1 --fine-steps 1 --batch-size 2 --fractions 0.8 "
+    "--reducers tome",
 }
 
 # Commands of which the page's arguments are parsed and nothing more: a server that runs until it is stopped.

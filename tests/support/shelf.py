@@ -22,6 +22,7 @@ from transformers import (
     DepthAnythingForDepthEstimation,
     Dinov2Config,
     Dinov2Model,
+    DPTImageProcessorPil,
     LevitConfig,
     LevitForImageClassificationWithTeacher,
     LevitImageProcessorPil,
@@ -29,6 +30,9 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
+    SegformerImageProcessorPil,
+    UperNetConfig,
+    UperNetForSemanticSegmentation,
     YolosConfig,
     YolosForObjectDetection,
     YolosImageProcessorPil,
@@ -64,6 +68,7 @@ def save_depth(folder: Path) -> None:
     neck = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "head_hidden_size": 8}
     config = DepthAnythingConfig(backbone_config=encoder, reassemble_hidden_size=32, **neck)
     DepthAnythingForDepthEstimation(config).save_pretrained(folder)
+    DPTImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
 
 
 def save_detector(folder: Path) -> None:
@@ -129,6 +134,36 @@ def save_parquet(folder: Path, *splits: str) -> None:
         Dataset.from_dict(rows, features).to_parquet(folder / f"{split}.parquet")
 
 
+def save_scenes(folder: Path) -> None:
+    """Photographs with the class of each pixel, and one with disparity, unknown in places."""
+    (folder / "scenes").mkdir()
+    features = Features({"image": ImageFeature(), "mask": ImageFeature()})
+    for split in ("train", "test"):
+        masks = [Image.fromarray(np.array(noise(seed))[..., 0] // 90) for seed in range(8)]
+        rows = {"image": [noise(seed) for seed in range(8)], "mask": masks}
+        Dataset.from_dict(rows, features).to_parquet(folder / "scenes" / f"{split}.parquet")
+    (folder / "skimage" / "data").mkdir(parents=True)
+    noise(0).resize((180, 60)).save(folder / "skimage" / "data" / "motorcycle_left.png")
+    disparity = np.random.default_rng(0).uniform(5, 60, (60, 180)).astype(np.float32)
+    disparity[::7] = np.inf
+    np.savez(folder / "skimage" / "data" / "motorcycle_disp.npz", disparity)
+
+
+def save_segmenter(folder: Path) -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 2}
+    encoder = Dinov2Config(**sizes, image_size=56, out_indices=[1, 2, 3, 4])
+    names = {0: "sky", 1: "tree", 2: "road"}
+    config = UperNetConfig(
+        backbone_config=encoder,
+        hidden_size=16,
+        use_auxiliary_head=False,
+        id2label=names,
+        label2id={name: index for index, name in names.items()},
+    )
+    UperNetForSemanticSegmentation(config).save_pretrained(folder)
+    SegformerImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
+
+
 def fill_shelf(folder: Path) -> None:
     """Write everything that pages take for granted."""
     depths = {"facebook/deit-small-patch16-224": 3, "facebook/deit-tiny-patch16-224": 4}
@@ -145,6 +180,8 @@ def fill_shelf(folder: Path) -> None:
     save_levit(folder / "facebook" / "levit-128S")
     save_pyramids(folder)
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
+    save_segmenter(folder / "my-segmenter")
+    save_scenes(folder)
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
         small.save_pretrained(folder / name, with_remote_code=name.startswith("me"))
