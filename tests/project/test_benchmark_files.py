@@ -52,6 +52,11 @@ def speed():
 
 
 @pytest.fixture
+def high_resolution():
+    return load_script("benchmarks", "high_resolution")
+
+
+@pytest.fixture
 def comparison():
     return load_script("examples", "compare_without_training")
 
@@ -160,6 +165,36 @@ def test_every_speed_can_be_measured_again(speed):
         assert all(option in typed for option in [*speed.ALWAYS, *run["run"]])
         command_parser("benchmark").parse_args(typed[2:])
         assert {row["clock"] for row in run["measurements"]} == {"cpu"}
+
+
+def test_the_page_on_benchmarks_has_the_speeds_of_large_images(high_resolution):
+    assert high_resolution.table(read_results("high_resolution")["runs"]) in read_page("benchmarks")
+
+
+def test_large_images_are_measured_beside_native(high_resolution, tmp_path, monkeypatch, capsys):
+    """A size or a shape that is in the results is not measured again."""
+    monkeypatch.setattr(high_resolution, "WARM", 64)
+    narrow = {"hidden_size": 48, "num_attention_heads": 3}
+    for name in ("SMALL", "TINY"):
+        monkeypatch.setattr(high_resolution, name, getattr(high_resolution, name) | narrow)
+    file = tmp_path / "high.json"
+    how = ["--results", str(file), "--methods", "evit", "algm", "--fractions", "0.9"]
+    for sizes in (["112"], ["112", "128"]):
+        monkeypatch.setattr(sys, "argv", ["x", *how, "--sizes", *sizes])
+        high_resolution.main()
+    runs = json.loads(file.read_text())["runs"]
+    assert [(run["shape"], run["pixels"]) for run in runs] == [
+        (shape, size) for size in (112, 128) for shape in ("DINOv2-S backbone", "YOLOS-tiny encoder")
+    ]
+    for run in runs:
+        native, evit, algm = run["rows"]
+        assert native["method"] == "native" and evit["multiply_adds"] <= 0.9 * native["multiply_adds"]
+        assert all(row["seconds"] for row in run["rows"]) and algm["multiply_adds"] < native["multiply_adds"]
+    row = {"method": "tome at 0.5", "multiply_adds": 5_000_000_000, "seconds": [2.0, 1.0, 4.0]}
+    whole = {"method": "native", "multiply_adds": 10_000_000_000, "seconds": [3.0]}
+    run = {"shape": "YOLOS", "pixels": 518, "rows": [whole, row]}
+    written = high_resolution.table([run]).splitlines()[-1]
+    assert written == "| YOLOS | 518 | tome at 0.5 | 5.0 | 0.50 | 2.00x | 1.50x | 2.00 (1.00 to 4.00) |"
 
 
 def test_the_page_on_benchmarks_has_the_comparison_of_encoders(comparison):

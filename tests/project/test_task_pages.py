@@ -12,6 +12,10 @@ def percent(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
+def gmacs(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
 # page -> file of benchmarks/, its columns, and how each is printed
 PAGES = {
     "vision_language.md": (
@@ -29,6 +33,14 @@ PAGES = {
             "images a CPU second": "{:.2f}".format,
             "times as fast": "{:.2f}x".format,
         },
+    ),
+    "segmentation.md": (
+        "segmentation.json",
+        {"model": str, "gmacs": "{:.2f}".format, "miou": percent, "pixel_accuracy": percent},
+    ),
+    "depth.md": (
+        "depth.json",
+        {"model": str, "gmacs": gmacs, "abs_rel": percent, "mae": "{:.3f} m".format},
     ),
     "detection.md": (
         "detection.json",

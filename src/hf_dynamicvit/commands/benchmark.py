@@ -32,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         nargs="+",
         default=[],
-        help=f"checkpoint (folder or Hub name) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
+        help="checkpoint (folder or Hub name; of a segmenter or depth model its backbone is measured) or config.json, "
+        f"sparse or dense, or a shape: {', '.join(SHAPES)}",
     )
     parser.add_argument(
         "--suite",

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "on images without labels and without training; write the model with that schedule, tune.json, the front of "
         "what was tried as a table and a plot. A search that was stopped goes on when the same is typed again."
     )
-    parser.add_argument("--model", required=True, help="folder or Hub name of a model of any family, sparse or dense")
+    parser.add_argument(
+        "--model", required=True, help="folder or Hub name of a model of any family, or around one, sparse or dense"
+    )
     parser.add_argument(
         "--reducer", choices=METHODS, help="method (default: a sparse model's own, tome for a dense one)"
     )

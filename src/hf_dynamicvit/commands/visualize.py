@@ -17,6 +17,9 @@ hf-dynamicvit visualize --model facebook/deit-small-patch16-224 --reducer tome -
     --images cat.jpg --output seen
 # the boxes of a detector beside those of the dense one
 hf-dynamicvit visualize --model hustvl/yolos-tiny --reducer tome --keep-ratio 0.7 --images my_images --output seen
+# the depth map of a model around a backbone beside the dense one's
+hf-dynamicvit visualize --model depth-anything/Depth-Anything-V2-Small-hf --reducer tome --budget 0.7 \\
+    --images my_images --output seen
 # only the overview and the numbers, of 50 images
 hf-dynamicvit visualize --model my-dynamicvit --images my_images --limit 50 --only-overview --output seen
 """
@@ -31,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "index.html, which sorts them by change, confidence and class, and views.json with the numbers."
     )
     parser.add_argument(
-        "--model", required=True, help="folder or Hub name of an image classifier or object detector, sparse or dense"
+        "--model",
+        required=True,
+        help="folder or Hub name of an image classifier, object detector, segmenter or depth model, sparse or dense",
     )
     add_images_option(parser, "", required=True)
     parser.add_argument("--output", required=True, type=Path, help="folder to write; must be new or empty")
