@@ -257,11 +257,11 @@ def main() -> None:
     columns = [dense]
     for fraction, method in itertools.product(args.fractions, args.reducers):
         columns.append(compare(args, table, method, fraction))
+        if args.figure and len(columns) == 2:
+            draw(args.figure, parts, columns)
         about = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
         record = {"settings": about, "machine": describe_machine(), "rows": table.rows}
         (args.output / "results.json").write_text(json.dumps(record, indent=1) + "\n")
-    if args.figure:
-        draw(args.figure, parts, columns[:2])
 
 
 def parse() -> argparse.Namespace:

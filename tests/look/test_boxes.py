@@ -146,6 +146,7 @@ def test_commands_for_classifiers_say_what_takes_a_detector(folder, command, cap
         assert main([*command, source, *rest]) == 1
         said = capsys.readouterr().err
         assert f"{source} is an object detector, and this is for image classifiers." in said, said
+        assert "mAP by torchmetrics, as in examples/train_object_detection.py" in said
 
 
 def test_a_tuned_detector_is_a_detector(folder):

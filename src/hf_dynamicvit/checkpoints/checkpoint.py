@@ -149,7 +149,8 @@ class Checkpoint:
         if self.detects:
             raise ValueError(
                 f"{self.source} is an object detector, and this is for image classifiers. `hf-dynamicvit visualize`, "
-                "`benchmark` and `tune` take it; from Python, AutoModelForObjectDetection and DynamicViTTrainer."
+                "`benchmark` and `tune` take it; from Python, AutoModelForObjectDetection and DynamicViTTrainer, and "
+                "mAP by torchmetrics, as in examples/train_object_detection.py."
             )
         if model_type not in CLASSIFIERS:
             known = ", ".join([*CLASSIFIERS, *others])
