@@ -144,12 +144,12 @@ def measure(model: Any, data: Photographs, batch_size: int) -> dict[str, float]:
     return {name: round(float(metric(found, truth)), 4) for name, metric in metrics.items()}
 
 
-def train(args: argparse.Namespace, model: Any, data: Photographs, name: str, epochs: float, rate: float) -> None:
+def train(args: argparse.Namespace, model: Any, data: Photographs, epochs: float, rate: float) -> None:
     """Train the head, what a method learns and, where it was asked for, the backbone."""
     for key, parameter in model.named_parameters():
         parameter.requires_grad = args.train_backbone or "backbone" not in key or ".reducer." in key
     settings = TrainingArguments(
-        str(args.output / name),
+        str(args.output / "training"),
         num_train_epochs=epochs,
         learning_rate=rate,
         per_device_train_batch_size=args.batch_size,
@@ -177,7 +177,7 @@ def compare(
     cost = model.backbone.multiply_adds(seen) / 1e9
     rows = [{"model": f"{name}, not trained", **measure(model, test, args.batch_size), "gmacs": cost}]
     if args.fine_epochs:
-        train(args, model, data, name, args.fine_epochs, args.learning_rate / 2)
+        train(args, model, data, args.fine_epochs, args.learning_rate / 2)
         rows.append({"model": f"{name}, head trained", **measure(model, test, args.batch_size), "gmacs": cost})
     model.save_pretrained(args.output / name.replace(" at ", "-"))
     return rows
@@ -208,7 +208,7 @@ def main() -> None:
     learn = Photographs(data["train"], args.images, processor, args.seed)
     test = Photographs(data["test"], args.test_images, processor, args.seed)
     dense = make_dense(args.model, args.classes or data["train"].features["label"].names)
-    train(args, dense, learn, "dense", args.epochs, args.learning_rate)
+    train(args, dense, learn, args.epochs, args.learning_rate)
     dense.save_pretrained(args.output / "dense")
     processor.save_pretrained(args.output / "dense")
     rows = [{"model": "dense", **measure(dense, test, args.batch_size)}]
