@@ -31,13 +31,14 @@ from datasets import Dataset, load_dataset
 from PIL import Image
 from transformers import (
     Dinov2Backbone,
-    SegformerImageProcessorPil,
+    DPTImageProcessorPil,
     Trainer,
     TrainingArguments,
     UperNetConfig,
     UperNetForSemanticSegmentation,
     set_seed,
 )
+from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from hf_dynamicvit import reduce_tokens
 from hf_dynamicvit.machine import describe_machine
@@ -204,7 +205,8 @@ def main() -> None:
     set_seed(args.seed)
     data = load_dataset("parquet", data_files={"train": args.train, "test": args.test})
     size = {"height": args.image_size, "width": args.image_size}
-    processor = SegformerImageProcessorPil(size=size, do_reduce_labels=False)
+    means = {"image_mean": IMAGENET_DEFAULT_MEAN, "image_std": IMAGENET_DEFAULT_STD}
+    processor = DPTImageProcessorPil(size=size, resample=Image.Resampling.BILINEAR, **means)
     learn = Photographs(data["train"], args.images, processor, args.seed)
     test = Photographs(data["test"], args.test_images, processor, args.seed)
     dense = make_dense(args.model, args.classes or data["train"].features["label"].names)

@@ -14,7 +14,6 @@ from transformers import (
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     DPTImageProcessorPil,
-    SegformerImageProcessorPil,
     UperNetConfig,
     UperNetForSemanticSegmentation,
 )
@@ -62,7 +61,7 @@ def make_depth_model() -> Any:
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, make, processor in (
-        ("segmenter", make_segmenter, SegformerImageProcessorPil(**SIZE)),
+        ("segmenter", make_segmenter, DPTImageProcessorPil(**SIZE)),
         ("depth", make_depth_model, DPTImageProcessorPil(**SIZE)),
     ):
         model = make()

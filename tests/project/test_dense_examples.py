@@ -16,7 +16,7 @@ from datasets import Dataset
 from paths import EXAMPLES
 from PIL import Image
 from shelf import fill_shelf
-from transformers import DPTImageProcessorPil, SegformerImageProcessorPil, UperNetForSemanticSegmentation
+from transformers import DPTImageProcessorPil, UperNetForSemanticSegmentation
 
 from hf_dynamicvit.checkpoints.checkpoint import find_reduced
 
@@ -85,7 +85,7 @@ def test_errors_of_depth(depth):
 def test_masks_that_are_there_are_taken(segmentation):
     classes = np.arange(64, dtype=np.uint8).reshape(8, 8) % 3
     rows = Dataset.from_dict({"image": [Image.new("RGB", (8, 8))] * 2, "mask": [Image.fromarray(classes)] * 2})
-    processor = SegformerImageProcessorPil(size={"height": 16, "width": 16})
+    processor = DPTImageProcessorPil(size={"height": 16, "width": 16})
     data = segmentation.Photographs(rows, 1, processor, 0)
     assert len(data) == 1 and data[0]["pixel_values"].shape == (3, 16, 16)
     assert data[0]["labels"][::2, ::2].tolist() == classes.tolist()

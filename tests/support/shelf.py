@@ -30,7 +30,6 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     PreTrainedTokenizerFast,
-    SegformerImageProcessorPil,
     UperNetConfig,
     UperNetForSemanticSegmentation,
     YolosConfig,
@@ -161,7 +160,7 @@ def save_segmenter(folder: Path) -> None:
         label2id={name: index for index, name in names.items()},
     )
     UperNetForSemanticSegmentation(config).save_pretrained(folder)
-    SegformerImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
+    DPTImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
 
 
 def fill_shelf(folder: Path) -> None:
