@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from pyramids import KEYS, pyramid
 from toys import toy_images, toy_model
 
 from hf_dynamicvit.tuning.latency import Curve, LatencyTable, Timed, time_run
@@ -19,11 +20,12 @@ def simulated(model, schedules, decision=0.3, rest=1.0):
     """Runs on a machine where a block takes a hundredth of its tokens, a decision and the rest always as long."""
     table = LatencyTable.__new__(LatencyTable)
     table.config, table.reducer, table.num_patches = model.config, model.reducer, 64
+    line = Curve((0, 100), (0.0, 1.0))
+    table.curves = {(decides, is_last): line for decides in (False, True) for is_last in (False, True)}
     runs = []
     for counts in schedules:
         model.reducer.set_keep_ratios([count / 64 for count in counts], [*counts])
-        blocks = model.reducer.token_counts(64, model.config.num_hidden_layers)
-        table.plain = table.last = Curve((0, 100), (0.0, 1.0))
+        blocks = model.reducer.token_counts(64, model.config.depth)
         seconds = [table.block(False, *each) for each in blocks]
         for index, _, _ in table.decided(blocks):
             seconds[index] += decision
@@ -31,9 +33,9 @@ def simulated(model, schedules, decision=0.3, rest=1.0):
     return runs
 
 
-@pytest.mark.parametrize("reducer", ["tome", "topk", "dynamicvit", "idlevit"])
+@pytest.mark.parametrize("reducer", ["tome", "topk", "dynamicvit", "idlevit", "tosa"])
 def test_a_table_predicts_schedules_that_were_not_timed(reducer):
-    stages = {"tome": 4, "topk": 3, "dynamicvit": 3, "idlevit": 3}[reducer]
+    stages = {"tome": 4, "topk": 3, "dynamicvit": 3, "idlevit": 3, "tosa": 2}[reducer]
     model = toy_model(reducer=reducer)
     flat = [[count] * stages for count in (64, 48, 32)]
     falling = [[60, 50, 40, 30][:stages], [50, 40, 30, 20][:stages]]
@@ -43,6 +45,27 @@ def test_a_table_predicts_schedules_that_were_not_timed(reducer):
     assert table.predict(run.counts) == pytest.approx(run.whole, rel=0.05)
     table.scale = 2.0
     assert table.predict(run.counts) == pytest.approx(2 * run.whole, rel=0.05)
+
+
+FLAT = [[count] * 3 for count in (64, 60, 40, 20, 4)]
+
+
+@pytest.mark.parametrize("reducer", ["idlevit", "evovit"])
+def test_blocks_whose_tokens_wait_take_as_long_as_those_that_go_on(reducer):
+    model = toy_model(reducer=reducer)
+    table = LatencyTable(model, simulated(model, FLAT, rest=0.0))
+    for run in simulated(model, [[50, 30, 10], [64, 64, 8], [5, 5, 5]], rest=0.0):
+        assert table.predict(run.counts) == pytest.approx(run.whole, rel=0.02)
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("reducer", ["dynamicvit", "idlevit"])
+def test_blocks_of_pyramids_take_as_long_as_their_slow_positions(key, reducer):
+    model = pyramid(key, reducer=reducer)
+    stages = len(model.config.stage_layers)
+    table = LatencyTable(model, simulated(model, [counts[:1] * stages for counts in FLAT], rest=0.0))
+    for run in simulated(model, [[50] * (stages - 1) + [10], [5] * stages], rest=0.0):
+        assert table.predict(run.counts) == pytest.approx(run.whole, rel=0.02)
 
 
 def test_blocks_are_timed_within_the_whole():

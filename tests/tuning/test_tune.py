@@ -9,6 +9,7 @@ import json
 import pytest
 import torch
 from native_toys import MODELS, native_model, reduced_model
+from pyramids import KEYS, pyramid, pyramid_images
 from toys import assert_same_outputs, toy_images, toy_model
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification, reduce_tokens, tune
@@ -292,6 +293,15 @@ def test_blocks_that_cannot_reduce_or_gain_nothing_by_it_are_left_out():
     assert Subject(toy_model(reducer="evovit", reducer_args={"pooling": "class"}), toy_images()).layers == [1, 2, 3]
     assert Subject(toy_model(reducer="topk"), toy_images()).layers == [0, 1, 2]
     assert Subject(toy_model(reducer="idlevit"), toy_images()).layers == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_every_block_of_the_reduced_stage_of_a_pyramid_is_searched(key):
+    model, images = pyramid(key, reducer="idlevit"), pyramid_images(6)
+    tuned = tune(model, images, fraction=0.85, **QUICK)
+    assert tuned.searched == [0, 1, 2, 3, 4, 5]  # there are 4 stages, and 6 blocks in this one
+    assert model.multiply_adds() == tuned.multiply_adds <= 0.85 * tuned.dense_multiply_adds
+    assert len({*tuned.named["linear"].counts}) == 6  # it falls in each of them
 
 
 def test_the_report_tells_all_of_it():

@@ -90,8 +90,9 @@ class LatencyTable:
     """Seconds of blocks over their tokens, and of what a decision costs, as measured with a model on this machine.
 
     A block that reduces counts as its attention over the tokens that enter it and its MLP over those that are left,
-    and the decision itself over those that enter. `scale` corrects what the blocks of a real run take longer or
-    shorter than those of the runs that were timed.
+    and the decision itself over those that enter. Where tokens wait and come back, each decision is of all of them, so
+    that blocks which decide have a curve of their own, over the tokens that go on. `scale` corrects what the blocks of
+    a real run take longer or shorter than those of the runs that were timed.
 
     Args:
         model: reduced, in eval mode; its counts are changed while it is measured.
@@ -101,43 +102,57 @@ class LatencyTable:
     def __init__(self, model: Any, runs: Sequence[Timed]):
         self.config, self.reducer = model.config, model.backbone.reducer
         self.num_patches, self.scale = runs[0].counts[0][0], 1.0
-        plain, last = {}, {}
+        samples: dict[tuple[bool, bool], dict[int, list[float]]] = {}
         for run in runs:
-            entering = self.num_patches
-            for index, ((attention, mlp), seconds) in enumerate(zip(run.counts, run.blocks, strict=True)):
-                if entering == attention == mlp:
-                    where = last if index == len(run.blocks) - 1 else plain
-                    where.setdefault(mlp, []).append(seconds)
-                entering = mlp
-        self.plain, self.last = Curve.through(plain), Curve.through(last)
+            for kind, count, seconds in self.timed(run):
+                samples.setdefault(kind, {}).setdefault(count, []).append(seconds)
+        self.curves = {kind: Curve.through(found) for kind, found in samples.items()}
         decisions: dict[int, list[float]] = {}
-        for run in runs:
+        for run in [] if self.waits else runs:
             for index, entering, counts in self.decided(run.counts):
                 spent = run.blocks[index] - self.block(index == len(run.blocks) - 1, *counts)
                 decisions.setdefault(entering, []).append(spent)
         self.decision = Curve.through(decisions)
         self.rest = statistics.median(run.whole - sum(run.blocks) for run in runs)
 
+    @property
+    def waits(self) -> bool:
+        """Return whether tokens that are not selected wait and come back."""
+        return self.reducer.rest == "idle"
+
+    def timed(self, run: Timed) -> Generator[tuple[tuple[bool, bool], int, float]]:
+        """Yield what the blocks of `run` tell of a curve: its key in `curves`, the tokens, and the seconds."""
+        deciding = {index for index, _, _ in self.decided(run.counts)}
+        entering = self.num_patches
+        for index, ((attention, mlp), seconds) in enumerate(zip(run.counts, run.blocks, strict=True)):
+            if self.waits or entering == attention == mlp:
+                yield (self.waits and index in deciding, index == len(run.blocks) - 1), mlp, seconds
+            entering = mlp
+
     def decided(self, counts: Counts) -> Generator[tuple[int, int, tuple[int, int]]]:
         """Yield the index, the tokens that enter and the counts of each block that decides and removes some."""
-        entering, idle = self.num_patches, self.reducer.rest == "idle"
+        entering = self.num_patches
         for index, (attention, mlp) in enumerate(counts):
-            entering = self.num_patches if idle and index in self.reducer.decision_layers else entering
+            entering = self.num_patches if self.waits and index in self.reducer.decision_layers else entering
             if mlp < entering:
                 yield index, entering, (attention, mlp)
             entering = mlp
 
-    def block(self, is_last: bool, attention: int, mlp: int) -> float:
-        """Predict the seconds of a block without its decision."""
-        curve, width, prefix = self.last if is_last else self.plain, self.config.hidden_size, self.config.num_prefix
+    def block(self, is_last: bool, attention: int, mlp: int, decides: bool = False) -> float:
+        """Predict the seconds of a block; with its decision where tokens wait and come back, else without."""
+        if self.waits:
+            return self.curves[decides, is_last].at(mlp)
+        curve, width, prefix = self.curves[False, is_last], self.config.hidden_size, self.config.num_prefix
         whole = block_multiply_adds(width, self.config.mlp_size, attention + prefix, attention + prefix)
         share = block_multiply_adds(width, self.config.mlp_size, attention + prefix, 0) / whole
         return share * curve.at(attention) + (1 - share) * curve.at(mlp)
 
     def predict(self, counts: Counts) -> float:
         """Predict the seconds of a batch with `counts` patch tokens in attention and MLP of each block."""
-        blocks = sum(self.block(index == len(counts) - 1, *each) for index, each in enumerate(counts))
-        decisions = sum(self.decision.at(entering) for _, entering, _ in self.decided(counts))
+        deciding = {index: entering for index, entering, _ in self.decided(counts)}
+        last = len(counts) - 1
+        blocks = sum(self.block(index == last, *each, index in deciding) for index, each in enumerate(counts))
+        decisions = 0.0 if self.waits else sum(self.decision.at(entering) for entering in deciding.values())
         return self.scale * (blocks + max(0.0, decisions) + self.rest)
 
 

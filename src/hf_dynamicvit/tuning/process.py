@@ -86,7 +86,7 @@ class Search:
             subject.set(counts)
             return self.objective.loss()
 
-        depth, layers = subject.model.config.num_hidden_layers, subject.layers
+        depth, layers = subject.model.config.depth, subject.layers
         return Problem(
             subject.num_patches, layers, depth, subject.least_left, self.cost, loss, known, on_trial, subject.expand
         )

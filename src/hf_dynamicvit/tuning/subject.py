@@ -53,7 +53,7 @@ class Subject:
         no other MLP there, and whoever reads the patches wants them.
         """
         config, own = self.model.config, self.model.config.stage_layers
-        end = config.num_hidden_layers - (self.reducer.acts == "between" and config.num_hidden_layers > 1)
+        end = config.depth - (self.reducer.acts == "between" and config.depth > 1)
         if self.adaptive or any(True for _ in self.reducer.parameters()):
             return own
         for first in (0, 1):  # a method that reads the block before cannot reduce in the first
