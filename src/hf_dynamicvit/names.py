@@ -36,6 +36,10 @@ SUITES = ("cpu", "gpu", "toy")
 # Clocks of a benchmark.
 CLOCKS = ("wall", "cpu")
 
+# How many times as long as its other edge an edge of an image of strangers may be. Image processors that scale the
+# shorter edge to a size would make gigabytes of a line of pixels.
+LONGEST_TO_SHORTEST = 64
+
 # Formats of exported files, the keys of `export.FORMATS`.
 EXPORT_FORMATS = ("onnx", "openvino", "torch-export")
 

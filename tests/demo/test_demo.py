@@ -386,6 +386,7 @@ def test_images_that_are_refused(tmp_path):
     Image.new("I;16", (4, 4)).save(tmp_path / "deep.png")
     Image.new("RGB", (4, 4)).save(tmp_path / "format.tiff")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "bomb.png")
+    Image.new("RGB", (129, 2)).save(tmp_path / "line.png")
     text = PngInfo()
     text.add_text("k", "x" * 3_000_000, zip=True)  # more than Pillow unpacks
     Image.new("RGB", (4, 4)).save(tmp_path / "text.png", pnginfo=text)
@@ -395,6 +396,7 @@ def test_images_that_are_refused(tmp_path):
         "deep.png": "more than 8 bits a channel",
         "format.tiff": "no image that can be read",
         "bomb.png": "too many pixels",
+        "line.png": "129 x 2 pixels: one edge may be 64 times the other",
         "text.png": "damaged",
         "cut.gif": "damaged",
         "gone.png": "damaged",

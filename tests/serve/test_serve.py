@@ -128,6 +128,8 @@ def test_a_broken_image_is_named_beside_the_others(server, classifier):
         (b"no image at all", "image/png", 422, "it is no image that can be read; it can be JPEG, PNG"),
         (png()[:200], "image/png", 422, "it is cut off, damaged"),
         (png((200, 100)), "image/png", 422, "it has 200 x 100 pixels; at most 10000 in all"),
+        (png((129, 2)), "image/png", 422, "it has 129 x 2 pixels; one edge may be 64 times the other"),
+        (png((2, 129), seed=1), "image/png", 422, "it has 2 x 129 pixels; one edge may be 64 times the other"),
         (b"", "image/png", 400, "There is no image"),
         (b"a=b", "application/x-www-form-urlencoded", 415, "The content type is application/x-www-form-urlencoded"),
         (b"{}", "application/json", 415, "The content type is application/json"),

@@ -5,6 +5,7 @@ import io
 
 from PIL import Image
 
+from ..names import LONGEST_TO_SHORTEST
 from .transforms import read_image
 
 
@@ -17,8 +18,8 @@ def decode_untrusted(content: bytes, mode: str, most_pixels: int) -> Image.Image
     """Decode the image in `content`, upright and in the PIL `mode`; of an animation the first frame.
 
     Raises:
-        ValueError: it is no image of `FORMATS`, is damaged, has more than `most_pixels` or more than 8 bits a channel;
-            the message is for who sent it.
+        ValueError: it is no image of `FORMATS`, is damaged, has more than `most_pixels` or more than 8 bits a channel,
+            or is a line rather than an image; the message is for who sent it.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
@@ -30,6 +31,10 @@ def decode_untrusted(content: bytes, mode: str, most_pixels: int) -> Image.Image
         width, height = image.size
         if width * height > most_pixels:
             raise ValueError(f"it has {width} x {height} pixels; at most {most_pixels} in all")
+        if max(width, height) > LONGEST_TO_SHORTEST * min(width, height):
+            raise ValueError(
+                f"it has {width} x {height} pixels; one edge may be {LONGEST_TO_SHORTEST} times the other, at most"
+            )
         try:
             image.load()
             return read_image(image, mode=mode)

@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from ..data.scans import enlarge_scan
+from ..names import LONGEST_TO_SHORTEST
 from .models import Source
 
 
@@ -49,8 +50,8 @@ def open_image(file: Path, most_pixels: int) -> Image.Image:
     Its size is known before a pixel is decoded.
 
     Raises:
-        ImageError: it is no image, is cut off, has more than `most_pixels` or more than 8 bits a channel; the
-            message is for who sent it and names no folder.
+        ImageError: it is no image, is cut off, has more than `most_pixels` or more than 8 bits a channel, or is a line
+            rather than an image; the message is for who sent it and names no folder.
     """
     from ..data.transforms import DEEP_MODES  # brings torch, which the page is served without
 
@@ -61,6 +62,11 @@ def open_image(file: Path, most_pixels: int) -> Image.Image:
                 raise ImageError(
                     f"The image has {width} x {height} pixels, too many: at most {most_pixels / 1e6:.0f} million. "
                     "Make it smaller first."
+                )
+            if max(width, height) > LONGEST_TO_SHORTEST * min(width, height):
+                raise ImageError(
+                    f"The image has {width} x {height} pixels: one edge may be {LONGEST_TO_SHORTEST} times the other, "
+                    "at most. Crop it first."
                 )
             if image.mode in DEEP_MODES:
                 raise ImageError(f"The image has more than 8 bits a channel (mode {image.mode}); save it with 8.")
