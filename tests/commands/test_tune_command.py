@@ -106,6 +106,14 @@ def test_budgets_out_of_range_write_nothing(folder, capsys, words, problem):
     assert not (folder / "tuned").exists()
 
 
+def test_what_was_found_stays_until_another_search_begins(folder, capsys):
+    save(toy_model(reducer="evit"))
+    assert run() == 0
+    before = (folder / "tuned/trials.jsonl").read_bytes()
+    assert run("--overwrite", model="mistyped") == 1
+    assert (folder / "tuned/trials.jsonl").read_bytes() == before
+
+
 def test_untrained_predictors_are_not_tuned(folder, capsys):
     save(toy_dense())
     assert run("--reducer", "dynamicvit") == 1

@@ -280,6 +280,8 @@ def test_measures():
     found = label_divergence(torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5, -1.0]]))
     assert found.item() == pytest.approx(expected.sum().item(), rel=1e-5)
     assert distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item() == pytest.approx(1 - 0.5**0.5)
+    features = torch.randn(64, 384, generator=torch.Generator().manual_seed(0))
+    assert distance(features, features).min() == 0  # rounding makes some of them negative
 
 
 def test_a_goal_is_what_was_asked_for():

@@ -45,18 +45,15 @@ def load(checkpoint: Checkpoint, reducer: str | None) -> Any:
     return model
 
 
-def prepare_folder(output: Path, overwrite: bool) -> Path:
-    """Check that the folder is new, or holds the trials of a search that was stopped; return the file of trials.
+def check_output(output: Path, overwrite: bool) -> bool:
+    """Check that the folder is new, or holds the trials of a search that was stopped; return whether it does.
 
     Raises:
         ValueError: it holds something else.
     """
-    trials = output / TRIALS
-    stopped = trials.is_file() and len([*output.iterdir()]) == 1
+    stopped = (output / TRIALS).is_file() and len([*output.iterdir()]) == 1
     check_folder(output, overwrite or stopped)
-    if not stopped and trials.exists():
-        trials.unlink()  # of a search that ended, and is written over
-    return trials
+    return stopped
 
 
 def write(output: Path, model: Any, processor: Any, tuned: Tuned) -> None:
@@ -73,7 +70,7 @@ def write(output: Path, model: Any, processor: Any, tuned: Tuned) -> None:
 def run(args: argparse.Namespace) -> Tuned:
     """Search as typed, and write the model."""
     check_matplotlib()
-    trials = prepare_folder(args.output, args.overwrite)
+    stopped, trials = check_output(args.output, args.overwrite), args.output / TRIALS
     checkpoint = read_checkpoint(args.model)
     model = load(checkpoint, args.reducer).to(choose_device(args.device), getattr(torch, args.dtype))
     files = evenly_spaced(find_files(args.images), args.limit)
@@ -82,6 +79,8 @@ def run(args: argparse.Namespace) -> Tuned:
     goal = {name: getattr(args, name) for name in ("gmacs", "fraction", "latency", "speedup")}
     names = ("batch_size", "step", "refinements", "seed", "run_batch", "clock")
     search = {name: getattr(args, name) for name in names}
+    if not stopped:
+        trials.unlink(missing_ok=True)  # of a search that ended, and is written over
     with with_threads(args.threads):
         tuned = tune(find_reduced(model), images, **goal, **search, trials_file=trials, progress=not args.json)
     write(args.output, model, find_processor(args.model, checkpoint.config), tuned)

@@ -27,7 +27,7 @@ def label_divergence(logits: Tensor, dense: Tensor) -> Tensor:
 
 def distance(features: Tensor, dense: Tensor) -> Tensor:
     """Measure 1 - cosine of the features, `[B]`."""
-    return 1 - torch.cosine_similarity(features.float(), dense.float(), dim=-1)
+    return (1 - torch.cosine_similarity(features.float(), dense.float(), dim=-1)).clamp(min=0)  # rounding
 
 
 def map_distance(maps: Sequence[Tensor], dense: Sequence[Tensor]) -> Tensor:
@@ -38,7 +38,7 @@ def map_distance(maps: Sequence[Tensor], dense: Sequence[Tensor]) -> Tensor:
     every = []
     for each, expected in zip(maps, dense, strict=True):
         alike = torch.cosine_similarity(each.float(), expected.float(), dim=1 if each.ndim == 4 else 2)
-        every.append(1 - alike.flatten(1).mean(1))
+        every.append((1 - alike.flatten(1).mean(1)).clamp(min=0))
     return torch.stack(every).mean(0)
 
 
