@@ -36,6 +36,7 @@ def test_keep_ratio_is_powers_or_fractions():
         ({"keep_ratio": float("nan")}, ["nan", "(0, 1]"]),
         ({"keep_ratio": [0.5, 0.6, 0.7]}, ["0.6", "not increase"]),
         ({"keep_ratio": [0.5, 0.4]}, ["2 values", "3 reducer_layers"]),
+        ({"keep_ratio": [32, 16]}, ["2 values, [32, 16],", "3 reducer_layers"]),
         ({"keep_ratio": [0.5, 0.4, 0.001]}, ["0.001", "keeps none", "in the list is 0.01563"]),
         ({"keep_ratio": 0.1}, ["keep_ratio is 0.1:", "0.001 of 64 patches", "least keep_ratio is 0.25"]),
         ({"keep_ratio": 0.1, "reducer": "tps"}, ["keep_ratio is 0.1:", "least keep_ratio is 0.25"]),

@@ -69,7 +69,7 @@ def test_maps_that_start_at_zero_learn():
 @pytest.mark.parametrize(
     "options, told",
     [
-        ({"scales": [1]}, r"scales is \[1\], it must be a list of integers of 2 or more"),
+        ({"scales": [1]}, r"scales is \[1\], it must be a list of at most 16 integers of 2 or more"),
         ({"scales": 2}, "scales is 2"),
         ({"temperature": 0.0}, r"temperature is 0\.0, it must be 0\.02 or more"),
     ],

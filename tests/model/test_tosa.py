@@ -103,5 +103,5 @@ def test_the_block_ahead_must_be_plain(layers):
 
 @pytest.mark.parametrize("kernel", [0, 2, 1.0, True])
 def test_bad_kernels_are_named(kernel):
-    with pytest.raises(ValueError, match=f"kernel is {kernel}, it must be an odd integer above 0"):
+    with pytest.raises(ValueError, match=f"kernel is {kernel}, it must be an odd integer from 1 to 1023"):
         toy_config(reducer="tosa", reducer_args={"kernel": kernel})

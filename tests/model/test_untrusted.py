@@ -2,6 +2,7 @@
 """Files from anywhere: a configuration or weights that cannot be are refused with a clear error, and nothing runs."""
 
 import json
+import math
 import struct
 
 import pytest
@@ -13,7 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from toys import toy_config, toy_model
 
-from hf_dynamicvit import REDUCERS, DynamicDeiTConfig, DynamicViTConfig, DynamicViTForImageClassification
+from hf_dynamicvit import (
+    REDUCERS,
+    DynamicDeiTConfig,
+    DynamicSwinConfig,
+    DynamicViTConfig,
+    DynamicViTForImageClassification,
+    DynamicYolosConfig,
+)
 
 
 # What refuses: ours, the strict fields that every configuration of Transformers has, and a name that is no string.
@@ -83,6 +91,26 @@ def test_tables_and_layers_of_any_size_are_refused(values):
     ((name, value),) = values.items()
     with pytest.raises(ValueError, match=f"{name} is {value}; it must be from"):
         DynamicViTConfig.from_dict({**toy_config().to_dict(), **values})
+
+
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        (DynamicViTConfig, {"reducer": "tosa", "reducer_args": {"kernel": 2**40 + 1}}),
+        (DynamicViTConfig, {"reducer": "mstm", "reducer_args": {"scales": [2] * 10_000}}),
+        (DynamicViTConfig, {"reducer": "dtem", "reducer_args": {"metric_size": 2**40}}),
+        (DynamicYolosConfig, {"num_detection_tokens": 2**40}),
+        (DynamicYolosConfig, {"num_detection_tokens": 0}),
+        (DynamicSwinConfig, {"mlp_ratio": 1e9}),
+        (DynamicSwinConfig, {"mlp_ratio": 0.0}),
+        (DynamicSwinConfig, {"mlp_ratio": math.nan}),
+    ],
+    ids=lambda value: str(value)[:50],
+)
+def test_parts_of_any_size_are_refused(family, values):
+    name = next(iter(values.get("reducer_args", values)))
+    with pytest.raises(ValueError, match=f"{name} is .*; it must be|{name} is .*, it must be"):
+        family(**values)
 
 
 def saved(folder):

@@ -197,6 +197,15 @@ def test_health_model_and_openapi(server):
     assert "multipart/form-data" in schema["paths"]["/predict"]["post"]["requestBody"]["content"]
 
 
+def test_the_folder_of_a_model_is_not_told(classifier, tmp_path):
+    (tmp_path / "flowers").mkdir()
+    for place, told in ((str(tmp_path / "flowers"), "flowers"), ("someone/flowers", "someone/flowers")):
+        model = toy_model()
+        model.config.name_or_path = place
+        with serving(Classifier(model, processor_of())) as server:
+            assert get(server, "model").json()["model"] == told
+
+
 class Slow:
     """A classifier that waits for a sign."""
 

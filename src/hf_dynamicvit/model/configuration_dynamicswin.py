@@ -69,6 +69,11 @@ class DynamicSwinConfig(PyramidConfig, SwinConfig):
 
     def check_sizes(self):
         super().check_sizes()
+        if not (0 < self.mlp_ratio <= 1024 and int(self.mlp_ratio * self.embed_dim)):
+            raise ValueError(
+                f"mlp_ratio is {self.mlp_ratio}; it must be at most 1024, and times embed_dim, {self.embed_dim}, 1 or "
+                "more."
+            )
         if not 1 <= self.window_size <= 1024:
             raise ValueError(f"window_size is {self.window_size}; it must be from 1 to 1024.")
         if len(self.num_heads) != len(self.depths):

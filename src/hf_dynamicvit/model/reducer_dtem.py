@@ -17,6 +17,9 @@ LEAST_LEFT = 1.19e-7
 # Size as which a token that is gone counts in the logarithm; its gradient is that at any size.
 LEAST_SIZE = 1e-12
 
+# A file from anywhere must not ask for more.
+WIDEST_METRIC = 65536
+
 
 def clamp_through(values: Tensor, least: float, most: float | None = None) -> Tensor:
     """Clamp `values`, with the gradient of the identity."""
@@ -80,7 +83,11 @@ class DTEMReducer(ToMeReducer):
         super().__init__(config, r)
         is_count = [type(value) is int and value > 0 for value in (metric_size, num_candidates)]
         self.check(
-            metric_size=(metric_size, metric_size is None or is_count[0], "an integer above 0"),
+            metric_size=(
+                metric_size,
+                metric_size is None or (is_count[0] and metric_size <= WIDEST_METRIC),
+                f"an integer from 1 to {WIDEST_METRIC}",
+            ),
             num_candidates=(num_candidates, is_count[1], "an integer above 0"),
             tau=(tau, isinstance(tau, int | float) and tau > 0, "a number above 0"),
             tau_choice=(tau_choice, isinstance(tau_choice, int | float) and tau_choice > 0, "a number above 0"),

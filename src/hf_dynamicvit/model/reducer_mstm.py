@@ -12,6 +12,10 @@ from .selection import is_number
 from .tokens import Tokens
 
 
+# Each has a linear map of its own; a file from anywhere must not ask for more.
+MOST_SCALES = 16
+
+
 class ScaleProjection(nn.Linear):
     """A linear map that starts at zero, so that what it adds to changes nothing until it is trained."""
 
@@ -50,9 +54,10 @@ class MSTMReducer(ETPSReducer):
     """
 
     def __init__(self, config: Any, scales: list[int] | tuple[int, ...] = (2, 4), temperature: float = 1.0):
-        listed = isinstance(scales, list | tuple) and all(type(side) is int and side >= 2 for side in scales)
+        listed = isinstance(scales, list | tuple) and len(scales) <= MOST_SCALES
+        listed = listed and all(type(side) is int and side >= 2 for side in scales)
         self.check(
-            scales=(scales, listed, "a list of integers of 2 or more"),
+            scales=(scales, listed, f"a list of at most {MOST_SCALES} integers of 2 or more"),
             temperature=(temperature, is_number(temperature) and temperature >= 0.02, "0.02 or more"),
         )
         super().__init__(config, temperature)

@@ -13,6 +13,10 @@ from .selection import top_k
 from .tokens import Decision, Stage, Tokens, Trace
 
 
+# Wider than any row of attention is of use to; a file from anywhere must not ask for more.
+WIDEST_KERNEL = 1024
+
+
 class MirroredConvolution(nn.Conv1d):
     """A convolution that starts as its input and the negative of that, or as the first channel less the second."""
 
@@ -80,8 +84,8 @@ class ToSAReducer(TokenReducer):
 
     def __init__(self, config: Any, kernel: int = 3):
         super().__init__(config)
-        odd = type(kernel) is int and kernel > 0 and kernel % 2 == 1
-        self.check(kernel=(kernel, odd, "an odd integer above 0"))
+        odd = type(kernel) is int and 0 < kernel < WIDEST_KERNEL and kernel % 2 == 1
+        self.check(kernel=(kernel, odd, f"an odd integer from 1 to {WIDEST_KERNEL - 1}"))
         if self.layers[0] == 0 or any(after == before + 1 for before, after in itertools.pairwise(self.layers)):
             raise ValueError(
                 f"the blocks that reduce are {self.layers}; tosa predicts from the attention of the block ahead of "

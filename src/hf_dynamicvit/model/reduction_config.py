@@ -30,6 +30,7 @@ LARGEST = {
     "encoder_stride": 65536,
     "mlp_ratio": 1024,
     "num_register_tokens": 65536,
+    "num_detection_tokens": 65536,
 }
 # what a configuration has beside the native one's
 REDUCTION = ("reducer", "schedule", "reducer_layers", "keep_ratio", "reducer_args", "drop_path_rate", "full_grid")
@@ -326,7 +327,7 @@ class ReductionConfig(PreTrainedConfig):
         ratios = self.stage_keep_ratios
         if len(ratios) != len(layers):
             raise ValueError(
-                f"keep_ratio has {len(ratios)} values, {ratios}, for {len(layers)} reducer_layers, {layers}; "
+                f"keep_ratio has {len(ratios)} values, {self.keep_ratio}, for {len(layers)} reducer_layers, {layers}; "
                 "give one for each, or one number."
             )
         falls = all(high >= low > 0 for high, low in itertools.pairwise(ratios))  # powers may become 0

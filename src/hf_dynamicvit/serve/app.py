@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -152,9 +153,9 @@ class Service:
 
     async def model(self) -> dict[str, Any]:
         """Tell which model answers: its method, cost and classes."""
-        config = self.classifier.config
+        config, name = self.classifier.config, self.classifier.config.name_or_path
         return {
-            "model": config.name_or_path,
+            "model": Path(name).name if Path(name).exists() else name,  # a folder is nobody else's business
             "reducer": getattr(config, "reducer", None),
             "gmacs": round(self.classifier.gmacs, 4),
             "labels": self.classifier.labels,
