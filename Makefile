@@ -1,4 +1,4 @@
-.PHONY: help test test-fast test-long test-oldest lint style types docs docs-serve build check
+.PHONY: help test test-fast test-long test-oldest lint style types docs docs-serve commands build check
 
 help:
 	@grep -E '^[a-z-]+:' Makefile | cut -d: -f1
@@ -28,6 +28,9 @@ docs:
 
 docs-serve:
 	mkdocs serve
+
+commands:
+	python tools/write_commands.py
 
 build:
 	python -m build

@@ -47,6 +47,8 @@ class HelpFormatter(argparse.HelpFormatter):
         text, default = action.help or "", action.default
         if action.choices is not None and len([*action.choices]) > MOST_CHOICES:
             text = f"{text.removesuffix('.')}: {', '.join(map(str, action.choices))}"
+        elif action.choices is not None:  # they stand beside the name
+            text = text.removesuffix(" One of")
         nothing = isinstance(default, bool) or default in (None, [None], [], {}, argparse.SUPPRESS)
         if not nothing and "default" not in text.lower():
             text += f" (default: {' '.join(map(str, default)) if isinstance(default, list) else default})"
