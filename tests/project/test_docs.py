@@ -50,6 +50,7 @@ SHORTER = {
     "tune": "--step 64 --refinements 1 --limit 4 --threads 1",
     "examples/finetune_flowers.py": "--batch-size 4 --epochs 0.5 --budget 0.8",
     "examples/compare_without_training.py": "--batch-size 4 --calibrate 4",
+    "examples/publish.py": "--fractions 0.8 --threads 1 --tune-options='--step 64 --refinements 1 --limit 4'",
     "examples/retrieve.py compare": "--fractions 0.8",
     "examples/train_object_detection.py": "--images 8 --test-images 4 --epochs 1 --fine-epochs 1 --batch-size 4",
     # photographs that have masks, since finding some takes OpenCV
@@ -213,7 +214,7 @@ def run_launched(words: list[str]) -> None:
 def run_example(words: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         shorter = SHORTER.get(words[1]) or SHORTER.get(" ".join(words[1:3])) or ""
-        patch.setattr(sys, "argv", [*words[1:], *shorter.split()])
+        patch.setattr(sys, "argv", [*words[1:], *shlex.split(shorter)])
         runpy.run_path(words[1], run_name="__main__")
 
 
