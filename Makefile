@@ -24,10 +24,10 @@ types:
 	ty check
 
 docs:
-	mkdocs build --strict
+	zensical build --strict
 
 docs-serve:
-	mkdocs serve
+	zensical serve
 
 commands:
 	python tools/write_commands.py

@@ -5,7 +5,8 @@ The file takes `pixel_values` `[batch, channels, height, width]`, float32 as the
 batch size, and returns `logits` `[batch, num_labels]`. Tokens are really dropped in it.
 
 ```python
-logits = onnxruntime.InferenceSession("model.onnx").run(None, {"pixel_values": array})[0]
+session = onnxruntime.InferenceSession("model.onnx")
+logits = session.run(None, {"pixel_values": array})[0]
 logits = torch.export.load("model.pt2").module()(tensor)
 ```
 """

@@ -201,7 +201,7 @@ def test_notes_are_signed_in_one_place_and_nobody_is_silenced_by_a_level():
 
 
 def test_the_page_names_every_room():
-    text = (ROOT.parent.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    text = (PROJECT / "docs" / "architecture.md").read_text(encoding="utf-8")
     for path in ROOT.iterdir():
         room = f"{path.name}/" if path.is_dir() else path.name
         if path.name not in ("__init__.py", "__main__.py", "_version.py", "py.typed", "__pycache__"):

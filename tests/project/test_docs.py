@@ -8,8 +8,8 @@ A page runs from top to bottom in a folder that holds small models and images un
 import ast
 import builtins
 import dataclasses
+import html
 import json
-import os
 import re
 import runpy
 import shlex
@@ -73,6 +73,9 @@ REWRITTEN = {
 
 # (page, command) -> the page that has the same words and runs them, as they take long
 RUN_ELSEWHERE = {("README.md", "export"): "deploy.md"}
+
+# Columns of code that fit beside the menus of the site on a screen of 1280 pixels.
+WIDTH = 88
 
 # Launchers start several processes; their arguments begin after these words.
 LAUNCHED = {"accelerate": "-m hf_dynamicvit", "torchrun": "-m hf_dynamicvit"}
@@ -240,7 +243,7 @@ SHELL: dict[str, Callable[[list[str]], None]] = {
     "torchrun": run_launched,
     "pip": check_install,
     "pytest": check_ci,
-    "mkdocs": check_ci,
+    "zensical": check_ci,
 }
 # language -> what is done with a block; output is only read
 RUN: dict[str, Callable[[Path, Block, dict], object]] = {
@@ -311,6 +314,14 @@ def test_every_block_of_the_readme_stands_alone():
         assert not used - known - {*dir(builtins)}, f"line {block.line}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_code_fits_the_page(page):
+    """At the width of a laptop, without a bar below it."""
+    for block in blocks_of(page.read_text(encoding="utf-8")):
+        wide = [line for line in block.code.splitlines() if len(line) > WIDTH]
+        assert not wide, f"below line {block.line}: {wide[0]}"
+
+
 def docstring_blocks() -> list[tuple[str, str]]:
     """The code in the docstrings of classes and functions, which the API reference shows."""
     found = []
@@ -324,6 +335,7 @@ def docstring_blocks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("name", "code"), docstring_blocks())
 @pytest.mark.slow
 def test_code_in_docstrings_runs(name, code, workshop):
+    assert max(map(len, code.splitlines())) <= WIDTH
     namespace = {public: getattr(hf_dynamicvit, public) for public in hf_dynamicvit.__all__}
     exec(compile(code, name, "exec"), namespace)
 
@@ -371,16 +383,28 @@ def test_the_site_has_all_pages():
     assert sorted(listed) == sorted(page.relative_to(DOCS).as_posix() for page in PAGES[1:])
 
 
+def check_signatures(name: str, text: str) -> None:
+    """Signatures of the reference are broken into lines, as ruff formats them."""
+    for signature in re.findall(r'class="[^"]*doc-signature[^"]*".*?</pre>', text, re.DOTALL):
+        lines = html.unescape(re.sub(r"<[^>]+>", "", signature.partition(">")[2])).splitlines()
+        assert max(map(len, lines)) <= WIDTH, f"{name}: {lines}"
+
+
 @pytest.mark.slow
 def test_the_site_builds_and_fetches_nothing(tmp_path):
-    pytest.importorskip("mkdocs", reason="the site needs the extra [docs]")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
-    quiet = os.environ | {"NO_MKDOCS_2_WARNING": "1"}  # Material's notice about the next MkDocs
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=quiet)
-    assert built.returncode == 0, built.stderr
-    assert "WARNING" not in built.stderr
-    for page in tmp_path.rglob("*.html"):
+    pytest.importorskip("zensical", reason="the site needs the extra [docs]")
+    for name in ("mkdocs.yml", "CHANGELOG.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("docs", "src"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert built.returncode == 0 and "No issues found" in built.stderr, built.stdout + built.stderr
+    pages = [*(tmp_path / "site").rglob("*.html")]
+    assert len(pages) > len(PAGES) and (tmp_path / "site" / "search.json").is_file()
+    for page in pages:
         text = page.read_text(encoding="utf-8")
+        check_signatures(page.name, text)
         assert not re.search(r"""<(?:script|img|link|iframe)[^>]*\s(?:src|href)=["']?(?:https?:)?//""", text), page
         assert "[<code>" not in text, f"{page.name}: a reference in square brackets that leads nowhere"
 

@@ -26,10 +26,11 @@ def read(name: str) -> str:
 
 
 def test_the_version_is_one():
-    """Of the package, of the citation, and of its BibTeX."""
+    """Of the package, of the citation, of its BibTeX, and of the docs."""
     citation = yaml.safe_load(read("CITATION.cff"))
     assert citation["cff-version"] == "1.2.0" and citation["version"] == __version__
     assert f"version = {{{__version__}}}" in read("docs/cite.md")
+    assert f"These are the pages of version {__version__}." in read("docs/index.md")
     assert [author["name"] for author in citation["authors"]] == [author["name"] for author in PROJECT["authors"]]
     assert citation["license"] == PROJECT["license"]
 

@@ -115,7 +115,8 @@ class DynamicConvNextForImageClassification(
     """DynamicConvNeXt with a linear classifier on the norm of the mean of the positions.
 
     ```python
-    model = DynamicConvNextForImageClassification.from_pretrained("facebook/convnext-tiny-224")
+    name = "facebook/convnext-tiny-224"
+    model = DynamicConvNextForImageClassification.from_pretrained(name)
     ```
     """
 

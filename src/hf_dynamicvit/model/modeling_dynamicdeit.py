@@ -60,7 +60,8 @@ class DynamicDeiTForImageClassification(
     """DynamicDeiT with a linear classifier on each prefix token; the logits are their mean, as in DeiT at inference.
 
     ```python
-    model = DynamicDeiTForImageClassification.from_pretrained("facebook/deit-tiny-distilled-patch16-224")
+    name = "facebook/deit-tiny-distilled-patch16-224"
+    model = DynamicDeiTForImageClassification.from_pretrained(name)
     ```
     """
 

@@ -248,7 +248,8 @@ class DynamicSwinForImageClassification(
     """DynamicSwin with a linear classifier on the mean of the positions.
 
     ```python
-    model = DynamicSwinForImageClassification.from_pretrained("microsoft/swin-tiny-patch4-window7-224")
+    name = "microsoft/swin-tiny-patch4-window7-224"
+    model = DynamicSwinForImageClassification.from_pretrained(name)
     ```
     """
 

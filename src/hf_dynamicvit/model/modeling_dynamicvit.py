@@ -58,7 +58,8 @@ class DynamicViTForImageClassification(
     """DynamicViT with a linear classifier on the class token (Evo-ViT: the patches). Loads any dense ViT classifier:
 
     ```python
-    model = DynamicViTForImageClassification.from_pretrained("facebook/deit-small-patch16-224", keep_ratio=0.7)
+    name = "facebook/deit-small-patch16-224"
+    model = DynamicViTForImageClassification.from_pretrained(name, keep_ratio=0.7)
     ```
     """
 

@@ -110,7 +110,8 @@ class DynamicYolosForObjectDetection(DynamicYolosPreTrainedModel, ReducedForObje
     """Classes and boxes of the detection tokens. Loads any dense YOLOS:
 
     ```python
-    model = DynamicYolosForObjectDetection.from_pretrained("hustvl/yolos-tiny", reducer="tome", keep_ratio=0.7)
+    name = "hustvl/yolos-tiny"
+    model = DynamicYolosForObjectDetection.from_pretrained(name, reducer="tome")
     ```
     """
 

@@ -2,7 +2,8 @@
 """`tune`: the schedule that meets a cost or a latency and changes a model's answers least.
 
 ```python
-model = DynamicViTForImageClassification.from_pretrained("facebook/deit-small-patch16-224", reducer="tome")
+name = "facebook/deit-small-patch16-224"
+model = DynamicViTForImageClassification.from_pretrained(name, reducer="tome")
 print(build_report(tune(model, images, fraction=0.7)))
 model.save_pretrained("deit-small-tuned")
 ```
