@@ -11,6 +11,8 @@ from importlib.util import find_spec
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from paths import ROOT
 
 from hf_dynamicvit import __version__
@@ -41,6 +43,17 @@ def test_the_project_says_what_it_is():
     assert versions[0] == PROJECT["requires-python"].removeprefix(">=")
     for address in PROJECT["urls"].values():
         assert address.startswith("https://")
+
+
+def test_developers_have_one_set_of_versions():
+    """Of all that the project asks for, within what it allows."""
+    lines = [line for line in read("constraints-dev.txt").splitlines() if not line.startswith("#")]
+    versions = {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in lines}
+    groups = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    wanted = [Requirement(each) for group in groups for each in group]
+    optional = {"hf-dynamicvit", "openvino", "torchvision"}  # no tests need them
+    for requirement in (each for each in wanted if each.name not in optional):
+        assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)]), requirement.name
 
 
 @pytest.mark.parametrize("name", DOORS)
