@@ -77,6 +77,7 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.modeling_dynamicyolos import DynamicYolosForObjectDetection, DynamicYolosModel
     from .model.modeling_lvvit import LVViTForImageClassification, LVViTModel
     from .model.reducers import REDUCERS, register_reducer
+    from .registration import register_family
     from .training.arguments import DynamicViTTrainingArguments
     from .training.trainer import DynamicViTTrainer
     from .tuning.tune import tune
@@ -158,6 +159,7 @@ __all__ = [
     "__version__",
     "fit_processor",
     "reduce_tokens",
+    "register_family",
     "register_reducer",
     "restore",
     "tune",
@@ -170,6 +172,7 @@ _HOMES = {
     "reduce_tokens": ".adoption",
     "restore": ".adoption",
     "REDUCERS": ".model.reducers",
+    "register_family": ".registration",
     "register_reducer": ".model.reducers",
     "tune": ".tuning.tune",
     "DynamicViTTrainer": ".training.trainer",

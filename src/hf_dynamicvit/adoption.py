@@ -9,7 +9,6 @@ import copy
 import dataclasses
 from collections.abc import Iterator
 from functools import partial
-from importlib import import_module
 from typing import Any, NamedTuple, NoReturn
 
 import torch
@@ -17,7 +16,7 @@ from torch import nn
 from transformers import BackboneMixin, PreTrainedConfig, PreTrainedModel
 from transformers.utils import is_peft_available
 
-from .families import ADOPTABLE, HOMES
+from .families import ADOPTABLE
 from .model.backbone import warn_of_patches_left_behind
 from .model.checkpointing import with_gradients
 from .model.compat import (
@@ -38,6 +37,7 @@ from .model.reducers import REDUCERS, is_adaptive
 from .model.reduction_config import REDUCTION
 from .model.refused import NEEDS_TRAINING, REFUSED, refusal
 from .names import suggest_nearest
+from .registration import ADOPTING
 from .vision_language import check_drop
 
 
@@ -62,16 +62,6 @@ USUAL_KEEP_RATIO = Unasked(0.7)
 
 # by name: those of code that came with a checkpoint are other functions
 LOADING_HOOKS = {function.__name__ for function in (rename_legacy_keys, rename_root_keys)}
-
-
-def adopting_classes() -> dict[type, Reduced]:
-    """Map every native class to ours."""
-    names = [name for row in ADOPTABLE.values() for name in row.models]
-    ours = [getattr(import_module(HOMES[name], __package__), name) for name in names]
-    return {native_class(cls): cls for cls in ours}
-
-
-ADOPTING = adopting_classes()
 
 
 class Found(NamedTuple):

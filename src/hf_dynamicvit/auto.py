@@ -26,7 +26,7 @@ from importlib.util import find_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
-from .families import CONFIGS, HOMES
+from .families import CONFIGS, HOMES, add_installed_families
 
 
 MODELS = "transformers.models"
@@ -55,6 +55,7 @@ class NamedModels(MetaPathFinder, Loader):
 
     def exec_module(self, module: ModuleType) -> None:
         model_type = module.__name__.rpartition(".")[2]
+        import_module(f"{__package__}.registration")  # ahead of files of other packages, which it imports
         configuration = import_module(HOMES[CONFIGS[model_type]], __package__)
         setattr(module, CONFIGS[model_type], getattr(configuration, CONFIGS[model_type]))
 
@@ -70,6 +71,7 @@ def announce_models() -> None:
 
 
 def add_names(module: str) -> None:
+    add_installed_families()
     import_module(module).CONFIG_MAPPING_NAMES.update(CONFIGS)
 
 

@@ -2,13 +2,24 @@
 """The table of model families: names only, without torch. A family is its two files in `model/` and its row here.
 
 It stands beside `model/`, since importing anything in there imports torch; `registration.py` registers its classes.
+Families of other packages are found by their entry points, when Transformers' Auto classes or our models are imported.
 """
 
+import warnings
+from functools import cache
+from importlib.metadata import entry_points
 from typing import NamedTuple
 
 
+# The group of entry points in which other packages name their families.
+FAMILY_GROUP = "hf_dynamicvit.families"
+
+# The package of our own families, below this one.
+OWN = ".model"
+
+
 class Family(NamedTuple):
-    """Names of a family, whose files are `model/configuration_<key>.py` and `model/modeling_<key>.py`.
+    """Names of a family. Its files are `configuration_<key>.py` and `modeling_<key>.py`, its key is `dynamic<dense>`.
 
     Attributes:
         dense: model type of the native checkpoints that it reads.
@@ -20,7 +31,8 @@ class Family(NamedTuple):
         has_backbone: there is a model that hands out feature maps, as natively.
         has_detector: there is an object detector.
         own_dense: prefix of the names of the dense classes where Transformers has none and they are ours too, in
-            `model/configuration_<dense>.py` and `model/modeling_<dense>.py`.
+            `configuration_<dense>.py` and `modeling_<dense>.py`.
+        package: that has the files; the name of it, where it is another than ours.
     """
 
     dense: str
@@ -32,6 +44,23 @@ class Family(NamedTuple):
     has_backbone: bool = False
     has_detector: bool = False
     own_dense: str | None = None
+    package: str = OWN
+
+    @property
+    def key(self) -> str:
+        """Model type of its sparse checkpoints."""
+        return f"dynamic{self.dense}"
+
+    @property
+    def homes(self) -> dict[str, str]:
+        """Name of every class -> the module that has it."""
+        files = (
+            ("configuration", self.key, self.configs.values()),
+            ("modeling", self.key, self.models),
+            ("configuration", self.dense, self.dense_configs.values()),
+            ("modeling", self.dense, self.dense_models),
+        )
+        return {name: f"{self.package}.{kind}_{file}" for kind, file, names in files for name in names}
 
     @property
     def configs(self) -> dict[str, str]:
@@ -141,17 +170,59 @@ CONFIGS = {
 }
 
 # Model types of all image classifiers that can be read, dense and sparse.
-MODEL_TYPES = tuple(name for key, family in ALL_FAMILIES.items() if family.classifier for name in (family.dense, key))
+MODEL_TYPES = [name for key, family in ALL_FAMILIES.items() if family.classifier for name in (family.dense, key)]
 
 # public class -> the module that has it
-HOMES = {
-    name: f".model.{module}_{model_type}"
-    for key, family in ALL_FAMILIES.items()
-    for module, model_type, names in (
-        ("configuration", key, family.configs.values()),
-        ("modeling", key, family.models),
-        ("configuration", family.dense, family.dense_configs.values()),
-        ("modeling", family.dense, family.dense_models),
-    )
-    for name in names
-}
+HOMES = {name: home for family in ALL_FAMILIES.values() for name, home in family.homes.items()}
+
+
+def add_family(family: Family) -> None:
+    """Add a family of another package to the table.
+
+    Raises:
+        ValueError: it is none, a name is taken or cannot be one, or its package is not named.
+    """
+    check_family(family)
+    ADOPTABLE[family.key] = ALL_FAMILIES[family.key] = family
+    CONFIGS.update(family.configs | family.dense_configs)
+    HOMES.update(family.homes)
+    if family.classifier:
+        MODEL_TYPES.extend((family.dense, family.key))
+
+
+def check_family(family: Family) -> None:
+    """Refuse what cannot be added to the table."""
+    if not isinstance(family, Family):
+        raise ValueError(f"the family is {family!r}; it must be a hf_dynamicvit.families.Family.")
+    if not (family.dense.isidentifier() and family.dense == family.dense.lower()):
+        raise ValueError(f"dense is {family.dense!r}; a model type has lower-case letters, digits and _ only.")
+    if not family.prefix.startswith("Dynamic"):
+        raise ValueError(f"prefix is {family.prefix!r}; it must begin with Dynamic, as the names of all our classes.")
+    if family.package == OWN:
+        raise ValueError(f"package is {family.package!r}; name the one that has the files of {family.key}.")
+    taken = {*CONFIGS, *(each.dense for each in ALL_FAMILIES.values())} & {family.dense, *family.configs}
+    taken |= HOMES.keys() & family.homes.keys()
+    if taken:
+        raise ValueError(f"{', '.join(sorted(taken))} is of another family already.")
+
+
+def drop_family(family: Family) -> None:
+    """Take a family whose files cannot be imported off the table."""
+    for table in (ADOPTABLE, ALL_FAMILIES):
+        table.pop(family.key, None)
+    for name in (*family.configs, *family.dense_configs):
+        CONFIGS.pop(name, None)
+    for name in family.homes:
+        HOMES.pop(name, None)
+    MODEL_TYPES[:] = [name for name in MODEL_TYPES if name not in (family.dense, family.key)]
+
+
+@cache
+def add_installed_families() -> None:
+    """Add the families of other packages, as their entry points name them; a warning tells which cannot be used."""
+    for found in entry_points(group=FAMILY_GROUP):
+        try:
+            add_family(found.load())
+        except Exception as error:  # the package of somebody else; ours works without it
+            package = "?" if found.dist is None else found.dist.name
+            warnings.warn(f"The family {found.name} of the package {package} cannot be used: {error}", stacklevel=2)

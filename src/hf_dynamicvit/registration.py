@@ -14,7 +14,7 @@ import transformers
 from transformers import AutoConfig, AutoImageProcessor
 from transformers.utils import is_torchvision_available
 
-from .families import ALL_FAMILIES, HOMES, Family
+from .families import ADOPTABLE, ALL_FAMILIES, HOMES, OWN, Family, add_family, add_installed_families, drop_family
 from .model.classification import ReducedForImageClassification
 from .model.detection import ReducedForObjectDetection
 from .model.logger import logger
@@ -45,7 +45,8 @@ def image_processors(family: Family) -> dict[str, type]:
 
 def register(key: str, family: Family) -> Any:
     """Register a family's configurations, models and image processors; return its image classification model."""
-    modules = [import_module(f".model.{module}_{key}", __package__) for module in ("configuration", "modeling")]
+    files = (f"{family.package}.{kind}_{key}" for kind in ("configuration", "modeling"))
+    modules = [import_module(file, __package__) for file in files]
     classes = vars(modules[0]) | vars(modules[1])
     configs = {model_type: classes[config] for model_type, config in family.configs.items()}
     for name in family.models:
@@ -67,7 +68,65 @@ def register_model(model: Any, auto_names: Sequence[str]) -> None:
         getattr(transformers, auto).register(model.config_class, model, exist_ok=True)
 
 
+def import_class(name: str) -> Any:
+    """Import one of the classes of the table."""
+    return getattr(import_module(HOMES[name], __package__), name)
+
+
+def take_in(family: Family) -> None:
+    """Register a family, and let all that look for a class by a model type find its classes."""
+    types = (family.dense, family.key)
+    if (classifier := register(family.key, family)) is not None:
+        CLASSIFIERS.update(dict.fromkeys(types, classifier))
+    if family.backbone:
+        BACKBONES.update(dict.fromkeys(types, import_class(family.backbone)))
+    if family.detector:
+        DETECTORS.update(dict.fromkeys(types, import_class(family.detector)))
+    towers = [family.dense, *family.configs]
+    if family.two_towers:
+        towers.append(f"{family.dense}_vision_model")
+    if family.zero_shot:
+        TWO_TOWERS.update(dict.fromkeys(types, import_class(family.zero_shot)))
+    ENCODERS.update(dict.fromkeys(towers, import_class(family.model)))
+    if family.key in ADOPTABLE:
+        ours = [import_class(name) for name in family.models]
+        ADOPTING.update({native_class(each): each for each in ours})
+
+
+def register_family(family: Family) -> None:
+    """Add a family of another package to the table, so that the Auto classes, `reduce_tokens`, training and commands
+    take its models.
+
+    A package whose entry points have the group `hf_dynamicvit.families` need not call this: its families are found.
+
+    Args:
+        family: its names, and the package that has its files.
+
+    Raises:
+        ValueError: a name is taken or cannot be one, or the package is not named.
+        ImportError: there is no such file.
+    """
+    if ALL_FAMILIES.get(family.key) == family:
+        return
+    add_family(family)
+    try:
+        take_in(family)
+    except BaseException:
+        drop_family(family)
+        raise
+
+
+def take_in_installed(family: Family) -> None:
+    """Register a family of another package; a warning tells that it cannot be used."""
+    try:
+        take_in(family)
+    except Exception as error:  # ours work without it
+        drop_family(family)
+        logger.warning(f"The family {family.key} of {family.package} cannot be used: {error}")
+
+
 register_installed_reducers()
+add_installed_families()
 
 # model type, dense and sparse -> our object detector
 DETECTORS: dict[str, type[ReducedForObjectDetection]] = {}
@@ -79,22 +138,10 @@ CLASSIFIERS: dict[str, type[ReducedForImageClassification]] = {}
 ENCODERS: dict[str, type[ReducedModel]] = {}
 # the same -> our model of both towers
 TWO_TOWERS: dict[str, type[ReducedPreTrainedModel]] = {}
-for _key, _family in ALL_FAMILIES.items():
-    if (_classifier := register(_key, _family)) is not None:
-        CLASSIFIERS |= dict.fromkeys((_family.dense, _key), _classifier)
-    if _family.backbone:
-        BACKBONES |= dict.fromkeys(
-            (_family.dense, _key), getattr(import_module(HOMES[_family.backbone], __package__), _family.backbone)
-        )
-    if _family.detector:
-        DETECTORS |= dict.fromkeys(
-            (_family.dense, _key), getattr(import_module(HOMES[_family.detector], __package__), _family.detector)
-        )
-    _types = [_family.dense, *_family.configs]
-    if _family.two_towers:
-        _types.append(f"{_family.dense}_vision_model")
-    if _family.zero_shot:
-        TWO_TOWERS |= dict.fromkeys(
-            (_family.dense, _key), getattr(import_module(HOMES[_family.zero_shot], __package__), _family.zero_shot)
-        )
-    ENCODERS |= dict.fromkeys(_types, getattr(import_module(HOMES[_family.model], __package__), _family.model))
+# native class that can be reduced as it is -> ours
+ADOPTING: dict[type, type[ReducedPreTrainedModel]] = {}
+for _family in [*ALL_FAMILIES.values()]:
+    if _family.package == OWN:
+        take_in(_family)
+    else:
+        take_in_installed(_family)

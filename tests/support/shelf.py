@@ -48,8 +48,8 @@ def save_dense(folder: Path, depth: int) -> None:
     save_processor(folder)
 
 
-def save_processor(folder: Path) -> None:
-    ViTImageProcessorPil(size={"height": 224, "width": 224}).save_pretrained(folder)
+def save_processor(folder: Path, size: int = 224) -> None:
+    ViTImageProcessorPil(size={"height": size, "width": size}).save_pretrained(folder)
 
 
 def save_timm(folder: Path, published: dict[str, torch.Tensor]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..families import MODEL_TYPES
+from ..families import MODEL_TYPES, add_installed_families
 from ..names import METHODS
 
 
@@ -89,6 +89,7 @@ def read_sources(places: Sequence[str]) -> list[Source]:
     """
     if not places:
         raise ValueError("No model is named.")
+    add_installed_families()
     sources = []
     for name, place in zip(short_names(places), places, strict=True):
         config = read_configuration(place)

@@ -137,7 +137,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
             copy_processor(self.config.name_or_path or "", Path(save_directory), self.processor_place)
         code: AbstractContextManager[None] = nullcontext()  # as the class has it: pushed, or itself remote code
         if with_remote_code:
-            check_code_travels(self.backbone.reducer)
+            check_code_travels(self.backbone.reducer, self.config)
             code = code_travels(self.config, self.auto_classes())
         elif not self.is_remote_code():
             code = code_stays(self.config)
@@ -147,7 +147,7 @@ class ReducedPreTrainedModel(InferenceMixin, BudgetMixin, PreTrainedModel):
     def push_to_hub(self, repo_id: str, *, with_remote_code: bool = True, **kwargs):
         """As in `PreTrainedModel`; the code travels too unless `with_remote_code=False`."""
         if with_remote_code:
-            check_code_travels(self.backbone.reducer)
+            check_code_travels(self.backbone.reducer, self.config)
         with code_travels(self.config, self.auto_classes()) if with_remote_code else nullcontext():
             return super().push_to_hub(repo_id, **kwargs)
 

@@ -15,18 +15,22 @@ from .compat import auto_class, file_in_cache, set_auto_class
 PLACE = ("subfolder", "revision", "cache_dir")
 
 
-def check_code_travels(reducer: Any) -> None:
-    """Refuse to send along the code of a model whose method is of another package: it would not be among it.
+def check_code_travels(*parts: Any) -> None:
+    """Refuse to send along the code of a model whose method or family is of another package: it would not be there.
+
+    Args:
+        parts: the reducer and the configuration of the model.
 
     Raises:
         ValueError: that is so.
     """
-    module = type(reducer).__module__
-    if module.rpartition(".")[0] != __name__.rpartition(".")[0]:
-        raise ValueError(
-            f"{type(reducer).__name__} is of {module}, whose code does not travel along; say with_remote_code=False: "
-            "who loads the model needs that package."
-        )
+    for part in parts:
+        module = type(part).__module__
+        if module.rpartition(".")[0] != __name__.rpartition(".")[0]:
+            raise ValueError(
+                f"{type(part).__name__} is of {module}, whose code does not travel along; say with_remote_code=False: "
+                "who loads the model needs that package."
+            )
 
 
 @contextmanager
