@@ -16,6 +16,7 @@ os.environ.setdefault(
 
 import pytest
 import torch
+from methods import is_usual
 from toys import ALIGNMENT, unaligned
 from transformers import PreTrainedModel
 from transformers.utils import logging
@@ -32,8 +33,10 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """What is long is slow too."""
+    """What is not usual is long, and what is long is slow too."""
     for item in items:
+        if not is_usual(item):
+            item.add_marker("long")
         if item.get_closest_marker("long"):
             item.add_marker("slow")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from methods import FIXED, UNLIKE, all_methods
+from methods import FEW, FIXED, UNLIKE, all_methods, usual
 from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
 from transformers import ResNetConfig, ResNetForImageClassification, ViTConfig, ViTModel
@@ -107,6 +107,7 @@ def test_methods_by_onnx(reducer, tmp_path):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@usual(reducer=FEW)
 @needs_onnx
 def test_the_older_exporter_of_torch_takes_them_too(reducer, tmp_path):
     """`torch.onnx.export(dynamo=False)`, by a trace; without a stable sort, which ToMe has."""

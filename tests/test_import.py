@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import run_program
 from toys import toy_model
 from transformers import CONFIG_MAPPING, AutoConfig
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -33,6 +34,12 @@ def folder(tmp_path_factory) -> Path:
 def run(program: str, folder: Path) -> None:
     """In another process, in which nothing is imported yet; `folder` is its working directory."""
     result = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+def run_forked(program: str, folder: Path) -> None:
+    """In another process, in which Transformers is imported and nothing of this package."""
+    result = run_program(program, folder=folder)
     assert result.returncode == 0, result.stderr
 
 
@@ -69,7 +76,7 @@ assert "ViT" in type(AutoImageProcessor.from_pretrained(".")).__name__
 assert type(AutoConfig.from_pretrained(".")) is hf_dynamicvit.DynamicViTConfig
 assert type(pipeline("image-classification", model=".").model) is hf_dynamicvit.DynamicViTForImageClassification
 """
-    run(program, folder)
+    run_forked(program, folder)
 
 
 @pytest.mark.slow
@@ -81,7 +88,7 @@ sizes = dict(hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermed
 for auto_class in (AutoModel, AutoModelForImageClassification):
     assert type(auto_class.from_config(DynamicDeiTConfig(**sizes))).__module__.startswith("hf_dynamicvit.model.")
 """
-    run(program, folder)
+    run_forked(program, folder)
 
 
 def test_every_name_is_there():

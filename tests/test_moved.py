@@ -2,14 +2,13 @@
 """Modules are found under the names that they had before, too."""
 
 import re
-import subprocess
-import sys
 import warnings
 from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
 from paths import ROOT
+from programs import run_program
 
 from hf_dynamicvit._moved import MOVED, RENAMED
 
@@ -38,15 +37,16 @@ def test_an_old_name_is_the_new_one_and_warns_once(old, new):
 
 
 @pytest.mark.slow
-def test_the_warning_is_of_the_line_that_imports():
+def test_the_warning_is_of_the_line_that_imports(tmp_path):
     program = """
 from hf_dynamicvit import visualize
 from hf_dynamicvit.evaluate.results import Evaluation
 from hf_dynamicvit.training.data import ImageTransform
 visualize.card
 """
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    told = re.findall(r"<string>:(\d): DeprecationWarning: (\S+)", run.stderr)
+    run = run_program(program, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    told = re.findall(r"^-c:(\d): DeprecationWarning: (\S+)", run.stderr, flags=re.MULTILINE)
     names = ["evaluate.results.Evaluation", "training.data.ImageTransform", "visualize.card"]
     assert told == [(str(line), f"hf_dynamicvit.{name}") for line, name in zip((3, 4, 5), names, strict=True)]
 

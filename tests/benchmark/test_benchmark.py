@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from methods import FEW, usual
 from native_toys import native_model, reduced_model
 from PIL import Image
 from toys import TOY, toy_dense, toy_images, toy_model
@@ -101,6 +102,7 @@ def test_the_ideal_is_as_short_as_the_sparse_model(reducer, monkeypatch):
     assert [*zip(seen[::2], seen[1::2], strict=True)] == mean_counts(model, images)
 
 
+@usual(reducer=FEW)
 def test_benchmark_measures_all_beside_each_other(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     model.set_attn_implementation("eager")

@@ -66,7 +66,7 @@ def test_what_was_trained_is_found(key, tmp_path, capsys):
 
 
 # The others take part with `pytest -m long`.
-USUAL = ("dynamicbeit", "dynamicdinov2")
+USUAL = ("dynamicbeit",)
 
 
 @pytest.mark.slow

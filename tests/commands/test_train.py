@@ -14,6 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 from colours import COLOURS, save_processor, write_colours
+from methods import FEW, all_methods
 from paths import EXAMPLES
 from PIL import Image
 from programs import run_script
@@ -28,7 +29,7 @@ from transformers import (
 )
 from transformers.utils import is_torchvision_available
 
-from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
+from hf_dynamicvit import DynamicViTForImageClassification
 from hf_dynamicvit.checkpoints.results import wilson_interval
 from hf_dynamicvit.commands.cli import command_parser, main
 from hf_dynamicvit.commands.train_arguments import parse
@@ -97,7 +98,7 @@ def test_labels_follow_the_tokens_of_cut_images(place, method, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", sorted(REDUCERS))
+@pytest.mark.parametrize("method", all_methods(*FEW))
 def test_every_method_trains(place, method):
     assert train("--reducer", method, "--no-distill") == 0
     results = json.loads((place / "out" / "results.json").read_text())
@@ -121,7 +122,7 @@ def test_the_models_own_order_of_classes_is_kept(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", sorted(REDUCERS))
+@pytest.mark.parametrize("method", all_methods(*FEW))
 def test_who_knows_other_classes_teaches_nobody(place, capsys, method):
     learns_from = any("distill" in name for name in toy_model(reducer=method).vit.reducer.loss_weights)
     assert train("--reducer", method, model="other") == (1 if learns_from else 0)

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from methods import FEW, usual
 from paths import EXAMPLES
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -437,6 +438,7 @@ def test_files_in_a_request_are_counted(number):
     assert files_in(body, b"text/plain") == 0
 
 
+@usual(method=[OWN, *FEW])
 @pytest.mark.parametrize("method", [OWN, *METHODS])
 @pytest.mark.slow
 def test_every_method_answers(method, sparse, dense):

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from methods import FEW, usual
 from PIL import Image
 from toys import toy_model
 from viewers import make_images, processor_of, view_of
@@ -170,6 +171,7 @@ def test_classes_and_captions():
         assert "".join("".join(wrapped(text, 100)).split()) == "".join(text.split())
 
 
+@usual(reducer=FEW)
 def test_cards_overviews_and_frames_of_every_method(reducer, tmp_path):
     viewer = Viewer(toy_model(reducer=reducer), processor_of())
     views = viewer.look(make_images((50, 40), (20, 70)))

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from methods import FEW, usual
 from PIL import Image
 from toys import calibrated, reads_class_token, toy_config, toy_dense, toy_model
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
@@ -45,6 +46,7 @@ def test_it_says_what_the_models_say(reducer, tmp_path):
     assert views[2].counts == viewer.look(seen[2:])[0].counts
 
 
+@usual(reducer=FEW)
 def test_a_dense_checkpoint_with_any_method(reducer, tmp_path, warnings_text):
     dense = toy_dense()
     dense.save_pretrained(tmp_path)

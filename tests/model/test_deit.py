@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import FEW, usual
 from programs import run_program
 from safetensors.torch import save_file
 from torch.testing import assert_close
@@ -40,6 +41,8 @@ OLD_NAMES = [
 ]
 
 
+@usual(reducer=FEW)
+@usual(layout=["new"])
 @pytest.mark.parametrize("layout", ["old", "new"])
 def test_everything_kept_is_the_native_model(tmp_path, reducer, layout):
     dense = toy_dense_deit()
@@ -78,6 +81,7 @@ def test_what_a_checkpoint_lacks_is_initialised(tmp_path):
         assert torch.equal(getattr(embeddings, name), torch.zeros_like(getattr(embeddings, name))), name
 
 
+@usual(reducer=FEW)
 def test_batches_counts_and_checkpoints(tmp_path, reducer):
     model = toy_deit(reducer=reducer)
     images = toy_images(4)
@@ -98,6 +102,7 @@ def test_batches_counts_and_checkpoints(tmp_path, reducer):
     assert counter.get_total_flops() == 2 * model.multiply_adds(images[:1])
 
 
+@usual(reducer=FEW)
 @pytest.mark.slow
 def test_it_trains_with_the_published_recipe(tmp_path, reducer):
     wide = {"tau": 1e-2} if reducer == "asvit" else {}  # the scores of a toy are far apart

@@ -4,6 +4,7 @@
 import numpy as np
 import pytest
 import torch
+from methods import FEW, usual
 from native_toys import native_model, reduced_model
 from PIL import Image
 from torch.testing import assert_close
@@ -55,6 +56,8 @@ def test_states_are_native_where_somebody_looks(native):
     assert_close(states, list(expected.hidden_states), atol=1e-4, rtol=1e-4)
 
 
+@usual(reducer=FEW)
+@usual(middle=[True])
 @pytest.mark.parametrize("middle", [True, False])
 def test_positions_of_the_middle_blocks_follow_the_tokens(middle, reducer):
     """Packed and padded, with and without gradients, the same."""

@@ -6,6 +6,7 @@ import inspect
 import pytest
 import torch
 from datasets import Dataset, Image
+from methods import FEW, usual
 from PIL import Image as PILImage
 from torch.testing import assert_close
 from toys import assert_same_model, assert_same_weights, toy_images, toy_model
@@ -26,6 +27,8 @@ from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.model.modeling_dynamicvit import DynamicViTAttention, DynamicViTLayer
 
 
+@usual(reducer=FEW)
+@usual(options=[{"device_map": "auto"}])
 @pytest.mark.parametrize(
     "options",
     [{"device_map": "auto"}, {"device_map": "cpu"}, {"low_cpu_mem_usage": True}, {"dtype": torch.float32}],
@@ -38,6 +41,8 @@ def test_ways_of_loading(tmp_path, reducer, options):
     assert_same_model(loaded, model)
 
 
+@usual(reducer=FEW)
+@usual(dtype=["bfloat16"])
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
 def test_loading_in_half_precision(tmp_path, reducer, dtype):
     model = toy_model(reducer=reducer, keep_ratio=1.0)
@@ -100,6 +105,7 @@ def test_streamed_data(tmp_path):
     assert trainer.state.global_step == 3
 
 
+@usual(reducer=[*FEW, "evovit"])
 def test_a_new_number_of_classes(tmp_path, reducer):
     toy_model(reducer=reducer).save_pretrained(tmp_path)
     model, report = DynamicViTForImageClassification.from_pretrained(
@@ -125,6 +131,7 @@ def test_flash_attention_without_its_package_is_refused(tmp_path):
         DynamicViTForImageClassification.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
 
 
+@usual(reducer=FEW)
 @pytest.mark.slow
 def test_bf16_training(tmp_path, reducer):
     trainer = trainer_for(tmp_path, toy_model(reducer=reducer), bf16=True)
@@ -163,6 +170,7 @@ def test_inference_repeats_to_the_bit_and_sdpa_equals_eager(reducer):
     assert_close(eager.logits, first.logits, atol=1e-5, rtol=1e-5)
 
 
+@usual(reducer=FEW)
 def test_pipeline_over_a_folder_of_images(tmp_path, reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     model.save_pretrained(tmp_path / "model")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub.dataclasses import strict
+from methods import FEW, usual
 from native_toys import native_model, reduced_model
 from torch import Tensor, nn
 from torch.testing import assert_close
@@ -184,6 +185,7 @@ def test_everything_kept_is_the_native_model(reducer, tmp_path):
     assert_same_model(model.to_dense(), dense)
 
 
+@usual(reducer=FEW)
 def test_it_reduces_and_images_do_not_see_their_batch_mates(reducer):
     model, images = tower(reducer), toy_images(4)
     together = model(images)
@@ -211,12 +213,14 @@ def test_no_patch_is_taken_for_a_class_token(reducer):
     assert torch.equal(model(turned).kept[:, 0], before[:, order])
 
 
+@usual(reducer=FEW)
 def test_save_and_load(reducer, tmp_path):
     model = tower(reducer)
     model.save_pretrained(tmp_path)
     assert_same_model(DynamicTowerForImageClassification.from_pretrained(tmp_path).eval(), model)
 
 
+@usual(reducer=FEW)
 def test_it_trains(reducer):
     model = tower(reducer).train()
     outputs = model(toy_images())

@@ -6,7 +6,7 @@ import copy
 import pytest
 import torch
 from accelerate import cpu_offload, disk_offload
-from methods import FIXED, all_methods
+from methods import FEW, FIXED, all_methods, usual
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import scaled_dot_product_attention
 from torch.testing import assert_close
@@ -30,6 +30,8 @@ def assert_same(actual, whole):
     assert torch.equal(actual.kept, whole.kept) and torch.equal(actual.owner, whole.owner)
 
 
+@usual(reducer=FEW)
+@usual(keep_ratio=[0.6], attention=["sdpa"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("keep_ratio", [0.6, 1.0])
 def test_the_last_block_computes_only_what_is_read(reducer, keep_ratio, attention):
@@ -106,6 +108,8 @@ def test_layers_with_hooks_are_called(name):
         assert not torch.allclose(model(toy_images()).logits, toy_model()(toy_images()).logits, atol=1e-4)
 
 
+@usual(reducer=FEW)
+@usual(offload=[disk_offload], gradients=[False])
 @pytest.mark.parametrize("offload", [cpu_offload, disk_offload])
 @pytest.mark.parametrize("gradients", [False, True])
 def test_offloaded_layers_are_called(reducer, offload, gradients, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from methods import FEW, usual
 from PIL import Image
 from programs import run_program
 from safetensors.torch import load_file, save_file
@@ -63,6 +64,8 @@ def write_dense(folder, layout: str) -> ViTForImageClassification:
     return dense
 
 
+@usual(reducer=FEW)
+@usual(layout=["old"])
 @pytest.mark.parametrize("layout", ["old", "new"])
 def test_dense_checkpoint_of_either_layout(tmp_path, layout, reducer, warnings_text):
     dense = write_dense(tmp_path, layout)
@@ -122,6 +125,7 @@ def test_base_model_from_a_dense_checkpoint(tmp_path, layout):
     torch.testing.assert_close(model(toy_images()).last_hidden_state, expected, atol=1e-5, rtol=1e-5)
 
 
+@usual(reducer=FEW)
 def test_dense_to_sparse_to_dense_is_exact(tmp_path, reducer):
     dense = write_dense(tmp_path / "dense", "old")
     sparse = DynamicViTForImageClassification.from_pretrained(tmp_path / "dense", reducer=reducer)
@@ -176,6 +180,7 @@ def test_saved_checkpoints_in_a_fresh_process_are_the_same(tmp_path, beginning):
             assert_close(features, model.vit(toy_images()).features, atol=1e-5, rtol=1e-5, msg=reducer)
 
 
+@usual(reducer=FEW)
 def test_a_copy_at_another_address_is_the_same_model(tmp_path, reducer, other_rounding):
     """Its outputs are off by rounding; a weight that is off by as little is another model."""
     model = toy_model(reducer=reducer)

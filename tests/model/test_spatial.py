@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import FEW, usual
 from torch.testing import assert_close
 from toys import calibrated, reads_class_token, toy_deit, toy_dense, toy_images, toy_model
 
@@ -83,6 +84,8 @@ def hooked(blocks, name, call):
     return seen, outputs
 
 
+@usual(reducer=FEW)
+@usual(make=[toy_model])
 @pytest.mark.parametrize("options", [{}, {"representative_token": True}, {"score": "evit"}], ids=str)
 @pytest.mark.parametrize("make", [toy_model, toy_deit])
 def test_tokens_of_every_block_are_where_their_patches_are(reducer, options, make):

@@ -7,6 +7,7 @@ import re
 import pytest
 import torch
 import transformers
+from methods import FEW, OTHERS, usual
 from native_toys import (
     BACKBONES,
     MODELS,
@@ -27,7 +28,6 @@ from toys import assert_same_weights, toy_images
 from transformers import CONFIG_MAPPING
 
 import hf_dynamicvit
-from hf_dynamicvit import REDUCERS
 from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
 from hf_dynamicvit.families import FAMILIES
 from hf_dynamicvit.model.refused import REFUSED
@@ -41,12 +41,20 @@ READERS = [
 ]
 # and every backbone
 READERS_AND_BACKBONES = [*READERS, *((key, "backbone") for key in BACKBONES)]
+# those that the default run has with every method: a class token, none, rotary positions, a bias of relative ones
+WHOLE = [("dynamicvit", "classifier"), ("dynamicsiglip", "model"), ("dynamicdinov3_vit", "model")]
+WHOLE += [("dynamicbeit", "model")]
 
 
 @pytest.fixture(params=MODELS, ids=NAMES, scope="module")
 def case(request):
     key, kind = request.param
     return key, kind, native_model(key, kind)
+
+
+@pytest.fixture(params=[FEW, OTHERS], ids=["few", "others"])
+def reducers(request):
+    return request.param
 
 
 def as_native(reducer: str) -> dict:
@@ -59,12 +67,14 @@ def decided(outputs) -> dict:
     return outputs.get("vision_model_output") or outputs
 
 
-def test_everything_kept_is_the_native_model(case):
+@usual(reducers=[FEW])
+@usual(case=WHOLE)
+def test_everything_kept_is_the_native_model(case, reducers):
     key, kind, native = case
     inputs = toy_inputs(kind)
     with torch.no_grad():
         expected = result(native(**inputs))
-        for reducer in REDUCERS:
+        for reducer in reducers:
             model = reduced_model(native, key, kind, reducer, **as_native(reducer), keep_ratio=1.0)
             assert_close(result(model(**inputs)), expected, atol=1e-5, rtol=1e-5)
 
@@ -176,14 +186,16 @@ def test_dropping_equals_dropping_by_hand(case):
         native.float()
 
 
-def test_images_do_not_see_their_batch_mates(case):
+@usual(reducers=[FEW])
+@usual(case=WHOLE)
+def test_images_do_not_see_their_batch_mates(case, reducers):
     key, kind, native = case
-    inputs = toy_inputs(kind, 4)
-    for reducer in REDUCERS:
+    inputs = toy_inputs(kind)
+    for reducer in reducers:
         model = reduced_model(native, key, kind, reducer, keep_ratio=0.7)
         with torch.no_grad():
             together = model(**inputs)
-            for index in range(4):
+            for index in range(3):
                 alone = model(**(inputs | {"pixel_values": inputs["pixel_values"][index : index + 1]}))
                 length = 64 if "idle" in model.backbone.reducer.rest else int(decided(alone).owner[:, -1].max()) + 1
                 assert torch.equal(decided(alone).kept[0], decided(together).kept[index]), reducer
@@ -197,10 +209,12 @@ def test_images_do_not_see_their_batch_mates(case):
                     assert_close(first[: prefix + length], second[: prefix + length], atol=1e-5, rtol=1e-5)
 
 
+@usual(reducers=[FEW])
+@usual(key=["dynamicvit"])
 @pytest.mark.parametrize("key, kind", READERS_AND_BACKBONES, ids="-".join)
-def test_gradients_are_finite_and_checkpointing_changes_none(key, kind):
+def test_gradients_are_finite_and_checkpointing_changes_none(key, kind, reducers):
     native, images = native_model(key, kind), toy_images(2)
-    for reducer in REDUCERS:
+    for reducer in reducers:
         gradients = []
         for checkpointed in (False, True):
             model = reduced_model(native, key, kind, reducer, keep_ratio=0.7).train()
@@ -266,14 +280,21 @@ def test_fresh_models_start_as_native_ones(case):
     assert_same_weights(model, expected)
 
 
+# Families whose files import others than ViT's: a tower, a bias, rotary positions, a dense model of ours, a detector.
+CARRIED = ("dynamicvit", "dynamicsiglip", "dynamicbeit", "dynamicdinov3_vit", "dynamiclvvit", "dynamicyolos")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "models",
-    [[*READERS, ("dynamicdinov2", "backbone")], pytest.param(MODELS, marks=pytest.mark.long)],
-    ids=["readers", "all"],
+    [
+        [*(case for case in READERS if case[0] in CARRIED), ("dynamicdinov2", "backbone")],
+        pytest.param(MODELS, marks=pytest.mark.long),
+    ],
+    ids=["few", "all"],
 )
 def test_checkpoints_that_carry_their_code_load_without_the_package(models, tmp_path):
-    """One process for all families; one model of each, unless there is time."""
+    """One process for all models; a few of them, unless there is time."""
     expected = {}
     for key, kind in models:
         name = f"{key}-{kind}"
@@ -314,18 +335,18 @@ torch.save(results, "result.pt")
 
 
 # Families whose blocks are unlike ViT's, whose graphs are tested by themselves: a bias of relative positions, rotary
-# positions, MLPs with gates, positions added between blocks.
-UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicaimv2", "dynamicyolos")
+# positions and MLPs with gates, positions added between blocks.
+UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicyolos")
 
 
 def graphs() -> list:
     """Every family with five unlike methods; all but one method of a few families are marked `long`."""
     methods = ("topk", "tome", "dynamicvit", "idlevit", "mctf")
     cases = [(key, kind, method) for key, kind in READERS_AND_BACKBONES for method in methods]
-    usual = [(*case, "dynamicvit") for case in READERS if case[0] in UNLIKE_VIT]
-    usual += [("dynamicdinov2", "backbone", "tome"), ("dynamicbeit", "backbone", "dynamicvit")]
-    assert {*usual} <= {*cases}
-    return [pytest.param(*case, marks=() if case in usual else pytest.mark.long, id="-".join(case)) for case in cases]
+    few = [(*case, "dynamicvit") for case in READERS if case[0] in UNLIKE_VIT]
+    few += [("dynamicdinov2", "backbone", "tome")]
+    assert {*few} <= {*cases}
+    return [pytest.param(*case, marks=() if case in few else pytest.mark.long, id="-".join(case)) for case in cases]
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from methods import FEW, usual
 from native_toys import SIZES, native_model
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -115,6 +116,7 @@ def test_everything_kept_is_native(made, drop):
     assert torch.equal(model.generate(**inputs, max_new_tokens=4, do_sample=False), said)
 
 
+@usual(reducer=FEW)
 def test_every_method_hands_out_every_patch(made, reducer):
     model, processor = made
     inputs = asked(processor)

@@ -12,6 +12,7 @@ import pytest
 import torch
 import transformers
 from datasets import ClassLabel, Dataset, Features, Image
+from methods import usual
 from native_toys import native_model
 from paths import EXAMPLES
 from PIL import Image as PILImage
@@ -116,6 +117,7 @@ def save_encoder(folder: Path, key: str, kind: str = "model") -> None:
     getattr(transformers, name if hasattr(transformers, name) else "ViTImageProcessorPil")().save_pretrained(folder)
 
 
+@usual(key=["dynamicdinov2", "dynamicsiglip"])
 @pytest.mark.parametrize("key", FAMILIES)
 def test_encoders_of_every_family_are_compared(key, toy_folder, compare):
     two_towers = FAMILIES[key].two_towers and key != "dynamicaimv2"  # whose image tower does not find its part of both

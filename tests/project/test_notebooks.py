@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from jupyter_client import KernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from paths import EXAMPLES
@@ -20,10 +21,21 @@ pytestmark = pytest.mark.slow
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
-def run(file: Path, folder: Path) -> list[dict]:
-    """Its outputs, executed anew in `folder`."""
+@pytest.fixture(scope="module")
+def kernel():
+    """Yield one for all notebooks, as each start of one imports torch and Transformers anew."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    yield manager
+    manager.shutdown_kernel(now=True)
+
+
+def run(file: Path, folder: Path, kernel: KernelManager) -> list[dict]:
+    """Its outputs, executed in `folder` without names of the notebooks before it."""
     notebook = nbformat.read(file, as_version=4)
-    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(folder)}}).execute()
+    start = nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.chdir({str(folder)!r})\ndel os")
+    notebook.cells.insert(0, start)
+    NotebookClient(notebook, km=kernel, timeout=120).execute()
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 
@@ -38,8 +50,8 @@ def quickstart(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
-def test_it_runs(file, quickstart):
-    outputs = run(file, quickstart)
+def test_it_runs(file, quickstart, kernel):
+    outputs = run(file, quickstart, kernel)
     images = sum(any(kind.startswith("image/") for kind in output.get("data", {})) for output in outputs)
     assert images >= 3
     kept = [output.outputs for output in nbformat.read(file, as_version=4).cells if output.cell_type == "code"]
@@ -51,6 +63,6 @@ def test_there_are_two():
     assert len(NOTEBOOKS) == 2
 
 
-def test_without_a_quickstart_it_says_so(tmp_path):
+def test_without_a_quickstart_it_says_so(tmp_path, kernel):
     with pytest.raises(CellExecutionError, match="run `hf-dynamicvit quickstart` first"):
-        run(NOTEBOOKS[0], tmp_path)
+        run(NOTEBOOKS[0], tmp_path, kernel)

@@ -16,8 +16,28 @@ FIXED = [name for name in sorted(REDUCERS) if not is_adaptive(name)]
 RELAX = ("dtem",)
 # One of higher score may go where one of lower stays: as a sample, or as the host of others.
 SAMPLE = ("ats", "bat", "freq")
+# One of each kind: images decide for themselves, patches are masked in training, fused, put back, merged.
+FEW = ("asvit", "dynamicvit", "evit", "idlevit", "tome")
+OTHERS = tuple(name for name in sorted(REDUCERS) if name not in FEW)
 # Those whose operators differ: class attention and a fused token, merging by a stable sort, tokens put back.
 UNLIKE = ("evit", "idlevit", "tome")
+
+
+def usual(**values: Iterable[Any]) -> pytest.MarkDecorator:
+    """Mark all cases of a test `long` but those whose parameters have these `values`.
+
+    `@usual(reducer=FEW)` leaves a few methods in the default run. Of several such marks, a case that one of them names
+    is usual: `@usual(reducer=FEW)` above `@usual(dtype=["float32"])` leaves every method in one type, a few in all.
+    """
+    assert {*values.get("reducer", ())} <= {*REDUCERS}
+    return pytest.mark.usual(**values)
+
+
+def is_usual(item: pytest.Item) -> bool:
+    """Return false for a case that none of the marks of its test names."""
+    marks = [mark.kwargs for mark in item.iter_markers("usual")]
+    given = item.callspec.params if marks else {}
+    return not marks or any(all(given[name] in mark[name] for name in mark) for mark in marks)
 
 
 def all_methods(*usual: str, of: Iterable[str] = REDUCERS) -> list[Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from methods import FEW, usual
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.testing import assert_close
 from toys import toy_dense, toy_images, toy_model
@@ -35,6 +36,7 @@ def moved_parts(model, start):
     return parts
 
 
+@usual(reducer=FEW)
 def test_adapters_and_reducer_of_every_method_learn(tmp_path, reducer):
     model = adapted(reducer)
     start = weights_of(model)

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from methods import FEW, usual
 from toys import assert_same_model, calibrated, toy_images, toy_model
 from trainers import ToyData, arguments
 from transformers import TrainerCallback
@@ -172,6 +173,7 @@ def test_bad_epochs_are_named(epochs):
         KeepRatioWarmup(epochs)
 
 
+@usual(reducer=FEW)
 def test_set_keep_ratio(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.9)
     adaptive, stages = model.config.is_adaptive, len(model.config.stage_layers)

@@ -261,7 +261,7 @@ def test_augmented_images_are_not_cached(tmp_path):
             trainer.train()
 
 
-@pytest.mark.parametrize("method", all_methods("dynamicvit", "tome"))
+@pytest.mark.parametrize("method", all_methods("dynamicvit"))
 @pytest.mark.slow
 def test_training_compiles(tmp_path, method):
     """Under `torch_compile` both models are wrapped; losses and weights are those of the plain training."""

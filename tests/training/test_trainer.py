@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from methods import FEW, usual
 from programs import launch
 from torch.testing import assert_close
 from toys import assert_same_weights, toy_dense, toy_images, toy_model
@@ -182,6 +183,7 @@ def test_every_weight_survives_resume_and_best_model(tmp_path, method):
     assert_same_weights(second.model.state_dict(), whole.model.state_dict())
 
 
+@usual(reducer=[*FEW, "evovit"])
 @pytest.mark.parametrize("problem", ["multi_label_classification", "regression"])
 def test_every_method_and_problem(tmp_path, reducer, problem):
     model = toy_model(reducer=reducer, problem_type=problem)

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from methods import FEW, usual
 from torch.testing import assert_close
 from toys import assert_same_weights, toy_dense, toy_images, toy_model
 from trainers import ToyData, arguments, trainer_for, weights_of
@@ -155,6 +156,8 @@ def multi_hot(dtype=torch.float32):
     return torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 0, 1], [0, 0, 0, 0, 0]], dtype=dtype)
 
 
+@usual(reducer=["dynamicvit"])
+@usual(reducer=FEW, dtype=[torch.int64])
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool])
 def test_multi_hot_labels_of_any_type(tmp_path, dtype, reducer):
     model = toy_model(reducer=reducer, problem_type="multi_label_classification")
