@@ -248,7 +248,7 @@ def graphs_for(model, batches: tuple[int, ...], mark: bool = False) -> int:
     return len(graphs)
 
 
-@pytest.mark.parametrize("reducer", all_methods("dynamicvit", "tome", of=FIXED))
+@pytest.mark.parametrize("reducer", all_methods("tome", of=FIXED))
 @pytest.mark.slow
 def test_one_graph(reducer):
     """The second batch size makes a graph for all others."""

@@ -386,11 +386,16 @@ def test_states_are_recorded_and_patches_put_on_their_grid(key, kind):
 
 
 @pytest.mark.parametrize("key, kind", READERS_AND_BACKBONES, ids="-".join)
-def test_costs_are_those_of_what_runs(key, kind):
+@pytest.mark.parametrize(
+    "reducers",
+    [("dynamicvit", "idlevit", "tome"), pytest.param(("topk", "mctf", "diffrate"), marks=pytest.mark.long)],
+    ids=["few", "others"],
+)
+def test_costs_are_those_of_what_runs(key, kind, reducers):
     """But for a pooling head, which a classifier does not run."""
     head = {"use_head": False} if key == "dynamicaimv2" else {}
     native, images = native_model(key, kind, **head), toy_images(1)
-    for reducer in ("topk", "tome", "dynamicvit", "idlevit", "mctf", "diffrate"):
+    for reducer in reducers:
         model = reduced_model(native, key, kind, reducer, keep_ratio=0.7)
         model.set_attn_implementation("eager")
         with FlopCounterMode(display=False) as counter:  # with gradients on, the last block computes every token

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import accelerate
 import pytest
@@ -12,7 +13,7 @@ import yaml
 from colours import write_colours
 from packaging.version import Version
 from paths import EXAMPLES
-from programs import run_program
+from programs import launch, run_program
 
 
 pytestmark = pytest.mark.slow
@@ -61,18 +62,32 @@ def test_there_is_a_file_for_each_way():
     assert [file.stem for file in FILES] == ["ddp_8_gpu", "fsdp_8_gpu", "multi_node", "one_gpu"]
 
 
-def test_the_command_in_two_processes(tmp_path):
+# The command, as both processes of a launcher start it.
+COMMAND = "import sys; from hf_dynamicvit.commands.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def by_launcher(command: list[str], folder: Path) -> str:
+    """Return what `torchrun` prints, whose processes import everything anew."""
+    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
+    words = [sys.executable, *launcher, "--rdzv-endpoint=localhost:0", "-m", "hf_dynamicvit", *command]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    run = subprocess.run(words, cwd=folder, capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run.stdout
+
+
+def by_forks(command: list[str], folder: Path) -> str:
+    """Return what two forked processes print that find each other as those of `torchrun` do."""
+    return "".join(done.stdout for done in launch(COMMAND, *command, folder=folder))
+
+
+@pytest.mark.parametrize("run", [by_forks, pytest.param(by_launcher, marks=pytest.mark.long)])
+def test_the_command_in_two_processes(run, tmp_path):
     write_colours(tmp_path)
-    launch = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--rdzv-backend=c10d"]
-    launch += ["--rdzv-endpoint=localhost:0", "-m", "hf_dynamicvit", "train", "--model", "other"]
     options = ["--dataset", "images", "--output-dir", "out", "--use-cpu", "--max-steps", "2"]
     options += ["--teacher-epochs", "1", "--per-device-train-batch-size", "3", "--ema-decay", "0.5"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    run = subprocess.run(
-        [sys.executable, *launch, *options], cwd=tmp_path, capture_output=True, text=True, env=environment
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    assert run.stdout.count("top-1") == 2  # the model's and the teacher's, said once
+    printed = run(["train", "--model", "other", *options], tmp_path)
+    assert printed.count("top-1") == 2  # the model's and the teacher's, said once
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["steps"] == 2 and 0 <= results["teacher_top1"] <= 1
     assert (tmp_path / "out" / "ema" / "model.safetensors").is_file()

@@ -49,7 +49,7 @@ SHORTER = {
     "evaluate": "--batch-size 4",
     "tune": "--step 64 --refinements 1 --limit 4 --threads 1",
     "examples/finetune_flowers.py": "--batch-size 4 --epochs 0.5 --budget 0.8",
-    "examples/compare_without_training.py": "--batch-size 4 --calibrate 4",
+    "examples/compare_without_training.py": "--batch-size 4 --calibrate 4 --fractions 0.8",
     "examples/publish.py": "--fractions 0.8 --threads 1 --tune-options='--step 64 --refinements 1 --limit 4'",
     "examples/retrieve.py compare": "--fractions 0.8",
     "examples/train_object_detection.py": "--images 8 --test-images 4 --epochs 1 --fine-epochs 1 --batch-size 4",
@@ -64,9 +64,13 @@ SHORTER = {
 # Commands of which the page's arguments are parsed and nothing more: a server that runs until it is stopped.
 PARSED = ("demo", "serve")
 
-# page -> what takes a GPU or a C++ compiler, and what takes its place
+# page -> what takes a GPU, a C++ compiler or long, and what takes its place
 REWRITTEN = {
-    "deploy.md": [("fullgraph=True)", 'fullgraph=True, backend="eager")'), ('mode="reduce-overhead", ', "")],
+    "deploy.md": [
+        ("fullgraph=True)", 'fullgraph=True, backend="eager")'),
+        ('mode="reduce-overhead", ', ""),
+        ("repeats=5", "repeats=1"),
+    ],
     "detection.md": [("max_steps=2", "max_steps=2, use_cpu=True")],
     "finetune.md": [("num_train_epochs=5", "num_train_epochs=5, max_steps=1, use_cpu=True")],
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from jupyter_client import KernelManager
+from methods import FEW
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from paths import EXAMPLES
@@ -21,21 +22,38 @@ pytestmark = pytest.mark.slow
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
 
-@pytest.fixture(scope="module")
-def kernel():
-    """Yield one for all notebooks, as each start of one imports torch and Transformers anew."""
+# Ahead of a notebook: its folder, and no names of the notebook before it.
+START = "%reset -f\nimport os\nos.chdir({!r})\ndel os"
+# Fewer images and methods than the notebooks have.
+FEWER = f"""
+import hf_dynamicvit
+from hf_dynamicvit.data import digits
+def few_digits(seed, whole=digits.load_digits_dataset):
+    return {{name: part.select(range(64)) for name, part in whole(seed).items()}}
+digits.load_digits_dataset = few_digits
+hf_dynamicvit.REDUCERS = {{name: hf_dynamicvit.REDUCERS[name] for name in {(*FEW, "topk")}}}
+"""
+
+
+@pytest.fixture(scope="module", params=[FEWER, pytest.param("", marks=pytest.mark.long)], ids=["few", "all"])
+def kernel(request):
+    """Start one for all notebooks, as each imports torch and Transformers anew."""
     manager = KernelManager(kernel_name="python3")
     manager.start_kernel()
+    execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(request.param)]), manager)
     yield manager
     manager.shutdown_kernel(now=True)
 
 
+def execute(notebook, kernel: KernelManager) -> None:
+    NotebookClient(notebook, km=kernel, timeout=300).execute()
+
+
 def run(file: Path, folder: Path, kernel: KernelManager) -> list[dict]:
-    """Its outputs, executed in `folder` without names of the notebooks before it."""
+    """Its outputs, executed anew in `folder`."""
     notebook = nbformat.read(file, as_version=4)
-    start = nbformat.v4.new_code_cell(f"%reset -f\nimport os\nos.chdir({str(folder)!r})\ndel os")
-    notebook.cells.insert(0, start)
-    NotebookClient(notebook, km=kernel, timeout=120).execute()
+    notebook.cells.insert(0, nbformat.v4.new_code_cell(START.format(str(folder))))
+    execute(notebook, kernel)
     return [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
 
 

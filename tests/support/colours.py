@@ -1,7 +1,9 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """A folder to train in: images of three colours, a model that knows them and one that does not."""
 
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
@@ -18,6 +20,21 @@ def save_processor(folder: Path | str, size: int = 32) -> None:
 
 def write_colours(folder: Path) -> None:
     """Write `images/`, of three colours, `other/`, a model of other classes, and `knows/`, one of these."""
+    for name, content in made_once().items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+@cache
+def made_once() -> dict[Path, bytes]:
+    """Return the files of `write_colours` by their places."""
+    with TemporaryDirectory() as folder:
+        make_colours(Path(folder))
+        files = [file for file in Path(folder).rglob("*") if file.is_file()]
+        return {file.relative_to(folder): file.read_bytes() for file in files}
+
+
+def make_colours(folder: Path) -> None:
     generator = np.random.default_rng(0)
     for split, count in (("train", 6), ("test", 2)):
         for name, colour in COLOURS.items():

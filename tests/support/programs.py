@@ -118,12 +118,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def launch(code: str, *arguments: str, folder: Path, processes: int = 2, timeout: float = 240) -> None:
+def launch(
+    code: str, *arguments: str, folder: Path, processes: int = 2, timeout: float = 240
+) -> list[CompletedProcess]:
     """Run `code` in `processes` processes that find each other as those of `torchrun` do."""
     folder.mkdir(parents=True, exist_ok=True)
     ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(processes)]
     size = {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
     found = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     programs = [Program(code, [*arguments], folder, environment(**rank, **size, **found)) for rank in ranks]
-    for done in server().run(programs, timeout):
+    ended = server().run(programs, timeout)
+    for done in ended:
         assert done.returncode == 0, done.stderr[-3000:]
+    return ended
