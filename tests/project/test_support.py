@@ -3,9 +3,11 @@
 
 import json
 import signal
+from types import SimpleNamespace
 
 import pytest
 from cpu_report import cpu_seconds
+from methods import is_usual, usual
 from programs import launch, run_program, run_script
 
 
@@ -81,3 +83,23 @@ def test_the_seconds_of_children_count(tmp_path):
 
     busy = "import time\nwhile time.process_time() < 1: pass\nprint(time.process_time())"
     assert spent(busy) > 0.5 + spent("")
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ({"reducer": "tome", "dtype": "float16", "gradients": False}, True),
+        ({"reducer": "topk", "dtype": "float32", "gradients": True}, True),
+        ({"reducer": "topk", "dtype": "float32", "gradients": False}, False),
+        ({"reducer": "topk", "dtype": "float16", "gradients": True}, False),
+    ],
+)
+def test_usual_cases_are_those_that_one_of_the_marks_names(given, expected):
+    marks = [usual(reducer=["tome"]).mark, usual(dtype=["float32"], gradients=[True]).mark]
+    case = SimpleNamespace(iter_markers=lambda name: marks, callspec=SimpleNamespace(params=given))
+    assert is_usual(case) == expected
+
+
+def test_a_usual_method_that_there_is_not():
+    with pytest.raises(AssertionError):
+        usual(reducer=["tomee"])
