@@ -8,6 +8,7 @@ import json
 
 import pytest
 import torch
+from methods import FEW, usual
 from native_toys import MODELS, native_model, reduced_model
 from pyramids import KEYS, pyramid, pyramid_images
 from toys import assert_same_outputs, toy_images, toy_model
@@ -28,6 +29,7 @@ def found_by(model, **options):
     return tune(model, toy_images(6, seed=3), **{"fraction": 0.7, **QUICK, **options})
 
 
+@usual(reducer=[*FEW, "diffrate"])
 @pytest.mark.parametrize("reducer", sorted(REDUCERS))
 def test_the_budget_is_met_and_nothing_by_name_is_better(reducer, tmp_path):
     model = toy_model(reducer=reducer)
@@ -61,8 +63,10 @@ def test_the_front_falls_from_everything_kept():
     assert all(a.cost < b.cost and a.loss > b.loss for a, b in itertools.pairwise(tuned.front))
 
 
+@usual(reducer=["tome"], kind=["classifier"])
+@usual(reducer=["tome"], key=["dynamicdinov2", "dynamicclip", "dynamicyolos"])
 @pytest.mark.parametrize("key, kind", MODELS)
-@pytest.mark.parametrize("reducer", ["tome", pytest.param("topk", marks=pytest.mark.long)])
+@pytest.mark.parametrize("reducer", ["tome", "topk"])
 def test_every_model_of_every_family_is_tuned(key, kind, reducer):
     model = reduced_model(native_model(key, kind), key, kind, reducer).eval()
     tuned = found_by(model)
