@@ -17,8 +17,8 @@ MODEL = ROOT / "model"
 
 # inside model/: a file imports only files of a lower rank
 RANKS = [
-    {"compat", "ragged", "logger", "refused", "schedules", "products", "native"},
-    {"packed", "legacy_keys"},
+    {"compat", "ragged", "logger", "refused", "schedules", "products", "native", "gathering", "decisions"},
+    {"packed", "legacy_keys", "traces"},
     {"tokens", "masking", "cost", "levit_cost", "remote_code", "checkpointing"},
     {"clustering", "scoring", "selection", "outputs", "matching", "merging"},
     {"positions"},

@@ -8,155 +8,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from .decisions import Decision, Stage, Waiting
+from .gathering import as_number, flat_rows, gather_tokens, weighted_merge
+from .gathering import stable_argsort as stable_argsort
 from .products import merge_by_product, multiplies
 from .ragged import Layout
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What the configuration asks of a reduction.
-
-    Attributes:
-        layer: 0-based index of the block at which tokens are reduced.
-        index: position in `config.stage_layers`.
-        keep_ratio: fraction of the original patches to keep, `None` where none is configured.
-        count: patch tokens to keep; where each image decides, the most that it may.
-    """
-
-    layer: int
-    index: int
-    keep_ratio: float | None
-    count: int
-
-
-@dataclass(frozen=True)
-class Trace:
-    """What one attention computed, for scores: never the T x T matrix.
-
-    Attributes:
-        query, key: `[B, H, T, d]`. In the last block there may be the queries of the prefix only.
-        context: `[B, T, H, d]`, the per-head output before the output projection, as many as queries.
-        relative: `[B, H, T, T]`, what the places of tokens added to the logits, or `None`; as many rows as queries.
-        value: `[B, H, T, d]`, for a method that needs `"value"`, else `None`.
-        normed: `[B, T, D]`, the normalised tokens that entered, for a method that needs `"normed"`, else `None`.
-    """
-
-    query: Tensor
-    key: Tensor
-    context: Tensor
-    relative: Tensor | None = None
-    value: Tensor | None = None
-    normed: Tensor | None = None
-
-    def only(self, needs: frozenset[str]) -> "Trace":
-        """Let go of what no score needs, `value` and `normed` unless they are in `needs`."""
-        value, normed = (self.value if "value" in needs else None), (self.normed if "normed" in needs else None)
-        return Trace(self.query, self.key, self.context, self.relative, value, normed)
-
-    def padded(self, layout: Layout | None) -> "Trace":
-        """Restore `[B, H, T, d]` and `[B, T, H, d]` from packed tokens, which have a `layout`."""
-        if layout is None:
-            return self
-
-        def by_head(states: Tensor) -> Tensor:
-            return layout.unpack(states.transpose(1, 2)).transpose(1, 2)
-
-        context, query = self.context, self.query
-        if context.shape[1] == layout.rows.shape[0]:  # of all tokens
-            context, query = layout.unpack(context), by_head(query)
-        else:  # of the prefix, as many of each image
-            context = context.reshape(query.shape[0], -1, *context.shape[2:])
-        value = None if self.value is None else by_head(self.value)
-        normed = None if self.normed is None else layout.unpack(self.normed)
-        return Trace(query, by_head(self.key), context, self.relative, value, normed)
-
-
-@dataclass(frozen=True)
-class GroupedAttention:
-    """An attention among T tokens, for the K groups in which they go on; `before` hands it in.
-
-    Attributes:
-        weights: `[B, H, T, T]`, how much each of the T tokens attends to each.
-        group: `[B, T]` int64, which of the K each of the T is in, itself alone in the case of the prefix.
-        share: `[B, T]` float32, of each token in its group's mean of what its members attend to; 1 in each group.
-    """
-
-    weights: Tensor
-    group: Tensor
-    share: Tensor
-
-    def attend(self, value: Tensor, count: int | None = None) -> Tensor:
-        """Return the context `[B, K, H, d]` of the groups, whose values are `[B, K, H, d]`.
-
-        `count` is how many tokens of the prefix are wanted alone, or `None` for all groups.
-        """
-        heads, length = value.shape[2], value.shape[1]
-        spread = gather_tokens(value.flatten(2), self.group).unflatten(2, (heads, -1)).transpose(1, 2)  # [B, H, T, d]
-        weights = self.weights if count is None else self.weights[:, :, :count]
-        context = (weights.to(value.dtype) @ spread).transpose(1, 2).flatten(2)
-        if count is not None:
-            return context.unflatten(2, (heads, -1))
-        parts = context.float() * self.share[..., None]
-        group = self.group[..., None].expand_as(parts)
-        summed = parts.new_zeros(parts.shape[0], length, parts.shape[2]).scatter_add(1, group, parts)
-        return summed.to(value.dtype).unflatten(2, (heads, -1))
-
-    def between_groups(self, count: int) -> Tensor:
-        """Return how much each of the `count` = K groups attends to each, `[B, H, K, K]`."""
-        by_row = self.weights * self.share[:, None, :, None]  # [B, H, T, T]
-        keys = self.group[:, None, None].expand_as(by_row)
-        by_key = by_row.new_zeros(*by_row.shape[:3], count).scatter_add(3, keys, by_row)  # [B, H, T, K]
-        queries = self.group[:, None, :, None].expand_as(by_key)
-        return by_row.new_zeros(*by_row.shape[:2], count, count).scatter_add(2, queries, by_key)
-
-
-@dataclass(frozen=True)
-class Decision:
-    """One reduction decision, as losses, figures and tests read it.
-
-    Attributes:
-        layer: 0-based index of the block at which the decision was taken.
-        keep_ratio: fraction of the original patches that the configuration asks for, `None` where each image decides.
-        kept: `[B, num_patches]` bool over the original patch grid (row-major).
-        owner: `[B, num_patches]` int64, the patch token that speaks for each original patch afterwards, -1 for none;
-            undefined for patches that the attention mask excludes.
-        mask: `[B, N]` float, the cumulative keep decision of each patch token with its gradient; only in the training
-            of methods that mask.
-        loss: scalar, a term of the training loss that the method computed while it decided (IdleViT's token cut).
-        scores: `[B, num_patches]` float32, what the token that spoke for each patch scored, NaN where none did; at
-            inference, where somebody asked and the method scored.
-    """
-
-    layer: int
-    keep_ratio: float | None
-    kept: Tensor
-    owner: Tensor
-    mask: Tensor | None = None
-    loss: Tensor | None = None
-    scores: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What `Tokens.split_off` sets aside until `Tokens.rejoin`.
-
-    Attributes:
-        hidden: `[B, P + N, D]`, every token as it was when some went on alone.
-        attention_mask: `[B, P + N]` bool or `None`, as it was.
-        index: `[B, K]` int64, positions among the N patch tokens of those that went on.
-        place: `[B, N]` int64 or `None`, as it was.
-        representative: `[B, 1, D]`, a token that went along for those that wait, as it was then, or `None`.
-        valid: `[B, K]` bool, false where `index` is padding of images of which fewer than K went on, or `None`.
-        blend: `[B, N]` float, 0 or 1 with a gradient: all went along, and those with 0 go back to what they were.
-    """
-
-    hidden: Tensor
-    attention_mask: Tensor | None
-    index: Tensor | None
-    place: Tensor | None = None
-    representative: Tensor | None = None
-    valid: Tensor | None = None
-    blend: Tensor | None = None
+from .traces import GroupedAttention
+from .traces import Trace as Trace
 
 
 @dataclass(frozen=True)
@@ -558,11 +416,6 @@ class Tokens:
         return self.change(mask=mask).decide(stage, kept, mask=mask)
 
 
-def as_number(size: int) -> int:
-    """Return a size as a number to compute counts from; in `torch.jit.trace` it is a tensor."""
-    return int(size) if torch.jit.is_tracing() else size
-
-
 def move(value: Any, device: torch.device | str | int, non_blocking: bool) -> Any:
     """Every tensor of a dataclass, or of a tuple of them, on `device`."""
     if isinstance(value, Tensor):
@@ -572,35 +425,3 @@ def move(value: Any, device: torch.device | str | int, non_blocking: bool) -> An
     if not is_dataclass(value):
         return value
     return replace(value, **{f.name: move(getattr(value, f.name), device, non_blocking) for f in fields(value)})
-
-
-def stable_argsort(values: Tensor, descending: bool = False) -> Tensor:
-    """Sort `values` `[B, N]` along each row, equal ones as they stand: their positions `[B, N]` in that order."""
-    # torch.onnx.export(dynamo=False) knows no stable sort, and writes the other as ONNX's TopK, which is stable
-    stable = {} if torch.onnx.is_in_onnx_export() else {"stable": True}
-    return values.argsort(dim=1, descending=descending, **stable)
-
-
-def gather_tokens(tokens: Tensor, index: Tensor) -> Tensor:
-    """Gather the tokens `[B, K, D]` of `[B, N, D]` at `index` `[B, K]`, by rows: several times as fast as `gather`."""
-    rows = flat_rows(index, tokens.shape[1])
-    return tokens.flatten(0, 1).index_select(0, rows).unflatten(0, index.shape)
-
-
-def flat_rows(index: Tensor, length: int) -> Tensor:
-    """`[B * K]`, where tokens at `index` `[B, K]` of `[B, length, D]` stand in `[B * length, D]`."""
-    return (index + length * torch.arange(index.shape[0], device=index.device)[:, None]).flatten()
-
-
-def weighted_merge(kept: Tensor, rest: Tensor, host: Tensor, own: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean of each kept token and those that go into it: `[B, K, D]`.
-
-    Args:
-        kept, rest: `[B, K, D]` and `[B, R, D]`.
-        host: `[B, R]`, which of the K takes each of the R in.
-        own, weights: `[B, K]` and `[B, R]`. A group of weight 0 gives 0.
-    """
-    total = own.float().scatter_add(1, host, weights.float())  # [B, K]
-    summed = kept.float() * own[..., None]
-    summed = summed.scatter_add(1, host[..., None].expand_as(rest), rest.float() * weights[..., None])
-    return (summed / total.clamp(min=torch.finfo(total.dtype).tiny)[..., None]).to(kept.dtype)
