@@ -26,6 +26,8 @@ from hf_dynamicvit import REDUCERS
 
 pytest_plugins = ["cpu_report"]
 
+gc.freeze()  # what is imported here is garbage for none: collecting thousands of tests need not visit it
+
 
 def pytest_addoption(parser):
     parser.addoption("--other-rounding", action="store_true", help="loaded weights give outputs that round otherwise")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import transformers
+from methods import usual
 from native_toys import CLASSIFIERS, native_model, our_class
 from PIL import Image
 from transformers import AutoImageProcessor, pipeline
@@ -52,6 +53,7 @@ def train(dense: Path, images: Path, output: Path) -> Path:
     return output
 
 
+@usual(key=["dynamicvit", "dynamicbeit", "dynamicdinov3_vit", "dynamicsiglip", "dynamiclvvit"])
 @pytest.mark.slow
 @pytest.mark.parametrize("key", CLASSIFIERS)
 def test_what_was_trained_is_found(key, tmp_path, capsys):

@@ -235,6 +235,7 @@ def test_phone(open_page):
     assert page.locator("#answer img").first.bounding_box()["width"] >= 120
 
 
+@pytest.mark.long
 def test_two_visitors_do_not_disturb_each_other(served, open_page):
     first, second = open_page(), open_page()
     for page in (first, second):

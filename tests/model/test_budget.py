@@ -20,7 +20,7 @@ def images_for(model):
 LEAST = {"tosa": 0.75}
 
 
-@usual(reducer=[*FEW, *LEAST])
+@usual(reducer=["dynamicvit", "tome", *LEAST])
 @usual(fraction=[0.7])
 @pytest.mark.parametrize("fraction", [0.9, 0.7, 0.6])
 def test_budget_is_met_and_used(reducer, fraction):

@@ -25,8 +25,8 @@ def assert_traced(model, tmp_path, gradients):
         assert torch.equal(outputs["kept"], expected.kept)
 
 
-@usual(reducer=FEW)
-@usual(gradients=[False])
+@usual(reducer=FEW, gradients=[False])
+@usual(reducer=["tome"])
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.slow
 def test_a_trace_is_the_model(reducer, tmp_path, gradients):
