@@ -89,7 +89,7 @@ def pretend(monkeypatch):
     return put
 
 
-@pytest.mark.parametrize("reducer", all_methods("idlevit", "tome", of=FIXED))
+@pytest.mark.parametrize("reducer", all_methods("idlevit", of=FIXED))
 def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
     write_torch_export(traced(reducer), tmp_path / "toy.pt2")
     batches = split_batches(toy_images(9))
@@ -98,9 +98,10 @@ def test_every_method_of_fixed_counts_by_torch_export(reducer, tmp_path):
 
 
 @needs_onnx
-@pytest.mark.parametrize("reducer", all_methods("tome", of=UNLIKE))
+@pytest.mark.long
+@pytest.mark.parametrize("reducer", UNLIKE)
 def test_methods_by_onnx(reducer, tmp_path):
-    """The test of the command line has dynamicvit."""
+    """The test of the command line has dynamicvit, that of products tome."""
     write_onnx(traced(reducer), tmp_path / "toy.onnx")
     batches = split_batches(toy_images(9))
     for got, expected in zip(run_onnx(tmp_path / "toy.onnx", batches), logits_of(toy(reducer), batches), strict=True):

@@ -248,6 +248,7 @@ def test_two_visitors_do_not_disturb_each_other(served, open_page):
         expect(summary(second)).to_contain_text(served.expected(DAISY, high))
 
 
+@pytest.mark.long
 def test_rate_limit_and_forgetting(served, open_page, monkeypatch):
     monkeypatch.setattr(served.demo.page, "rate", RateLimit(2))
     page, other = open_page(), open_page()

@@ -67,7 +67,7 @@ def decided(outputs) -> dict:
     return outputs.get("vision_model_output") or outputs
 
 
-@usual(reducers=[FEW])
+@usual(reducers=[FEW], case=READERS_AND_BACKBONES)
 @usual(case=WHOLE)
 def test_everything_kept_is_the_native_model(case, reducers):
     key, kind, native = case
@@ -186,7 +186,7 @@ def test_dropping_equals_dropping_by_hand(case):
         native.float()
 
 
-@usual(reducers=[FEW])
+@usual(reducers=[FEW], case=READERS_AND_BACKBONES)
 @usual(case=WHOLE)
 def test_images_do_not_see_their_batch_mates(case, reducers):
     key, kind, native = case

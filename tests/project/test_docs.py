@@ -26,6 +26,7 @@ import pytest
 import torch
 import yaml
 from datasets import Dataset
+from methods import usual
 from paths import ROOT
 from shelf import fill_shelf
 
@@ -80,6 +81,9 @@ RUN_ELSEWHERE = {("README.md", "export"): "deploy.md"}
 
 # Columns of code that fit beside the menus of the site on a screen of 1280 pixels.
 WIDTH = 88
+
+# Pages of measurements, whose commands are only parsed but for `pytest -m long`.
+TAKE_LONG = ("benchmarks.md", "deploy.md")
 
 # Launchers start several processes; their arguments begin after these words.
 LAUNCHED = {"accelerate": "-m hf_dynamicvit", "torchrun": "-m hf_dynamicvit"}
@@ -285,6 +289,23 @@ def check_hub(folder: Path, namespace: dict, printed: str) -> None:
 AFTER = {"README.md": check_readme, "deploy.md": check_deploy, "hub.md": check_hub}
 
 
+def command_lines(page: Path) -> list[list[str]]:
+    """The calls of this package's commands in the blocks of a page."""
+    shell = [block.code for block in blocks_of(page.read_text(encoding="utf-8")) if block.language == "bash"]
+    lines = [line.split("#")[0] for code in shell for line in code.replace("\\\n", " ").splitlines()]
+    words = [shlex.split(command) for line in lines for command in line.split("&&") if command.strip()]
+    return [each[1:] for each in words if each[0] == "hf-dynamicvit"]
+
+
+@pytest.mark.parametrize("page", sorted(TAKE_LONG))
+def test_commands_of_pages_that_take_long_are_understood(page):
+    commands = command_lines(DOCS / page)
+    assert commands
+    for command, *options in commands:
+        command_parser(command).parse_args(options)
+
+
+@usual(page=[page for page in PAGES if page.name not in TAKE_LONG])
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 @pytest.mark.slow
 def test_every_block_runs(page, request, monkeypatch, capsys):
