@@ -22,7 +22,7 @@ from typing import Any
 from datasets import load_dataset
 
 from hf_dynamicvit.commands.cli import main as command
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 
 
 FRACTION = "0.65"
@@ -152,7 +152,7 @@ def main() -> None:
     for seed in args.seeds:
         for setting in args.only:
             if not any((run["setting"], run["seed"]) == (setting, seed) for run in runs):
-                runs.append(measure(args, setting, seed) | {"machine": describe_machine()})
+                runs.append(describe_run() | measure(args, setting, seed))
                 args.results.write_text(json.dumps(runs, indent=1) + "\n", encoding="utf-8")
 
 

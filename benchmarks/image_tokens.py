@@ -10,9 +10,7 @@ of one thread, medians.
 
 import argparse
 import json
-import shlex
 import statistics
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ import torch
 from transformers import LlavaConfig, LlavaForConditionalGeneration, set_seed
 
 from hf_dynamicvit import reduce_tokens
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 from hf_dynamicvit.vision_language import count_image_tokens
 
 
@@ -80,12 +78,7 @@ def main() -> None:
         median = statistics.median(seconds[name])
         tokens = count_image_tokens(model)
         rows.append({"model": name, "image tokens": tokens, "seconds": median, "times as fast": dense / median})
-    record = {
-        "command": shlex.join(["python", *sys.argv]),
-        "machine": describe_machine(),
-        "words": WORDS,
-        "rows": rows,
-    }
+    record = describe_run() | {"words": WORDS, "rows": rows}
     args.output.write_text(json.dumps(record, indent=1) + "\n")
     for row in rows:
         print(row)

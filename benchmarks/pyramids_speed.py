@@ -20,7 +20,7 @@ from hf_dynamicvit import (
     DynamicSwinForImageClassification,
 )
 from hf_dynamicvit.benchmark.measure import Setting, benchmark
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 
 
 SIZES, BATCHES = (224, 384, 512), (1, 8)
@@ -60,14 +60,15 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
-    rows = []
+    torch.set_num_threads(1)
+    rows, about = [], describe_run()
     for name, model in build().items():
         for size in args.sizes:
             options: dict[str, Any] = {"image_size": size, "repeats": args.repeats, "warmup": 1}
             settings = [Setting(threads=1, clock="cpu")]
             rows += [row.as_dict() for row in benchmark({name: model}, args.batches, settings, **options)]
             print(table(rows).splitlines()[-1], flush=True)
-    content = {"machine": describe_machine() | {"threads": 1}, "rows": rows}
+    content = about | {"rows": rows}
     args.output.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(table(rows))
 

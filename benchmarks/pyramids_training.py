@@ -32,7 +32,7 @@ from transformers import (
 
 from hf_dynamicvit import DynamicViTTrainer, DynamicViTTrainingArguments
 from hf_dynamicvit.data.digits import load_digits_dataset
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 from hf_dynamicvit.registration import CLASSIFIERS
 
 
@@ -184,11 +184,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     settings = {"epochs": EPOCHS, "more_epochs": MORE_EPOCHS, "batch": BATCH, "learning_rate": RATE}
-    settings |= {"backbone_lr_scale": BACKBONE_SCALE, "machine": describe_machine()}
+    settings |= {"backbone_lr_scale": BACKBONE_SCALE}
+    about = describe_run() | {"settings": settings}
     rows: list[dict[str, Any]] = []
     for seed, family in itertools.product(range(args.seeds), SIZES):
         rows += run(family, seed)
-        content = json.dumps({"settings": settings, "rows": rows}, indent=1)
+        content = json.dumps(about | {"rows": rows}, indent=1)
         args.output.write_text(f"{content}\n", encoding="utf-8")
     print(table(rows))
 

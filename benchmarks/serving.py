@@ -32,7 +32,7 @@ from typing import Any
 from hf_dynamicvit import reduce_tokens
 from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
 from hf_dynamicvit.demo.input import PHOTOGRAPHS
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 
 
 HEADERS = {"content-type": "image/jpeg"}
@@ -185,8 +185,8 @@ def measure(args: argparse.Namespace, reduced: Path) -> dict[str, Any]:
         "model": Path(args.model).name
     }
     return {
+        **describe_run(),
         "settings": settings,
-        "machine": describe_machine(),
         **found,
         "reduced_over_dense": round(statistics.median(ratios), 3),
         "dense_among_bad": among_bad,

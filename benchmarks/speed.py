@@ -11,7 +11,6 @@ in the results are not made again.
 
 import argparse
 import json
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -29,17 +28,12 @@ RUNS = (
 HEADER = "| pixels | batch | model | multiply-adds | as they say | measured | its ideal | ms (10 to 90 %) |"
 
 
-def read_commit() -> str:
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def measure(model: str, run: list[str]) -> dict[str, Any]:
-    """Make one run and return what it says, with its command."""
+    """Make one run and return what it says."""
     command = ["benchmark", "--model", model, *ALWAYS, *run, "--json"]
     called = [sys.executable, "-m", "hf_dynamicvit", *command]
     found = json.loads(subprocess.run(called, stdout=subprocess.PIPE, check=True).stdout)
-    return {"run": run, "command": shlex.join(["hf-dynamicvit", *command]), "commit": read_commit()} | found
+    return {"run": run} | found
 
 
 def build_row(row: dict[str, Any], ideal: dict[str, Any] | None) -> str:

@@ -13,16 +13,13 @@ names some.
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
 from hf_dynamicvit.data.digits import load_digits_dataset
+from hf_dynamicvit.machine import describe_run
 
 
 # All that differs between runs is typed, so that other defaults do not change them.
@@ -108,21 +105,14 @@ def train(args, data: str, dataset: Path, setting: str) -> dict[str, Any]:
     command += [*typed, *ALWAYS, "--seed", str(args.seed)]
     subprocess.run([sys.executable, "-m", "hf_dynamicvit", *command], check=True)
     found = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return {"data": data, "setting": setting, "options": options, "seed": args.seed} | kept_of(found) | machine()
+    about = describe_run() | {"data": data, "setting": setting, "options": options, "seed": args.seed}
+    return about | kept_of(found)
 
 
 def kept_of(results: dict[str, Any]) -> dict[str, Any]:
     names = ("top1", "top1_interval", "teacher_top1", "images", "train_images", "classes", "gmacs", "kept", "seconds")
     accuracies = [entry["eval_accuracy"] for entry in results["log"] if "eval_accuracy" in entry]
     return {name: results[name] for name in names if name in results} | {"top1_by_epoch": accuracies}
-
-
-def machine() -> dict[str, Any]:
-    return {
-        "device": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-    }
 
 
 def told_top1(run: dict[str, Any]) -> str:

@@ -17,7 +17,6 @@ The published comparison, on 736 photographs of flowers, is in docs/retrieval.md
 
 import argparse
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -35,7 +34,7 @@ from hf_dynamicvit import reduce_tokens
 from hf_dynamicvit.checkpoints.checkpoint import read_checkpoint
 from hf_dynamicvit.data.class_folders import evenly_spaced, find_files
 from hf_dynamicvit.data.transforms import read_image
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 
 
 NEIGHBOURS = 10
@@ -209,10 +208,10 @@ def compare(args: argparse.Namespace) -> None:
             }
         )
     rows[0]["gmacs"] = encoders[rows[-1]["model"]].model.dense_multiply_adds(first) / 1e9
-    settings = {"command": shlex.join(["python", *sys.argv]), "images": len(files), "neighbours": count}
-    settings |= {"pixels": [*first.shape[-2:]], "threads": torch.get_num_threads(), "machine": describe_machine()}
+    settings = {"images": len(files), "neighbours": count, "pixels": [*first.shape[-2:]]}
+    settings |= {"threads": torch.get_num_threads()}
     args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+    args.output.write_text(json.dumps(describe_run() | {"settings": settings, "rows": rows}, indent=1) + "\n")
     print(table(rows))
 
 

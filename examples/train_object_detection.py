@@ -37,6 +37,7 @@ from transformers import (
 )
 
 from hf_dynamicvit import DynamicViTTrainer, DynamicViTTrainingArguments, DynamicYolosForObjectDetection
+from hf_dynamicvit.machine import describe_run
 
 
 SIDE, LEAST, MOST = 64, 16, 28
@@ -218,7 +219,8 @@ def main() -> None:
             rows.append({"model": f"{name}, fine-tuned", **measure(model, test), "gmacs": cost})
         save(model, args.output / f"{args.reducer}-{fraction:g}")
     about = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    (args.output / "results.json").write_text(json.dumps({"settings": about, "rows": rows}, indent=1) + "\n")
+    found = describe_run() | {"settings": about, "rows": rows}
+    (args.output / "results.json").write_text(json.dumps(found, indent=1) + "\n")
     for row in rows:
         print(row)
 

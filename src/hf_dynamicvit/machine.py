@@ -1,7 +1,10 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""This machine: its devices, and what it is called."""
+"""This machine: its devices, what it is called, and what runs on it."""
 
 import platform
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,36 @@ def describe_machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "transformers": transformers.__version__,
     }
+
+
+def describe_run() -> dict[str, Any]:
+    """Describe what others need to measure again what this process measures: command, commit and machine."""
+    return {"command": read_command(), "commit": read_commit(), "machine": describe_machine()}
+
+
+def read_command() -> str:
+    """Read the command line of this process, with the program's name in place of its path here."""
+    program = Path(sys.argv[0])
+    is_script = program.suffix == ".py" and program.stem != "__main__"
+    words = ["python", str(Path(program.parent.name, program.name))] if is_script else ["hf-dynamicvit"]
+    return shlex.join([*words, *sys.argv[1:]])
+
+
+def read_commit() -> str | None:
+    """Read the commit that this package is checked out at, `-dirty` where files differ; `None` if it is installed."""
+    file = Path(__file__)
+    if ask_git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return None  # also within another project's checkout
+    return ask_git(file.parent, "describe", "--always", "--dirty")
+
+
+def ask_git(folder: Path, *words: str) -> str | None:
+    """Return what git answers in `folder`; `None` where it refuses or is not installed."""
+    try:
+        found = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()
 
 
 def read_cpu_name() -> str:

@@ -30,8 +30,8 @@ DTYPES = ("float32", "bfloat16", "float16")
 CUDA_GRAPH = "cuda-graph"
 COMPILED = ("eager", "default", "reduce-overhead", "max-autotune", CUDA_GRAPH)
 
-# Sets of measurements, the keys of `benchmark.suites.SUITES`.
-SUITES = ("cpu", "gpu", "toy")
+# Sets of measurements: the keys of `benchmark.suites.SUITES`, and two in `evaluation`.
+SUITES = ("cpu", "gpu", "accuracy", "export", "toy")
 
 # Clocks of a benchmark.
 CLOCKS = ("wall", "cpu")

@@ -15,7 +15,7 @@ from hf_dynamicvit.names import SUITES as NAMES
 
 
 def test_names_are_those_of_the_table():
-    assert {*NAMES} == {*SUITES}
+    assert {*NAMES} == {*SUITES, "accuracy", "export"}
 
 
 @pytest.mark.slow
@@ -51,10 +51,12 @@ def test_a_suite_that_was_stopped_goes_on(tmp_path, monkeypatch, capsys):
         run_suite("toy", file, lambda row: None)
     assert [case["batch"] for case in json.loads(file.read_text())] == [1]
     record = run_suite("toy", file, lambda row: None)
-    assert calls == [1, 2, 2] and [case["batch"] for case in record] == [1, 2]
+    assert calls == [1, 2, 2, 2] and [case["batch"] for case in record] == [1, 2, 2]
     table = build_suite_table(record)
-    assert table.count("\n") == 3 and "tome, three-stage" in table
+    assert table.count("\n") == 4 and "tome, three-stage" in table
+    assert "| toy pyramid | 32 | 2 | eager | 0.9 |" in table and "|  | dynamicvit" in table  # it has no ideal
     for case in record:
+        assert {"command", "commit", "machine"} <= case.keys()
         kinds = [row["kind"] for row in case["measurements"]]
         assert kinds.count("dense") == 1 and kinds.count("sparse") == len(case["methods"])
 
@@ -63,7 +65,7 @@ def test_the_command_writes_a_suite_and_refuses_what_it_would_not_heed(tmp_path,
     folder = tmp_path / "bench"
     main(["benchmark", "--suite", "toy", "--output", str(folder), "--json"])
     said = json.loads(capsys.readouterr().out)
-    assert said["suite"] == "toy" and len(said["results"]) == 2
+    assert said["suite"] == "toy" and len(said["results"]) == 3
     assert "| toy | 32 | 1 | eager | 0.7 |" in (folder / "suite.md").read_text()
     refused = {
         (
@@ -77,6 +79,9 @@ def test_the_command_writes_a_suite_and_refuses_what_it_would_not_heed(tmp_path,
             "deit-tiny",
         ): "leave --batch-sizes, --model out",
         ("--suite", "toy"): "give --output",
+        ("--suite", "toy", "--output", str(folder), "--dataset", "d"): "leave --dataset out",
+        ("--suite", "accuracy", "--output", str(folder), "--model", "m"): "needs one --model, a --dataset",
+        ("--model", "deit-tiny", "--dataset", "d"): "--dataset is of --suite accuracy",
         (): "give --model",
     }
     for words, message in refused.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ..machine import describe_machine
+from ..machine import describe_run
 from ..names import CUDA_GRAPH
 from ..registration import CLASSIFIERS, ENCODERS
 from .measure import Measurement, Setting, benchmark
@@ -26,26 +26,48 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
         "vit",
         {"hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096, "num_hidden_layers": 24},
     ),
+    "dinov2-small": (
+        "dinov2",
+        {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518, "patch_size": 14},
+    ),
     "dinov2-base": ("dinov2", {"image_size": 518, "patch_size": 14}),
     "siglip-base": ("siglip_vision_model", {"image_size": 224, "patch_size": 16}),
+    "swin-base": (
+        "swin",
+        {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32)},
+    ),
+    "convnext-base": ("convnext", {"hidden_sizes": (128, 256, 512, 1024), "depths": (3, 3, 27, 3)}),
     "toy": (
         "vit",
         {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_hidden_layers": 4}
         | {"image_size": 32, "patch_size": 4},
+    ),
+    "toy pyramid": (
+        "convnext",
+        {"image_size": 32, "patch_size": 2, "hidden_sizes": (8, 8, 16, 16), "depths": (1, 1, 6, 1)},
     ),
 }
 
 # Name in the results -> method and its options.
 METHODS: dict[str, dict[str, Any]] = {
     "dynamicvit": {"reducer": "dynamicvit"},
+    "topk": {"reducer": "topk"},
     "evit": {"reducer": "evit"},
+    "tps": {"reducer": "tps", "reducer_args": {"score": "evit"}},
+    "idlevit": {"reducer": "idlevit"},
+    "evovit": {"reducer": "evovit"},
     "tome": {"reducer": "tome"},
     "tome, three-stage": {"reducer": "tome", "schedule": "three-stage"},
     "tome, late": {"reducer": "tome", "schedule": "late"},
+    "mctf": {"reducer": "mctf"},
     "mctf, three-stage": {"reducer": "mctf", "schedule": "three-stage"},
+    "pitome": {"reducer": "pitome"},
     "diffrate": {"reducer": "diffrate"},
     "diffrate, three-stage": {"reducer": "diffrate", "schedule": "three-stage"},
 }
+
+# Those that pyramids take with published paths.
+PYRAMIDS = ("dynamicvit",)
 
 
 @dataclass(frozen=True)
@@ -59,7 +81,7 @@ class Case:
         methods: of `METHODS`.
         fraction: of the dense multiply-adds that each is set to.
         image_size: pixels, or `None` for the model's own.
-        repeats: measured turns.
+        repeats, warmup: measured and unmeasured turns.
     """
 
     model: str
@@ -69,6 +91,7 @@ class Case:
     fraction: float = 0.7
     image_size: int | None = None
     repeats: int = 10
+    warmup: int = 3
 
     def describe(self) -> dict[str, Any]:
         """Say in JSON what this is."""
@@ -99,20 +122,25 @@ def gpu_cases() -> Generator[Case]:
     yield Case("deit-base", (64, 8, 1), graph, ("evit", *merging, "diffrate"))
     yield Case("vit-large", (8, 1), graph, ("evit", *merging))
     yield Case("deit-small", (64, 8, 1), eager, most)
+    for model in ("convnext-base", "swin-base"):
+        yield Case(model, (256, 64), eager, PYRAMIDS, 0.75, repeats=6)
+        yield Case(model, (8, 1), graph, PYRAMIDS, 0.75)
     yield Case("deit-base", (256,), compiled, ("evit", "tome, three-stage"))
 
 
 def cpu_cases() -> Generator[Case]:
     """Yield the cases of one thread of a CPU, by processor time."""
     setting = Setting("cpu", threads=1, clock="cpu")
-    for batch, repeats in ((1, 15), (8, 7), (32, 3)):
-        yield Case("deit-small", (batch,), setting, tuple(METHODS), repeats=repeats)
-    yield Case("dinov2-base", (1,), setting, repeats=3)
+    some = ("dynamicvit", "topk", "evit", "tome", "tome, three-stage", "mctf, three-stage")
+    for batch, repeats, warmup in ((1, 11, 3), (8, 5, 1)):
+        yield Case("deit-small", (batch,), setting, tuple(METHODS), repeats=repeats, warmup=warmup)
+        yield Case("dinov2-small", (batch,), setting, some, image_size=224, repeats=repeats, warmup=warmup)
 
 
 def toy_cases() -> Generator[Case]:
     """Yield cases that take no time, with every method."""
     yield Case("toy", (1, 2), Setting("cpu"), tuple(METHODS), repeats=2)
+    yield Case("toy pyramid", (2,), Setting("cpu"), PYRAMIDS, 0.9, repeats=2)
 
 
 SUITES: dict[str, Callable[[], Iterable[Case]]] = {"cpu": cpu_cases, "gpu": gpu_cases, "toy": toy_cases}
@@ -134,7 +162,8 @@ def build_model(case: Case, method: str) -> Any:
 def run_case(case: Case, batch: int) -> list[Measurement]:
     """Measure the models of a case with one batch size."""
     models = {method: build_model(case, method) for method in case.methods}
-    return benchmark(models, (batch,), [case.setting], image_size=case.image_size, repeats=case.repeats)
+    turns: dict[str, Any] = {"repeats": case.repeats, "warmup": case.warmup}
+    return benchmark(models, (batch,), [case.setting], image_size=case.image_size, **turns)
 
 
 def check_suite(name: str) -> None:
@@ -163,7 +192,7 @@ def run_suite(name: str, file: Path, report: Callable[[Measurement], None]) -> l
             rows = run_case(case, batch)
             for row in rows:
                 report(row)
-            record.append(this | {"machine": describe_machine(), "measurements": [row.as_dict() for row in rows]})
+            record.append(describe_run() | this | {"measurements": [row.as_dict() for row in rows]})
             file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     return record
 
@@ -180,10 +209,10 @@ def build_suite_table(record: list[dict[str, Any]]) -> str:
     for case in record:
         rows = case["measurements"]
         dense = next(row for row in rows if row["kind"] == "dense")
-        ideal = max(row["over_dense"] for row in rows if row["kind"] == "ideal")
+        ideals = [row["over_dense"] for row in rows if row["kind"] == "ideal"]  # none of a pyramid
         told = [f"{row['model']} {row['over_dense']:.2f}x" for row in rows if row["kind"] == "sparse"]
         how = case["setting"]["compiled"]
         cells = [case["model"], str(dense["image_size"][0]), str(case["batch"]), how, f"{case['fraction']:g}"]
-        cells += [f"{dense['milliseconds']:.2f}", f"{ideal:.2f}x", "; ".join(told)]
+        cells += [f"{dense['milliseconds']:.2f}", f"{max(ideals):.2f}x" if ideals else "", "; ".join(told)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

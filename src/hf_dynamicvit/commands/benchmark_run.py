@@ -17,8 +17,11 @@ from ..benchmark.suites import build_suite_table, check_suite, run_suite
 from ..checkpoints.checkpoint import Checkpoint, find_reduced, read_checkpoint
 from ..checkpoints.load_report import REDUCER, expect_in_report
 from ..data.samples import read_samples
+from ..evaluation.accuracy_suite import build_accuracy_table, build_matched_table, run_accuracy
+from ..evaluation.export_suite import build_export_table, check_runtimes, format_export_line, run_export
+from ..evaluation.without_training import Comparison
 from ..folders import check_folder
-from ..machine import check_device, describe_machine
+from ..machine import check_device, describe_run
 from ..model.budget import check_fraction
 from ..model.configuration_dynamicvit import DynamicViTConfig
 from ..model.modeling_dynamicvit import DynamicViTForImageClassification
@@ -31,6 +34,7 @@ from .parser import only_json, print_json
 
 # What of the options a suite leaves to the user, and the file of its results.
 OF_SUITE = {"suite", "output", "overwrite", "json"}
+OF_ACCURACY = OF_SUITE | {"model", "dataset", "device"}
 SUITE_FILE = "suite.json"
 
 
@@ -176,7 +180,7 @@ def write(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float
         {"model": model, "image_size": size, "batch": batch} | vars(setting)
         for (model, setting, size), batch in break_even(rows).items()
     ]
-    record = {"machine": describe_machine(), "measurements": [row.as_dict() for row in rows], "break_even": even}
+    record = describe_run() | {"measurements": [row.as_dict() for row in rows], "break_even": even}
     (folder / "benchmark.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     (folder / "benchmark.md").write_text(build_tables(rows) + "\n", encoding="utf-8")
     draw_plots(folder, rows, accuracies)
@@ -229,42 +233,77 @@ def measure(args: argparse.Namespace) -> list[Measurement]:
     return rows
 
 
-def measure_suite(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Measure the suite that was asked for, into `suite.json` of the folder, and print each line as it is measured.
+def check_suite_options(args: argparse.Namespace) -> None:
+    """Refuse options that a suite would not heed, and ask for those that it needs.
 
     Raises:
-        ValueError: other options are given too, there is no folder, or this machine lacks what the suite needs.
+        ValueError: there are some, or this machine lacks what the suite needs.
     """
     defaults = vars(command_parser("benchmark").parse_args([]))
-    given = [name for name in defaults.keys() - OF_SUITE if getattr(args, name) != defaults[name]]
+    taken = OF_ACCURACY if args.suite == "accuracy" else OF_SUITE
+    given = [name for name in defaults.keys() - taken if getattr(args, name) != defaults[name]]
     if given:
         typed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
         raise ValueError(f"--suite {args.suite} says what is measured and how; leave {typed} out.")
     if args.output is None:
         raise ValueError(f"--suite {args.suite} writes its results as they come; give --output FOLDER.")
-    check_suite(args.suite)
+    if args.suite == "accuracy":
+        if len(args.model) != 1 or args.dataset is None or len(args.device) != 1:
+            raise ValueError("--suite accuracy needs one --model, a --dataset with its classes, and one --device.")
+        check_device(args.device[0])
+    elif args.suite == "export":
+        check_runtimes()
+    else:
+        check_suite(args.suite)
+
+
+def run_named_suite(args: argparse.Namespace, file: Path) -> tuple[Any, str]:
+    """Measure the suite into `file`, and return what it has with its tables."""
+
+    def report(row: Measurement) -> None:
+        print(format_line(row), flush=True)
+
+    if args.suite == "accuracy":
+        found = run_accuracy(Comparison(args.model[0], args.dataset, device=args.device[0]), file, report)
+        return found, f"{build_accuracy_table(found)}\n\n{build_matched_table(found)}"
+    if args.suite == "export":
+        record = run_export(file, lambda each: print(format_export_line(each), flush=True))
+        return record, build_export_table(record)
+    record = run_suite(args.suite, file, report)
+    return record, build_suite_table(record)
+
+
+def measure_suite(args: argparse.Namespace) -> tuple[Any, str]:
+    """Measure the suite that was asked for, into `suite.json` of the folder, and print each line as it is measured.
+
+    Raises:
+        ValueError: other options are given too, there is no folder, or this machine lacks what the suite needs.
+    """
+    check_suite_options(args)
     if not (args.output / SUITE_FILE).is_file():
         check_folder(args.output, args.overwrite)
         args.output.mkdir(parents=True, exist_ok=True)
-    record = run_suite(args.suite, args.output / SUITE_FILE, lambda row: print(format_line(row), flush=True))
-    (args.output / "suite.md").write_text(build_suite_table(record) + "\n", encoding="utf-8")
-    return record
+    record, table = run_named_suite(args, args.output / SUITE_FILE)
+    (args.output / "suite.md").write_text(table + "\n", encoding="utf-8")
+    return record, table
 
 
 def main(args: argparse.Namespace) -> None:
     if args.suite is not None:
-        with only_json(args.json):
-            record = measure_suite(args)
+        with only_json(args.json), no_bars_of_weights():
+            record, table = measure_suite(args)
         if args.json:
             print_json({"suite": args.suite, "results": record})
         else:
-            print(f"\n{build_suite_table(record)}")
+            print(f"\n{table}")
         return
+    if args.dataset is not None:
+        raise ValueError("--dataset is of --suite accuracy; images to run are given by --images.")
     if not args.model:
         raise ValueError("give --model, a checkpoint or a shape, or --suite.")
     with only_json(args.json), no_bars_of_weights():
         rows = measure(args)
     if args.json:
-        print_json({"machine": describe_machine(), "measurements": [row.as_dict() for row in rows]})
+        print_json(describe_run() | {"measurements": [row.as_dict() for row in rows]})
     else:
         print(f"\n{build_tables(rows)}")

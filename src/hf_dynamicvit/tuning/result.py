@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from ..machine import describe_machine
+from ..machine import describe_run
 from ..model.budget import check_fraction
 from .search import Point
 
@@ -118,4 +118,4 @@ class Tuned:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything, and the machine, for a JSON file."""
-        return dataclasses.asdict(self) | {"fraction": self.fraction, "machine": describe_machine()}
+        return describe_run() | dataclasses.asdict(self) | {"fraction": self.fraction}
