@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """How near the feature maps of a reduced DINOv2 are to the dense ones, without training: cosine, mean over patches.
 
-    python benchmarks/backbone_features.py --model facebook/dinov2-small --images flowers/test.parquet
+    python benchmarks/backbone_features.py --model facebook/dinov2-small --images flowers/test.parquet \\
+        --output benchmarks/backbone_features.json
 
 `--images` is a parquet file with the column image, of which `--count` are taken, spread over the file. Each method is
 set to a fraction of the dense multiply-adds at the size of the images; a row has the stages at a quarter, half, three
@@ -9,7 +10,9 @@ quarters and all of the blocks. About a second an image and row for DINOv2-S on 
 """
 
 import argparse
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ from torch import Tensor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from hf_dynamicvit import DynamicDinov2Backbone
+from hf_dynamicvit.machine import describe_run
 
 
 # name in the table -> what from_pretrained takes
@@ -59,10 +63,10 @@ def load(args: argparse.Namespace, **method: Any) -> Any:
     return model
 
 
-def rows(args: argparse.Namespace) -> Iterator[tuple[str, list[float]]]:
+def rows(args: argparse.Namespace) -> Iterator[tuple[float | None, str, list[float]]]:
     images = read_images(args.images, args.count, args.image_size)
     dense = read_maps(load(args, reducer="tome", keep_ratio=1.0), images)
-    yield "another image", [torch.cosine_similarity(maps, maps.roll(1, 0)).mean().item() for maps in dense]
+    yield None, "another image", [torch.cosine_similarity(maps, maps.roll(1, 0)).mean().item() for maps in dense]
     for fraction in args.fractions:
         for name, method in METHODS.items():
             model = load(args, **method)
@@ -71,7 +75,7 @@ def rows(args: argparse.Namespace) -> Iterator[tuple[str, list[float]]]:
             except ValueError:  # the method cannot go so low
                 continue
             pairs = zip(read_maps(model, images), dense, strict=True)
-            yield f"{fraction} {name}", [torch.cosine_similarity(*pair).mean().item() for pair in pairs]
+            yield fraction, name, [torch.cosine_similarity(*pair).mean().item() for pair in pairs]
 
 
 def main() -> None:
@@ -81,9 +85,19 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--fractions", type=float, nargs="+", default=[0.9, 0.7, 0.5])
+    parser.add_argument("--output", type=Path, help="file for the results")
     args = parser.parse_args()
-    for name, cosines in rows(args):
-        print(f"| {name} | " + " | ".join(f"{cosine:.3f}" for cosine in cosines) + " |", flush=True)
+    record = describe_run() | {"images": args.count, "pixels": args.image_size, "rows": []}
+    for fraction, name, cosines in rows(args):
+        record["rows"].append({"fraction": fraction, "method": name, "cosine": cosines})
+        if args.output is not None:
+            args.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(
+            f"| {'' if fraction is None else f'{fraction} '}{name} | "
+            + " | ".join(f"{cosine:.3f}" for cosine in cosines)
+            + " |",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Top-1 of DynamicViT before any training: predictors at random, turned round, and started from class attention.
 
-    python benchmarks/untrained_predictors.py --model facebook/deit-tiny-patch16-224 --images imagenet.parquet
+    python benchmarks/untrained_predictors.py --model facebook/deit-tiny-patch16-224 --images imagenet.parquet \\
+        --output benchmarks/untrained_predictors.json
 
 `--images` is a parquet file with the columns image and label (an ImageNet class by number): of every two images one
 is classified, and of the others 128 show the predictors what the class token attends to. In bfloat16; a minute or so a
@@ -9,7 +10,9 @@ row on a CPU.
 """
 
 import argparse
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from datasets import load_dataset
@@ -17,6 +20,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, set_seed
 
 from hf_dynamicvit import DynamicViTForImageClassification
+from hf_dynamicvit.machine import describe_run
 from hf_dynamicvit.training.predictor_start import imitate_class_attention
 
 
@@ -30,7 +34,7 @@ def accuracy(model: DynamicViTForImageClassification, pixel_values: Tensor, labe
     return (torch.cat(guesses) == labels).float().mean().item()
 
 
-def rows(args: argparse.Namespace) -> Iterator[tuple[str, float]]:
+def rows(args: argparse.Namespace) -> Iterator[tuple[str, int | None, float]]:
     data = load_dataset("parquet", data_files=args.images)["train"]
     processor = AutoImageProcessor.from_pretrained(args.model)
 
@@ -43,19 +47,19 @@ def rows(args: argparse.Namespace) -> Iterator[tuple[str, float]]:
             args.model, reducer=reducer, keep_ratio=args.keep_ratio
         )
 
-    tested = range(0, len(data), 2)
+    tested = range(0, len(data), 2)[: args.limit]
     pixel_values, labels = prepared(tested), torch.tensor(data[tested]["label"])
     for reducer in ("random", "topk", "evit"):
-        yield reducer, accuracy(load(reducer), pixel_values, labels)
+        yield reducer, None, accuracy(load(reducer), pixel_values, labels)
     for seed in range(args.seeds):
         set_seed(seed)
         model = load("dynamicvit")
-        yield f"at random, seed {seed}", accuracy(model, pixel_values, labels)
+        yield "at random", seed, accuracy(model, pixel_values, labels)
         for predictor in model.reducer.predictors:
             predictor.score[-1].weight.data.neg_()
-        yield f"the same turned round, seed {seed}", accuracy(model, pixel_values, labels)
+        yield "the same turned round", seed, accuracy(model, pixel_values, labels)
         imitate_class_attention(model, prepared(range(1, 256, 2)))
-        yield f"from class attention, seed {seed}", accuracy(model, pixel_values, labels)
+        yield "from class attention", seed, accuracy(model, pixel_values, labels)
 
 
 def main() -> None:
@@ -64,9 +68,15 @@ def main() -> None:
     parser.add_argument("--images", required=True)
     parser.add_argument("--keep-ratio", type=float, default=0.7)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=500, help="images to classify, at even places")
+    parser.add_argument("--output", type=Path, help="file for the results")
     args = parser.parse_args()
-    for name, top1 in rows(args):
-        print(f"{name:40} {100 * top1:.1f} %", flush=True)
+    record = describe_run() | {"images": args.limit, "keep_ratio": args.keep_ratio, "rows": []}
+    for name, seed, top1 in rows(args):
+        print(f"{name}{'' if seed is None else f', seed {seed}'}: {100 * top1:.1f} %", flush=True)
+        record["rows"].append({"scores": name, "seed": seed, "top1": top1})
+        if args.output is not None:
+            args.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

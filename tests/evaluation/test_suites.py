@@ -89,7 +89,9 @@ def test_exported_files_are_timed_and_equal_their_models(tmp_path):
     said = []
     record = run_export(tmp_path / "suite.json", said.append, case)
     formats = check_runtimes()
-    assert [(each["format"], each["batch"]) for each in record] == [(name, n) for name in formats for n in case.batches]
+    assert [(each["format"], each["batch"]) for each in record] == [
+        (name, n) for name in formats for n in case.batches
+    ]
     assert said == record == json.loads((tmp_path / "suite.json").read_text())
     for each in record:
         assert [row["model"] for row in each["measurements"]] == ["dense", "evit", "tome"]

@@ -15,7 +15,6 @@ from .without_training import (
     Comparison,
     measure_dense,
     measure_rows,
-    set_fraction,
     start,
     write_record,
 )
@@ -62,10 +61,24 @@ def choose_setting(device: str) -> Setting:
 
 
 def measure_matched(
-    options: Comparison, task: Any, record: dict[str, Any], keep: Callable[[], None], report: Callable
+    record: dict[str, Any],
+    load: Callable[[dict[str, Any]], Any],
+    images: torch.Tensor,
+    device: str,
+    keep: Callable[[], None],
+    report: Callable[[Measurement], None] = lambda row: None,
 ) -> None:
-    """Measure the speed of each method at the cost where it has lost each of `LOSSES`; what is there stays."""
-    setting, matched = choose_setting(options.device), record.setdefault("matched", [])
+    """Measure the speed of each method at the cost where it has lost each of `LOSSES`.
+
+    Args:
+        record: with `dense` and `results`; speeds are added as `matched`, and those that are there stay.
+        load: returns the model of a method's settings.
+        images: `[N, C, H, W]`, on which costs are set and models run.
+        device: where they run.
+        keep: called when there is something new in the record.
+        report: called with every measurement.
+    """
+    setting, matched = choose_setting(device), record.setdefault("matched", [])
     done = {(row["method"], row["loss"]) for row in matched}
     for method, points in read_curves(record).items():
         for loss in LOSSES:
@@ -74,10 +87,10 @@ def measure_matched(
             fraction = find_fraction(points, record["dense"]["top1"], loss)
             rows: list[Measurement] = []
             if fraction < 1:
-                model = task.load(METHODS[method])
-                set_fraction(task, model, method, fraction)
+                model = load(METHODS[method])
+                model.set_budget(fraction=fraction, pixel_values=images)
                 turns: dict[str, Any] = {"repeats": REPEATS, "warmup": 2, "report": report}
-                rows = benchmark({method: model}, BATCHES, [setting], task.typical[: max(BATCHES)], **turns)
+                rows = benchmark({method: model}, BATCHES, [setting], images[: max(BATCHES)], **turns)
             about = {"method": method, "loss": loss, "fraction": fraction, "lowest": fraction == min(points)}
             matched.append(about | {"measurements": [row.as_dict() for row in rows]})
             keep()
@@ -103,7 +116,7 @@ def run_accuracy(options: Comparison, file: Path, report: Callable[[Measurement]
         print(f"{row['method']} at {row['fraction']:g} of the cost: {100 * row['top1']:.1f} %", flush=True)
 
     measure_rows(options, task, record, METHODS, keep)
-    measure_matched(options, task, record, lambda: write_record(file, record), report)
+    measure_matched(record, task.load, task.typical, options.device, lambda: write_record(file, record), report)
     write_record(file, record)
     return record
 
