@@ -5,6 +5,7 @@ import dataclasses
 import json
 
 import pytest
+import torch
 from class_folders import NAMES, with_names, write_classes
 from toys import toy_dense
 from viewers import processor_of
@@ -13,6 +14,7 @@ from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.evaluation import accuracy_suite, export_suite
 from hf_dynamicvit.evaluation.accuracy_suite import build_matched_table, find_fraction
 from hf_dynamicvit.evaluation.export_suite import CASE, build_export_table, check_runtimes, run_export
+from hf_dynamicvit.evaluation.without_training import vote
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,15 @@ def test_a_matched_table_says_what_was_not_reached():
     head, _, row = build_matched_table(record).splitlines()
     assert head == "| method | cost at -0.5 | batch 1 at -0.5 | cost at -1 | batch 1 at -1 |"
     assert row == "| tome | at most 0.50 | 1.50x | 1.00 | 1.00x |"
+
+
+def test_neighbours_vote_by_their_likeness():
+    bank, labels = torch.eye(3)[[0, 1, 1]] * torch.tensor([[1.0], [5.0], [9.0]]), torch.tensor([2, 0, 0])
+    queries = torch.tensor([[1.0, 0.9, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.0]])
+    # two of class 0 outweigh a nearer one of class 2 while exp(difference of the cosines / 0.07) is under 2
+    assert vote(queries, bank, labels).tolist() == [2, 2, 0]
+    near = torch.tensor([[1.0, 0.97, 0.0]])
+    assert vote(near, bank, labels).tolist() == [0]
 
 
 @pytest.fixture

@@ -159,17 +159,6 @@ def test_a_comparison_goes_on_where_it_stopped(toy_folder, compare):
         compare("--bank", "4")
 
 
-def test_neighbours_vote_by_their_likeness(toy_folder, compare):
-    save_encoder(toy_folder / "encoder", "dynamicdinov2")
-    _, module = compare("--methods", "tome", "--fractions", "0.8", "--bank", "4", "--limit", "3")
-    bank, labels = torch.eye(3)[[0, 1, 1]] * torch.tensor([[1.0], [5.0], [9.0]]), torch.tensor([2, 0, 0])
-    queries = torch.tensor([[1.0, 0.9, 0.0], [1.0, 0.5, 0.0], [0.0, 1.0, 0.0]])
-    # two of class 0 outweigh a nearer one of class 2 while exp(difference of the cosines / 0.07) is under 2
-    assert module["vote"](queries, bank, labels).tolist() == [2, 2, 0]
-    near = torch.tensor([[1.0, 0.97, 0.0]])
-    assert module["vote"](near, bank, labels).tolist() == [0]
-
-
 def test_compare_quantised(toy_folder):
     pytest.importorskip("torchao")
     model = DynamicViTForImageClassification.from_pretrained(toy_folder / "dense")

@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,7 @@ def open_onnx(file: Path) -> Run:
 
 def open_openvino(file: Path) -> Run:
     """Open an OpenVINO file on one thread, in the arithmetic that it was written in."""
-    import openvino  # ty: ignore[unresolved-import]
-
+    openvino: Any = import_module("openvino")
     hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
     model = openvino.Core().compile_model(file, "CPU", hints)
     return lambda images: model({"pixel_values": images.numpy()})

@@ -167,7 +167,7 @@ class Classification:
 
     def __init__(self, options: Comparison, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
-        limits = {"max_samples": options.limit, "seed": options.seed}
+        limits: dict[str, Any] = {"max_samples": options.limit, "seed": options.seed}
         found = load_labelled(options.data, checkpoint.labels, options.split, same_classes=True, **limits)
         self.images = prepare(options, checkpoint, found.data, found.image_column, TRUE_CLASS)
         self.typical = self.images.every(max(1, len(self.images.labels) // options.calibrate))
@@ -203,7 +203,11 @@ class Neighbours:
 
     def __init__(self, options: Comparison, checkpoint: Checkpoint):
         self.checkpoint = checkpoint
-        limits = {"max_train_samples": options.bank, "max_eval_samples": options.limit, "seed": options.seed}
+        limits: dict[str, Any] = {
+            "max_train_samples": options.bank,
+            "max_eval_samples": options.limit,
+            "seed": options.seed,
+        }
         found = load_images(options.data, validation_split=options.split, unreadable="unchecked", **limits)
         columns = found.image_column, found.label_column
         self.bank = prepare(options, checkpoint, found.train, *columns)
