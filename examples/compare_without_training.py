@@ -61,7 +61,8 @@ TUNED = ", tuned"
 def list_measures(dense: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """List what was measured, by title, and under which keys of a row it is."""
     if "top1" in dense:
-        return {"top-1": (), "top-1 in %, images at even places": ("unseen",)}
+        even = {"top-1 in %, images at even places": ("unseen",)} if "unseen" in dense else {}
+        return {"top-1": ()} | even
     measures: dict[str, tuple[str, ...]] = {}
     for name in [name for name, value in dense.items() if isinstance(value, dict)]:
         measures[f"{name}: cosine"] = (name, "cosine")

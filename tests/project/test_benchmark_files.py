@@ -223,6 +223,34 @@ def test_tuned_schedules_are_of_half_the_images(comparison):
     assert record["settings"]["images"] == 1000 and all(row["tuned"]["images"] == 500 for row in tuned)
 
 
+def test_the_time_of_one_image_is_split_into_steps():
+    """Between the dense model and the method, so that they add up."""
+    script = load_script("benchmarks", "batch_one")
+    names = ["dense", *(name.format("dynamicvit") for pair in script.STEPS.values() for name in pair[1:])]
+    seconds = {name: [0.01 * place, 0.01 * place] for place, name in enumerate(names)}
+    rows = script.split("dynamicvit", seconds)
+    assert [row["step"] for row in rows] == [*script.STEPS]
+    assert sum(row["milliseconds"] for row in rows) == pytest.approx(40)
+    del seconds["dynamicvit, free scores"]  # as of methods without predictors
+    rows = script.split("dynamicvit", seconds)
+    assert [row["step"] for row in rows][2:] == ["scores, choosing and moving tokens"]
+    assert sum(row["milliseconds"] for row in rows) == pytest.approx(40)
+
+
+@pytest.mark.slow
+def test_speeds_are_measured_where_a_file_of_accuracies_says(tmp_path, monkeypatch, capsys):
+    toy_model(num_hidden_layers=4).to_dense().save_pretrained(tmp_path / "model")
+    processor_of().save_pretrained(tmp_path / "model")
+    rows = [{"method": "tome", "fraction": fraction, "top1": top1} for fraction, top1 in ((0.9, 0.78), (0.7, 0.74))]
+    (tmp_path / "found.json").write_text(json.dumps({"dense": {"top1": 0.78}, "results": rows}))
+    words = ["--accuracies", str(tmp_path / "found.json"), "--model", str(tmp_path / "model")]
+    monkeypatch.setattr(sys, "argv", ["matched.py", *words, "--output", str(tmp_path / "matched.json")])
+    load_script("benchmarks", "matched").main()
+    record = json.loads((tmp_path / "matched.json").read_text())
+    assert [row["fraction"] for row in record["matched"]] == pytest.approx([0.875, 0.85])
+    assert {"command", "commit", "machine"} <= record.keys() and "| tome | 0.88 |" in capsys.readouterr().out
+
+
 # ----- one mechanism for every page
 
 
