@@ -26,14 +26,13 @@ from typing import Any
 import torch
 from datasets import load_dataset
 from finetuned import ALWAYS, LATER, START, run_command
-from speed import read_commit
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
 
 import hf_dynamicvit  # noqa: F401  registers the models
 from hf_dynamicvit.benchmark.measure import take_turns
 from hf_dynamicvit.data.transforms import ImageTransform
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_machine, read_commit
 
 
 EPOCHS = "3"

@@ -378,6 +378,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "export": exported,
     "serving": own("serving"),
     "gpu": gpu,
+    "alternatives": own("alternatives"),
     "quickstart": quickstart,
     "training": own("training"),
     "step-time": step_time,
@@ -460,12 +461,18 @@ def draw_training(name: str, file: Path) -> None:
         load_script("plot_training", "examples").draw([run], file)
 
 
+def draw_alternatives(name: str, file: Path) -> None:
+    """Draw accuracy over latency of what else makes a model faster."""
+    load_script(name).draw(read_results(name), file)
+
+
 # file of docs/images -> file of results, and what draws it
 PLOTS: dict[str, tuple[str, Callable[[str, Path], None]]] = {
     "speed_keep_ratio.png": ("keep_ratios", lambda name, file: draw_benchmark(name, "keep_ratio.png", file)),
     "speed_image_size.png": ("image_sizes", lambda name, file: draw_benchmark(name, "image_size.png", file)),
     "without_training.png": ("deit_tiny_without_training", draw_without_training),
     "flowers_training.png": ("flowers", draw_training),
+    "alternatives.png": ("alternatives", draw_alternatives),
 }
 
 
