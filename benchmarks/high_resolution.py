@@ -24,7 +24,7 @@ from torch import Tensor
 
 from hf_dynamicvit import DynamicDinov2Backbone, DynamicDinov2Config, DynamicYolosConfig, DynamicYolosModel
 from hf_dynamicvit.benchmark.measure import build_dense, take_turns
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_machine, describe_run
 from hf_dynamicvit.model.reducers import is_adaptive
 
 
@@ -111,11 +111,10 @@ def main() -> None:
         return
     runs = json.loads(args.results.read_text(encoding="utf-8"))["runs"] if args.results.is_file() else []
     done = {(run["shape"], run["pixels"]) for run in runs}
-    command = "python benchmarks/high_resolution.py --results benchmarks/high_resolution.json"
     for shape, size in [(shape, size) for shape in SHAPES for size in args.sizes]:
         if (shape, size) not in done:
             runs.append(measure(shape, size, build_models(args, shape, size)))
-            record = {"command": command, "runs": runs}
+            record = describe_run() | {"runs": runs}
             args.results.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

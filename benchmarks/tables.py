@@ -407,6 +407,25 @@ TABLES: dict[str, Callable[[], str]] = {
             "times as fast": ("times as fast", "{:.2f}x".format),
         },
     ),
+    "high-resolution": own("high_resolution", "runs"),
+    "segmentation": columns(
+        "segmentation",
+        {
+            "model": ("model", str),
+            "gmacs": ("GMACs of the backbone", "{:.2f}".format),
+            "miou": ("mIoU", percent),
+            "pixel_accuracy": ("pixels right", percent),
+        },
+    ),
+    "depth": columns(
+        "depth",
+        {
+            "model": ("model", str),
+            "gmacs": ("GMACs of the backbone", lambda value: "" if value is None else f"{value:.2f}"),
+            "abs_rel": ("absolute relative error", percent),
+            "mae": ("mean absolute error", "{:.3f} m".format),
+        },
+    ),
     "detection": columns(
         "detection",
         {

@@ -43,7 +43,7 @@ from transformers import (
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from hf_dynamicvit import reduce_tokens
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 
 
 # of the calibration: pixels, metres, pixels; and how far away the model can say that something is, in metres
@@ -260,7 +260,7 @@ def main() -> None:
         if args.figure and len(columns) == 2:
             draw(args.figure, parts, columns)
         about = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-        record = {"settings": about, "machine": describe_machine(), "rows": table.rows}
+        record = describe_run() | {"settings": about, "rows": table.rows}
         (args.output / "results.json").write_text(json.dumps(record, indent=1) + "\n")
 
 

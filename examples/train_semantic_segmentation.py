@@ -41,7 +41,7 @@ from transformers import (
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from hf_dynamicvit import reduce_tokens
-from hf_dynamicvit.machine import describe_machine
+from hf_dynamicvit.machine import describe_run
 
 
 LEAST, MOST, SIDE = 0.12, 0.6, 112
@@ -229,7 +229,7 @@ def write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
     size = (args.image_size, args.image_size)
     rows[0]["gmacs"] = reduce_tokens(model).backbone.dense_multiply_adds(size) / 1e9
     about = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    record = {"settings": about, "machine": describe_machine(), "rows": rows}
+    record = describe_run() | {"settings": about, "rows": rows}
     (args.output / "results.json").write_text(json.dumps(record, indent=1) + "\n")
     print(rows[-1], flush=True)
 
