@@ -151,7 +151,7 @@ def test_one_thing_has_one_name():
     }
     assert not kinds.keys() & (others | RENAMED.keys())
     having = {option: {name for name in COMMANDS if option in long_options(name)} for option in kinds}
-    assert having["--images"] == {"predict", "visualize", "tune", "benchmark", "export", "push"}
+    assert having["--images"] == {"predict", "visualize", "demo", "tune", "benchmark", "export", "push"}
     assert having["--dataset"] == {"train", "evaluate", "benchmark", "push"}  # what an accuracy was measured on
     assert having["--limit"] == {"evaluate", "visualize", "tune"}
     named = {"train", "predict", "evaluate", "visualize", "demo", "tune", "benchmark", "serve", "export"}

@@ -32,7 +32,7 @@ from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo import methods as methods_module
 from hf_dynamicvit.demo.answer import Models
 from hf_dynamicvit.demo.code import python_code, shell_code
-from hf_dynamicvit.demo.html import DRAWN, answers_html
+from hf_dynamicvit.demo.html import DRAWN, answers_html, told_time
 from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_image
 from hf_dynamicvit.demo.methods import GROUPS, read_methods
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
@@ -160,7 +160,7 @@ def test_choices_that_are_no_choices_are_refused_in_words(sparse, tmp_path):
     from hf_dynamicvit.demo.events import Page
 
     page = Page(read_sources([sparse]), [], Limits(), Uploads(tmp_path, 20, set()))
-    usual = ["sparse", OWN, 0.7, False, "tome", 0.7]
+    usual = ["sparse", OWN, 0.7, False, "tome", 0.7, "classify", ""]
     assert "patches and says" in page.answers(noise(), *usual)
     for place, value, said in (
         (0, ["x"], "There is no model"),
@@ -172,8 +172,8 @@ def test_choices_that_are_no_choices_are_refused_in_words(sparse, tmp_path):
     ):
         html = page.answers(noise(), *usual[:place], value, *usual[place + 1 :])
         assert 'role="alert"' in html and said in html
-    assert "There are 6 settings, not 3" in page.answers(noise(), *usual[:3])
-    assert "keep ratio 1.00" in page.answers(noise(), "sparse", OWN, 10**400, False, "tome", 0.7)
+    assert "There are 8 settings, not 3" in page.answers(noise(), *usual[:3])
+    assert "keep ratio 1.00" in page.answers(noise(), "sparse", OWN, 10**400, False, "tome", 0.7, "classify", "")
 
 
 LATE = """
@@ -189,7 +189,7 @@ source, folder = sys.argv[1], Path(sys.argv[2])
 page = Page(read_sources([source]), [], Limits(), Uploads(folder, 20, set()))
 (folder / "a").mkdir()
 Image.new("RGB", (32, 32)).save(folder / "a" / "a.png")
-settings, answers = ["sparse", "as trained", 0.7, False, "tome", 0.7], []
+settings, answers = ["sparse", "as trained", 0.7, False, "tome", 0.7, "classify", ""], []
 window = types.SimpleNamespace(session_hash="w")
 threads = [
     threading.Thread(target=lambda: answers.append(page.upload(window, {"path": f"{folder}/a/a.png"}, *settings)[3])),
@@ -225,7 +225,7 @@ def test_what_nobody_foresaw_is_an_answer_too(sparse, tmp_path, monkeypatch, cap
 
     page = Page(read_sources([sparse]), [], Limits(), Uploads(tmp_path, 20, set()))
     monkeypatch.setattr(Models, "answer", fail)
-    html = page.answers(noise(), "sparse", OWN, 0.7, False, "tome", 0.7)
+    html = page.answers(noise(), "sparse", OWN, 0.7, False, "tome", 0.7, "classify", "")
     assert BROKEN in html and "secret" not in html and "a secret" in caplog.text
     monkeypatch.setattr(Models, "load", fail)
     page.warm_up()
@@ -280,7 +280,7 @@ def test_the_page_begins_with_what_needs_no_training_and_compares_with_another(s
 
 
 def test_the_page_opens_with_an_answer_that_is_made_once(sparse, tmp_path, monkeypatch):
-    from hf_dynamicvit.demo.events import Page
+    from hf_dynamicvit.demo.events import LABELS, Page
 
     sources, asked = read_sources([sparse]), []
     page = Page(sources, bundled(sources), Limits(), Uploads(tmp_path, 20, set()))
@@ -293,7 +293,7 @@ def test_the_page_opens_with_an_answer_that_is_made_once(sparse, tmp_path, monke
     assert "not now" in page.opening()[2]  # what failed is tried again
     monkeypatch.setattr(Models, "answer", lambda *given: asked.append(given[2]) or answers(*given))
     image, shown, html = page.opening()
-    assert page.opening()[2] == html and asked == [Choice("sparse", OWN, 0.7)]
+    assert page.opening()[2] == html and asked == [Choice("sparse", OWN, 0.7, labels=LABELS)]
     assert image is page.images[0].image and "Chosen: Daisy" in shown and "#pick-0" in shown
     assert "patches and says" in html
 
@@ -343,6 +343,10 @@ def test_the_code_gives_the_answer_that_is_shown(method, sparse, tmp_path, monke
     assert found["view"].counts == answer.view.counts and Path("seen.png").is_file()
     assert main(shlex.split(shell_code(answer.choice))[1:]) == 0
     assert json.loads(Path("seen", "views.json").read_text())["pictures"][0]["kept"] == answer.view.counts
+
+
+def test_times_are_told_without_exponents():
+    assert [told_time(value) for value in (0.01234, 12.34, 99.96, 1460.4)] == ["0.0123", "12.3", "100", "1,460"]
 
 
 def test_probabilities_are_bars_and_scores_have_a_scale(sparse):

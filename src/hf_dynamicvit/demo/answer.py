@@ -9,15 +9,19 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
+from torch import Tensor
 
 from ..benchmark.measure import take_turns
+from ..look.encoders import EncoderViewer
 from ..look.viewer import View, Viewer
-from ..model.cost import as_pair
-from .models import OWN, Choice, Source
+from .input import Bundled, read_gallery
+from .models import OWN, TASKS, Choice, Source, split_labels
 
 
 logger = logging.getLogger(__name__)
@@ -27,6 +31,32 @@ CAPACITY = 4
 
 # Measuring speed takes at most about so many seconds, and turns.
 SECONDS, TURNS = 1.0, 15
+
+# Images that are found, at most; and from which cosine on one is the query itself.
+NEAREST, SAME = 4, 0.9999
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The images that are nearest to a query, with the cosine of their embeddings, nearest first.
+
+    The index has the embeddings of the dense model; what differs is the query's.
+
+    Attributes:
+        sparse: found with the sparse model.
+        dense: found with the dense one.
+        searched: images in the index.
+    """
+
+    sparse: list[tuple[Bundled, float]]
+    dense: list[tuple[Bundled, float]]
+    searched: int
+
+    @property
+    def shared(self) -> int:
+        """How many images both found."""
+        names = [{entry.title for entry, _ in found} for found in (self.sparse, self.dense)]
+        return len(names[0] & names[1])
 
 
 @dataclass(frozen=True)
@@ -42,6 +72,7 @@ class Answer:
         notes: what a reader should know before believing it.
         milliseconds: median time of one image, of `"sparse"` and, if there is one, `"dense"`.
         device: where they ran.
+        neighbours: the images that were found, where that was asked.
     """
 
     choice: Choice
@@ -52,6 +83,7 @@ class Answer:
     notes: list[str]
     milliseconds: dict[str, float]
     device: str
+    neighbours: Neighbours | None = None
 
 
 class Models:
@@ -60,9 +92,11 @@ class Models:
     A keep ratio is set on a model that all visitors share, so one lock holds from there until all is measured.
     """
 
-    def __init__(self, sources: Sequence[Source]):
-        self.sources = {source.name: source for source in sources}
+    def __init__(self, sources: Sequence[Source], searched: Path | None = None):
+        self.sources, self.searched = {source.name: source for source in sources}, searched
         self._viewers: OrderedDict[tuple[str, str], Viewer] = OrderedDict()
+        self._gallery: list[Bundled] = []
+        self._indexes: dict[str, Tensor] = {}
         self._lock = threading.Lock()
 
     def answer(self, image: Image.Image, choice: Choice) -> Answer:
@@ -73,8 +107,12 @@ class Models:
         """
         if choice.model not in self.sources:
             raise ValueError(f"There is no model {choice.model!r} here; there are {', '.join(self.sources)}.")
+        if choice.task not in self.sources[choice.model].tasks:
+            raise ValueError(f"{choice.model} is no model for {TASKS[choice.task]}.")
         with self._lock:
             viewer = self._viewer(choice.model, choice.method)
+            if isinstance(viewer, EncoderViewer):
+                self._compare(viewer, choice)
             viewer.set_keep_ratio(choice.keep_ratio, [image])
             (view,) = viewer.look([image])
             return Answer(
@@ -86,12 +124,24 @@ class Models:
                 notes=build_notes(viewer, self.sources[choice.model]),
                 milliseconds=measure_milliseconds(viewer, image),
                 device=viewer.model.device.type,
+                neighbours=find_neighbours(view, self._gallery) if choice.task == "retrieval" else None,
             )
 
     def load(self, model: str, method: str) -> None:
         """Have a model ready before it is asked for."""
         with self._lock:
             self._viewer(model, method)
+
+    def _compare(self, viewer: EncoderViewer, choice: Choice) -> None:
+        """Set what the embeddings are compared with: typed labels, or the images that are searched."""
+        if choice.task == "zero-shot":
+            viewer.compare_with_texts(split_labels(choice.labels))
+            return
+        self._gallery = self._gallery or read_gallery(self.searched)
+        if choice.model not in self._indexes:
+            index = [viewer.embed_dense(entry.image) for entry in self._gallery]
+            self._indexes[choice.model] = torch.stack(index)
+        viewer.compare_with_images(self._indexes[choice.model], [entry.title for entry in self._gallery])
 
     def _viewer(self, model: str, method: str) -> Viewer:
         key = model, method
@@ -100,7 +150,8 @@ class Models:
             while len(self._viewers) >= CAPACITY:
                 self._viewers.popitem(last=False)
             try:
-                self._viewers[key] = Viewer.load(place, None if method == OWN else method)
+                load = Viewer.load if "classify" in self.sources[model].tasks else EncoderViewer.load_encoder
+                self._viewers[key] = load(place, None if method == OWN else method)
             except ValueError as error:  # the page names models without their folders
                 raise ValueError(str(error).replace(place, model)) from error
             except OSError as error:
@@ -110,6 +161,18 @@ class Models:
                 raise ValueError(f"the weights of {model} do not fit its config.json") from error
         self._viewers.move_to_end(key)
         return self._viewers[key]
+
+
+def find_neighbours(view: View, gallery: Sequence[Bundled]) -> Neighbours:
+    """Find the images that are nearest to what `view` shows, whose probabilities are cosines to `gallery`."""
+    assert view.dense_probabilities is not None
+    others = [index for index, cosine in enumerate(view.dense_probabilities.tolist()) if cosine < SAME]
+
+    def nearest(cosines: Tensor) -> list[tuple[Bundled, float]]:
+        order = sorted(others, key=lambda index: -cosines[index])
+        return [(gallery[index], float(cosines[index])) for index in order[:NEAREST]]
+
+    return Neighbours(nearest(view.probabilities), nearest(view.dense_probabilities), len(gallery))
 
 
 def build_notes(viewer: Viewer, source: Source) -> list[str]:
@@ -136,9 +199,8 @@ def build_notes(viewer: Viewer, source: Source) -> list[str]:
 def measure_milliseconds(viewer: Viewer, image: Image.Image) -> dict[str, float]:
     """Measure the median time of one image through each model; they take turns, for about `SECONDS`."""
     pixels = viewer.pixel_values([image]).to(viewer.model.device, viewer.model.dtype)
-    same = as_pair(viewer.model.config.image_size) == tuple(pixels.shape[-2:])
     models: dict[str, Any] = {"sparse": viewer.model} | ({"dense": viewer.dense} if viewer.dense is not None else {})
-    calls = [model if same else partial(model, interpolate_pos_encoding=True) for model in models.values()]
+    calls = [partial(viewer.run, model) for model in models.values()]
     start = time.perf_counter()
     seconds = take_turns(calls, pixels, repeats=1, warmup=0)  # all are warm from looking
     more = min(TURNS, int(SECONDS / (time.perf_counter() - start)))

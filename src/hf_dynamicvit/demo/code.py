@@ -3,11 +3,17 @@
 
 import shlex
 
-from .models import OWN, Choice
+from .models import OWN, Choice, split_labels
 
 
 def python_code(choice: Choice) -> str:
     """Write in Python what gives the answer to `choice`, of an image.jpg."""
+    codes = {"classify": classify_code, "zero-shot": zero_shot_code, "retrieval": retrieval_code}
+    return codes[choice.task](choice)
+
+
+def classify_code(choice: Choice) -> str:
+    """Write what classifies."""
     method = "" if choice.method == OWN else f", reducer={choice.method!r}"
     return f"""from PIL import Image
 
@@ -23,8 +29,45 @@ drawing.card(view, viewer.labels).save("seen.png")
 """
 
 
+def encoder_lines(choice: Choice) -> str:
+    """Write what loads an encoder, sets it and prepares an image."""
+    method = "" if choice.method == OWN else f", {choice.method!r}"
+    return f"""from PIL import Image
+
+from hf_dynamicvit.look.encoders import EncoderViewer
+
+image = Image.open("image.jpg")
+viewer = EncoderViewer.load_encoder({choice.model!r}{method})
+viewer.set_keep_ratio({choice.keep_ratio:g}, [image])
+"""
+
+
+def zero_shot_code(choice: Choice) -> str:
+    """Write what tells which of the labels an image shows."""
+    return f"""{encoder_lines(choice)}viewer.compare_with_texts({split_labels(choice.labels)!r})
+(view,) = viewer.look([image])
+print(dict(zip(viewer.labels, view.probabilities.tolist())))
+print("dense:", view.dense_probabilities.tolist())
+"""
+
+
+def retrieval_code(choice: Choice) -> str:
+    """Write what finds the nearest images in a folder."""
+    return f"""from pathlib import Path
+
+import torch
+{encoder_lines(choice)}files = sorted(Path("my_images").rglob("*.jpg"))
+index = torch.stack([viewer.embed_dense(Image.open(file)) for file in files])
+viewer.compare_with_images(index, [str(file) for file in files])
+(view,) = viewer.look([image])
+print(viewer.labels[view.probabilities.argmax()], view.probabilities.max())
+"""
+
+
 def shell_code(choice: Choice) -> str:
-    """Write the command that draws the answer to `choice`, of an image.jpg."""
+    """Write the command that draws the answer to `choice`, of an image.jpg; nothing where there is none."""
+    if choice.task != "classify":
+        return ""
     words = ["hf-dynamicvit", "visualize", "--model", choice.model]
     words += [] if choice.method == OWN else ["--reducer", choice.method]
     return shlex.join([*words, "--keep-ratio", f"{choice.keep_ratio:g}", "--images", "image.jpg", "--output", "seen"])

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from .events import Page
+from .events import LABELS, Page
 from .input import READABLE_FORMATS, Bundled
 from .methods import GROUPS, read_methods
-from .models import OWN, SLIDER, Source
+from .models import MOST_LABELS, OWN, SLIDER, TASKS, Source
 from .server.limits import Limits
 from .style import data_url
 
@@ -19,6 +19,13 @@ AT_ONCE: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": Non
 
 # What the choice of the checkpoint's own method says.
 AS_TRAINED = "the method that the checkpoint itself has"
+
+# What each tab is about, where there are several.
+ABOUT = {
+    "classify": "The classes that the model was trained on, with fewer tokens and with all.",
+    "zero-shot": "Which of your words the image shows: CLIP and its kin compare it with text.",
+    "retrieval": "Which other images are most like it: the nearest embeddings, with fewer tokens and with all.",
+}
 
 # On a narrow screen the answer is below the controls.
 SHOW_ANSWER = "() => { if (window.innerWidth < 700) document.getElementById('answer').scrollIntoView(); }"
@@ -65,10 +72,48 @@ def method_style() -> str:
     )
 
 
+def list_tasks(sources: Sequence[Source]) -> list[str]:
+    """List what can be asked of the models, in the order of `TASKS`."""
+    return [task for task in TASKS if any(task in source.tasks for source in sources)]
+
+
+def find_models(sources: Sequence[Source], task: str) -> list[Source]:
+    """List the models of which `task` can be asked."""
+    return [source for source in sources if task in source.tasks]
+
+
+def labels_box(**options: Any) -> gr.Textbox:
+    return gr.Textbox(
+        LABELS,
+        label="Labels",
+        info=f"2 to {MOST_LABELS}, with commas between them; Enter asks anew",
+        max_lines=1,
+        elem_id="labels",
+        **options,
+    )
+
+
+def task_tabs(sources: Sequence[Source]) -> tuple[dict[str, gr.Tab], gr.Textbox]:
+    """Make a tab for each task, where there are several, and the box of labels."""
+    tasks, tabs = list_tasks(sources), {}
+    if len(tasks) == 1:
+        return tabs, labels_box(visible=False)
+    labels = labels_box(visible="zero-shot" in tasks, render=False)
+    with gr.Tabs(selected=sources[0].tasks[0], elem_id="tasks"):
+        for task in tasks:
+            with gr.Tab(TASKS[task], id=task) as tabs[task]:
+                gr.Markdown(ABOUT[task])
+                if task == "zero-shot":
+                    labels.render()
+    if "zero-shot" not in tasks:
+        labels.render()
+    return tabs, labels
+
+
 def controls(sources: Sequence[Source]) -> list[Any]:
     """Make the controls: model, method, keep ratio, whether to compare, the other method and its keep ratio."""
     low, high, step = SLIDER
-    names = [source.name for source in sources]
+    names = [source.name for source in find_models(sources, sources[0].tasks[0])]
     choices = [(f"As trained: {AS_TRAINED}", OWN)]
     choices += [(f"{method.title}: {method.line}", method.name) for method in read_methods()]
 
@@ -106,6 +151,23 @@ def begin_with(source: Source) -> list[Any]:
     return [source.first_method, source.other_method, source.keep_ratio, source.keep_ratio]
 
 
+def connect_tabs(
+    page: Page, tabs: dict[str, gr.Tab], task: gr.State, labels: gr.Textbox, settings: Sequence[Any], look: Any
+) -> None:
+    """Let a tab offer the models of its task, and it and other labels answer anew, with the arguments `look`."""
+    model, method, keep_ratio, _, other_method, other_keep_ratio, *_ = settings
+    for name, tab in tabs.items():
+        offered = find_models(list(page.sources.values()), name)
+
+        def begin(name: str = name, offered: Sequence[Source] = offered) -> list[Any]:
+            names = [source.name for source in offered]
+            return [name, gr.Radio(names, value=names[0]), *begin_with(offered[0])]
+
+        begun = [task, model, method, other_method, keep_ratio, other_keep_ratio]
+        tab.select(begin, None, begun, **AT_ONCE).then(**look)
+    labels.submit(**look)
+
+
 def connect(
     page: Page,
     image: gr.State,
@@ -114,6 +176,7 @@ def connect(
     buttons: Sequence[gr.Button],
     settings: Sequence[Any],
     answer: gr.HTML,
+    tabs: dict[str, gr.Tab],
 ) -> None:
     """Let every control answer anew with the current image."""
     options: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "model", "show_progress": "minimal"}
@@ -131,12 +194,12 @@ def connect(
     ]
     for event in (sent, *picked):
         event.then(None, js=SHOW_ANSWER)
-    model, method, keep_ratio, compare, other_method, other_keep_ratio = settings
+    model, method, keep_ratio, compare, other_method, other_keep_ratio, task, labels = settings
     changes = (method.input, compare.change, other_method.input, keep_ratio.release, other_keep_ratio.release)
     for change in changes:
         change(page.look, [image, *settings], answer, trigger_mode="always_last", **options)
     method.input(another_method, [method, compare, other_method], other_method, **AT_ONCE)
     begun = [method, other_method, keep_ratio, other_keep_ratio]
-    model.change(lambda name: begin_with(page.sources[name]), model, begun, **AT_ONCE).then(
-        page.look, [image, *settings], answer, **options
-    )
+    look = {"fn": page.look, "inputs": [image, *settings], "outputs": answer} | options
+    model.input(lambda name: begin_with(page.sources[name]), model, begun, **AT_ONCE).then(**look)
+    connect_tabs(page, tabs, task, labels, settings, look)

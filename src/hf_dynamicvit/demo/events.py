@@ -26,19 +26,30 @@ EMPTY = "Drop an image, or pick one, and what the model does with it appears her
 
 BROKEN = "This went wrong, and it is not your fault. The log of the server says more."
 
-# The controls: model, method, keep ratio, whether to compare, the other method and its keep ratio.
-SETTINGS = 6
+# The controls: model, method, keep ratio, whether to compare, the other method and its keep ratio, task, labels.
+SETTINGS = 8
+
+# What the labels of the Zero-shot tab are at first: the flowers that the demo brings along, and others.
+LABELS = "daisy, dandelion, rose, sunflower, tulip, cat, house"
 
 
 class Page:
     """What the page's events call; every method returns what the page then shows.
 
     Gradio fills in `request` by its annotation. `settings` are the values of the controls: model, method, keep ratio,
-    whether to compare, and the other method with its keep ratio. What is sent is in `uploads` until it is read.
+    whether to compare, the other method with its keep ratio, the task and the labels. What is sent is in `uploads`
+    until it is read. `searched` is the folder of the images of the Retrieval tab, or `None` for those of the demo.
     """
 
-    def __init__(self, sources: Sequence[Source], images: Sequence[Bundled], limits: Limits, uploads: Uploads):
-        self.sources = {source.name: source for source in sources}
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        images: Sequence[Bundled],
+        limits: Limits,
+        uploads: Uploads,
+        searched: Path | None = None,
+    ):
+        self.sources, self.searched = {source.name: source for source in sources}, searched
         self.images, self.limits, self.uploads = images, limits, uploads
         self.rate = RateLimit(limits.requests_a_minute)
         self._models: Any = None
@@ -56,7 +67,7 @@ class Page:
             from . import html  # noqa: F401
             from .answer import Models
 
-            self._models = self._models or Models(list(self.sources.values()))
+            self._models = self._models or Models(list(self.sources.values()), self.searched)
         return self._models
 
     def warm_up(self) -> None:
@@ -96,7 +107,8 @@ class Page:
         with self._opens:
             if self._opening is None:
                 source = next(iter(self.sources.values()))
-                found = self.answer(entry.image, source.name, source.first_method, source.keep_ratio)
+                asked = source.name, source.first_method, source.keep_ratio, source.tasks[0], LABELS
+                found = self.answer(entry.image, *asked)
                 from .html import answers_html  # as `models` imported it
 
                 if isinstance(found, str):
@@ -129,17 +141,17 @@ class Page:
         """Give one answer, or that of the other method beside it."""
         if len(settings) != SETTINGS:
             return alert(f"There are {SETTINGS} settings, not {len(settings)}.")
-        model, method, keep_ratio, compare, *other = settings
+        model, method, keep_ratio, compare, *other, task, labels = settings
         asked = [(method, keep_ratio), other] if compare else [(method, keep_ratio)]
-        found = [self.answer(image, model, *each) for each in asked]
+        found = [self.answer(image, model, *each, task, labels) for each in asked]
         from .html import answers_html  # as `models` imported it
 
         return answers_html(found)
 
-    def answer(self, image: Image.Image, model: str, method: str, keep_ratio: float):
+    def answer(self, image: Image.Image, model: str, method: str, keep_ratio: float, task: str, labels: str):
         """Say what a model does, or why it does not: an error would leave the previous answer in place."""
         try:
-            return self.models.answer(image, Choice(model, method, within(keep_ratio)))
+            return self.models.answer(image, Choice(model, method, within(keep_ratio), task, labels))
         except ValueError as error:
             return f"{method}, keep ratio {keep_ratio}: {error}"
         except Exception:

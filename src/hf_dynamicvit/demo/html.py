@@ -19,8 +19,9 @@ from ..look.drawing import (
     stage_names,
     top_classes,
 )
-from .answer import Answer
+from .answer import Answer, Neighbours
 from .code import python_code, shell_code
+from .input import Bundled
 from .models import OWN
 from .style import alert, data_url
 from .verdict import told_speed, verdict_html
@@ -28,6 +29,9 @@ from .verdict import told_speed, verdict_html
 
 # Decisions that are drawn; of more (ToMe has one a block) as many, evenly, the last among them.
 DRAWN = 3
+
+# The longer edge of an image that was found, in pixels.
+FOUND = 224
 
 
 def figure(image: Image.Image, caption: str, alternative: str, below: str = "") -> str:
@@ -69,12 +73,15 @@ def unequal(answers: Sequence[Answer | str]) -> str:
 def answer_html(answer: Answer | str) -> str:
     if isinstance(answer, str):
         return f'<article class="dv-answer">{alert(answer)}</article>'
+    found = answer.neighbours
+    tables = [cost_table(answer)] if found is not None else [cost_table(answer), classes_table(answer)]
     parts = [
         build_heading(answer),
         verdict_html(answer),
         *(f'<p class="dv-note">{escape(note)}</p>' for note in answer.notes),
+        "" if found is None else neighbours_html(found),
         stages(answer),
-        f'<div class="dv-tables"><div>{cost_table(answer)}</div><div>{classes_table(answer)}</div></div>',
+        f'<div class="dv-tables">{"".join(f"<div>{table}</div>" for table in tables)}</div>',
         scores(answer),
         when_gone(answer),
         take_away(answer),
@@ -89,10 +96,13 @@ def build_title(answer: Answer) -> str:
 
 def build_heading(answer: Answer) -> str:
     """Write the title and, for eyes and screen readers, the whole answer in a sentence."""
-    view = answer.view
-    said = [f"says {likeliest(view.probabilities, answer.labels)}"]
-    if view.dense_probabilities is not None:
-        said.append(f"the dense model {likeliest(view.dense_probabilities, answer.labels)}")
+    view, found = answer.view, answer.neighbours
+    if found is not None:
+        said = [f"finds {first_found(found.sparse)} first", f"the dense model {first_found(found.dense)}"]
+    else:
+        said = [f"says {likeliest(view.probabilities, answer.labels)}"]
+        if view.dense_probabilities is not None:
+            said.append(f"the dense model {likeliest(view.dense_probabilities, answer.labels)}")
     counts = ", ".join(str(view.counts[stage]) for stage in chosen(len(view.counts), DRAWN))
     sentence = f"{answer.choice.model} keeps {counts} of {view.kept.shape[1]} patches and {'; '.join(said)}."
     return f'<h3>{escape(build_title(answer))}</h3><p class="dv-summary">{escape(sentence)}</p>'
@@ -101,6 +111,10 @@ def build_heading(answer: Answer) -> str:
 def likeliest(probabilities, labels: Sequence[str]) -> str:
     ((label, probability),) = top_classes(probabilities, labels, 1)
     return f"{label} ({probability:.1%})"
+
+
+def first_found(found: Sequence[tuple[Bundled, float]]) -> str:
+    return f"{found[0][0].title} ({found[0][1]:.3f})"
 
 
 def stages(answer: Answer) -> str:
@@ -149,9 +163,9 @@ def cost_table(answer: Answer) -> str:
     ]
     if "dense" in times:
         ratio = times["dense"] / times["sparse"]
-        rows.append(("time (ms)", f"{times['sparse']:.3g}", f"{times['dense']:.3g}", told_speed(ratio)))
+        rows.append(("time (ms)", told_time(times["sparse"]), told_time(times["dense"]), told_speed(ratio)))
     else:
-        rows.append(("time (ms)", f"{times['sparse']:.3g}", "", ""))
+        rows.append(("time (ms)", told_time(times["sparse"]), "", ""))
     note = f"Time measured on this machine ({answer.device}) now, at batch 1; medians of interleaved runs."
     head = ["<td></td>", *(f'<th scope="col">{name}</th>' for name in ("sparse", "dense", "sparse / dense"))]
     body = [
@@ -163,15 +177,45 @@ def cost_table(answer: Answer) -> str:
     )
 
 
+def told_time(milliseconds: float) -> str:
+    """Round to three digits, or to whole milliseconds where there are more."""
+    return f"{milliseconds:.3g}" if milliseconds < 100 else f"{milliseconds:,.0f}"
+
+
 def take_away(answer: Answer) -> str:
-    """Lay out the code that gives this answer, and a link that saves it as an image."""
+    """Lay out the code that gives this answer, and a link that saves it as an image, if it has no other images."""
     title = build_title(answer)
+    codes = [code(answer.choice) for code in (python_code, shell_code)]
+    shown = "".join(f"<pre>{escape(code)}</pre>" for code in codes if code)
+    code = f"<details><summary>Code</summary>{shown}</details>"
+    if answer.neighbours is not None:
+        return code
     sheet = data_url(card(answer.view, answer.labels, title), "JPEG")
     name = f"{answer.reducer}-{answer.choice.keep_ratio:.2f}.jpg"
+    link = f'<a class="dv-download" download="{escape(name)}" href="{sheet}">Download this answer as an image</a>'
+    return code + link
+
+
+def neighbours_html(found: Neighbours) -> str:
+    """Lay out the images that were found with both models, one below the other; shared ones are marked."""
+    shared = {entry.title for entry, _ in found.sparse} & {entry.title for entry, _ in found.dense}
+    note = f"Of {found.searched} images. Their embeddings are those of the dense model; only the image above is"
+    rows = [
+        f"<h4>Nearest images, {name}</h4>"
+        f'<div class="dv-found">{"".join(found_image(*each, each[0].title in shared) for each in row)}</div>'
+        for name, row in (("sparse", found.sparse), ("dense", found.dense))
+    ]
+    return f'{"".join(rows)}<p class="dv-small">{note} embedded with fewer tokens. Numbers are cosines.</p>'
+
+
+def found_image(entry: Bundled, cosine: float, shared: bool) -> str:
+    """Lay out an image that was found; what only one of the models found is framed."""
+    small = entry.image.copy()
+    small.thumbnail((FOUND, FOUND))
+    kind, said = ("", "") if shared else (' class="dv-only"', ", by this model alone")
     return (
-        "<details><summary>Code</summary>"
-        f"<pre>{escape(python_code(answer.choice))}</pre><pre>{escape(shell_code(answer.choice))}</pre></details>"
-        f'<a class="dv-download" download="{escape(name)}" href="{sheet}">Download this answer as an image</a>'
+        f'<figure{kind}><img src="{data_url(small)}" alt="{escape(entry.title)}">'
+        f"<figcaption>{escape(entry.title)} {cosine:.3f}{said}</figcaption></figure>"
     )
 
 

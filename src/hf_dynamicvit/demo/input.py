@@ -24,6 +24,9 @@ SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"GIF8", b"BM")
 # A larger image is made smaller as it comes in: a model sees a few hundred pixels of it.
 LONGEST_EDGE = 1024
 
+# Images of a folder that are searched: the dense model embeds each of them once.
+MOST_SEARCHED = 48
+
 # Flower photographs, and who took them.
 PHOTOGRAPHS = Path(__file__).with_name("images")
 
@@ -87,8 +90,8 @@ def open_image(file: Path, most_pixels: int) -> Image.Image:
     return plain
 
 
-def flowers() -> list[Bundled]:
-    """Read the four photographs of flowers that the demo brings along."""
+def flowers(which: str = "images") -> list[Bundled]:
+    """Read the photographs of flowers that the demo brings along: four to look at, more for the `"gallery"`."""
     table = json.loads((PHOTOGRAPHS / "attribution.json").read_text(encoding="utf-8"))
     licence = f'<a href="{table["licence_link"]}">{table["licence"]}</a>'
     return [
@@ -97,7 +100,7 @@ def flowers() -> list[Bundled]:
             Image.open(PHOTOGRAPHS / entry["file"]).convert("RGB"),
             f'{entry["title"]} by <a href="{entry["link"]}">{escape(entry["author"])}</a> ({licence}, resized)',
         )
-        for entry in table["images"]
+        for entry in table[which]
     ]
 
 
@@ -123,4 +126,23 @@ def bundled(sources: Sequence[Source]) -> list[Bundled]:
     found = digits() if any(source.shows_digits for source in sources) else []
     if not found or not all(source.shows_digits for source in sources):
         found += flowers()
+    return found
+
+
+def read_gallery(folder: Path | None) -> list[Bundled]:
+    """Read the images that are searched: those in `folder`, at most `MOST_SEARCHED` and evenly, or flowers.
+
+    Raises:
+        ValueError: there are none, or one cannot be read.
+    """
+    if folder is None:
+        return flowers() + flowers("gallery")
+    from ..data.class_folders import evenly_spaced, find_files
+    from ..data.transforms import read_image
+
+    found = []
+    for file in evenly_spaced(find_files([folder]), MOST_SEARCHED):
+        image = read_image(file).convert("RGB")
+        image.thumbnail((LONGEST_EDGE, LONGEST_EDGE))
+        found.append(Bundled(str(Path(file).relative_to(folder)), image, ""))
     return found

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..families import MODEL_TYPES, add_installed_families
+from ..families import ALL_FAMILIES, MODEL_TYPES, add_installed_families
 from ..names import METHODS
 
 
@@ -26,6 +26,25 @@ SLIDER = (0.3, 1.0, 0.05)
 # Where the checkpoint has no single keep ratio the slider starts here.
 USUAL = 0.7
 
+# What is asked of an image, each a tab of the page where there is a model for it, and its title.
+TASKS = {"classify": "Classify", "zero-shot": "Zero-shot", "retrieval": "Retrieval"}
+
+# Model types with an image and a text tower, and those of encoders without a text tower, dense and sparse.
+TWO_TOWER_TYPES = tuple(
+    name for key, family in ALL_FAMILIES.items() if family.two_towers for name in (family.dense, key)
+)
+ENCODER_TYPES = tuple(
+    f"{name}{end}"
+    for key, family in ALL_FAMILIES.items()
+    for name in (family.dense, key)
+    for end in (["_vision_model"] if family.two_towers else [""])
+)
+
+SHOWN_TYPES = (*MODEL_TYPES, *(name for name in TWO_TOWER_TYPES + ENCODER_TYPES if name not in MODEL_TYPES))
+
+# Labels that a visitor may type for an image, and the characters of one.
+MOST_LABELS, LONGEST_LABEL = 20, 60
+
 DIGIT_LABELS = {str(digit): str(digit) for digit in range(10)}
 
 
@@ -39,6 +58,7 @@ class Source:
         reducer: the method that it was trained with, `None` for a dense one.
         keep_ratio: where the slider starts.
         shows_digits: its classes are handwritten digits, as in the quickstart.
+        tasks: what can be asked of it, keys of `TASKS`.
     """
 
     name: str
@@ -46,6 +66,7 @@ class Source:
     reducer: str | None
     keep_ratio: float
     shows_digits: bool
+    tasks: tuple[str, ...] = ("classify",)
 
     @property
     def first_method(self) -> str:
@@ -62,13 +83,21 @@ class Source:
 class Choice:
     """What a visitor asks for.
 
+    Attributes:
+        model, method, keep_ratio: as the page names them.
+        task: a key of `TASKS`.
+        labels: as they were typed, between commas; for `"zero-shot"`.
+
     Raises:
-        ValueError: the model has no name, there is no such method, or `keep_ratio` is off the slider.
+        ValueError: the model has no name, there is no such method or task, `keep_ratio` is off the slider, or labels
+            are missing, too many or too long.
     """
 
     model: str
     method: str
     keep_ratio: float
+    task: str = "classify"
+    labels: str = ""
 
     def __post_init__(self):
         if not isinstance(self.model, str):
@@ -79,6 +108,36 @@ class Choice:
         number = isinstance(self.keep_ratio, int | float) and not isinstance(self.keep_ratio, bool)
         if not number or not low <= self.keep_ratio <= high:
             raise ValueError(f"The keep ratio is {self.keep_ratio!r}; it can be {low} to {high}.")
+        if self.task not in TASKS:
+            raise ValueError(f"There is no task {self.task!r}.")
+        if self.task == "zero-shot":
+            split_labels(self.labels)
+
+
+def split_labels(typed: str) -> list[str]:
+    """Split labels that were typed between commas.
+
+    Raises:
+        ValueError: there are fewer than two, too many, or one is too long.
+    """
+    labels = [*dict.fromkeys(part.strip() for part in str(typed).split(",") if part.strip())]
+    if not 2 <= len(labels) <= MOST_LABELS:
+        raise ValueError(f"There are {len(labels)} labels; type 2 to {MOST_LABELS}, with commas between them.")
+    if max(map(len, labels)) > LONGEST_LABEL:
+        raise ValueError(f"A label has {max(map(len, labels))} characters; it can have {LONGEST_LABEL}.")
+    return labels
+
+
+def find_tasks(config: dict[str, Any]) -> tuple[str, ...]:
+    """Find what can be asked of a checkpoint with that `config.json`, keys of `TASKS`; nothing of other families."""
+    kind, names = config["model_type"], config.get("architectures") or ()
+    if any("ForImageClassification" in name for name in names):
+        return ("classify",) if kind in MODEL_TYPES else ()
+    if kind in TWO_TOWER_TYPES and "text_config" in config:
+        return ("zero-shot", "retrieval")
+    if kind in ENCODER_TYPES and any(name.endswith("Model") for name in names):
+        return ("retrieval",)
+    return ("classify",) if kind in MODEL_TYPES else ()
 
 
 def read_sources(places: Sequence[str]) -> list[Source]:
@@ -93,16 +152,18 @@ def read_sources(places: Sequence[str]) -> list[Source]:
     sources = []
     for name, place in zip(short_names(places), places, strict=True):
         config = read_configuration(place)
-        if config["model_type"] not in MODEL_TYPES:
+        tasks = find_tasks(config)
+        if not tasks:
             from ..model.refused import refusal  # with torch
 
-            raise ValueError(refusal(place, config["model_type"], f"the demo shows {', '.join(MODEL_TYPES)}"))
+            raise ValueError(refusal(place, config["model_type"], f"the demo shows {', '.join(SHOWN_TYPES)}"))
         check_processor(place)
         labels = config.get("id2label")
         named = {str(index): name for index, name in labels.items()} if isinstance(labels, dict) else {}
         shows_digits = named == DIGIT_LABELS
         tower = config.get("vision_config", config)
-        sources.append(Source(name, place, tower.get("reducer"), on_slider(tower.get("keep_ratio")), shows_digits))
+        method, keep_ratio = tower.get("reducer"), on_slider(tower.get("keep_ratio"))
+        sources.append(Source(name, place, method, keep_ratio, shows_digits, tasks))
     return sources
 
 

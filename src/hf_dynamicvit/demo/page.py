@@ -14,9 +14,9 @@ from starlette.middleware import Middleware
 
 from ..compat import forget_session, uploaded_files, waiting_requests
 from . import private_folder
-from .controls import connect, controls, drop_zone, method_style, pick_buttons, pick_style
+from .controls import connect, controls, drop_zone, list_tasks, method_style, pick_buttons, pick_style, task_tabs
 from .events import EMPTY, Page
-from .input import bundled
+from .input import bundled, flowers
 from .models import read_sources
 from .server.guard import Guard, Scope
 from .server.limits import Limits
@@ -159,8 +159,16 @@ def theme() -> gr.themes.Base:
     return gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=FIXED).set(**colours)
 
 
-def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | None = None) -> Demo:
-    """Build the page for `sources`, folders or Hub names of image classifiers; uploads go through `folder`.
+def build(
+    sources: Sequence[str], limits: Limits | None = None, folder: Path | None = None, searched: Path | None = None
+) -> Demo:
+    """Build the page for `sources`.
+
+    Args:
+        sources: folders or Hub names of image classifiers, of models with an image and a text tower, of encoders.
+        limits: what visitors may do.
+        folder: through which uploads go.
+        searched: folder of the images that the Retrieval tab searches, which every visitor sees.
 
     Raises:
         ValueError: a source cannot be read or is of another family.
@@ -168,21 +176,23 @@ def build(sources: Sequence[str], limits: Limits | None = None, folder: Path | N
     found, limits = read_sources(sources), limits or Limits()
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(60, STALE)) as blocks:
         uploads = Uploads(folder or private_folder(), limits.uploads, uploaded_files(blocks))
-        page = Page(found, bundled(found), limits, uploads)
-        image = gr.State()
+        page = Page(found, bundled(found), limits, uploads, searched)
+        image, task = gr.State(), gr.State(found[0].tasks[0])
         gr.Markdown(INTRODUCTION)
+        tabs, labels = task_tabs(found)
         with gr.Row():
             with gr.Column(scale=1, min_width=320, elem_id="controls"):
                 drop = drop_zone(limits)
                 buttons = pick_buttons(page.images)
                 chosen = gr.HTML("", elem_id="chosen", padding=False)
-                settings = controls(found)
+                settings = [*controls(found), task, labels]
             with gr.Column(scale=3, min_width=320):
                 answer = gr.HTML(hint(EMPTY), elem_id="answer", padding=False)
         gr.HTML(WORDS, padding=False)
-        credits = ", ".join(dict.fromkeys(entry.credit for entry in page.images))
+        shown = [*page.images, *(flowers("gallery") if "retrieval" in list_tasks(found) and searched is None else ())]
+        credits = ", ".join(dict.fromkeys(entry.credit for entry in shown))
         gr.HTML(f'<p class="dv-small">{STORED}</p><p class="dv-small">Images: {credits}.</p>', padding=False)
-        connect(page, image, drop, chosen, buttons, settings, answer)
+        connect(page, image, drop, chosen, buttons, settings, answer, tabs)
         blocks.load(page.opening, None, [image, chosen, answer], **OPENING)
 
         def forget(request: gr.Request) -> None:  # Gradio would keep the image for an hour, the answer for ever

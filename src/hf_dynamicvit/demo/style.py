@@ -31,6 +31,11 @@ STYLE = """
 #answer tr { border: 0; border-bottom: 1px solid var(--border-color-primary); }
 #answer th, #answer td { border: 0; text-align: left; padding: .3rem .6rem .3rem 0; overflow-wrap: normal; }
 #answer th[scope=row] { font-weight: 400; }
+.dv-found { display: grid; grid-template-columns: repeat(4, minmax(0, 9rem)); gap: .75rem; }
+@media (max-width: 700px) { .dv-found { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
+.dv-found figure { margin: 0; }
+.dv-found img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; margin: 0; border-radius: .25rem; }
+.dv-found .dv-only img { outline: 4px solid #ea580c; outline-offset: -4px; }
 .dv-legend { list-style: none; padding: 0; margin: 0; align-self: center; font-size: .875rem; }
 .dv-legend i { display: inline-block; width: .9rem; height: .9rem; margin-right: .4rem; vertical-align: -.1rem; }
 .dv-note { border-left: 4px solid #b45309; padding: .2rem 0 .2rem .7rem; }

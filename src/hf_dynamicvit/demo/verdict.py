@@ -4,7 +4,7 @@
 from html import escape
 
 from ..look.drawing import top_classes
-from .answer import Answer
+from .answer import Answer, Neighbours
 
 
 # Ratios of two times nearer to 1 than this are not told apart: a machine that others use varies by more.
@@ -28,6 +28,8 @@ def told_speed(ratio: float) -> str:
 def told_answer(answer: Answer) -> tuple[str, str, str]:
     """Return a sign, whether the answer changed in words, and the class of the style."""
     view = answer.view
+    if answer.neighbours is not None:
+        return told_neighbours(answer.neighbours)
     ((label, _),) = top_classes(view.probabilities, answer.labels, 1)
     if view.dense_probabilities is None:
         return "\N{BLACK RIGHT-POINTING TRIANGLE}", label, "dv-alone"
@@ -35,6 +37,16 @@ def told_answer(answer: Answer) -> tuple[str, str, str]:
         return "\N{CHECK MARK}", f"Same answer ({label})", "dv-same"
     ((dense, _),) = top_classes(view.dense_probabilities, answer.labels, 1)
     return "\N{NOT EQUAL TO}", f"Answer changed ({label}; dense: {dense})", "dv-changed"
+
+
+def told_neighbours(neighbours: Neighbours) -> tuple[str, str, str]:
+    """Return the same of a search."""
+    wanted, shared = len(neighbours.dense), neighbours.shared
+    if shared < wanted:
+        return "\N{NOT EQUAL TO}", f"{shared} of the dense model's {wanted} nearest images found", "dv-changed"
+    orders = [[entry.title for entry, _ in found] for found in (neighbours.sparse, neighbours.dense)]
+    order = "" if orders[0] == orders[1] else " in another order"
+    return "\N{CHECK MARK}", f"Same {wanted} nearest images{order}", "dv-same"
 
 
 def verdict_html(answer: Answer) -> str:

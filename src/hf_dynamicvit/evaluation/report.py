@@ -111,7 +111,7 @@ def build_overview(evaluation: Evaluation) -> list[Block]:
             Paragraph(
                 f"Images a second are of the models alone, while this report was made, in batches of "
                 f"{evaluation.settings.get('batch_size', 'images')}, the first of which does not count. "
-                "`hf-dynamicvit benchmark` measures it with care."
+                "hf-dynamicvit benchmark measures it with care."
             )
         )
     if k is None:

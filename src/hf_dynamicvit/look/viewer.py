@@ -335,7 +335,7 @@ class Viewer:
     @torch.inference_mode()
     def _look(self, pixels: Tensor, shown: list[Image.Image]) -> list[View]:
         model, reducer = self.model, self.model.reducer
-        outputs = model(pixels.to(model.device, model.dtype), interpolate_pos_encoding=True, output_scores=True)
+        outputs = self.run(model, pixels.to(model.device, model.dtype), output_scores=True)
         kept, owner, scores = (values.cpu() for values in (outputs.kept, outputs.owner, outputs.scores))
         if reducer.rest == "dropped":  # what is gone is gone, also where a fused token is scored for it
             scores[:, 1:].masked_fill_(~kept[:, :-1], torch.nan)
@@ -358,13 +358,16 @@ class Viewer:
             for index, image in enumerate(shown)
         ]
 
+    def run(self, model: Any, pixels: Tensor, **options: Any) -> Any:
+        """Run one of the two models, with its `options`, on pixels of any size."""
+        return model(pixels, interpolate_pos_encoding=True, **options)
+
     def answers(self, pixels: Tensor, outputs: Any) -> list[dict[str, Any]]:
         """Return what both models say of each image, as fields of its `View`; `outputs` are the sparse one's."""
         dense, dense_boxes = None, None
         if self.dense is not None:
             moved = pixels.to(self.dense.device, self.dense.dtype)
-            said = self.dense(moved, interpolate_pos_encoding=True)
-            dense, dense_boxes = self.predictions(said, self.dense_order)
+            dense, dense_boxes = self.predictions(self.run(self.dense, moved), self.dense_order)
         probabilities, boxes = self.predictions(outputs)
         return [
             {
