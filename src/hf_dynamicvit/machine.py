@@ -39,7 +39,10 @@ def check_device(device: str) -> None:
         ValueError: it lacks `device`.
     """
     if device not in list_devices():
-        raise ValueError(f"device is {device!r}; this machine has {', '.join(list_devices())}.")
+        build = (
+            "; this PyTorch is built without CUDA" if device.startswith("cuda") and torch.version.cuda is None else ""
+        )
+        raise ValueError(f"device is {device!r}; this machine has {', '.join(list_devices())}{build}.")
 
 
 def choose_device(device: str | None) -> str:

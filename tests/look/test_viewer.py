@@ -12,6 +12,7 @@ from viewers import make_images, processor_of, view_of
 
 from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
 from hf_dynamicvit.look.viewer import Viewer
+from hf_dynamicvit.machine import list_devices
 from hf_dynamicvit.model.reducers import is_adaptive
 
 
@@ -136,6 +137,10 @@ def test_refusals(tmp_path):
         viewer.look([])
     with pytest.raises(ValueError, match="batch_size is 0"):
         viewer.look(make_images((9, 9)), batch_size=0)
+    if "cuda" not in list_devices():
+        build = "; this PyTorch is built without CUDA" if torch.version.cuda is None else ""
+        with pytest.raises(ValueError, match=f"device is 'cuda'; this machine has cpu{build}"):
+            viewer.to("cuda")
     with pytest.raises(ValueError, match="device is 'tpu'; this machine has cpu"):
         viewer.to("tpu")
     toy_model(reducer="evovit").save_pretrained(tmp_path)

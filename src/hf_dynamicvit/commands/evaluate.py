@@ -81,7 +81,7 @@ def add_images(group: Any) -> None:
     group.add_argument(
         "--all-images",
         action="store_true",
-        help="those too that the model was trained on (default: where `train` held some out, these alone)",
+        help="include the images that the model was trained on (default: where `train` held some out, these alone)",
     )
     group.add_argument("--limit", type=int, help="at most so many images, taken at random")
     group.add_argument("--seed", type=int, default=0, help="of that choice")

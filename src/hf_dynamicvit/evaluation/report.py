@@ -54,7 +54,8 @@ def write_lead(evaluation: Evaluation) -> str:
     found = evaluation.difference
     return (
         f"{start}, the dense one {format_percent(dense.top(1), count)}: {format_points(found.top1, count)} points "
-        f"(95% interval {format_interval(found, count)}), with {cost}."
+        f"(95% interval {format_interval(found, count)}), with {cost}. "
+        f"Dense is {evaluation.compared}, with every patch kept."
     )
 
 
