@@ -6,8 +6,8 @@ from types import ModuleType
 
 
 def build_install_command(extra: str) -> str:
-    """Return the command that installs the packages of `extra`."""
-    return f'pip install "hf-dynamicvit[{extra}]"'
+    """Return the command that installs the packages of `extra`, also for who works in a clone."""
+    return f'pip install "hf-dynamicvit[{extra}]" (in a clone: pip install ".[{extra}]")'
 
 
 def require(module: str, extra: str, why: str, otherwise: str = "") -> ModuleType:

@@ -110,7 +110,8 @@ def test_command_refuses(arguments, said, sparse, capsys):
 def test_command_without_gradio(sparse, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["demo", "--model", sparse]) == 1
-    assert 'pip install "hf-dynamicvit[demo]"' in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert 'pip install "hf-dynamicvit[demo]"' in said and '(in a clone: pip install ".[demo]")' in said
 
 
 def test_command_serves(sparse, monkeypatch):
