@@ -169,6 +169,35 @@ def index() -> list[str]:
     ]
 
 
+def alternatives() -> list[str]:
+    rows = tables.read_results("alternatives")["rows"]
+    whole = rows["dense, float32"]
+
+    def apart(name: str) -> str:
+        _, difference, error = tables.load_script("alternatives").compare(rows[name], whole)
+        return f"{difference:+.1f} ± {error:.1f}"
+
+    def told(name: str, batch: str) -> str:
+        return f"{100 * statistics.fmean(rows[name]['right']):.1f} % at {rows[name]['milliseconds'][batch]:.1f} ms"
+
+    def faster(name: str, batch: str) -> str:
+        return f"{whole['milliseconds'][batch] / rows[name]['milliseconds'][batch]:.2f}x"
+
+    return [
+        f"{faster('dense, int8', '1')} as fast at batch 1 and {faster('dense, int8', '8')} at batch 8, in bfloat16 "
+        f"{faster('dense, bfloat16', '1')} and {faster('dense, bfloat16', '8')}",
+        f"160 pixels in int8 have {told('160 px, int8', '1')}",
+        f"not below the dense model ({apart('tome 0.65, float32')}) and {faster('tome 0.65, float32', '8')} as fast "
+        f"at batch 8, but {faster('tome 0.65, float32', '1')} at batch 1",
+        f"`evit` is {faster('evit 0.65, float32', '1')} as fast at batch 1 and loses "
+        f"{apart('evit 0.65, float32').lstrip('-')} points",
+        f"`evit` at 192 pixels in int8 has {told('evit 0.65, 192 px, int8', '8')}, beside {told('160 px, int8', '8')} "
+        f"for 160 pixels alone, and `tome` at 192 pixels {told('tome 0.65, 192 px, int8', '8')}",
+        f"9 of 12 cost {apart('9 blocks, float32').lstrip('-')} points, 6 cost "
+        f"{apart('6 blocks, float32').lstrip('-')}",
+    ]
+
+
 def benchmarks() -> list[str]:
     dense, other = (
         tables.read_results("deit_tiny_without_training")["dense"],
@@ -199,6 +228,7 @@ def benchmarks() -> list[str]:
     knn = [100 * native[name]["own bank"]["top1"] for name in ("pooler_output", "features")]
     served = tables.read_results("serving")["settings"]
     return [
+        *alternatives(),
         f"One run each with seed 42; one image is {100 / tables.read_runs('flowers')[0]['images']:.2f} points.",
         f"DynamicViT is {losses[0]:.1f} and {losses[1]:.1f} points below its dense model",
         f"dense {tables.percent(dense['top1'])} at {dense['gmacs']:.3f} G multiply-adds",
