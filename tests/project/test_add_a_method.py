@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "add_a_method.md"
 
 @pytest.fixture
 def norm(monkeypatch):
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)[0]
     assert len(code.splitlines()) < 40
     namespace: dict = {}
     exec(compile(code, str(PAGE), "exec"), namespace)

@@ -23,6 +23,9 @@ from hf_dynamicvit.demo.server.uploads import STALE
 
 pytestmark = pytest.mark.slow
 
+# values of the page's controls
+SETTINGS = ["sparse", "as trained", 0.7, False, "tome", 0.7, "classify", "daisy, rose"]
+
 
 @pytest.fixture
 def client(served):
@@ -189,7 +192,7 @@ def join(client, path: str) -> httpx.Response:
     dependencies = client.get("config").json()["dependencies"]
     upload = next(entry for entry in dependencies if any(target[1] == "upload" for target in entry["targets"]))
     file = {"path": path, "meta": {"_type": "gradio.FileData"}, "orig_name": "a.jpg"}
-    data = [file, "sparse", "as trained", 0.7, False, "tome", 0.7]
+    data = [file, *SETTINGS]
     body = {"fn_index": upload["id"], "session_hash": "stranger", "data": data}
     return client.post("gradio_api/queue/join", json=body)
 
@@ -227,7 +230,7 @@ def test_the_name_of_a_window_is_short(client):
 
 def test_few_requests_of_one_address_wait(served, client):
     """Whatever it calls itself; somebody else is still served."""
-    body = {"data": ["sparse", "as trained", 0.7, False, "tome", 0.7], "fn_index": pick_index(client)}
+    body = {"data": SETTINGS, "fn_index": pick_index(client)}
     with served.demo.page.models._lock:  # one is being computed, all others wait
         answers = [client.post("gradio_api/queue/join", json=body | {"session_hash": f"s{n}"}) for n in range(8)]
         assert refusal(answers[-1]) == (429, TOO_MANY)
