@@ -338,6 +338,11 @@ def choose() -> str:
         "mctf",
         "diffrate",
         "pitome",
+        "atc",
+        "ats",
+        "algm",
+        "bat",
+        "freq",
         "idlevit",
         "evovit",
         "asvit",
@@ -468,7 +473,8 @@ def draw_without_training(name: str, file: Path) -> None:
     """Draw top-1 over multiply-adds of every method along its own schedule."""
     record = read_results(name)
     own_schedules = [row for row in record["results"] if row["method"] in comparison().METHODS and row["gmacs"]]
-    comparison().draw(record | {"results": own_schedules}, file)
+    shown = {key: record["dense"][key] for key in ("gmacs", "top1")}  # not the half that no search has seen
+    comparison().draw(record | {"dense": shown, "results": own_schedules}, file)
 
 
 def draw_training(name: str, file: Path) -> None:

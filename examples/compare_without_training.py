@@ -118,7 +118,9 @@ def draw(record: dict[str, Any], path: Path) -> None:
     dense = record["dense"]
     measures = [*list_measures(dense).items()][:2]
     figure, panels = pyplot.subplots(1, len(measures), figsize=(8 * len(measures), 6), squeeze=False)
+    colours = pyplot.cycler(color=pyplot.get_cmap("tab10").colors)  # and then once more with broken lines
     for axes, (title, keys) in zip(panels[0], measures, strict=True):
+        axes.set_prop_cycle(pyplot.cycler(linestyle=["-", "--"]) * colours)
         for name in names(record):
             rows = [row for row in record["results"] if row["method"] == name]
             points = sorted((row["gmacs"] / dense["gmacs"], read_value(row, keys)) for row in [dense, *rows] if rows)
@@ -126,7 +128,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
         axes.set(xlabel="multiply-adds as a fraction of the dense model's", ylabel=title)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
