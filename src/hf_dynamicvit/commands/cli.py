@@ -33,7 +33,7 @@ COMMANDS = {
 }
 
 EXAMPLES = """
-# the whole way on handwritten digits, a few minutes on a CPU
+# the whole pipeline on handwritten digits, a few minutes on a CPU
 hf-dynamicvit quickstart
 # your own images, a folder for each class
 hf-dynamicvit train --model facebook/deit-small-patch16-224 --dataset my_images --teacher-epochs 3

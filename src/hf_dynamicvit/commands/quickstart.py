@@ -17,9 +17,9 @@ hf-dynamicvit quickstart --output digits --seed 1 --json > digits.json
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "The whole way on real images, without the network, in a few minutes on a CPU: train a small dense ViT on "
-        "scikit-learn's handwritten digits, make it a DynamicViT, fine-tune that with distillation, measure both with "
-        "tokens really dropped, and write a report, an image and the checkpoints."
+        "The whole pipeline on scikit-learn's handwritten digits, without the network, in a few minutes on a CPU: "
+        "train a small dense ViT, make it a DynamicViT, fine-tune that with distillation, measure both with tokens "
+        "really dropped, and write a report, an image and the checkpoints."
     )
     parser.add_argument(
         "--output",

@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`hf-dynamicvit quickstart`: the whole way on real images, without the network, in a few minutes on a CPU.
+"""`hf-dynamicvit quickstart`: the whole pipeline on handwritten digits, without the network, in minutes on a CPU.
 
 Trains a small dense ViT on scikit-learn's handwritten digits, makes it a DynamicViT, fine-tunes that with
 distillation, evaluates both with tokens really dropped, and writes a report, a figure and the checkpoints.
