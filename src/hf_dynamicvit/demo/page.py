@@ -4,6 +4,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,8 +145,17 @@ class Demo:
         threading.Thread(target=self.page.warm_up, daemon=True).start()
         if wait:
             print(f"The demo is at {address} (Ctrl+C ends it).", flush=True)
-            self.blocks.block_thread()
+            self.wait()
         return address
+
+    def wait(self) -> None:
+        """Serve until Ctrl+C, and say so then in our words."""
+        try:
+            while self.blocks.is_running:
+                time.sleep(0.1)
+        except KeyboardInterrupt:
+            self.blocks.close(verbose=False)
+            print("The demo has ended.", flush=True)
 
     def queued(self) -> list[Scope]:
         """List the requests that wait for their turn."""

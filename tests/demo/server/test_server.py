@@ -281,7 +281,8 @@ def test_first_request_and_the_end(served, port, tmp_path):
         process.terminate()
         process.wait(timeout=120)
     assert not (temporary / ours[0]).exists()
-    assert "Traceback" not in (tmp_path / "log").read_text()
+    said = (tmp_path / "log").read_text()
+    assert "Traceback" not in said and "Keyboard" not in said and said.endswith("The demo has ended.\n")
 
 
 def answers(client) -> bool:
