@@ -45,6 +45,9 @@ def test_without_git_there_is_no_commit(monkeypatch):
         (["/here/benchmarks/speed.py", "--model", "a b"], "python benchmarks/speed.py --model 'a b'"),
         (["/here/bin/hf-dynamicvit", "tune", "m"], "hf-dynamicvit tune m"),
         (["/here/hf_dynamicvit/__main__.py", "tune"], "hf-dynamicvit tune"),
+        (["/here/other/__main__.py", "-q"], "python other/__main__.py -q"),
+        (["/here/bin/pytest", "tests"], "pytest tests"),
+        ([""], "python"),
     ],
 )
 def test_a_command_can_be_typed_elsewhere(argv, command, monkeypatch):

@@ -78,8 +78,12 @@ def describe_run() -> dict[str, Any]:
 def read_command() -> str:
     """Read the command line of this process, with the program's name in place of its path here."""
     program = Path(sys.argv[0])
-    is_script = program.suffix == ".py" and program.stem != "__main__"
-    words = ["python", str(Path(program.parent.name, program.name))] if is_script else ["hf-dynamicvit"]
+    if program.stem == "__main__" and program.parent.name == __package__:
+        words = ["hf-dynamicvit"]
+    elif program.suffix == ".py":
+        words = ["python", str(Path(program.parent.name, program.name))]
+    else:
+        words = ["python" if program.stem in ("", "-c") else program.stem]
     return shlex.join([*words, *sys.argv[1:]])
 
 

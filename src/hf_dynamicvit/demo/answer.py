@@ -54,7 +54,7 @@ class Neighbours:
 
     @property
     def shared(self) -> int:
-        """How many images both found."""
+        """Count the images that both found."""
         names = [{entry.title for entry, _ in found} for found in (self.sparse, self.dense)]
         return len(names[0] & names[1])
 

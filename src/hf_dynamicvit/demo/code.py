@@ -12,34 +12,32 @@ def python_code(choice: Choice) -> str:
     return codes[choice.task](choice)
 
 
-def classify_code(choice: Choice) -> str:
-    """Write what classifies."""
+def loading_lines(choice: Choice, imports: str, load: str) -> str:
+    """Write what loads a model by `load`, sets it and opens an image."""
     method = "" if choice.method == OWN else f", reducer={choice.method!r}"
     return f"""from PIL import Image
 
-from hf_dynamicvit.look import drawing
-from hf_dynamicvit.look.viewer import Viewer
+{imports}
 
 image = Image.open("image.jpg")
-viewer = Viewer.load({choice.model!r}{method})
+viewer = {load}({choice.model!r}{method})
 viewer.set_keep_ratio({choice.keep_ratio:g}, [image])
-(view,) = viewer.look([image])
+"""
+
+
+def classify_code(choice: Choice) -> str:
+    """Write what classifies."""
+    imports = "from hf_dynamicvit.look import drawing\nfrom hf_dynamicvit.look.viewer import Viewer"
+    return f"""{loading_lines(choice, imports, "Viewer.load")}(view,) = viewer.look([image])
 print(drawing.prediction_text(view, viewer.labels))
 drawing.card(view, viewer.labels).save("seen.png")
 """
 
 
 def encoder_lines(choice: Choice) -> str:
-    """Write what loads an encoder, sets it and prepares an image."""
-    method = "" if choice.method == OWN else f", {choice.method!r}"
-    return f"""from PIL import Image
-
-from hf_dynamicvit.look.encoders import EncoderViewer
-
-image = Image.open("image.jpg")
-viewer = EncoderViewer.load_encoder({choice.model!r}{method})
-viewer.set_keep_ratio({choice.keep_ratio:g}, [image])
-"""
+    """Write what loads an encoder, sets it and opens an image."""
+    imports = "from hf_dynamicvit.look.encoders import EncoderViewer"
+    return loading_lines(choice, imports, "EncoderViewer.load_encoder")
 
 
 def zero_shot_code(choice: Choice) -> str:

@@ -92,7 +92,7 @@ class View:
 
     @property
     def map_difference(self) -> float | None:
-        """How far the map is from the dense one: pixels of another class, or the mean relative difference of depth."""
+        """Compare the map with the dense one: the share of pixels of another class, or the relative error of depth."""
         if self.map is None or self.dense_map is None:
             return None
         return self.map.difference(self.dense_map)
