@@ -71,7 +71,7 @@ def test_models_without_a_classifier(folder, key, kind):
 
 def test_a_search_that_was_stopped_goes_on(folder, monkeypatch, capsys):
     save(toy_dense())
-    real, trials = Objective.loss, []
+    real, trials = Objective.losses, []
 
     def stops(self):
         trials.append(1)
@@ -79,7 +79,7 @@ def test_a_search_that_was_stopped_goes_on(folder, monkeypatch, capsys):
             raise KeyboardInterrupt
         return real(self)
 
-    monkeypatch.setattr(Objective, "loss", stops)
+    monkeypatch.setattr(Objective, "losses", stops)
     assert run() == 130
     assert [file.name for file in (folder / "tuned").iterdir()] == ["trials.jsonl"]
     assert run() == 0

@@ -15,17 +15,17 @@ PATCHES = 12
 def problem(weights=(1.0, 4.0, 2.0), least_left=0.0, **changes):
     """Three stages; the loss is of what each removes, and it is dear where its weight is large."""
 
-    def loss(counts):
+    def losses(counts):
         entering = (PATCHES, *counts[:-1])
-        return sum(weight * (before - after) ** 2 for weight, before, after in zip(weights, entering, counts))  # noqa: B905
+        return (sum(weight * (a - b) ** 2 for weight, a, b in zip(weights, entering, counts, strict=True)),)
 
-    return Problem(PATCHES, [0, 1, 2], 4, least_left, lambda counts: float(sum(counts)), loss, **changes)
+    return Problem(PATCHES, [0, 1, 2], 4, least_left, lambda counts: float(sum(counts)), losses, **changes)
 
 
 def best_of_all(searched, budget):
     counts = itertools.product(range(1, PATCHES + 1), repeat=3)
     falling = [each for each in counts if searched.possible(each) and sum(each) <= budget]
-    return min(searched.loss(each) for each in falling)
+    return min(searched.losses(each)[0] for each in falling)
 
 
 @pytest.mark.parametrize("budget", [30, 24, 15, 8])
@@ -67,9 +67,9 @@ def test_a_budget_out_of_reach_ends_at_the_nearest():
 
 def test_a_trial_that_is_known_is_not_run_again():
     told = []
-    first = problem(on_trial=lambda counts, loss: told.append(counts))
+    first = problem(on_trial=lambda counts, losses: told.append(counts))
     ends = [[*descend(first, 20, 2)][-1]]
-    again = problem(known=dict(first.known), on_trial=lambda counts, loss: pytest.fail(f"{counts} was run again"))
+    again = problem(known=dict(first.known), on_trial=lambda counts, losses: pytest.fail(f"{counts} was run again"))
     ends.append([*descend(again, 20, 2)][-1])
     assert ends[0] == ends[1] and len(told) == len(set(told)) == len(first.known)
 
@@ -119,7 +119,7 @@ def test_front_is_what_nothing_cheaper_beats():
     [*descend(searched, 12, 1)]
     front = searched.front()
     assert all(a.cost < b.cost and a.loss > b.loss for a, b in itertools.pairwise(front))
-    for counts, loss in searched.known.items():
+    for counts, (loss,) in searched.known.items():
         assert any(point.cost <= sum(counts) and point.loss <= loss for point in front)
     few = thinned(front, 5)
     assert len(few) <= 5 and few[0] == front[0] and few[-1] == front[-1]

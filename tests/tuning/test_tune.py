@@ -164,14 +164,14 @@ def test_what_is_no_model_or_no_images_is_refused():
 def test_a_search_that_was_stopped_leaves_the_model_and_goes_on(reducer, tmp_path, monkeypatch):
     model, file = toy_model(reducer=reducer), tmp_path / "trials.jsonl"
     before, expected = model(toy_images()).logits, found_by(toy_model(reducer=reducer))
-    real, left = Objective.loss, iter(range(5))
+    real, left = Objective.losses, iter(range(5))
 
     def stops(self):
         if next(left, None) is None:
             raise KeyboardInterrupt
         return real(self)
 
-    monkeypatch.setattr(Objective, "loss", stops)
+    monkeypatch.setattr(Objective, "losses", stops)
     with pytest.raises(KeyboardInterrupt):
         found_by(model, trials_file=file)
     assert torch.equal(model(toy_images()).logits, before)
@@ -179,7 +179,7 @@ def test_a_search_that_was_stopped_leaves_the_model_and_goes_on(reducer, tmp_pat
     assert len(written) == 6
     file.write_text("\n".join(written) + '\n{"counts": [6')  # cut off within a line
     again = []
-    monkeypatch.setattr(Objective, "loss", lambda self: again.append(1) or real(self))
+    monkeypatch.setattr(Objective, "losses", lambda self: again.append(1) or real(self))
     tuned = found_by(model, trials_file=file)
     assert (tuned.counts, tuned.loss, tuned.trials) == (expected.counts, expected.loss, expected.trials)
     assert len(again) == expected.trials - 5
@@ -198,7 +198,7 @@ def test_a_search_that_was_stopped_leaves_the_model_and_goes_on(reducer, tmp_pat
 def test_a_search_that_was_stopped_leaves_the_counts_of_options(reducer, options, monkeypatch):
     model = toy_model(reducer=reducer, reducer_args=options)
     before, weights, counts = model(toy_images()).logits, [*model.state_dict()], model.token_counts()
-    monkeypatch.setattr(Objective, "loss", lambda self: 1 / 0)
+    monkeypatch.setattr(Objective, "losses", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         found_by(model)
     assert torch.equal(model(toy_images()).logits, before)

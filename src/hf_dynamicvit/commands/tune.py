@@ -5,7 +5,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..names import CLOCKS, DTYPES, METHODS
+from ..names import CLOCKS, DTYPES, METHODS, SEARCHES
 from .parser import add_images_option, add_json_option, add_overwrite_option
 from .ranges import COUNT, NOT_NEGATIVE, SOME_FRACTION, Range, check_ranges
 
@@ -60,7 +60,15 @@ def add_goal(group: Any) -> None:
 
 def add_search(group: Any) -> None:
     """Add the options that say how the search goes and where it runs."""
-    group.add_argument("--step", type=int, help="tokens removed at a time (default: a 24th of the patches)")
+    group.add_argument(
+        "--search",
+        choices=SEARCHES,
+        help="curves: some dozens of trials (default where the method may reduce in any block); steps: tokens are "
+        "removed block by block, in hundreds of trials",
+    )
+    group.add_argument(
+        "--step", type=int, help="tokens that steps remove at a time, and refining moves (default: a 24th)"
+    )
     group.add_argument("--refinements", type=int, default=100, help="schedules tried at most to refine (default: 100)")
     group.add_argument("--seed", type=int, default=0, help="of the order in which these are tried")
     group.add_argument("--run-batch", type=int, default=32, help="images that run at once (default: 32)")

@@ -77,7 +77,7 @@ def run(args: argparse.Namespace) -> Tuned:
     config = checkpoint.backbone_config or checkpoint.config
     images, _ = read_samples(args.model, config, [Path(file) for file in files])
     goal = {name: getattr(args, name) for name in ("gmacs", "fraction", "latency", "speedup")}
-    names = ("batch_size", "step", "refinements", "seed", "run_batch", "clock")
+    names = ("batch_size", "search", "step", "refinements", "seed", "run_batch", "clock")
     search = {name: getattr(args, name) for name in names}
     if not stopped:
         trials.unlink(missing_ok=True)  # of a search that ended, and is written over

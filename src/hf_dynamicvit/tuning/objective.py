@@ -66,7 +66,7 @@ def pooled(output: Any) -> Tensor:
 
 
 class Objective:
-    """The mean over some images of how far a model is from itself with everything kept.
+    """How far a model is, on some images, from itself with everything kept.
 
     Made while everything is kept.
 
@@ -89,8 +89,7 @@ class Objective:
         options = {} if same else {"interpolate_pos_encoding": True}
         return self.read(batch.to(self.model.device, self.model.dtype), **options)
 
-    def loss(self) -> float:
-        """Measure the model as it is set now."""
+    def losses(self) -> tuple[float, ...]:
+        """Measure the model as it is set now, image by image."""
         pairs = zip(self.batches, self.dense, strict=True)
-        losses = torch.cat([self.measure(self.answer(batch), dense) for batch, dense in pairs])
-        return losses.mean().item()
+        return tuple(torch.cat([self.measure(self.answer(batch), dense) for batch, dense in pairs]).tolist())

@@ -14,10 +14,11 @@ from ..benchmark.measure import build_dense, take_turns
 from ..model.compat import attends
 from ..model.schedules import SCHEDULES
 from ..model.selection import within_reach
+from .curves import search_curves
 from .latency import LatencyTable, time_run
 from .objective import Objective
 from .result import Goal, Latency, Tuned
-from .search import Numbers, Point, Problem, descend, exchange, named, thinned
+from .search import Losses, Numbers, Point, Problem, descend, exchange, named, thinned
 from .subject import Subject
 
 
@@ -45,6 +46,7 @@ class Search:
         run_batch: images that run at once.
         progress: show a bar.
         clock: `"wall"` or `"cpu"`.
+        search: `"curves"` or `"steps"`; `None` is curves for methods that may reduce in any block.
     """
 
     def __init__(
@@ -56,7 +58,9 @@ class Search:
         run_batch: int,
         progress: bool,
         clock: str,
+        search: str | None = None,
     ):
+        self.name = search or ("curves" if subject.in_any_block else "steps")
         self.subject, self.goal, self.progress, self.clock = subject, goal, progress, clock
         self.costs: dict[Numbers, float] = {}
         subject.set(self.everything)
@@ -78,18 +82,16 @@ class Search:
         """All patches at every stage."""
         return (self.subject.num_patches,) * len(self.subject.layers)
 
-    def problem(self, known: dict[Numbers, float], on_trial: Callable[[Numbers, float], None]) -> Problem:
+    def problem(self, known: dict[Numbers, Losses], on_trial: Callable[[Numbers, Losses], None]) -> Problem:
         """Make what is searched over; arguments as of `Problem`."""
         subject = self.subject
 
-        def loss(counts: Numbers) -> float:
+        def losses(counts: Numbers) -> Losses:
             subject.set(counts)
-            return self.objective.loss()
+            return self.objective.losses()
 
-        depth, layers = subject.model.config.depth, subject.layers
-        return Problem(
-            subject.num_patches, layers, depth, subject.least_left, self.cost, loss, known, on_trial, subject.expand
-        )
+        sizes = subject.num_patches, subject.layers, subject.model.config.depth, subject.least_left
+        return Problem(*sizes, self.cost, losses, known, on_trial, subject.expansions())
 
     def cost(self, counts: Numbers) -> float:
         """Return the multiply-adds of an image, or predict the seconds of a batch."""
@@ -116,25 +118,39 @@ class Search:
         for _ in range(CORRECTIONS):
             with tqdm(total=refinements, desc="refining", unit="schedule", disable=not self.progress) as bar:
                 tell, problem.on_trial = problem.on_trial, ticking(problem.on_trial, bar)
-                exchange(problem, best, self.budget, step, refinements, seed)
-                best, problem.on_trial = problem.best(self.budget), tell
+                best = exchange(problem, best, self.budget, step, refinements, seed)
+                problem.on_trial = tell
             if self.is_near(best):
                 break
             best, others = self.find(problem, step)
         return best, others, self.turns(best.counts) if self.table is not None else None
 
     def find(self, problem: Problem, step: int) -> tuple[Point, dict[str, Point]]:
-        """Remove tokens down to the budget; return the best of that and of the schedules by name, and these."""
-        names = [] if self.subject.adaptive else NAMED
+        """Search as asked; return the best of what that ends with and of the schedules by name, and these.
+
+        Raises:
+            ValueError: none of them meets the budget.
+        """
+        found = self.try_curves(problem) if self.name == "curves" else self.remove_tokens(problem, step)
+        others = named(problem, self.budget, [] if self.subject.adaptive else NAMED)
+        best = min([*filter(None, [found]), *others.values()], key=lambda point: (point.loss, point.cost), default=None)
+        if best is None:
+            raise ValueError(self.unmet(min(point.cost for point in problem.points())))
+        return best, others
+
+    def try_curves(self, problem: Problem) -> Point | None:
+        """Return the best curve; `None` where none meets the budget."""
+        with tqdm(desc="trying curves", unit="curve", disable=not self.progress) as bar:
+            return search_curves(problem, self.budget, bar.update)
+
+    def remove_tokens(self, problem: Problem, step: int) -> Point | None:
+        """Remove tokens down to the budget; `None` where that ends above it."""
         top = self.cost(problem.everything)
         with tqdm(total=100, desc="removing tokens", unit="%", disable=not self.progress) as bar:
             for point in descend(problem, self.budget, step):
                 bar.n = round(100 * min(1.0, (top - point.cost) / max(top - self.budget, 1e-12)))
                 bar.set_postfix({self.objective.name: f"{point.loss:.4f}"})
-        others = named(problem, self.budget, names)
-        if min([point.cost, *(each.cost for each in others.values())]) > self.budget:
-            raise ValueError(self.unmet(point.cost))
-        return problem.best(self.budget), others
+        return point if point.cost <= self.budget else None
 
     def is_near(self, point: Point) -> bool:
         """Return whether a batch takes what was asked for, if that was; else correct the table by what it takes."""
@@ -228,12 +244,12 @@ class Search:
         )
 
 
-def ticking(on_trial: Callable[[Numbers, float], None], bar: tqdm) -> Callable[[Numbers, float], None]:
+def ticking(on_trial: Callable[[Numbers, Losses], None], bar: tqdm) -> Callable[[Numbers, Losses], None]:
     """Return `on_trial` which also moves the bar."""
 
-    def tell(counts: Numbers, loss: float) -> None:
+    def tell(counts: Numbers, losses: Losses) -> None:
         bar.update()
-        on_trial(counts, loss)
+        on_trial(counts, losses)
 
     return tell
 

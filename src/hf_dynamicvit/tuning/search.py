@@ -3,6 +3,7 @@
 
 import itertools
 import random
+import statistics
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,9 @@ from ..model.selection import within_reach
 
 
 Numbers = tuple[int, ...]
+
+# Of each image, how far its answer is from the dense one.
+Losses = tuple[float, ...]
 
 # Halvings in which the last step of a search is fitted to the budget.
 HALVINGS = 12
@@ -44,10 +48,11 @@ class Problem:
         depth: blocks of the model.
         least_left: fraction of what enters a stage that it must leave.
         cost: counts of the stages -> cost, or `None` where they are not possible.
-        loss: counts of the stages -> loss; is asked once for each.
+        losses: counts of the stages -> loss of each image; is asked once for each.
         known: losses that are known already.
         on_trial: called after each loss that was asked for.
-        expand: counts of the blocks that reduce -> those of the stages, where a block is several stages.
+        expansions: counts of the blocks that reduce -> those of the stages; several where a block is several stages,
+            the method's own first.
     """
 
     num_patches: int
@@ -55,10 +60,10 @@ class Problem:
     depth: int
     least_left: float
     cost: Callable[[Numbers], float | None]
-    loss: Callable[[Numbers], float]
-    known: dict[Numbers, float] = field(default_factory=dict)
-    on_trial: Callable[[Numbers, float], None] = lambda counts, loss: None
-    expand: Callable[[list[int]], Numbers] = tuple
+    losses: Callable[[Numbers], Losses]
+    known: dict[Numbers, Losses] = field(default_factory=dict)
+    on_trial: Callable[[Numbers, Losses], None] = lambda counts, losses: None
+    expansions: Sequence[Callable[[list[int]], Numbers]] = (tuple,)
 
     @property
     def everything(self) -> Numbers:
@@ -78,24 +83,39 @@ class Problem:
         cost = None if numbers is None else self.cost(numbers)
         return None if numbers is None or cost is None else (numbers, cost)
 
+    def cast_priced(self, counts: Numbers) -> tuple[Numbers, float]:
+        """Return `counts`, which are always possible, with their cost."""
+        found = self.priced(counts)
+        if found is None:
+            raise ValueError(f"{counts} of {self.num_patches} patches cannot be priced.")
+        return found
+
     def tried(self, counts: Numbers, cost: float) -> Point:
         """Return the point of `counts`, whose `cost` is known, with its loss."""
         if counts not in self.known:
-            self.known[counts] = self.loss(counts)
+            self.known[counts] = self.losses(counts)
             self.on_trial(counts, self.known[counts])
-        return Point(counts, cost, self.known[counts])
+        return Point(counts, cost, statistics.fmean(self.known[counts]))
 
     def best(self, budget: float) -> Point:
         """Return the point of least loss among those within the budget that were tried; there must be one."""
+        return min((each for each in self.points() if each.cost <= budget), key=lambda each: (each.loss, each.cost))
+
+    def points(self) -> list[Point]:
+        """Return all that were tried."""
         priced = [(counts, self.cost(counts)) for counts in self.known]
-        points = [Point(counts, cost, self.known[counts]) for counts, cost in priced if cost is not None]
-        return min((point for point in points if point.cost <= budget), key=lambda point: (point.loss, point.cost))
+        return [self.tried(counts, cost) for counts, cost in priced if cost is not None]
+
+    def surely_less(self, point: Point, other: Point) -> bool:
+        """Return whether `point` is better than `other` by more than the standard error over the images."""
+        gains = [a - b for a, b in zip(self.known[other.counts], self.known[point.counts], strict=True)]
+        error = statistics.stdev(gains) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+        return statistics.fmean(gains) > error
 
     def front(self) -> list[Point]:
         """Return, of all that were tried, those that nothing cheaper beats, from the cheapest up."""
-        points = [Point(counts, self.cost(counts) or 0.0, loss) for counts, loss in self.known.items()]
         best, found = float("inf"), []
-        for point in sorted(points, key=lambda point: (point.cost, point.loss)):
+        for point in sorted(self.points(), key=lambda point: (point.cost, point.loss)):
             if point.loss < best:
                 best = point.loss
                 found.append(point)
@@ -126,7 +146,7 @@ def descend(problem: Problem, budget: float, step: int) -> Generator[Point]:
 
     Yields every point on the way, the last one within the budget unless nothing can be removed any more.
     """
-    current = problem.tried(*cast_priced(problem, problem.everything))
+    current = problem.tried(*problem.cast_priced(problem.everything))
     yield current
     while current.cost > budget:
         found = [removal(problem, current, stage, step, budget) for stage in range(len(problem.layers))]
@@ -150,46 +170,42 @@ def removal(problem: Problem, current: Point, stage: int, step: int, budget: flo
     return None
 
 
-def cast_priced(problem: Problem, counts: Numbers) -> tuple[Numbers, float]:
-    """Return `counts`, which are always possible, with their cost."""
-    found = problem.priced(counts)
-    if found is None:
-        raise ValueError(f"{counts} of {problem.num_patches} patches cannot be priced.")
-    return found
-
-
-def along(problem: Problem, schedule: Schedule, keep_ratio: float) -> Numbers:
-    """Return what a named schedule leaves at the stages of the problem."""
+def along(problem: Problem, schedule: Schedule, keep_ratio: float, expansion: int = 0) -> Numbers:
+    """Return what a schedule leaves at the stages of the problem."""
     layers = schedule.layers(problem.depth)
     ratios = dict(zip(layers, schedule.keep_ratios(keep_ratio, len(layers)), strict=True))
     counts, current = [], 1.0
     for low, high in itertools.pairwise((-1, *dict.fromkeys(problem.layers))):
         current = min([current, *(ratio for layer, ratio in ratios.items() if low < layer <= high)])
         counts.append(max(1, int(problem.num_patches * current)))
-    return problem.expand(within_reach(counts, problem.num_patches, problem.least_left))
+    return problem.expansions[expansion](within_reach(counts, problem.num_patches, problem.least_left))
+
+
+def follow(problem: Problem, schedule: Schedule, budget: float, expansion: int = 0) -> Point | None:
+    """Try a schedule with as much kept as the budget allows; `None` where it cannot meet it."""
+    low, high, best = 0.0, 1.0, None
+    for _ in range(HALVINGS + 8):
+        middle = (low + high) / 2
+        priced = problem.priced(along(problem, schedule, middle, expansion))
+        if priced is not None and priced[1] <= budget:
+            low, best = middle, priced
+        else:
+            high = middle
+    return None if best is None else problem.tried(*best)
 
 
 def named(problem: Problem, budget: float, names: Iterable[str]) -> dict[str, Point]:
     """Try each named schedule with as much kept as the budget allows; leave out those that cannot meet it."""
-    found = {}
-    for name in names:
-        low, high, best = 0.0, 1.0, None
-        for _ in range(HALVINGS + 8):
-            middle = (low + high) / 2
-            priced = problem.priced(along(problem, SCHEDULES[name], middle))
-            if priced is not None and priced[1] <= budget:
-                low, best = middle, priced
-            else:
-                high = middle
-        if best is not None:
-            found[name] = problem.tried(*best)
-    return found
+    found = {name: follow(problem, SCHEDULES[name], budget) for name in names}
+    return {name: point for name, point in found.items() if point is not None}
 
 
 def exchange(problem: Problem, start: Point, budget: float, step: int, trials: int, seed: int) -> Point:
     """Keep more tokens at one stage and as many less at another as the budget asks for, while that helps.
 
-    The stages, and how many tokens, up to `step`, are drawn by `seed`; at most `trials` schedules are run.
+    A change stays where it helps by more than the standard error over the images: what helps by less helps these
+    images alone as often as not. The stages, and how many tokens, up to `step`, are drawn by `seed`; at most `trials`
+    schedules are run.
     """
     draws, best, end = random.Random(seed), start, len(problem.known) + trials
     sizes = [step >> halved for halved in range(step.bit_length())]
@@ -199,8 +215,9 @@ def exchange(problem: Problem, start: Point, budget: float, step: int, trials: i
         back, more = draws.sample(range(len(problem.layers)), 2)
         richer = give(problem, best.counts, back, draws.choice(sizes))
         move = None if richer is None else fitted(problem, richer, more, richer[more] - 1, budget)
-        if move is not None:
-            best = min(best, problem.tried(*move), key=lambda point: point.loss)
+        tried = None if move is None else problem.tried(*move)
+        if tried is not None and problem.surely_less(tried, best):
+            best = tried
     return best
 
 

@@ -3,7 +3,7 @@
 
 import copy
 import math
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,6 +46,11 @@ class Subject:
         self.layers = [layer for layer in blocks for _ in range(self.reducer.numbers_per_stage)]
         self.least_left = self.reducer.least_left
 
+    @property
+    def in_any_block(self) -> bool:
+        """Return whether the method learned nothing for blocks of its own, nor lets each image decide in them."""
+        return not self.adaptive and not any(True for _ in self.reducer.parameters())
+
     def find_layers(self) -> list[int]:
         """Return the blocks that may reduce.
 
@@ -54,7 +59,7 @@ class Subject:
         """
         config, own = self.model.config, self.model.config.stage_layers
         end = config.depth - (self.reducer.acts == "between" and config.depth > 1)
-        if self.adaptive or any(True for _ in self.reducer.parameters()):
+        if not self.in_any_block:
             return own
         for first in (0, 1):  # a method that reads the block before cannot reduce in the first
             layers = [*range(first, end)]
@@ -77,10 +82,21 @@ class Subject:
         if self.pairs:
             self.reducer.set_pairs(in_pairs(counts), self.num_patches)
 
+    def expansions(self) -> list[Callable[[list[int]], Numbers]]:
+        """Return what makes counts of the stages from those behind the blocks.
+
+        A method that drops and then merges shares as its option says, or drops nothing.
+        """
+        return [self.expand, self.merge_alone] if self.pairs else [tuple]
+
     def expand(self, counts: list[int]) -> Numbers:
         """Return the counts of the stages that leave `counts` behind the blocks, as the method shares them."""
-        shared = self.reducer.share(self.num_patches, counts) if self.pairs else [(count,) for count in counts]
-        return tuple(count for each in shared for count in each)
+        return tuple(count for each in self.reducer.share(self.num_patches, counts) for count in each)
+
+    def merge_alone(self, counts: list[int]) -> Numbers:
+        """Return the counts of the stages that merge down to `counts` and drop nothing before."""
+        entering = (self.num_patches, *counts[:-1])
+        return tuple(count for each in zip(entering, counts, strict=True) for count in each)
 
     def block_counts(self, counts: Numbers) -> Counts:
         """Return the patch tokens in attention and MLP of each block at `counts`; means where each image decides."""
@@ -103,7 +119,7 @@ class Subject:
         if self.pairs:
             self.keep_pairs(counts)
             return layers, left
-        if self.reducer.rest != "idle" and not any(True for _ in self.reducer.parameters()):
+        if self.reducer.rest != "idle" and self.in_any_block:
             layers, left = pruned(layers, counts, self.num_patches)
         own = self.model.config.num_patches
         are_counts = own == self.num_patches and max(left) > 1  # a list of ones keeps everything

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .search import Numbers
+from .search import Losses, Numbers
 
 
 class Trials:
@@ -24,7 +24,8 @@ class Trials:
     """
 
     def __init__(self, file: str | Path | None, identity: dict[str, Any]):
-        self.file, self.known = None if file is None else Path(file), {}
+        self.file = None if file is None else Path(file)
+        self.known: dict[Numbers, Losses] = {}
         self.identity = identity
         lines = self.file.read_text(encoding="utf-8").splitlines() if self.file and self.file.exists() else []
         self.begun = bool(lines)
@@ -37,13 +38,14 @@ class Trials:
                 f"{self.file} is of another search ({', '.join(other)}); remove it, or name another file."
             )
         trials = filter(None, map(read_line, lines[1:]))  # the last one may have been cut off
-        self.known = {tuple(trial["counts"]): trial["loss"] for trial in trials}
+        # those of 0.1.0 have a mean alone, and are run again
+        self.known = {tuple(each["counts"]): tuple(each["losses"]) for each in trials if "losses" in each}
 
-    def add(self, counts: Numbers, loss: float) -> None:
+    def add(self, counts: Numbers, losses: Losses) -> None:
         """Write a trial; the first makes the file."""
         if self.file is None:
             return
-        trial: dict[str, Any] = {"counts": counts, "loss": loss}
+        trial: dict[str, Any] = {"counts": counts, "losses": losses}
         records = [trial] if self.begun else [self.identity, trial]
         self.begun = True
         self.file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..model.budget import in_eval_mode
 from ..model.pretrained import ReducedPreTrainedModel
-from ..names import CLOCKS
+from ..names import CLOCKS, SEARCHES
 from .process import Search
 from .result import Goal, Tuned
 from .subject import Subject
@@ -34,6 +34,7 @@ def tune(
     batch_size: int = 1,
     step: int | None = None,
     refinements: int = 100,
+    search: str | None = None,
     seed: int = 0,
     run_batch: int = 32,
     clock: str = "wall",
@@ -42,9 +43,8 @@ def tune(
 ) -> Tuned:
     """Search the schedule that meets a budget and changes the answers of `model` least; set it. Nothing is trained.
 
-    From everything kept, tokens are removed in the block where that changes the answers least for the cost it saves,
-    until the budget is met; schedules by name are tried at the same budget; the best of all is refined by removing
-    fewer tokens in one block and more in another.
+    Curves of two numbers (how slowly the patches fall at first and in the end) are tried at the budget, and schedules
+    by name; the best of all is refined by removing fewer tokens in one block and more in another.
 
     Args:
         model: of this package, with any method: a classifier, an encoder, or one of two towers. Methods without
@@ -56,8 +56,11 @@ def tune(
         latency, speedup: milliseconds of a batch of `batch_size` on the device where the model is, or how many times
             as fast as the native model it is to be. Give one of the four.
         batch_size: images in a batch whose time is measured.
-        step: tokens that are removed at a time; `None` is a 24th of them.
+        step: tokens that are removed at a time, and the most that a refinement moves; `None` is a 24th of them.
         refinements: schedules that are tried at most to refine the best.
+        search: `"curves"`; or `"steps"`: from everything kept, tokens are removed in the block where that changes the
+            answers least for the cost it saves, until the budget is met: many more trials. `None` is curves where the
+            method may reduce in any block, else steps.
         seed: of the order in which these are tried.
         run_batch: images that run at once.
         clock: `"wall"`, or `"cpu"`: processor time, for a machine that others use too; with one thread.
@@ -79,15 +82,17 @@ def tune(
             raise ValueError(f"{name} is {value}; it must be 1 or more.")
     if clock not in CLOCKS:
         raise ValueError(f"clock is {clock!r}; it can be {', '.join(CLOCKS)}.")
+    if search not in (None, *SEARCHES):
+        raise ValueError(f"search is {search!r}; it can be {', '.join(SEARCHES)}, or None.")
     subject = Subject(model, images)
     trials = Trials(trials_file, identify(model, images) if trials_file is not None else {})
     with in_eval_mode(model), subject.put_back():
-        search = Search(subject, images, goal, batch_size, run_batch, progress, clock)
-        problem = search.problem(trials.known, trials.add)
+        course = Search(subject, images, goal, batch_size, run_batch, progress, clock, search)
+        problem = course.problem(trials.known, trials.add)
         step = step or max(1, subject.num_patches // 24)
-        found = search.run(problem, step, refinements, seed)
-        settings = {"step": step, "refinements": refinements, "seed": seed, goal.name: goal.value}
-        return search.finish(found, problem, settings)
+        found = course.run(problem, step, refinements, seed)
+        settings = {"search": course.name, "step": step, "refinements": refinements, "seed": seed}
+        return course.finish(found, problem, settings | {goal.name: goal.value})
 
 
 def check_subject(model: Any, images: Tensor) -> None:
