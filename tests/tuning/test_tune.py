@@ -74,6 +74,16 @@ def test_every_model_of_every_family_is_tuned(key, kind, reducer):
     assert model.multiply_adds() == tuned.multiply_adds <= 0.7 * tuned.dense_multiply_adds
 
 
+@pytest.mark.parametrize("reducer", ["tome", "diffrate", "dynamicvit", "asvit"])
+@pytest.mark.parametrize("search", ["curves", "steps"])
+def test_both_searches_take_every_kind_of_method(reducer, search):
+    model = toy_model(reducer=reducer)
+    tuned = found_by(model, search=search)
+    assert tuned.settings["search"] == search and tuned.multiply_adds <= 0.7 * tuned.dense_multiply_adds
+    usual_way = found_by(toy_model(reducer=reducer)).settings["search"]
+    assert usual_way == ("curves" if reducer in ("tome", "diffrate") else "steps")
+
+
 def test_a_model_that_was_reduced_in_place_is_tuned():
     model = reduce_tokens(native_model("dynamicdinov2", "model"), "tome").eval()
     tuned = found_by(model)
@@ -136,6 +146,7 @@ def test_a_budget_that_keeps_everything():
         ({"fraction": 0.01}, r"fraction is 0\.01; no schedule of tome on this model meets it, the nearest is 0\.\d+"),
         ({"step": 0}, "step is 0"),
         ({"clock": "sun"}, "clock is 'sun'; it can be wall, cpu"),
+        ({"search": "luck"}, "search is 'luck'; it can be curves, steps, or None"),
     ],
 )
 def test_what_cannot_be_met_is_refused_and_the_model_stays(options, problem):

@@ -79,4 +79,3 @@ def search_curves(problem: Problem, budget: float, tell: Callable[[], None] = la
         between = budget + (whole.cost - budget) * part / (FRONT + 1)
         follow(problem, make_curve(start, end), between, expansion)
     return found[best()]
-

@@ -133,7 +133,9 @@ class Search:
         """
         found = self.try_curves(problem) if self.name == "curves" else self.remove_tokens(problem, step)
         others = named(problem, self.budget, [] if self.subject.adaptive else NAMED)
-        best = min([*filter(None, [found]), *others.values()], key=lambda point: (point.loss, point.cost), default=None)
+        best = min(
+            [*filter(None, [found]), *others.values()], key=lambda point: (point.loss, point.cost), default=None
+        )
         if best is None:
             raise ValueError(self.unmet(min(point.cost for point in problem.points())))
         return best, others
