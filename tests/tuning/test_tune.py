@@ -196,6 +196,19 @@ def test_a_search_that_was_stopped_leaves_the_model_and_goes_on(reducer, tmp_pat
     assert len(again) == expected.trials - 5
 
 
+@pytest.mark.parametrize("reducer", ["tome", "diffrate", "dynamicvit", "asvit"])
+def test_trials_of_another_budget_leave_the_model_as_it_is_told(reducer, tmp_path):
+    file = tmp_path / "trials.jsonl"
+    found_by(toy_model(reducer=reducer), fraction=0.5, trials_file=file)
+    model = toy_model(reducer=reducer)
+    tuned = found_by(model, trials_file=file)
+    assert tuned == dataclasses.replace(found_by(toy_model(reducer=reducer)), front=tuned.front, trials=tuned.trials)
+    assert model.multiply_adds(toy_images(6, seed=3)) == tuned.multiply_adds
+    if not is_adaptive(reducer):
+        each = REDUCERS[reducer].numbers_per_stage
+        assert model.reducer.stage_counts(64) == tuned.counts[each - 1 :: each]
+
+
 @pytest.mark.parametrize(
     "reducer, options",
     [

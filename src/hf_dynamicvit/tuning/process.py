@@ -221,8 +221,8 @@ class Search:
         """Set the model to what was found, for good, and tell it."""
         best, others, reached = found
         subject, model = self.subject, self.subject.model
-        cost = subject.multiply_adds(best.counts)
-        layers, counts = subject.keep(best.counts)
+        cost, front = subject.multiply_adds(best.counts), thinned(problem.front(), FRONT)
+        layers, counts = subject.keep(best.counts)  # at last, as what a schedule costs is found by setting the model to it
         latency = None
         if reached is not None:
             latency = Latency(len(self.batch), self.budget, best.cost, reached[1], reached[0])
@@ -239,7 +239,7 @@ class Search:
             latency=latency,
             unit="seconds" if self.goal.is_time else "multiply-adds",
             named=others,
-            front=thinned(problem.front(), FRONT),
+            front=front,
             searched=[*subject.layers],
             trials=len(problem.known),
             settings=settings,
