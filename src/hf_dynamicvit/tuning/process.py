@@ -222,7 +222,9 @@ class Search:
         best, others, reached = found
         subject, model = self.subject, self.subject.model
         cost, front = subject.multiply_adds(best.counts), thinned(problem.front(), FRONT)
-        layers, counts = subject.keep(best.counts)  # at last, as what a schedule costs is found by setting the model to it
+        layers, counts = subject.keep(
+            best.counts
+        )  # at last, as what a schedule costs is found by setting the model to it
         latency = None
         if reached is not None:
             latency = Latency(len(self.batch), self.budget, best.cost, reached[1], reached[0])

@@ -43,8 +43,8 @@ def tune(
 ) -> Tuned:
     """Search the schedule that meets a budget and changes the answers of `model` least; set it. Nothing is trained.
 
-    Curves of two numbers (how slowly the patches fall at first and in the end) are tried at the budget, and schedules
-    by name; the best of all is refined by removing fewer tokens in one block and more in another.
+    Curves of three numbers (where the patches begin to fall, how slowly at first and in the end) are tried at the
+    budget, and schedules by name; the best of all is refined: fewer tokens removed in one block, more in another.
 
     Args:
         model: of this package, with any method: a classifier, an encoder, or one of two towers. Methods without
