@@ -6,21 +6,21 @@ import torch
 from pyramids import KEYS, pyramid
 from toys import toy_images, toy_model
 
-from hf_dynamicvit.tuning.latency import Curve, LatencyTable, Timed, time_run
+from hf_dynamicvit.tuning.latency import TimeCurve, LatencyTable, Timed, time_run
 
 
 def test_a_curve_is_straight_between_what_was_timed():
-    curve = Curve.through({10: [1.0, 9.0, 2.0], 20: [4.0]})
+    curve = TimeCurve.through({10: [1.0, 9.0, 2.0], 20: [4.0]})
     assert curve.at(10) == 2.0 and curve.at(15) == 3.0 and curve.at(20) == 4.0
     assert curve.at(30) == 6.0 and curve.at(0) == 0.0  # beyond the ends along the last piece, not below 0
-    assert Curve.through({10: [1.0]}).at(99) == 1.0
+    assert TimeCurve.through({10: [1.0]}).at(99) == 1.0
 
 
 def simulated(model, schedules, decision=0.3, rest=1.0):
     """Runs on a machine where a block takes a hundredth of its tokens, a decision and the rest always as long."""
     table = LatencyTable.__new__(LatencyTable)
     table.config, table.reducer, table.num_patches = model.config, model.reducer, 64
-    line = Curve((0, 100), (0.0, 1.0))
+    line = TimeCurve((0, 100), (0.0, 1.0))
     table.curves = {(decides, is_last): line for decides in (False, True) for is_last in (False, True)}
     runs = []
     for counts in schedules:

@@ -17,7 +17,7 @@ from ..model.cost import block_multiply_adds
 
 
 @dataclass(frozen=True)
-class Curve:
+class TimeCurve:
     """Seconds over a number of tokens, straight between those that were timed.
 
     Attributes:
@@ -29,7 +29,7 @@ class Curve:
     seconds: tuple[float, ...]
 
     @classmethod
-    def through(cls, samples: dict[int, list[float]]) -> "Curve":
+    def through(cls, samples: dict[int, list[float]]) -> "TimeCurve":
         """Take the median of the samples at each number of tokens."""
         counts = tuple(sorted(samples))
         return cls(counts, tuple(statistics.median(samples[count]) for count in counts))
@@ -106,13 +106,13 @@ class LatencyTable:
         for run in runs:
             for kind, count, seconds in self.timed(run):
                 samples.setdefault(kind, {}).setdefault(count, []).append(seconds)
-        self.curves = {kind: Curve.through(found) for kind, found in samples.items()}
+        self.curves = {kind: TimeCurve.through(found) for kind, found in samples.items()}
         decisions: dict[int, list[float]] = {}
         for run in [] if self.waits else runs:
             for index, entering, counts in self.decided(run.counts):
                 spent = run.blocks[index] - self.block(index == len(run.blocks) - 1, *counts)
                 decisions.setdefault(entering, []).append(spent)
-        self.decision = Curve.through(decisions)
+        self.decision = TimeCurve.through(decisions)
         self.rest = statistics.median(run.whole - sum(run.blocks) for run in runs)
 
     @property
