@@ -6,7 +6,7 @@ import torch
 from pyramids import KEYS, pyramid
 from toys import toy_images, toy_model
 
-from hf_dynamicvit.tuning.latency import TimeCurve, LatencyTable, Timed, time_run
+from hf_dynamicvit.tuning.latency import LatencyTable, TimeCurve, Timed, time_run
 
 
 def test_a_curve_is_straight_between_what_was_timed():
