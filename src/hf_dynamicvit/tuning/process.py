@@ -28,8 +28,10 @@ NAMED = ("linear", "geometric", "cosine", "diffrate", "late", "three-stage")
 # How near a measured latency must be to the one that was asked for, and how often the table is corrected for it.
 NEAR, CORRECTIONS = 0.03, 4
 
-# Turns in which models and blocks are timed, and those before that are not; levels of tokens that are timed.
-TURNS, WARMUP, LEVELS = 11, 2, 12
+# Turns in which models are timed, and those before that are not; the same for the table, in which a turn has each
+# block at each of so many levels of tokens.
+TURNS, WARMUP = 11, 2
+TABLE_TURNS, TABLE_WARMUP, LEVELS = 4, 1, 12
 
 # Points of the front that are told.
 FRONT = 24
@@ -192,12 +194,12 @@ class Search:
         subject = self.subject
         total, runs = subject.num_patches, []
         with torch.inference_mode():
-            for turn in range(WARMUP + TURNS):
+            for turn in range(TABLE_WARMUP + TABLE_TURNS):
                 for counts in self.timed_schedules(total):
                     blocks = subject.block_counts(counts)
                     layers = subject.model.backbone.layers
                     timed = time_run(self.objective.read, layers, self.batch, blocks, self.clock)
-                    if turn >= WARMUP:
+                    if turn >= TABLE_WARMUP:
                         runs.append(timed)
         return LatencyTable(subject.model, runs)
 
