@@ -11,9 +11,10 @@ over 60 % of the image) are left out. So masks are those of a program, with its 
 agree with it, not with what a person would mark.
 
 The dense backbone is frozen, unless `--train-backbone`, and the head learns with the Trainer and the native loss. Then
-`reduce_tokens` puts each method into a copy, which is measured as it is and with its head trained on. Methods that
-hand back every patch are meant for this; those with losses of their own (DynamicViT, SViT, ...) have only that of the
-head here. mIoU and pixel accuracy are those of `torchmetrics` (`pip install torchmetrics opencv-python-headless`).
+`reduce_tokens` puts each method into a copy, which is measured as it is and trained on by `BackboneTrainer`: its head
+and, where the method learns what to keep (SViT, DynamicViT, ...), that too, with the method's own loss. Methods that
+hand back every patch are meant for this. mIoU and pixel accuracy are those of `torchmetrics`
+(`pip install "hf-dynamicvit[metrics]" opencv-python-headless`).
 """
 
 import argparse
@@ -40,7 +41,7 @@ from transformers import (
 )
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from hf_dynamicvit import reduce_tokens
+from hf_dynamicvit import BackboneTrainer, reduce_tokens
 from hf_dynamicvit.machine import describe_run
 
 
@@ -162,7 +163,8 @@ def train(args: argparse.Namespace, model: Any, data: Photographs, epochs: float
         report_to="none",
         seed=args.seed,
     )
-    Trainer(model, settings, train_dataset=data).train()
+    dense = model.config.backbone_config.model_type == "dinov2"
+    (Trainer if dense else BackboneTrainer)(model, settings, train_dataset=data).train()
 
 
 def compare(
@@ -170,16 +172,16 @@ def compare(
 ) -> list[dict]:
     """Measure a method on the dense model's weights, as it is and with the head trained on."""
     model: Any = UperNetForSemanticSegmentation.from_pretrained(args.output / "dense")
-    reduce_tokens(model, method, keep_ratio=None)
-    typical = torch.stack([item["pixel_values"] for item in data.items[:16]])
-    model.backbone.set_budget(fraction=fraction, pixel_values=typical)
-    name = f"{method} at {fraction:g}"
-    seen = torch.stack([item["pixel_values"] for item in test.items[:16]])
-    cost = model.backbone.multiply_adds(seen) / 1e9
-    rows = [{"model": f"{name}, not trained", **measure(model, test, args.batch_size), "gmacs": cost}]
-    if args.fine_epochs:
-        train(args, model, data, args.fine_epochs, args.learning_rate / 2)
-        rows.append({"model": f"{name}, head trained", **measure(model, test, args.batch_size), "gmacs": cost})
+    # SViT's target is squared and cubed in the later blocks, so that the mean over all is near the fraction
+    reduce_tokens(model, method, keep_ratio=None, reducer_args={"target": fraction**0.5} if method == "svit" else {})
+    typical, seen = (torch.stack([item["pixel_values"] for item in each.items[:16]]) for each in (data, test))
+    name, rows = f"{method} at {fraction:g}", []
+    for how in ("not trained", "head trained") if args.fine_epochs else ("not trained",):
+        if how == "head trained":
+            train(args, model, data, args.fine_epochs, args.learning_rate / 2)
+        model.eval().backbone.set_budget(fraction=fraction, pixel_values=typical)  # anew: what decides may have learnt
+        cost = model.backbone.multiply_adds(seen) / 1e9
+        rows.append({"model": f"{name}, {how}", **measure(model, test, args.batch_size), "gmacs": cost})
     model.save_pretrained(args.output / name.replace(" at ", "-"))
     return rows
 
@@ -249,7 +251,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--train-backbone", action="store_true", help="train the backbone too")
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--reducers", nargs="+", default=["tome", "algm", "idlevit", "evit"])
+    parser.add_argument("--reducers", nargs="+", default=["tome", "algm", "idlevit", "evit", "svit"])
     parser.add_argument("--fractions", nargs="+", type=float, default=[0.7, 0.5], help="of the backbone's cost")
     parser.add_argument("--figure", type=Path, help="image file to draw; the first method at the first fraction")
     parser.add_argument("--figure-rows", type=int, nargs="+", default=[0, 1, 2, 3])

@@ -79,12 +79,14 @@ if TYPE_CHECKING:  # literal names, as `__all__`, for type checkers and document
     from .model.reducers import REDUCERS, register_reducer
     from .registration import register_family
     from .training.arguments import DynamicViTTrainingArguments
+    from .training.backbone_trainer import BackboneTrainer
     from .training.trainer import DynamicViTTrainer
     from .tuning.tune import tune
     from .vision_language import fit_processor
 
 __all__ = [
     "REDUCERS",
+    "BackboneTrainer",
     "DynamicAimv2Config",
     "DynamicAimv2Model",
     "DynamicAimv2VisionConfig",
@@ -175,6 +177,7 @@ _HOMES = {
     "register_family": ".registration",
     "register_reducer": ".model.reducers",
     "tune": ".tuning.tune",
+    "BackboneTrainer": ".training.backbone_trainer",
     "DynamicViTTrainer": ".training.trainer",
     "DynamicViTTrainingArguments": ".training.arguments",
     "model": ".model",

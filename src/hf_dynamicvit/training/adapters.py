@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 from transformers.utils import is_peft_available
 
+from ..checkpoints.checkpoint import find_reduced
 from ..model.reducer import TokenReducer
 
 
@@ -31,8 +32,8 @@ def merged_model(model: Any) -> Any:
 
 
 def acting_reducer(model: Any) -> TokenReducer:
-    """Return the reducer of `model`; PEFT's copy that learns where there is one (`modules_to_save`)."""
-    reducer: Any = inner_model(model).reducer
+    """Return the reducer of `model` or of the backbone in it; PEFT's copy that learns where there is one."""
+    reducer: Any = find_reduced(inner_model(model)).backbone.reducer
     return reducer if isinstance(reducer, TokenReducer) else reducer.modules_to_save[reducer.active_adapter]
 
 
