@@ -59,6 +59,9 @@ AUGMENTATIONS = ("none", "plain", "full", "auto")
 # What an unreadable image does to a command.
 UNREADABLE = ("stop", "skip")
 
+# What the four numbers of a box in a data set are: left and top, then width and height, or right and bottom.
+BOX_FORMATS = ("sizes", "corners")
+
 # In training there may be so many images that reading each of them once before costs too much.
 UNCHECKED = "unchecked"
 

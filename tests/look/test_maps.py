@@ -184,7 +184,6 @@ def test_tune_writes_the_model_around_the_backbone(folder):
 @pytest.mark.parametrize(
     "command",
     [
-        ["evaluate", "--dataset", "images", "--output", "report", "--model"],
         ["train", "--dataset", "images", "--output", "out", "--model"],
         ["predict", "--images", "images", "--model"],
         ["export", "--format", "onnx", "--output", "out.onnx", "--model"],
@@ -196,7 +195,7 @@ def test_commands_for_classifiers_say_what_takes_a_segmenter(folder, command, ca
         assert main([*command, name]) == 1
         said = capsys.readouterr().err
         assert f"{name} is a model around a backbone, for segmentation or depth" in said, said
-        assert "`hf-dynamicvit visualize`, `benchmark` and `tune` take it" in said
+        assert "`hf-dynamicvit evaluate`, `visualize`, `benchmark` and `tune` take it" in said
 
 
 def test_a_configuration_and_an_unknown_class_are_refused(folder):

@@ -142,15 +142,15 @@ class Checkpoint:
         if self.maps:
             raise ValueError(
                 f"{self.source} is a model around a backbone, for segmentation or depth, and this is for image "
-                "classifiers. `hf-dynamicvit visualize`, `benchmark` and `tune` take it; from Python, reduce_tokens, "
-                "the Trainer of Transformers and the metrics of torchmetrics, as in "
-                "examples/train_semantic_segmentation.py and examples/train_depth_estimation.py."
+                "classifiers. `hf-dynamicvit evaluate`, `visualize`, `benchmark` and `tune` take it; from Python, "
+                "reduce_tokens and BackboneTrainer, as in examples/train_semantic_segmentation.py and "
+                "examples/train_depth_estimation.py."
             )
         if self.detects:
             raise ValueError(
-                f"{self.source} is an object detector, and this is for image classifiers. `hf-dynamicvit visualize`, "
-                "`benchmark` and `tune` take it; from Python, AutoModelForObjectDetection and DynamicViTTrainer, and "
-                "mAP by torchmetrics, as in examples/train_object_detection.py."
+                f"{self.source} is an object detector, and this is for image classifiers. `hf-dynamicvit evaluate`, "
+                "`visualize`, `benchmark` and `tune` take it; from Python, AutoModelForObjectDetection and "
+                "DynamicViTTrainer, as in examples/train_object_detection.py."
             )
         if model_type not in CLASSIFIERS:
             known = ", ".join([*CLASSIFIERS, *others])

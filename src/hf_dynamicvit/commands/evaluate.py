@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ..names import DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
+from ..names import BOX_FORMATS, DTYPES, KEEP_RATIOS, METHODS, UNREADABLE
 from .parser import add_cover_option, add_json_option, add_overwrite_option, add_schedule_option
-from .ranges import COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, as_option, check_ranges
+from .ranges import ABOVE_ZERO, COUNT, KEEP_RATIO, NOT_NEGATIVE, SOME_FRACTION, as_option, check_ranges
 
 
 EXAMPLES = """
@@ -18,6 +18,8 @@ hf-dynamicvit evaluate --model my-dynamicvit --dataset my_images --output report
 hf-dynamicvit evaluate --model my-dense-vit --reducer tome --dataset ethz/food101 --limit 1000 --output report
 # beside the dense model that it was made from, at its own keep ratio only, for a script
 hf-dynamicvit evaluate --model my-dynamicvit --dense my-dense-vit --dataset my_images --no-keep-ratios --json
+# mAP of a detector, mIoU of a segmenter, errors of a depth model, on images with objects, masks or depth
+hf-dynamicvit evaluate --model my-detector --reducer tome --keep-ratio 0.7 --dataset my_boxes --output report
 """
 
 RANGES = {
@@ -26,15 +28,22 @@ RANGES = {
     "limit": COUNT,
     "batch_size": COUNT,
     "max_changed": NOT_NEGATIVE,
+    "resamples": NOT_NEGATIVE,
+    "depth_scale": ABOVE_ZERO,
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Run a sparse model and the dense one on every image of a data set, and report accuracy, what changed for "
-        "which class and which image, what is kept and where, and accuracy at other keep ratios."
+        "which class and which image, what is kept and where, and accuracy at other keep ratios. Of a detector it is "
+        "mAP, of a segmenter mIoU, of a depth model the errors, by torchmetrics."
     )
-    parser.add_argument("--model", required=True, help="folder or Hub name of an image classifier")
+    parser.add_argument(
+        "--model",
+        required=True,
+        help="folder or Hub name of an image classifier, a detector, or a segmenter or depth model around a backbone",
+    )
     parser.add_argument(
         "--dataset", required=True, help="folder of class folders, parquet, saved data set, or a name on the Hub"
     )
@@ -73,7 +82,18 @@ def add_images(group: Any) -> None:
     group.add_argument("--dataset-config", help="configuration of a data set with several")
     group.add_argument("--dataset-revision", help="branch, tag or commit on the Hub")
     group.add_argument("--image-column", help="default: found")
-    group.add_argument("--label-column", help="default: found")
+    group.add_argument(
+        "--label-column", help="of classes, of a detector of objects, else of masks or depth (default: found)"
+    )
+    group.add_argument(
+        "--boxes",
+        choices=BOX_FORMATS,
+        default="sizes",
+        help="numbers of a box, in pixels: left, top, width, height (sizes) or left, top, right, bottom (corners)",
+    )
+    group.add_argument(
+        "--depth-scale", type=float, default=1.0, help="by what depth is multiplied, such as 0.001 of millimetres"
+    )
     group.add_argument(
         "--same-classes", action="store_true", help="classes of other names are the model's, in the same order"
     )
@@ -95,6 +115,12 @@ def add_running(group: Any) -> None:
         default=32,
         help="images at a time; results do not depend on it, but with batch_mode mean_topk of asvit",
     )
+    group.add_argument(
+        "--resamples",
+        type=int,
+        default=100,
+        help="of a detector, segmenter or depth model: how often images are drawn anew for the intervals; 0 for none",
+    )
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the fastest)")
     group.add_argument("--dtype", choices=DTYPES, default="float32", help="arithmetic")
 
@@ -106,7 +132,9 @@ def add_output(group: Any) -> None:
     )
     add_overwrite_option(group)
     add_cover_option(group)
-    group.add_argument("--max-changed", type=int, default=24, help="show so many images whose prediction changed")
+    group.add_argument(
+        "--max-changed", type=int, default=24, help="show so many images whose prediction changed, or that differ most"
+    )
     add_json_option(group)
 
 

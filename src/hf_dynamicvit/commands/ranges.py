@@ -48,7 +48,7 @@ class Range:
         return " and ".join(said) + besides + self.meaning
 
 
-COUNT, FRACTION, NOT_NEGATIVE = Range(1), Range(0, 1), Range()
+COUNT, FRACTION, NOT_NEGATIVE, ABOVE_ZERO = Range(1), Range(0, 1), Range(), Range(above=True)
 SOME_FRACTION, BELOW_ONE = Range(0, 1, above=True), Range(0, 1, below=True)
 KEEP_RATIO = Range(0, 1, above=True, falling=True, counts=True)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ..data.annotations import AnnotatedImages
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES
 from ..look.viewer import Viewer
@@ -79,7 +80,7 @@ def evaluate(
     )
 
 
-def set_new_thresholds(viewer: Viewer, images: LabelledImages) -> None:
+def set_new_thresholds(viewer: Viewer, images: LabelledImages | AnnotatedImages) -> None:
     """Set thresholds that are new on these weights so that images of the data set meet their budget."""
     reducer = viewer.model.reducer
     if viewer.model.config.is_adaptive and viewer.untrained:

@@ -2,7 +2,9 @@
 """An evaluation as one HTML file, as Markdown with images beside it, and as JSON: the same content, told once."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..folders import whole_folder
 from ..look.drawing import chosen
@@ -245,20 +247,29 @@ def build_changed_part(evaluation: Evaluation, cover: str = "dark") -> list[Bloc
 def build_settings_part(evaluation: Evaluation) -> list[Block]:
     """Build the part on how the numbers were measured."""
     split = f", split {evaluation.split}" if evaluation.split else ""
-    settings = evaluation.settings
     rows = [
         ["model", evaluation.model],
         ["method", f"{evaluation.reducer}, keep ratio {evaluation.keep_ratio or 'none'}"],
         ["compared with", evaluation.compared],
         ["data set", f"{evaluation.dataset}{split}: {len(evaluation.truth)} of {evaluation.total} images"],
-        *([name, str(value)] for name, value in settings.items() if not isinstance(value, dict)),
-        *([name, str(value)] for name, value in settings.get("machine", {}).items() if value != []),
+        *build_place_rows(evaluation.settings),
     ]
-    blocks: list[Block] = [Heading("How it was measured"), Table(["", ""], rows, words=True)]
-    if evaluation.skipped:
-        blocks.append(Paragraph(f"{len(evaluation.skipped)} images could not be read and are left out:"))
-        blocks.append(Table(["left out"], [[problem] for problem in evaluation.skipped], words=True))
-    return blocks
+    heading = Heading("How it was measured")
+    return [heading, Table(["", ""], rows, words=True), *build_skipped(evaluation.skipped)]
+
+
+def build_place_rows(settings: dict[str, Any]) -> list[list[str]]:
+    """Build the rows on how and where something was measured."""
+    rows = [[name, str(value)] for name, value in settings.items() if not isinstance(value, dict)]
+    return rows + [[name, str(value)] for name, value in settings.get("machine", {}).items() if value != []]
+
+
+def build_skipped(skipped: Sequence[str]) -> list[Block]:
+    """Build the table of the images that were left out; nothing where none was."""
+    if not skipped:
+        return []
+    said = Paragraph(f"{len(skipped)} images could not be read and are left out:")
+    return [said, Table(["left out"], [[problem] for problem in skipped], words=True)]
 
 
 # The parts that the evaluation alone makes; how images are drawn is asked for.
@@ -271,7 +282,7 @@ PARTS = (
 )
 
 
-def build_title(evaluation: Evaluation) -> str:
+def build_title(evaluation: Any) -> str:
     return make_printable(f"{Path(evaluation.model).absolute().name} on {Path(evaluation.dataset).absolute().name}")
 
 
@@ -295,11 +306,17 @@ def write_report(evaluation: Evaluation, folder: str | Path, overwrite: bool = F
         ValueError: as `folders.check_folder`, or there is no such cover.
     """
     blocks, title = build_report(evaluation, cover), build_title(evaluation)
+    write_blocks(title, blocks, evaluation.as_dict(), folder, overwrite)
+
+
+def write_blocks(
+    title: str, blocks: Sequence[Block], record: dict[str, Any], folder: str | Path, overwrite: bool
+) -> None:
+    """Write `blocks` under `title` as HTML and Markdown, and `record` as JSON, all or nothing."""
     with whole_folder(folder, overwrite) as finished:
         for block in blocks:
             if isinstance(block, Figure | CaptionedImages):
                 (finished / block.name).write_bytes(build_png(block))
         (finished / "report.html").write_text(build_html(title, blocks), encoding="utf-8")
         (finished / "report.md").write_text(f"# {escape(title)}\n\n{build_markdown(blocks)}\n", encoding="utf-8")
-        record = json.dumps(evaluation.as_dict(), indent=1)
-        (finished / "report.json").write_text(f"{record}\n", encoding="utf-8")
+        (finished / "report.json").write_text(f"{json.dumps(record, indent=1)}\n", encoding="utf-8")

@@ -16,6 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.cost import multiply_adds
+from ..data.annotations import AnnotatedImages
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, describe_source, read_image
 from ..look.viewer import Viewer, count_costs
@@ -137,7 +138,7 @@ def copy_at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) ->
     return other
 
 
-def sample_pixel_values(viewer: Viewer, images: LabelledImages) -> Tensor | None:
+def sample_pixel_values(viewer: Viewer, images: LabelledImages | AnnotatedImages) -> Tensor | None:
     """Prepare some of the images at random, `[N, channels, height, width]`; return `None` where none can be read."""
     pixels = []
     for image in images.sample(COST_IMAGES, MODES[viewer.model.config.num_channels]):

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Backbones: feature maps of the whole grid for heads that read every patch, from blocks that see fewer tokens."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, ClassVar, cast
 
 from torch import Tensor
@@ -102,3 +104,14 @@ class ReducedBackbone(ReducedPreTrainedModel):
     def returns_class_tokens(self) -> bool:
         """Return whether the class tokens of the stages are handed out too."""
         return False
+
+
+@contextmanager
+def recorded_outputs(backbone: ReducedBackbone) -> Generator[list[Any]]:
+    """Record what `backbone` hands to the head within the block: the head's own outputs lack kept and decisions."""
+    outputs: list[Any] = []
+    handle = backbone.register_forward_hook(lambda _module, _inputs, found: outputs.append(found))
+    try:
+        yield outputs
+    finally:
+        handle.remove()

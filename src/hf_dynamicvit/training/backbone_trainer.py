@@ -1,8 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Train a model around a reduced backbone, as for segmentation or depth, with the losses of the method."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -11,7 +9,7 @@ from transformers import Trainer, TrainingArguments
 
 from ..adoption import is_reduced, outermost
 from ..checkpoints.checkpoint import find_reduced
-from ..model.backbone import ReducedBackbone
+from ..model.backbone import ReducedBackbone, recorded_outputs
 from ..model.reducer import TokenReducer
 from .adapters import acting_reducer, inner_model
 from .callbacks import ClampReducer, StuckParameters
@@ -122,14 +120,3 @@ def weigh_terms(reducer: TokenReducer, given: dict[str, float]) -> dict[str, flo
     if unknown:
         raise ValueError(f"loss_weights has {', '.join(unknown)}; the terms here are {', '.join(sorted(weights))}.")
     return weights | given
-
-
-@contextmanager
-def recorded_outputs(backbone: ReducedBackbone) -> Generator[list[Any]]:
-    """Record what `backbone` hands to the head within the block: the head's own outputs lack the decisions."""
-    outputs: list[Any] = []
-    handle = backbone.register_forward_hook(lambda _module, _inputs, found: outputs.append(found))
-    try:
-        yield outputs
-    finally:
-        handle.remove()
