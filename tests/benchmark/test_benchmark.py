@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from annotated import make_segmenter
 from methods import FEW, usual
 from native_toys import native_model, reduced_model
 from PIL import Image
-from toys import TOY, toy_dense, toy_images, toy_model
+from toys import TOY, assert_same_weights, toy_dense, toy_images, toy_model
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher
 
+from hf_dynamicvit import reduce_tokens
 from hf_dynamicvit.benchmark import measure as benchmark_module
 from hf_dynamicvit.benchmark.measure import (
     Ideal,
@@ -346,3 +348,26 @@ def test_the_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):
     toy_model().save_pretrained("saved")
     assert run(*arguments) == 1
     assert message in capsys.readouterr().err
+
+
+def test_a_whole_model_runs_beside_its_backbone():
+    """Sparse and dense, of two methods with one dense model, optimised too; the models stay as they are."""
+    models = {name: reduce_tokens(make_segmenter(), name, keep_ratio=0.6).eval() for name in ("tome", "evit")}
+    before = {name: {key: each.clone() for key, each in model.state_dict().items()} for name, model in models.items()}
+    rows = benchmark(models, [2], repeats=1, warmup=0, optimize=True)
+    assert [(row.model, row.kind) for row in rows] == [
+        ("dense", "dense"),
+        ("tome", "ideal"),
+        ("tome", "sparse"),
+        ("evit", "ideal"),
+        ("evit", "sparse"),
+        ("whole dense", "dense"),
+        ("whole tome", "sparse"),
+        ("whole evit", "sparse"),
+    ]
+    whole = {row.model: row for row in rows}
+    assert whole["whole tome"].tokens == whole["tome"].tokens and whole["whole dense"].over_dense == 1
+    for name, model in models.items():
+        assert_same_weights(model, before[name])
+    with pytest.raises(ValueError, match="model 'dense' is a UperNetForSemanticSegmentation; benchmark takes sparse"):
+        benchmark({"dense": make_segmenter()})

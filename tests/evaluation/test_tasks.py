@@ -15,6 +15,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_dynamicvit.checkpoints.checkpoint import find_reduced, read_checkpoint
+from hf_dynamicvit.checkpoints.cost import count_head
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.annotations import Truth
 from hf_dynamicvit.evaluation.scores import Change, check_metrics, compare_tallies, make_tally
@@ -23,7 +24,6 @@ from hf_dynamicvit.evaluation.task_models import (
     TruthReader,
     check_processor,
     copy_whole,
-    count_head,
     find_kind,
     in_order,
     load_subject,

@@ -160,16 +160,25 @@ def test_predictors_that_nobody_trained_are_told(folder, capsys):
     assert "depth was not trained with dynamicvit: its predictors are random" in capsys.readouterr().err
 
 
-def test_benchmark_measures_the_backbone(folder, capsys):
+def test_benchmark_measures_the_backbone_and_the_whole_model(folder, capsys):
     how = ["--batch-sizes", "1", "--repeats", "1", "--warmup", "0", "--json"]
     assert main(["benchmark", "--model", "segmenter", "--reducer", "tome", "evit", "--keep-ratio", "0.6", *how]) == 0
     said = capsys.readouterr()
     rows = json.loads(said.out)["measurements"]
-    assert {row["model"] for row in rows} == {"dense", "segmenter tome 0.6", "segmenter evit 0.6"}
+    names = {"dense", "segmenter tome 0.6", "segmenter evit 0.6"}
+    assert {row["model"] for row in rows} == {*names, *(f"whole {name}" for name in names)}
     assert {row["kind"] for row in rows} == {"dense", "ideal", "sparse"}
-    assert "segmenter: its backbone is measured" in said.err
+    assert "segmenter: its backbone is measured, and the whole model" in said.err
+    costs = {row["model"]: row["multiply_adds"] for row in rows if row["kind"] != "ideal"}
+    (head,) = {costs[f"whole {name}"] - costs[name] for name in names}
+    whole = find_reduced(read_checkpoint("segmenter", may_map=True).reduce_around_backbone("tome")[0])
+    assert head > 0 and costs["dense"] == whole.dense_multiply_adds()
+    assert {row["dense_multiply_adds"] for row in rows} == {costs["dense"], costs["whole dense"]}
+    assert all(row["over_ideal"] is None for row in rows if row["model"].startswith("whole"))
+    assert len([row for row in rows if row["model"] == "whole dense"]) == 1
     assert main(["benchmark", "--model", "depth-sparse", "--images", "images", *how]) == 0
-    assert "depth-sparse tome 0.6" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "depth-sparse tome 0.6" in said and "whole depth-sparse tome 0.6" in said
 
 
 def test_tune_writes_the_model_around_the_backbone(folder):

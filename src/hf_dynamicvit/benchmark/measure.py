@@ -12,14 +12,16 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..adoption import ADOPTING, native_class
+from ..adoption import ADOPTING, find_native, is_reduced, native_class, outermost, restore
+from ..checkpoints.checkpoint import find_reduced
+from ..checkpoints.cost import count_head
 from ..compat import memory_events
 from ..model.backbone import ReducedBackbone
 from ..model.classification import ReducedForImageClassification
@@ -58,7 +60,7 @@ class Measurement:
     """One model with one batch size in one setting.
 
     Attributes:
-        model: its name; that of the sparse model for its ideal.
+        model: its name; that of the sparse model for its ideal, behind `"whole"` where the head on a backbone ran too.
         kind: `"dense"`, `"ideal"` or `"sparse"`.
         keep_ratio: of the configuration; `None` for the dense model and where each image decides.
         images_per_second: at the median time of a batch.
@@ -66,8 +68,8 @@ class Measurement:
         fastest: its first decile.
         slowest: its ninth decile.
         over_dense: images/s over those of the dense model in the same run.
-        over_ideal: images/s over those of the ideal in the same run; `None` of a pyramid, which has none.
-        multiply_adds: of one image, as counted by `model.multiply_adds`.
+        over_ideal: images/s over those of the ideal in the same run; `None` of a pyramid or whole model: it has none.
+        multiply_adds: of one image, as counted by `model.multiply_adds`, and those of the head that ran too.
         dense_multiply_adds: of one image through the dense model.
         tokens: patch tokens of one image after each decision.
         peak_bytes: memory allocated during a batch beyond what was before.
@@ -161,13 +163,22 @@ def shorten(tokens: Tokens, length: int, layer: int) -> Tokens:
 
 @dataclass(frozen=True)
 class Entry:
-    """What takes its turn: a sparse model, its ideal, or the dense model of its sizes, whose name is `dense`."""
+    """What takes its turn: a sparse model, its ideal, or the dense model of its sizes, whose name is `dense`.
+
+    A whole model around a backbone has the backbone as its `source`, and `head` multiply-adds beside it.
+    """
 
     name: str
     kind: str
     module: nn.Module
     source: Reduced
     dense: str
+    head: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether a head on a backbone runs too."""
+        return self.head > 0
 
 
 def benchmark(
@@ -187,7 +198,8 @@ def benchmark(
     stay as they are.
 
     Args:
-        models: image classifiers or base models by name, with one image size and number of channels.
+        models: image classifiers, base models, backbones or models around a backbone by name, with one image size and
+            number of channels. Of the last both are measured, the backbone and the whole model.
         batch_sizes: images in a batch; every model runs every size in every setting.
         settings: `[Setting(device="cuda", dtype="bfloat16", compiled="default"), ...]`.
         pixel_values: `[n, channels, height, width]`, images to run, repeated to the batch size; by default random
@@ -206,11 +218,7 @@ def benchmark(
             f"models are {list(models)}, batch sizes {list(batch_sizes)}, repeats {repeats}, warmup {warmup}; at "
             "least one model, batches of 1 or more, 1 repeat and 0 warm-ups are needed."
         )
-    for name, model in models.items():
-        if not isinstance(model, Reduced):
-            raise ValueError(
-                f"model {name!r} is a {type(model).__name__}; benchmark takes sparse classifiers and base models."
-            )
+    for name, model in find_parts(models).items():
         if model.config.dense_model_type in NEEDS_TRAINING:
             raise ValueError(
                 f"model {name!r} is a {type(model).__name__}; benchmark compares with a dense model of the same "
@@ -220,10 +228,11 @@ def benchmark(
     for setting, batch in itertools.product(settings, batch_sizes):
         with with_threads(setting.threads):
             copies = {name: copy_for_setting(model, setting) for name, model in models.items()}
-            images = build_batch(pixel_values, batch, next(iter(copies.values())), image_size)
-            entries = [*build_entries(copies, images)]
+            parts = find_parts(copies)
+            images = build_batch(pixel_values, batch, next(iter(parts.values())), image_size)
+            entries = [*build_entries(parts, images), *build_whole_entries(copies, images)]
             for entry in entries:
-                if optimize and setting.compiled == "eager" and entry.kind == "sparse":
+                if optimize and setting.compiled == "eager" and entry.module is entry.source:
                     entry.source.optimize_for_inference(images)
             calls = [build_call(entry, setting, images) for entry in entries]
             seconds = take_turns(calls, images, repeats, warmup, setting.clock)
@@ -233,6 +242,24 @@ def benchmark(
     return rows
 
 
+def find_parts(models: Mapping[str, Any]) -> dict[str, Any]:
+    """Find in each model what is reduced: the backbone where one is within, else the model itself.
+
+    Raises:
+        ValueError: a model is neither reduced nor around a reduced backbone.
+    """
+    parts = {}
+    for name, model in models.items():
+        found = next(outermost(model, is_reduced), None) if isinstance(model, nn.Module) else None
+        if found is None or not isinstance(found.model, Reduced):
+            raise ValueError(
+                f"model {name!r} is a {type(model).__name__}; benchmark takes sparse classifiers and base models, and "
+                "models around a reduced backbone."
+            )
+        parts[name] = found.model
+    return parts
+
+
 def copy_for_setting(model: Any, setting: Setting) -> Any:
     """Copy `model` to the device and dtype of `setting`, in eval mode; the cast would round `model` itself.
 
@@ -240,9 +267,10 @@ def copy_for_setting(model: Any, setting: Setting) -> Any:
         ValueError: the attention is not installed.
     """
     copied = copy.deepcopy(model).eval().to(torch.device(setting.device), getattr(torch, setting.dtype))
+    reduced = find_reduced(copied)
     try:
-        if attends(copied):
-            copied.set_attn_implementation(setting.attention)
+        if attends(reduced):
+            reduced.set_attn_implementation(setting.attention)
     except ImportError as error:
         raise ValueError(f"attention {setting.attention!r}: {error}") from error
     return copied
@@ -295,6 +323,23 @@ def build_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]
         yield Entry(name, "sparse", model, model, title)
 
 
+def build_whole_entries(models: Mapping[str, Any], images: Tensor) -> Generator[Entry]:
+    """Yield the whole models around backbones, sparse, and before them the dense ones that they were made from."""
+    dense: dict[str, Entry] = {}
+    for name, model in models.items():
+        backbone = find_reduced(model)
+        if backbone is model:
+            continue
+        like = restore(copy.deepcopy(model)).eval()
+        sizes = repr((type(like), {**like.config.to_dict(), "_name_or_path": ""}))
+        if sizes not in dense:
+            find_native(like).model.set_attn_implementation("sdpa")
+            title = f"whole dense, as {name}" if dense else "whole dense"
+            dense[sizes] = Entry(title, "dense", like, backbone, title, count_head(model, like, images))
+            yield dense[sizes]
+        yield replace(dense[sizes], name=f"whole {name}", kind="sparse", module=model, source=backbone)
+
+
 def build_dense(model: Any) -> Any:
     """Build the native model of the sizes of `model`, with random weights."""
     with torch.device(model.device):
@@ -317,13 +362,12 @@ def mean_counts(model: Any, images: Tensor) -> list[tuple[int, int]]:
 def build_call(entry: Entry, setting: Setting, images: Tensor) -> Callable[[Tensor], Any]:
     """Return the function that runs `entry` on images: its module, compiled as `setting` says."""
     call: Callable[..., Any] = entry.module
+    same = as_pair(entry.source.config.image_size) == tuple(images.shape[-2:]) or entry.is_whole
     if setting.compiled == CUDA_GRAPH:
-        same = as_pair(entry.source.config.image_size) == tuple(images.shape[-2:])
         return capture(call if same else partial(call, interpolate_pos_encoding=True), images)
     if setting.compiled != "eager":
         torch.compiler.reset()
         call = torch.compile(entry.module, mode=setting.compiled, dynamic=False)
-    same = as_pair(entry.source.config.image_size) == tuple(images.shape[-2:])
     return call if same else partial(call, interpolate_pos_encoding=True)
 
 
@@ -412,9 +456,9 @@ def count_multiply_adds(entry: Entry, images: Tensor) -> int:
     """Count the multiply-adds of one image: whole blocks, and of the ideal no scoring."""
     model: Any = entry.source
     if entry.kind == "dense":
-        return model.dense_multiply_adds(images)
+        return model.dense_multiply_adds(images) + entry.head
     if entry.kind == "sparse":
-        return model.multiply_adds(images)
+        return model.multiply_adds(images) + entry.head
     every, num_patches = model.block_counts(images)
     prefix, outputs = model.config.num_prefix, model.num_outputs
     costs = [vit_multiply_adds(model.config, num_patches, counts, prefix, outputs) for counts in every]
@@ -447,7 +491,7 @@ def build_measurements(
             over_dense=medians[entry.dense, "dense"] / median,
             over_ideal=ideal / median if ideal is not None and entry.kind != "dense" else None,
             multiply_adds=count_multiply_adds(entry, images),
-            dense_multiply_adds=entry.source.dense_multiply_adds(images),
+            dense_multiply_adds=entry.source.dense_multiply_adds(images) + entry.head,
             tokens=None if entry.kind == "dense" else entry.source.token_counts(images),
             # a replayed CUDA graph allocates nothing
             peak_bytes=measure_peak_bytes(call if setting.compiled in COMPILED[:2] else entry.module, images),

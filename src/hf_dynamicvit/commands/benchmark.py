@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         nargs="+",
         default=[],
-        help="checkpoint (folder or Hub name; of a segmenter or depth model its backbone is measured) or config.json, "
-        f"sparse or dense, or a shape: {', '.join(SHAPES)}",
+        help="checkpoint (folder or Hub name; of a segmenter or depth model its backbone is measured, and the whole "
+        f"model) or config.json, sparse or dense, or a shape: {', '.join(SHAPES)}",
     )
     parser.add_argument(
         "--suite",

@@ -62,7 +62,7 @@ def read_sources(sources: Sequence[str]) -> dict[str, Checkpoint]:
             shapes = "" if Path(source).exists() else f" A shape is one of {', '.join(SHAPES)}."
             raise ValueError(f"{error}{shapes}") from error
         if found[source].maps:
-            print(f"{source}: its backbone is measured; the head is the native one, and costs the same either way.")
+            print(f"{source}: its backbone is measured, and the whole model, whose head is the native one.")
         elif found[source].has_classifier:
             found[source].check_family([*SHAPES])
         else:
@@ -85,7 +85,7 @@ def build(
     if checkpoint is None:
         return DynamicViTForImageClassification(shape_config(source, image_size, **reduction)).eval()
     if checkpoint.maps:
-        return build_backbone(checkpoint, reducer, schedule, keep_ratio)
+        return build_around_backbone(checkpoint, reducer, schedule, keep_ratio)
     if checkpoint.has_classifier:
         family, config = checkpoint.family, checkpoint.configured(**reduction)
     else:
@@ -96,14 +96,16 @@ def build(
         return family.from_pretrained(source, config=config).eval()
 
 
-def build_backbone(checkpoint: Checkpoint, reducer: str | None, schedule: str | None, keep_ratio: float | None) -> Any:
-    """Build the sparse backbone of a model around one, in eval mode."""
-    backbone = find_reduced(checkpoint.reduce_around_backbone(reducer)[0])
+def build_around_backbone(
+    checkpoint: Checkpoint, reducer: str | None, schedule: str | None, keep_ratio: float | None
+) -> Any:
+    """Build a model around a sparse backbone, in eval mode."""
+    model = checkpoint.reduce_around_backbone(reducer)[0]
     if schedule is not None:
-        backbone.set_schedule(schedule, keep_ratio)
+        find_reduced(model).set_schedule(schedule, keep_ratio)
     elif keep_ratio is not None:
-        backbone.set_keep_ratio(keep_ratio)
-    return backbone
+        find_reduced(model).set_keep_ratio(keep_ratio)
+    return model
 
 
 def build_models(
@@ -114,7 +116,8 @@ def build_models(
     for source, reducer, keep_ratio in itertools.product(args.model, args.reducer, args.keep_ratio):
         adaptive = reducer is not None and is_adaptive(reducer)
         wanted = None if adaptive else keep_ratio
-        model = build(source, checkpoints.get(source), reducer, args.schedule, wanted, image_size)
+        whole = build(source, checkpoints.get(source), reducer, args.schedule, wanted, image_size)
+        model = find_reduced(whole)
         adaptive = model.config.is_adaptive
         size = image_size or model.config.image_size
         height, width = (size, size) if isinstance(size, int) else size
@@ -128,7 +131,7 @@ def build_models(
             kept = "as trained"
         short = Path(source).parent.name if source.endswith(".json") else Path(source).name
         name = f"{short} {model.config.reducer} {kept}"
-        found[f"{source} {model.config.reducer} {kept}" if name in found else name] = model
+        found[f"{source} {model.config.reducer} {kept}" if name in found else name] = whole
     return found
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..checkpoints.checkpoint import find_reduced
+from ..checkpoints.cost import count_head
 from ..data.annotations import AnnotatedImages, Truth
 from ..data.transforms import MODES
 from ..look.viewer import View, count_costs
@@ -25,7 +26,6 @@ from .task_models import (
     Subject,
     TruthReader,
     copy_whole,
-    count_head,
     in_order,
     read_predictions,
     run_whole,

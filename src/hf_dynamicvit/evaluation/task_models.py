@@ -8,9 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
-from ..adoption import is_reduced, outermost
 from ..checkpoints.checkpoint import Checkpoint, find_reduced, read_checkpoint
 from ..checkpoints.labels import label_names, list_first
 from ..data.annotations import IGNORED, AnnotatedImages, Truth
@@ -154,23 +152,6 @@ def run_whole(contender: Contender, pixels: Tensor) -> tuple[Any, Any]:
     with recorded_outputs(reduced) as recorded:
         outputs = model(inputs)
     return outputs, recorded[0]
-
-
-def count_head(whole: Any, dense: Any, pixels: Tensor) -> int:
-    """Count the multiply-adds of the head, for one image like `pixels`.
-
-    Args:
-        whole: a model around a reduced backbone.
-        dense: the dense one, whose operations are counted, with the head and without.
-        pixels: `[B, channels, height, width]`.
-    """
-    inputs, counts = pixels[:1].to(dense.device, dense.dtype), []
-    backbone = dense.get_submodule(next(outermost(whole, is_reduced)).name)
-    for module in (dense, backbone):
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            module(inputs)
-        counts.append(counter.get_total_flops() // 2)
-    return counts[0] - counts[1]
 
 
 def read_predictions(
