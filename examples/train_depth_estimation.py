@@ -13,9 +13,10 @@ measured was trained on, though it is of the same scene.
 
 The dense backbone is frozen, unless `--train-backbone`. The model is Depth Anything's, with a small neck; it has no
 loss in Transformers, so that the Trainer is given one (L1 of the logarithms). Then `reduce_tokens` puts each method
-into a copy, which is measured as it is and with its head trained on. Absolute relative error and mean absolute error
-are those of `torchmetrics` (`pip install torchmetrics`), over the pixels of all three parts together. `median` is what
-one guesses who knows only the median depth of the part that is trained on.
+into a copy, which is measured as it is and trained on by `BackboneTrainer`: its head and, where the method learns what
+to keep (SViT, DynamicViT, ...), that too, with the method's own loss. Absolute relative error and mean absolute error
+are those of `torchmetrics` (`pip install "hf-dynamicvit[metrics]"`), over the pixels of all three parts together.
+`median` is what one guesses who knows only the median depth of the part that is trained on.
 """
 
 import argparse
@@ -42,7 +43,7 @@ from transformers import (
 )
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from hf_dynamicvit import reduce_tokens
+from hf_dynamicvit import BackboneTrainer, reduce_tokens
 from hf_dynamicvit.machine import describe_run
 
 
@@ -140,7 +141,11 @@ def train(args: argparse.Namespace, model: Any, data: Crops, steps: int, rate: f
         report_to="none",
         seed=args.seed,
     )
-    Trainer(model, settings, train_dataset=data, compute_loss_func=log_difference).train()
+    dense = model.config.backbone_config.model_type == "dinov2"
+    trainer = (Trainer if dense else BackboneTrainer)(
+        model, settings, train_dataset=data, compute_loss_func=log_difference
+    )
+    trainer.train()
 
 
 @torch.inference_mode()
@@ -180,15 +185,19 @@ class Part:
         """Put a method into a copy of the dense model."""
         model: Any = DepthAnythingForDepthEstimation.from_pretrained(self.folder)
         reduce_tokens(model, method, keep_ratio=None)
+        return self.set_cost(model, fraction)
+
+    def set_cost(self, model: Any, fraction: float) -> Any:
+        """Let the backbone take `fraction` of its cost, by images that are trained on."""
         typical = torch.stack([item["pixel_values"] for item in self.learn.items[:4]])
-        model.backbone.set_budget(fraction=fraction, pixel_values=typical)
+        model.eval().backbone.set_budget(fraction=fraction, pixel_values=typical)
         return model
 
 
 def measure(found: Sequence[Tensor], truth: Sequence[Tensor]) -> dict[str, float]:
     """Measure the errors of all parts together where depth is known, if torchmetrics is there."""
     if find_spec("torchmetrics") is None:
-        print("No errors: pip install torchmetrics", file=sys.stderr)
+        print('No errors: pip install "hf-dynamicvit[metrics]"', file=sys.stderr)
         return {}
     from torchmetrics import MeanAbsoluteError, MeanAbsolutePercentageError, MetricCollection
 
@@ -219,16 +228,21 @@ def compare(args: argparse.Namespace, table: Table, method: str, fraction: float
     """Measure a method as it is and with the heads trained on; return what it then finds."""
     models = [part.reduce(method, fraction) for part in table.parts]
     pairs = [*zip(models, table.parts, strict=True)]
-    cost = sum(model.backbone.multiply_adds(part.squares) for model, part in pairs) / len(pairs) / 1e9
     name = f"{method} at {fraction:g}"
     found = [estimate(model, part.squares) for model, part in pairs]
-    table.add(f"{name}, not trained", found, cost)
+    table.add(f"{name}, not trained", found, mean_cost(pairs))
     if args.fine_steps:
         for model, part in pairs:
             train(args, model, part.learn, args.fine_steps, args.learning_rate / 2)
+            part.set_cost(model, fraction)  # anew: what decides may have learnt
         found = [estimate(model, part.squares) for model, part in pairs]
-        table.add(f"{name}, head trained", found, cost)
+        table.add(f"{name}, head trained", found, mean_cost(pairs))
     return found
+
+
+def mean_cost(pairs: Sequence[tuple[Any, Part]]) -> float:
+    """Count the GMACs of the backbones on what is held out."""
+    return sum(model.backbone.multiply_adds(part.squares) for model, part in pairs) / len(pairs) / 1e9
 
 
 def draw(file: Path, parts: Sequence[Part], columns: Sequence[Sequence[Tensor]]) -> None:

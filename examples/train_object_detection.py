@@ -10,7 +10,7 @@ nothing is downloaded. Test images have digits that training does not see. All d
 
 The dense detector learns from nothing with its native loss. Its copy with a reducer is measured as it is, and
 fine-tuned with `DynamicViTTrainer`: the native loss, and distillation from the dense model's detection tokens. Mean
-average precision is that of `torchmetrics` (`pip install torchmetrics pycocotools torchvision`). The result is in
+average precision is that of `torchmetrics` (`pip install "hf-dynamicvit[metrics]"`). The result is in
 docs/detection.md. `--model` fine-tunes a dense detector that is there already, `--start` trains one on from there.
 """
 
@@ -139,12 +139,12 @@ def measure(model: Any, data: Digits) -> dict[str, float]:
 
 def make_metric() -> Any:
     """Make what computes mean average precision, or say that it is not there."""
-    if any(find_spec(name) is None for name in ("torchmetrics", "pycocotools", "torchvision")):
-        print("No mAP: pip install torchmetrics pycocotools torchvision", file=sys.stderr)
+    if any(find_spec(name) is None for name in ("torchmetrics", "faster_coco_eval", "torchvision")):
+        print('No mAP: pip install "hf-dynamicvit[metrics]"', file=sys.stderr)
         return None
     from torchmetrics.detection import MeanAveragePrecision
 
-    return MeanAveragePrecision(box_format="cxcywh")
+    return MeanAveragePrecision(box_format="cxcywh", backend="faster_coco_eval")
 
 
 def predictions(logits: Tensor, boxes: Tensor) -> list[dict[str, Tensor]]:

@@ -132,7 +132,7 @@ def segment(model: Any, data: Photographs, batch_size: int) -> torch.Tensor:
 def measure(model: Any, data: Photographs, batch_size: int) -> dict[str, float]:
     """Measure mean intersection over union and pixel accuracy over all images together, if torchmetrics is there."""
     if find_spec("torchmetrics") is None:
-        print("No mIoU: pip install torchmetrics", file=sys.stderr)
+        print('No mIoU: pip install "hf-dynamicvit[metrics]"', file=sys.stderr)
         return {}
     from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 

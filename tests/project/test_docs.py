@@ -65,6 +65,13 @@ SHORTER = {
 # Commands of which the page's arguments are parsed and nothing more: a server that runs until it is stopped.
 PARSED = ("demo", "serve")
 
+# data set of `evaluate` -> what measures it, without which the command is only parsed
+MEASURED_BY = {
+    "my_boxes": ("torchmetrics", "torchvision", "faster_coco_eval"),
+    "my_masks": ("torchmetrics",),
+    "my_depth": ("torchmetrics",),
+}
+
 # page -> what takes a GPU, a C++ compiler or long, and what takes its place
 REWRITTEN = {
     "deploy.md": [
@@ -206,7 +213,9 @@ def run_shell(page: Path, block: Block, namespace: dict) -> None:
 def run_command(words: list[str]) -> None:
     """`hf-dynamicvit COMMAND ...`, in this process."""
     command, *options = words[1:]
-    if command in PARSED or "--suite" in options:  # suites take long; tests/benchmark runs them on toys
+    needed = {module for name in options for module in MEASURED_BY.get(name, ()) if command == "evaluate"}
+    missing = any(find_spec(module) is None for module in needed)
+    if command in PARSED or "--suite" in options or missing:  # suites take long; tests/benchmark runs them on toys
         command_parser(command).parse_args(options)
         return
     if command == "train":  # the shelf has some of these already, and training refuses to write over anything

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import ClassLabel, Dataset, Features
+from datasets import Array2D, ClassLabel, Dataset, Features, Sequence, Value
 from datasets import Image as ImageFeature
 from paths import ROOT
 from PIL import Image
@@ -61,11 +61,12 @@ def save_timm(folder: Path, published: dict[str, torch.Tensor]) -> None:
     (folder / "config.json").write_text(json.dumps(about))
 
 
-def save_depth(folder: Path) -> None:
+def save_depth(folder: Path, kind: str = "relative") -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 2}
     encoder = Dinov2Config(**sizes, image_size=56, out_indices=[1, 2, 3, 4], reshape_hidden_states=False)
     neck = {"neck_hidden_sizes": [8] * 4, "fusion_hidden_size": 8, "head_hidden_size": 8}
-    config = DepthAnythingConfig(backbone_config=encoder, reassemble_hidden_size=32, **neck)
+    told = {"depth_estimation_type": kind, "max_depth": 20}
+    config = DepthAnythingConfig(backbone_config=encoder, reassemble_hidden_size=32, **neck, **told)
     DepthAnythingForDepthEstimation(config).save_pretrained(folder)
     DPTImageProcessorPil(size={"height": 56, "width": 56}).save_pretrained(folder)
 
@@ -148,6 +149,23 @@ def save_scenes(folder: Path) -> None:
     np.savez(folder / "skimage" / "data" / "motorcycle_disp.npz", disparity)
 
 
+def save_annotated(folder: Path) -> None:
+    """Photographs with the objects in them, the class of each pixel, or its depth."""
+    images, (width, height) = [noise(seed) for seed in range(4)], noise(0).size
+    boxes = {"bbox": Sequence(Sequence(Value("float32"), 4)), "category": Sequence(Value("int64"))}
+    objects = [{"bbox": [[2, 3, 20, 10]], "category": [seed % 3]} for seed in range(4)]
+    masks = [Image.fromarray(np.array(image)[..., 0] // 90) for image in images]
+    depths = [np.array(image)[..., 0].astype(np.float32) / 50 for image in images]
+    columns = {"boxes": ("objects", objects, boxes), "masks": ("mask", masks, ImageFeature())}
+    columns |= {"depth": ("depth", depths, Array2D((height, width), "float32"))}
+    for name, (column, values, feature) in columns.items():
+        (folder / f"my_{name}").mkdir()
+        rows = Dataset.from_dict(
+            {"image": images, column: values}, Features({"image": ImageFeature(), column: feature})
+        )
+        rows.to_parquet(folder / f"my_{name}" / "test.parquet")
+
+
 def save_segmenter(folder: Path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "mlp_ratio": 2}
     encoder = Dinov2Config(**sizes, image_size=56, out_indices=[1, 2, 3, 4])
@@ -179,8 +197,10 @@ def fill_shelf(folder: Path) -> None:
     save_levit(folder / "facebook" / "levit-128S")
     save_pyramids(folder)
     save_depth(folder / "depth-anything" / "Depth-Anything-V2-Small-hf")
+    save_depth(folder / "depth-anything" / "Depth-Anything-V2-Metric-Indoor-Small-hf", "metric")
     save_segmenter(folder / "my-segmenter")
     save_scenes(folder)
+    save_annotated(folder)
     for name in ("my-dynamicvit", "me/my-dynamicvit"):
         small = toy_model(**SIZES, **LABELS, num_hidden_layers=2)
         small.save_pretrained(folder / name, with_remote_code=name.startswith("me"))
