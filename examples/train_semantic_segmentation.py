@@ -122,6 +122,15 @@ def make_dense(name: str, classes: Sequence[str]) -> UperNetForSemanticSegmentat
     return model
 
 
+def take_dense(args: argparse.Namespace, data: Dataset, learn: Photographs) -> UperNetForSemanticSegmentation:
+    """Load the dense model that was trained before, or train one."""
+    if args.dense is not None:
+        return UperNetForSemanticSegmentation.from_pretrained(args.dense)
+    dense = make_dense(args.model, args.classes or data.features["label"].names)
+    train(args, dense, learn, args.epochs, args.learning_rate)
+    return dense
+
+
 @torch.inference_mode()
 def segment(model: Any, data: Photographs, batch_size: int) -> torch.Tensor:
     """Find the class of each pixel of every image, `[N, height, width]`."""
@@ -211,8 +220,7 @@ def main() -> None:
     processor = DPTImageProcessorPil(size=size, resample=Image.Resampling.BILINEAR, **means)
     learn = Photographs(data["train"], args.images, processor, args.seed)
     test = Photographs(data["test"], args.test_images, processor, args.seed)
-    dense = make_dense(args.model, args.classes or data["train"].features["label"].names)
-    train(args, dense, learn, args.epochs, args.learning_rate)
+    dense = take_dense(args, data["train"], learn)
     dense.save_pretrained(args.output / "dense")
     processor.save_pretrained(args.output / "dense")
     rows = [{"model": "dense", **measure(dense, test, args.batch_size)}]
@@ -239,6 +247,7 @@ def write(args: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="a DINOv2 checkpoint")
+    parser.add_argument("--dense", help="folder of a dense segmenter of these masks (default: train one)")
     parser.add_argument("--train", required=True, help="parquet file with columns image, and mask or label")
     parser.add_argument("--test", required=True, help="the same, of photographs that training does not see")
     parser.add_argument("--output", required=True, type=Path, help="folder of models and results.json")

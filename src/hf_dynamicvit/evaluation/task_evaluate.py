@@ -326,8 +326,8 @@ def evaluate_task(
     furthest = sorted(range(len(rows)), key=lambda index: (-runner.apart[index], index))
     apart = [(runner.apart[index], names[index]) for index in furthest]
     shown = [rows[index] for index in furthest[:max_changed]]
-    pictures = images.decode(shown, MODES[subject.viewer.model.config.num_channels])
-    views = subject.viewer.look(pictures, batch_size) if shown else []
+    decoded = images.decode(shown, MODES[subject.viewer.model.config.num_channels])
+    views = subject.viewer.look(decoded, batch_size) if shown else []
     compared = compare_tallies(
         *(runner.records[name].tally for name in ("dense", "sparse")), len(rows), resamples, images.seed
     )
