@@ -2,6 +2,7 @@
 """Detectors, segmenters and depth models beside their dense ones on a data set: what is said is what models do."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -318,6 +319,20 @@ def test_an_image_that_cannot_be_read_is_left_out(models, tmp_path, monkeypatch,
     assert found["images"] == 2 and len(found["skipped"]) == 1 and "1.png" in found["skipped"][0]
     assert found["difference"]["miou"]["interval"] is None
     assert "It is left out." in capsys.readouterr().err
+
+
+def test_a_budget_is_met_at_the_size_of_the_images(models, tmp_path, monkeypatch):
+    """Which the image processor makes, and not the configuration of the backbone."""
+    pytest.importorskip("torchmetrics")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(models / "segmenter", "large")
+    file = Path("large/preprocessor_config.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"height": 64, "width": 96}}))
+    masks = [np.zeros(image.size[::-1], np.uint8) for image in make_pictures(2)]
+    data = save_masks(tmp_path / "masks.parquet", masks)
+    found = evaluate(tmp_path, "large", data, "--reducer", "tome", "--budget", "0.7", "--no-keep-ratios")
+    assert 0.69 < found["sparse_gmacs"] / found["dense_gmacs"] <= 0.7
+    assert found["dense_gmacs"] > 5 * load(models, "segmenter").viewer.model.dense_multiply_adds() / 1e9
 
 
 @pytest.mark.parametrize("reducer", ["evit", "svit", "dynamicvit"])

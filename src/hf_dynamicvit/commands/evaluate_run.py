@@ -42,6 +42,8 @@ def set_how_much_is_kept(
         return
     model = viewer.model
     typical = sample_pixel_values(viewer, images) if model.config.is_adaptive else None
+    if isinstance(images, AnnotatedImages) and typical is None:  # a backbone's own size is seldom that of the images
+        typical = sample_pixel_values(viewer, images, 1)
     if keep_ratio is not None:
         model.set_keep_ratio(one_or_several(keep_ratio), typical)
     else:

@@ -138,10 +138,12 @@ def copy_at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) ->
     return other
 
 
-def sample_pixel_values(viewer: Viewer, images: LabelledImages | AnnotatedImages) -> Tensor | None:
-    """Prepare some of the images at random, `[N, channels, height, width]`; return `None` where none can be read."""
+def sample_pixel_values(
+    viewer: Viewer, images: LabelledImages | AnnotatedImages, count: int = COST_IMAGES
+) -> Tensor | None:
+    """Prepare `count` images at random, `[N, channels, height, width]`; return `None` where none can be read."""
     pixels = []
-    for image in images.sample(COST_IMAGES, MODES[viewer.model.config.num_channels]):
+    for image in images.sample(count, MODES[viewer.model.config.num_channels]):
         pixels.append(viewer.pixel_values([image]))
         check_size("one of the images", read_size(pixels[-1]), read_size(pixels[0]))
     return torch.cat(pixels).to(viewer.model.device, viewer.model.dtype) if pixels else None
