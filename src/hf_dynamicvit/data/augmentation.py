@@ -18,6 +18,7 @@ from transformers import default_data_collator
 from transformers.utils import is_torchvision_available
 
 from ..extras import build_install_command
+from ..model.flags import refuse_flags
 from ..model.logger import logger
 from ..names import AUGMENTATIONS
 from .seeded import DRAW, seeded_draws
@@ -84,6 +85,7 @@ def build_augmentation(
 
 def build_erasing(probability: float) -> Callable[[Tensor], Tensor] | None:
     """Return what puts, at `probability`, random noise into a part of a normalised image `[C, H, W]`."""
+    refuse_flags(random_erasing=probability)
     if not 0 <= probability <= 1:
         raise ValueError(f"random_erasing is {probability}; it is a probability, from 0 to 1.")
     if probability == 0:
@@ -156,6 +158,7 @@ class MixCollator:
         switch_probability: float = 0.5,
         grid: tuple[int, int] | None = None,
     ):
+        refuse_flags(mixup=mixup, cutmix=cutmix, probability=probability, switch_probability=switch_probability)
         if min(mixup, cutmix) < 0 or mixup == cutmix == 0:
             raise ValueError(f"mixup is {mixup} and cutmix {cutmix}; neither is below 0, and one is above.")
         for name, value in (("probability", probability), ("switch_probability", switch_probability)):

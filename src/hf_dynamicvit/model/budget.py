@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .adaptive import AdaptiveReducer
 from .cost import grid_size, vit_multiply_adds
+from .flags import refuse_flags
 from .reducer import TokenReducer
 from .reduction_config import ReductionConfig
 
@@ -89,6 +90,7 @@ def check_fraction(fraction: float, name: str = "fraction") -> None:
     Raises:
         ValueError: it is not above 0 and at most 1.
     """
+    refuse_flags(**{name: fraction})
     if not 0 < fraction <= 1:
         raise ValueError(
             f"{name} is {fraction:g}; a budget is a fraction of the dense model's multiply-adds, above 0, at most 1."
@@ -217,6 +219,7 @@ class BudgetMixin:
         """
         if (gmacs is None) == (fraction is None):
             raise ValueError(f"gmacs is {gmacs} and fraction is {fraction}; give one of them.")
+        refuse_flags(gmacs=gmacs)
         if fraction is not None:
             check_fraction(fraction)
         dense = self.dense_multiply_adds(pixel_values)

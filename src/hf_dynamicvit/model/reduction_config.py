@@ -2,6 +2,7 @@
 """What every configuration has beside that of its native model: where, how and how much tokens are reduced."""
 
 import dataclasses
+import inspect
 import itertools
 import math
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from .cost import as_pair, grid_size
+from .flags import asks_for_number, refuse_flags
 from .logger import logger
 from .native import is_native
 from .reducer import TokenReducer
@@ -357,7 +359,11 @@ class ReductionConfig(PreTrainedConfig):
                 f"reducer_args has {', '.join(unknown)}, which reducer {self.reducer!r} does not take; "
                 f"it takes {', '.join(allowed) or 'none'}."
             )
-        return self.reducer_without_memory()
+        reducer = self.reducer_without_memory()
+        asked = inspect.signature(self.methods[self.reducer]).parameters
+        numbers = [name for name in self.reducer_args if asks_for_number(asked[name].annotation)]
+        refuse_flags(**{f"reducer_args: {name}": self.reducer_args[name] for name in numbers})
+        return reducer
 
     def reducer_without_memory(self):
         """Build the method as configured, to ask what it is; its parameters have shapes only."""

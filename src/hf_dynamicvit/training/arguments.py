@@ -11,6 +11,7 @@ import torch
 from transformers import TrainingArguments
 from transformers.utils import is_torch_xla_available
 
+from ..model.flags import asks_for_number, refuse_flags
 from ..model.logger import logger
 from .options import TEACHER_DTYPES, DynamicViTOptions
 
@@ -68,6 +69,8 @@ class DynamicViTTrainingArguments(DynamicViTOptions, TrainingArguments):
                 raise ValueError(f"{name} is {value!r}; it must be a number of 0 or more.")
 
     def _check_options(self) -> None:
+        numbers = [field.name for field in fields(DynamicViTOptions) if asks_for_number(field.type)]
+        refuse_flags(**{name: getattr(self, name) for name in numbers})
         self._check_numbers()
         if not 0 < self.layer_lr_decay <= 1:
             raise ValueError(f"layer_lr_decay is {self.layer_lr_decay}; it must be above 0 and at most 1.")

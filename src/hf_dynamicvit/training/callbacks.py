@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import TrainerCallback
 
 from ..model.adaptive import AdaptiveReducer
+from ..model.flags import refuse_flags
 from ..model.logger import logger
 from ..model.reducer_evovit import EvoViTReducer
 from .adapters import acting_reducer
@@ -130,6 +131,7 @@ class GroupingSwitch(WithinSteps):
     """
 
     def __init__(self, fraction: float = 2 / 3):
+        refuse_flags(fraction=fraction)
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction is {fraction}; it must be from 0 to 1.")
         self.fraction = fraction
