@@ -39,7 +39,7 @@ CLOCKS = ("wall", "cpu")
 # How `tune` searches.
 SEARCHES = ("curves", "steps")
 
-# How many times as long as its other edge an edge of an image of strangers may be. Image processors that scale the
+# How many times as long as its other edge an edge of an image may be. Image processors that scale the
 # shorter edge to a size would make gigabytes of a line of pixels.
 LONGEST_TO_SHORTEST = 64
 

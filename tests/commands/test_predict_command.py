@@ -74,6 +74,14 @@ def test_csv_names_what_cannot_be_read_and_so_does_the_exit_status(folder, capsy
     assert {path.name for path in folder.iterdir()} == {"sparse", "dense", "images", "classes.csv"}
 
 
+def test_a_line_of_pixels_is_named_and_left_out(folder, capsys):
+    Image.new("RGB", (20000, 1)).save("images/thin.png")
+    assert main(["predict", "images", "--model", "sparse"]) == 3
+    said = capsys.readouterr()
+    assert f"skipped: Cannot read the image {folder}/images/thin.png: it has 20000 x 1 pixels" in said.err
+    assert len(said.out.splitlines()) == 3
+
+
 def test_a_list_a_line_an_image(folder, capsys):
     break_an_image()
     assert main(["predict", "--model", "dense", "--images", "images"]) == 3

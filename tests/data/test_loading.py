@@ -440,6 +440,22 @@ def test_every_kind_of_broken_file_is_found_before_training(tmp_path):
     assert "there is none" in str(explain_unreadable(None, "row 3"))
 
 
+@pytest.mark.parametrize("size, refused", [((65, 1), True), ((1, 20000), True), ((64, 1), False), ((2, 128), False)])
+def test_a_line_of_pixels_is_no_image(size, refused, tmp_path):
+    """An image processor that scales the shorter edge to 256 would make 4 GB of 20,000 x 1 pixels."""
+    file = tmp_path / "thin.png"
+    Image.new("RGB", size).save(file)
+    row = {"bytes": None, "path": str(file)}
+    if not refused:
+        assert read_image(row).size == size and explain_unreadable(row) is None
+        return
+    with pytest.raises(
+        ValueError, match=f"Cannot read the image .*thin.png: it has {size[0]} x {size[1]} pixels"
+    ) as e:
+        read_image(row)
+    assert explain_unreadable(row) == str(e.value) and "64 times the other, at most" in str(e.value)
+
+
 def test_of_many_broken_files_the_first_are_named(tmp_path):
     write_nested(tmp_path / "data")
     for number in range(5):

@@ -242,6 +242,14 @@ def test_unreadable_images(hostile, tmp_path):
         evaluate(viewer_of(reducer="asvit"), str(tmp_path), keep_ratios=())
 
 
+def test_a_line_of_pixels_is_left_out(tmp_path):
+    write_classes(tmp_path, NAMES)
+    make_image(0).resize((20000, 1)).save(tmp_path / NAMES[0] / "thin.png")
+    found = evaluate(viewer_of(NAMES), str(tmp_path), keep_ratios=())
+    assert len(found.skipped) == 1 and "thin.png: it has 20000 x 1 pixels" in found.skipped[0]
+    assert len(found.truth) == COUNT * len(NAMES)
+
+
 def test_views_are_of_the_changed_images(hostile):
     """Also where an image before them could not be read."""
     names, folder = hostile

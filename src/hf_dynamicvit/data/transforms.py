@@ -12,7 +12,9 @@ from datasets import Image as ImageFeature
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from .._moved import renamed
+from ..model.flags import refuse_flags
 from ..model.logger import logger
+from ..names import LONGEST_TO_SHORTEST
 from .augmentation import build_augmentation, build_erasing, resolve_augmentation
 
 
@@ -80,6 +82,7 @@ class ImageTransform:
         color_jitter: float = 0.0,
     ):
         check_channels(processor, num_channels)
+        refuse_flags(scale=scale, color_jitter=color_jitter, crop=crop)
         if not 0 < scale <= 1:
             raise ValueError(f"scale is {scale}; it is a fraction of the area, above 0 and at most 1.")
         if augmentation != "none" and (crop is not None or flip):
@@ -133,7 +136,7 @@ def read_image(picture: Any, source: str | None = None, mode: str | None = "RGB"
         mode: `None` for its own.
 
     Raises:
-        ValueError: it is no image, cannot be read, or has more than 8 bits a channel.
+        ValueError: it is no image, cannot be read, has more than 8 bits a channel, or is a line rather than an image.
     """
     picture = as_row(picture)
     name = describe_source(picture, source)
@@ -144,7 +147,7 @@ def read_image(picture: Any, source: str | None = None, mode: str | None = "RGB"
             image = ImageOps.exif_transpose(picture)
         else:
             image = ImageFeature().decode_example(picture)
-        image = eight_bits(image)
+        image = check_edges(eight_bits(image))
         return image if mode is None else image.convert(mode)
     except Exception as error:  # decoders of broken files raise OSError, SyntaxError, struct.error and others
         raise ValueError(f"Cannot read {name}: {explain_error(error)}") from error
@@ -174,6 +177,16 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return image
 
 
+def check_edges(image: Image.Image) -> Image.Image:
+    """Return `image`, unless it is a line: scaled by its shorter edge, 20,000 x 1 pixels would take gigabytes."""
+    width, height = image.size
+    if max(width, height) > LONGEST_TO_SHORTEST * min(width, height):
+        raise ValueError(
+            f"it has {width} x {height} pixels; one edge may be {LONGEST_TO_SHORTEST} times the other, at most"
+        )
+    return image
+
+
 def explain_unreadable(row: Any, source: str | None = None) -> str | None:
     """Say why `read_image` would not read an image that is not decoded yet; `None` where it would.
 
@@ -188,7 +201,7 @@ def explain_unreadable(row: Any, source: str | None = None) -> str | None:
         return None
     try:
         with Image.open(row["path"] if row["bytes"] is None else io.BytesIO(row["bytes"])) as image:
-            image.draft("RGB", (1, 1))
+            check_edges(image).draft("RGB", (1, 1))
             image.load()
             ImageOps.exif_transpose(eight_bits(image)).convert("RGB")
     except Exception as error:

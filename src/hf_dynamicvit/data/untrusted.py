@@ -5,8 +5,7 @@ import io
 
 from PIL import Image
 
-from ..names import LONGEST_TO_SHORTEST
-from .transforms import read_image
+from .transforms import check_edges, read_image
 
 
 # What is read, by the names that Pillow and people use. Few, so that little code meets what strangers send.
@@ -31,10 +30,7 @@ def decode_untrusted(content: bytes, mode: str, most_pixels: int) -> Image.Image
         width, height = image.size
         if width * height > most_pixels:
             raise ValueError(f"it has {width} x {height} pixels; at most {most_pixels} in all")
-        if max(width, height) > LONGEST_TO_SHORTEST * min(width, height):
-            raise ValueError(
-                f"it has {width} x {height} pixels; one edge may be {LONGEST_TO_SHORTEST} times the other, at most"
-            )
+        check_edges(image)
         try:
             image.load()
             return read_image(image, mode=mode)
