@@ -48,9 +48,9 @@ def test_a_folder(folder, capsys):
     names = ("a", "b-a", "c")
     assert written == {
         "index.html",
-        "overview_001.png",
+        "overview_001.webp",
         "views.json",
-        *(f"{n}.{kind}" for n in names for kind in ("png", "gif")),
+        *(f"{n}.{kind}" for n in names for kind in ("webp", "gif")),
     }
     record = json.loads(Path("seen", "views.json").read_text())
     model = DynamicViTForImageClassification.from_pretrained("model").eval()
@@ -70,7 +70,7 @@ def test_a_folder(folder, capsys):
 def test_the_cover_is_that_of_every_drawing(folder):
     model = ("--model", "model", "--images", "images/a.png")
     assert visualize(*model) == 0
-    names = ("a.png", "a.gif", "overview_001.png", "index.html", "views.json")
+    names = ("a.webp", "a.gif", "overview_001.webp", "index.html", "views.json")
     dark = {name: Path("seen", name).read_bytes() for name in names}
     assert visualize(*model, "--cover", "light", "--overwrite") == 0
     changed = {name for name in names if Path("seen", name).read_bytes() != dark[name]}
@@ -91,7 +91,7 @@ def test_budget_size_and_overviews_alone(folder, monkeypatch):
     given = ("--model", "model", "--budget", "0.7", "--image-size", "40", "64", "--only-overview")
     assert visualize(*given, "--images", "images", "images/a.png") == 0
     assert {path.name for path in Path("seen").iterdir()} == {
-        *("index.html", "overview_001.png", "overview_002.png", "views.json")
+        *("index.html", "overview_001.webp", "overview_002.webp", "views.json")
     }
     record = json.loads(Path("seen", "views.json").read_text())
     assert [entry["patches"] for entry in record["pictures"]] == [[10, 16]] * 3  # a.png is looked at once
@@ -152,7 +152,7 @@ def test_what_is_there_stays(folder, capsys):
     Path("seen", "views.json").write_text("old")
     assert visualize("--model", "model", "--images", "images/a.png", "--only-overview", "--overwrite") == 0
     assert {path.name for path in Path("seen").iterdir()} == {
-        *("index.html", "mine.txt", "views.json", "overview_001.png")
+        *("index.html", "mine.txt", "views.json", "overview_001.webp")
     }
     assert Path("seen", "views.json").read_text() != "old" and Path("seen", "mine.txt").read_text() == "mine"
 
@@ -208,7 +208,7 @@ def test_what_was_seen_is_not_lost(folder, monkeypatch, capsys):
     monkeypatch.setattr(visualize_run, "card", two_cards)
     assert visualize("--model", "model", "--images", "images") == 130
     assert len(json.loads(Path("seen", "views.json").read_text())["pictures"]) == 2
-    assert Path("seen", "overview_001.png").is_file()
+    assert Path("seen", "overview_001.webp").is_file()
 
 
 def test_an_unreadable_first_file_is_named_once(folder, capsys):
@@ -234,3 +234,17 @@ def test_long_names_and_linked_folders(folder):
     assert visualize("--model", "model", "--images", "images") == 0
     cards = sorted(path.name for path in Path("seen").glob("*.gif"))
     assert len(cards) == 3 and any(name.endswith("bbb-deep.gif") and len(name) < 160 for name in cards)
+
+
+def test_png_where_asked(folder):
+    assert visualize("--model", "model", "--images", "images/a.png", "--format", "png") == 0
+    written = {path.name for path in Path("seen").iterdir()}
+    assert written == {"a.png", "a.gif", "overview_001.png", "index.html", "views.json"}
+
+
+def test_letters_that_no_font_has_are_told(folder, monkeypatch, capsys):
+    monkeypatch.setattr(visualize_run, "find_missing", lambda texts: "".join(texts)[:1])
+    Path("images", "a.png").rename(Path("images", "\u732b.png"))
+    assert visualize("--model", "model", "--images", "images/\u732b.png") == 0
+    assert "No font of this machine has \u732b: figures have codes such as" in capsys.readouterr().out
+    assert "\u732b.png" in Path("seen", "index.html").read_text(encoding="utf-8")

@@ -1,6 +1,8 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Images of what is kept, checked pixel by pixel."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from PIL import Image
 from toys import toy_model
 from viewers import make_images, processor_of, view_of
 
+from hf_dynamicvit import demo
+from hf_dynamicvit.fonts import measure_line
 from hf_dynamicvit.look.drawing import (
     LINES,
     RAMP,
@@ -24,14 +28,15 @@ from hf_dynamicvit.look.drawing import (
     overview,
     patch_of_pixel,
     prediction_text,
+    save_figure,
     save_gif,
     score_maps,
     score_ranges,
+    share_colours,
     stage_frames,
     stage_images,
     stage_names,
     stages_row,
-    text_font,
     top_classes,
     wrapped,
 )
@@ -167,7 +172,7 @@ def test_classes_and_captions():
     assert short.width == long.width == 140 and long.height > short.height > 40
     assert len(short.crop((0, 40, 140, short.height)).getcolors()) > 1  # something is written
     for text in ("W" * 60, "many short words in one line of text", "a " * 40):
-        assert all(text_font().getlength(line) <= 100 for line in wrapped(text, 100))
+        assert all(measure_line(line) <= 100 for line in wrapped(text, 100))
         assert "".join("".join(wrapped(text, 100)).split()) == "".join(text.split())
 
 
@@ -201,7 +206,27 @@ def test_lines_and_covers_meet_where_patches_are_no_whole_pixels():
         assert (covered == (patch_of_pixel(image.size, grid) == patch)).all()
 
 
-def test_captions_in_greek_and_cyrillic():
-    """Glyphs of their own, where matplotlib is installed, not the box of a character that is missing."""
-    box = text_font().getmask("\uffff")
-    assert bytes(text_font().getmask("собака"[0])) != bytes(box)
+def test_figures_are_small_and_look_alike(tmp_path):
+    viewer, photograph = Viewer(toy_model(), processor_of()), Path(demo.__file__).parent / "images" / "daisy.jpg"
+    sheet = card(viewer.look([photograph])[0], viewer.labels, "daisy.jpg")
+    for kind in ("png", "webp"):
+        save_figure(sheet, tmp_path / f"card.{kind}")
+    png, webp = (np.asarray(Image.open(tmp_path / f"card.{kind}").convert("RGB"), float) for kind in ("png", "webp"))
+    assert np.array_equal(png, np.asarray(sheet)) and 0 < np.abs(png - webp).mean() < 3
+    assert (tmp_path / "card.webp").stat().st_size < 0.7 * (tmp_path / "card.png").stat().st_size
+
+
+def test_a_figure_too_long_for_its_format_is_scaled(tmp_path):
+    save_figure(Image.new("RGB", (2, 20000)), tmp_path / "long.webp")
+    with Image.open(tmp_path / "long.webp") as image:
+        assert image.height == 16383
+
+
+def test_what_stays_has_the_same_colour_in_every_frame():
+    """So that it is not written again; colours of its own in each frame would flicker."""
+    first = make_images((60, 60))[0]
+    second = first.copy()
+    second.paste((255, 0, 0), (0, 0, 20, 20))
+    frames = [frame.convert("RGB") for frame in share_colours([first, second])]
+    before, after = (np.asarray(frame) for frame in frames)
+    assert np.array_equal(before[20:], after[20:]) and (after[5, 5] == (255, 0, 0)).all()

@@ -38,7 +38,7 @@ RANKS = [
 
 
 # what is in the package beside its rooms: any of them may import it
-SHARED = {"_moved", "_version", "auto", "extras", "folders", "machine", "names"}
+SHARED = {"_moved", "_version", "auto", "extras", "folders", "fonts", "machine", "names"}
 
 # the rooms: one imports only those of lines above its own, and itself; two files of `hub` stand below the Trainer,
 # which writes a card too, and import nothing else of that room

@@ -24,6 +24,8 @@ hf-dynamicvit visualize --model depth-anything/Depth-Anything-V2-Small-hf --redu
 hf-dynamicvit visualize --model my-dynamicvit --images my_images --limit 50 --only-overview --output seen
 """
 
+FORMATS = ("webp", "png")
+
 RANGES = {"keep_ratio": KEEP_RATIO, "batch_size": COUNT, "limit": COUNT, "least_probability": FRACTION}
 
 
@@ -69,6 +71,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=int, help="at most so many images, at even distances in the list of files")
     add_cover_option(parser)
     parser.add_argument("--only-overview", action="store_true", help="no card and no GIF for each image")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="webp",
+        help="of cards and overviews; webp has a third of the size of png, and looks alike",
+    )
     parser.add_argument("--seconds", type=float, default=0.8, help="of each frame of the GIFs")
     parser.add_argument("--batch-size", type=int, default=16, help="images at a time")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: the fastest)")

@@ -19,8 +19,9 @@ from ..data.class_folders import evenly_spaced, find_files
 from ..data.samples import COST_IMAGES
 from ..data.transforms import MODES, read_files
 from ..folders import check_folder
+from ..fonts import find_missing, make_drawable
 from ..look.boxes import LEAST, Box
-from ..look.drawing import card, check_seconds, overview, save_gif, stage_frames, top_classes
+from ..look.drawing import card, check_seconds, overview, save_figure, save_gif, stage_frames, top_classes
 from ..look.gallery import Entry, build_entry, build_gallery
 from ..look.map_viewer import MapViewer
 from ..look.viewer import View, Viewer
@@ -30,6 +31,9 @@ from ..model.schedules import one_or_several
 from ..training.progress import no_bars_of_weights
 from .parser import only_json, print_json
 
+
+# Letters that are listed where no font has them.
+MOST_LETTERS = 20
 
 # Rows of one overview, and bytes of the name of a file without its suffix.
 ROWS, LONGEST = 20, 150
@@ -193,7 +197,8 @@ class Gallery:
         folder, name, title = self.args.output, self.names[file], readable_name(Path(file).name)
         folder.mkdir(parents=True, exist_ok=True)
         if not self.args.only_overview:
-            card(view, self.viewer.labels, title, self.args.cover).save(folder / f"{name}.png")
+            drawn = card(view, self.viewer.labels, title, self.args.cover)
+            save_figure(drawn, folder / f"{name}.{self.args.format}")
             save_gif(stage_frames(view, self.args.cover), folder / f"{name}.gif", self.args.seconds)
         self.result["pictures"].append({"name": name} | record(file, view, self.viewer.labels))
         self.result["changed"] += int(view.differs)
@@ -208,7 +213,7 @@ class Gallery:
         self.result["overviews"] += 1
         views, titles = zip(*self.rows, strict=True)
         sheet = overview(views, self.viewer.labels, titles, self.args.cover)
-        sheet.save(self.args.output / f"overview_{self.result['overviews']:03}.png")
+        save_figure(sheet, self.args.output / f"overview_{self.result['overviews']:03}.{self.args.format}")
         self.rows.clear()
 
     def finish(self) -> None:
@@ -279,6 +284,18 @@ def check(args: argparse.Namespace) -> None:
             raise ValueError(f"--images {path}: there is no such file or folder.")
 
 
+def tell_missing_letters(result: dict[str, Any]) -> None:
+    """Tell which letters of files and classes no font has, so that figures have their codes."""
+    images = result["pictures"]
+    labels = [label for image in images for label, _ in (*image["sparse"], *(image["dense"] or ()))]
+    if missing := find_missing([*(Path(image["file"]).name for image in images), *labels]):
+        some = missing if len(missing) <= MOST_LETTERS else f"{missing[:MOST_LETTERS]} and others"
+        print(
+            f"No font of this machine has {some}: figures have codes such as {make_drawable(missing[0])} instead; "
+            "Noto Sans has most letters (of Debian: fonts-noto-core, fonts-noto-cjk)."
+        )
+
+
 def main(args: argparse.Namespace) -> None:
     check(args)
     files = evenly_spaced(list(dict.fromkeys(find_files(args.images))), args.limit)
@@ -288,7 +305,7 @@ def main(args: argparse.Namespace) -> None:
         print_json(result)
         return
     seen, each = len(result["pictures"]), "" if args.only_overview else ", a card and a GIF for each"
-    sheets = "overview_001.png" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
+    sheets = f"overview_001.{args.format}" + (f" to {result['overviews']:03}" if result["overviews"] > 1 else "")
     print(told_stages(result))
     maps = "map_difference" in result["pictures"][0]
     page = "" if maps else "index.html to look at, "
@@ -298,5 +315,6 @@ def main(args: argparse.Namespace) -> None:
         print(f"Maps differ from those of the dense model by {mean:.1%} in the mean.")
     elif result["pictures"][0]["dense"] is not None:
         print(f"Predicted otherwise than by the dense model: {result['changed']} of {seen}.")
+    tell_missing_letters(result)
     if result["skipped"]:
         print(f"Could not be read: {', '.join(result['skipped'])}")

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from ..fonts import make_drawable, plot_fonts
 from ..look.drawing import chosen, contact_sheet, stage_images
 from ..look.viewer import View
 from .results import Evaluation, StageResult, count_confusions
@@ -51,12 +52,19 @@ def draw_centre_map(stages: Sequence[StageResult]) -> bytes:
 
 def draw_confusions(evaluation: Evaluation) -> bytes:
     """Draw a confusion matrix for each model, in % of the images of each class; return a PNG."""
+    short = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in evaluation.labels]
+    names = [make_drawable(name) for name in short]
+    with plot_fonts(names):
+        return encode_figure(draw_matrices(evaluation, names))
+
+
+def draw_matrices(evaluation: Evaluation, names: Sequence[str]) -> Any:
+    """Draw the matrices of `draw_confusions` with the classes called `names`, as a figure."""
     models = {"sparse": evaluation.sparse} | ({} if evaluation.dense is None else {"dense": evaluation.dense})
     count = len(evaluation.labels)
     side = min(12.0, max(3.2, 1.6 + 0.28 * count))
     figure = make_figure(side * len(models) + 0.8, side)
     axes = figure.subplots(1, len(models), squeeze=False)
-    names = [name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..." for name in evaluation.labels]
     for axis, (title, answers) in zip(axes.flat, models.items(), strict=True):
         counts = count_confusions(evaluation.truth, answers.predicted, count).double()
         shares = 100 * counts / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -69,7 +77,7 @@ def draw_confusions(evaluation: Evaluation) -> bytes:
             text = f"{shares[down, across]:.0f}"
             axis.text(across, down, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
     figure.colorbar(drawn, ax=axes, shrink=0.7).set_label("% of the class", fontsize=9)
-    return encode_figure(figure)
+    return figure
 
 
 def draw_accuracy(evaluation: Evaluation) -> bytes:

@@ -6,17 +6,15 @@
 """
 
 import colorsys
-import functools
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from .._moved import renamed
+from ..fonts import draw_line, make_drawable, measure_line
 from ..names import COVERS
 from .boxes import Box
 from .maps import PixelMap
@@ -34,7 +32,9 @@ BLUE, ORANGE = (30, 110, 255), (255, 140, 0)
 # The line around what is kept, by the cover of what is not.
 LINES = dict(zip(COVERS, ((255, 214, 10), (36, 16, 84)), strict=True))
 
-TEXT_SIZE, LINE = 13, 18
+WEBP_EDGE = 16383  # pixels; the longest that the format has
+
+LINE = 18  # pixels from one line of text to the next
 NARROWEST = 140  # pixels of an image with a caption
 
 # Decisions on a card and on a contact sheet; of more, as many are chosen evenly, the last among them.
@@ -244,13 +244,13 @@ def add_scale(image: Image.Image, low: float, high: float) -> Image.Image:
         return image
     sheet = Image.new("RGB", (image.width, image.height + LINE), "white")
     sheet.paste(image, (0, 0))
-    draw, font, ends = ImageDraw.Draw(sheet), text_font(), (f"{low:.3g}", f"{high:.3g}")
-    left, right = (round(font.getlength(text)) + 6 for text in ends)
+    draw, ends = ImageDraw.Draw(sheet), (f"{low:.3g}", f"{high:.3g}")
+    left, right = (round(measure_line(text)) + 6 for text in ends)
     length = max(1, image.width - left - right)
     bar = np.tile(ramp_colours(np.linspace(0, 1, length)).round().astype(np.uint8), (LINE - 8, 1, 1))
     sheet.paste(Image.fromarray(bar), (left, image.height + 4))
     for text, across in zip(ends, (2, left + length + 4), strict=True):
-        draw.text((across, image.height + 2), text, fill="black", font=font)
+        draw_line(draw, (across, image.height + 2), text)
     return sheet
 
 
@@ -311,31 +311,18 @@ def top_classes(probabilities: Tensor, labels: Sequence[str], count: int = 5) ->
     return [(labels[index], value) for value, index in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
 
-@functools.cache
-def text_font() -> Any:
-    """Load DejaVu Sans where matplotlib, which brings it, is installed: it has Greek, Cyrillic and Arabic too.
-
-    Without it Pillow's own, which is Latin. Neither has Chinese, Japanese or Korean characters.
-    """
-    matplotlib = importlib.util.find_spec("matplotlib")
-    file = Path(matplotlib.origin or "").with_name("mpl-data") / "fonts/ttf/DejaVuSans.ttf" if matplotlib else None
-    if file is None or not file.is_file():
-        return ImageFont.load_default(TEXT_SIZE)
-    return ImageFont.truetype(str(file), TEXT_SIZE - 1)
-
-
 def wrapped(text: str, width: int) -> list[str]:
     """Break `text` into lines of at most `width` pixels, between words, or within one that is longer."""
-    font, lines = text_font(), []
-    for paragraph in text.splitlines():
+    lines = []
+    for paragraph in make_drawable(text).splitlines():
         line = ""
         for word in paragraph.split():
             longer = f"{line} {word}".strip()
-            if line and font.getlength(longer) > width:
+            if line and measure_line(longer) > width:
                 lines.append(line)
                 longer = word
-            while font.getlength(longer) > width and len(longer) > 1:
-                fits = next(n for n in range(len(longer) - 1, 0, -1) if n == 1 or font.getlength(longer[:n]) <= width)
+            while measure_line(longer) > width and len(longer) > 1:
+                fits = next(n for n in range(len(longer) - 1, 0, -1) if n == 1 or measure_line(longer[:n]) <= width)
                 lines.append(longer[:fits])
                 longer = longer[fits:]
             line = longer
@@ -351,7 +338,7 @@ def captioned(image: Image.Image, text: str) -> Image.Image:
     sheet.paste(image, (0, 0))
     draw = ImageDraw.Draw(sheet)
     for index, line in enumerate(lines):
-        draw.text((2, image.height + 2 + LINE * index), line, fill="black", font=text_font())
+        draw_line(draw, (2, image.height + 2 + LINE * index), line)
     return sheet
 
 
@@ -443,11 +430,11 @@ def draw_legend(view: View) -> Image.Image:
     image = drop_map(view)
     legend = Image.new("RGB", (max(image.width, NARROWEST), image.height + LINE * len(shown) + 4), "white")
     legend.paste(image, (0, 0))
-    draw, font = ImageDraw.Draw(legend), text_font()
+    draw = ImageDraw.Draw(legend)
     for index, (name, colour) in enumerate(shown):
         top = image.height + 2 + LINE * index
         draw.rectangle((2, top + 3, 13, top + 14), fill=colour)
-        draw.text((18, top), name, fill="black", font=font)
+        draw_line(draw, (18, top), name)
     return legend
 
 
@@ -480,6 +467,25 @@ def check_seconds(seconds: float) -> None:
         raise ValueError(f"seconds is {seconds}; from 0.02 to 60.")
 
 
+def save_figure(image: Image.Image, file: str | Path) -> None:
+    """Write `image` in the format that the suffix of `file` names.
+
+    WebP has a third of the size of PNG, and no difference that is seen; larger images than it can hold are scaled.
+    """
+    if Path(file).suffix == ".webp":
+        image = ImageOps.contain(image, (WEBP_EDGE, WEBP_EDGE)) if max(image.size) > WEBP_EDGE else image
+        image.save(file, "WEBP", quality=90)
+    else:
+        image.save(file)
+
+
+def share_colours(frames: Sequence[Image.Image]) -> list[Image.Image]:
+    """Give all `frames` the same 255 colours: what does not change from one to the next is then not written again."""
+    shown = contact_sheet([[frames[place] for place in chosen(len(frames))]])
+    palette = shown.quantize(255)
+    return [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+
+
 def save_gif(frames: Sequence[Image.Image], file: str | Path, seconds: float = 0.8) -> None:
     """Write `frames` of one size as a GIF that goes round, `seconds` each, the last one twice as long.
 
@@ -488,5 +494,5 @@ def save_gif(frames: Sequence[Image.Image], file: str | Path, seconds: float = 0
     """
     check_seconds(seconds)
     durations = [*[round(1000 * seconds)] * (len(frames) - 1), round(2000 * seconds)]
-    coloured = [frame.quantize(256, dither=Image.Dither.NONE) for frame in frames]
+    coloured = share_colours(frames)
     coloured[0].save(file, "GIF", save_all=True, append_images=coloured[1:], duration=durations, loop=0)

@@ -12,7 +12,7 @@ from .drawing import chosen, contact_sheet, stage_images, top_classes
 from .viewer import View
 
 
-# Classes told of each image, and the quality of its JPEG.
+# Classes told of each image, and the quality of its WebP.
 CLASSES, QUALITY = 3, 80
 
 STYLE = """
@@ -90,12 +90,12 @@ def find_true_class(file: str, labels: Sequence[str]) -> str:
 
 
 def encode_strip(view: View, cover: str = "dark") -> str:
-    """Draw the image and what is kept after some of the decisions, as the address of a JPEG."""
+    """Draw the image and what is kept after some of the decisions, as the address of a WebP."""
     images = stage_images(view, cover=cover)
     strip = contact_sheet([[images[0], *(images[stage + 1] for stage in chosen(len(view.kept)))]])
     file = io.BytesIO()
-    strip.save(file, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    strip.save(file, "WEBP", quality=QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def write_answers(title: str, classes: Sequence[tuple[str, float]]) -> str:
