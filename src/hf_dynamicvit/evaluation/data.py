@@ -207,8 +207,9 @@ def check_known(names: Sequence[str], labels: Sequence[str]) -> None:
     if unknown:
         raise ValueError(
             f"The model has other classes than the images: {len(unknown)} of {len(names)} are not the model's "
-            f"({list_first(unknown)}); the model's are {list_first(labels)}. hf-dynamicvit train fine-tunes it on "
-            "them; if they are the same under other names, --same-classes takes them by their order."
+            f"({list_first(unknown)}); the model's are {list_first(labels)}. To teach it these: hf-dynamicvit train "
+            "--model MODEL --dataset IMAGES --teacher-epochs 3 --output FOLDER, then evaluate FOLDER. If they are its "
+            "own under other names, in the same order: --same-classes."
         )
     twice = [name for name in names if counts[name] > 1]
     if twice:
