@@ -30,7 +30,7 @@ from hf_dynamicvit import REDUCERS, demo
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo import methods as methods_module
-from hf_dynamicvit.demo.answer import Models
+from hf_dynamicvit.demo.answer import Models, Times
 from hf_dynamicvit.demo.code import python_code, shell_code
 from hf_dynamicvit.demo.html import DRAWN, answers_html, told_time
 from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_image
@@ -308,12 +308,12 @@ def test_the_verdict_tells_whether_the_answer_changed(sparse):
         view = replace(answer.view, dense_probabilities=dense, **costs)
         return verdict_html(replace(answer, view=view, milliseconds=milliseconds))
 
-    times = {"sparse": 1.0, "dense": 1.3}
+    times = {name: Times(median, 0.1, 9.0, 5) for name, median in (("sparse", 1.0), ("dense", 1.3))}
     same = verdict(probabilities, times)
     assert "Same answer (LABEL_1), 36% less compute, 1.3x faster" in same and "dv-same" in same
     changed = verdict(probabilities.flip(0), times)
     assert "Answer changed (LABEL_1; dense: LABEL_3), 36%" in changed and "dv-changed" in changed
-    alone = verdict(None, {"sparse": 1.0})
+    alone = verdict(None, {"sparse": times["sparse"]})
     assert "LABEL_1, 36% less compute</p>" in alone and "dv-alone" in alone
     assert [told_speed(ratio) for ratio in (0.58, 1.04, 0.97, 2)] == [
         "1.7x slower",
@@ -450,7 +450,8 @@ def test_every_method_answers(method, sparse, dense):
     models = Models(read_sources([sparse, dense]))
     for name, source in models.sources.items():
         answer = models.answer(noise(), Choice(name, method, 0.5))
-        assert answer.milliseconds["sparse"] > 0 and answer.milliseconds["dense"] > 0
+        for times in answer.milliseconds.values():
+            assert 0 < times.fastest <= times.median <= times.slowest and times.turns >= 1
         assert answer.view.multiply_adds < answer.view.dense_multiply_adds
         assert answer.trained != Viewer.load(source.place, answer.reducer).untrained
         html = answers_html([answer])

@@ -187,9 +187,12 @@ def test_bad_files(served, open_page, tmp_path):
     (tmp_path / "notes.txt").write_text("no image either")
     upload(page, tmp_path / "notes.txt")
     expect(page.get_by_text("Invalid file type: notes.txt")).to_be_visible()
+    told = "notes.txt has no answer yet: what is below was here before it."
+    expect(page.locator("#answer")).to_have_attribute("data-sent", told)  # and the error before it looks old
     assert not any(file.is_file() for file in served.demo.page.uploads.folder.rglob("*"))
     pick(page)  # and the page goes on
     expect(summary(page)).to_contain_text(served.expected(DAISY))
+    expect(page.locator("#answer")).not_to_have_attribute("data-sent", told)
 
 
 def test_keyboard_alone(served, open_page):

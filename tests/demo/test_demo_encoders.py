@@ -14,9 +14,12 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.demo.answer import NEAREST, Models, Neighbours
 from hf_dynamicvit.demo.code import python_code, shell_code
+from hf_dynamicvit.demo.events import Page
 from hf_dynamicvit.demo.html import answers_html
 from hf_dynamicvit.demo.input import PHOTOGRAPHS, flowers, read_gallery
 from hf_dynamicvit.demo.models import MOST_LABELS, OWN, Choice, find_tasks, read_sources, split_labels
+from hf_dynamicvit.demo.server.limits import Limits
+from hf_dynamicvit.demo.server.uploads import Uploads
 from hf_dynamicvit.demo.verdict import told_neighbours
 
 
@@ -104,6 +107,16 @@ def test_the_index_is_made_once(models, monkeypatch):
     models.answer(noise(), Choice("encoder", "topk", 0.7, "retrieval"))
     monkeypatch.delattr(EncoderViewer, "embed_dense")
     models.answer(noise(1), Choice("encoder", "tome", 0.5, "retrieval"))
+
+
+def test_the_index_is_built_before_anybody_asks(folder, tmp_path, monkeypatch):
+    from hf_dynamicvit.look.encoders import EncoderViewer
+
+    page = Page(read_sources([str(folder / "towers")]), flowers(), Limits(), Uploads(tmp_path, 20, set()))
+    page.warm_up()
+    monkeypatch.delattr(EncoderViewer, "embed_dense")
+    answer = page.models.answer(noise(), Choice("towers", "tome", 0.5, "retrieval"))
+    assert answer.neighbours.searched == 16
 
 
 def test_the_verdict_tells_how_many_are_found():

@@ -60,6 +60,16 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class Times:
+    """Milliseconds of one image through a model: the median of so many `turns`, the fastest and the slowest."""
+
+    median: float
+    fastest: float
+    slowest: float
+    turns: int
+
+
+@dataclass(frozen=True)
 class Answer:
     """What a model did with an image.
 
@@ -70,7 +80,7 @@ class Answer:
         view: what it did.
         labels: of the classes, in the order of the probabilities.
         notes: what a reader should know before believing it.
-        milliseconds: median time of one image, of `"sparse"` and, if there is one, `"dense"`.
+        milliseconds: times of one image, of `"sparse"` and, if there is one, `"dense"`.
         device: where they ran.
         neighbours: the images that were found, where that was asked.
     """
@@ -81,7 +91,7 @@ class Answer:
     view: View
     labels: list[str]
     notes: list[str]
-    milliseconds: dict[str, float]
+    milliseconds: dict[str, Times]
     device: str
     neighbours: Neighbours | None = None
 
@@ -96,7 +106,7 @@ class Models:
         self.sources, self.searched = {source.name: source for source in sources}, searched
         self._viewers: OrderedDict[tuple[str, str], Viewer] = OrderedDict()
         self._gallery: list[Bundled] = []
-        self._indexes: dict[str, Tensor] = {}
+        self._indexes: dict[str, list[Tensor]] = {}
         self._lock = threading.Lock()
 
     def answer(self, image: Image.Image, choice: Choice) -> Answer:
@@ -132,16 +142,33 @@ class Models:
         with self._lock:
             self._viewer(model, method)
 
+    def build_index(self, model: str, method: str) -> None:
+        """Embed the images that are searched before anybody asks; answers take their turns between them."""
+        while True:
+            with self._lock:
+                viewer = self._viewer(model, method)
+                assert isinstance(viewer, EncoderViewer)
+                if not self._extend_index(model, viewer):
+                    return
+
     def _compare(self, viewer: EncoderViewer, choice: Choice) -> None:
         """Set what the embeddings are compared with: typed labels, or the images that are searched."""
         if choice.task == "zero-shot":
             viewer.compare_with_texts(split_labels(choice.labels))
             return
+        while self._extend_index(choice.model, viewer):
+            pass
+        index = torch.stack(self._indexes[choice.model])
+        viewer.compare_with_images(index, [entry.title for entry in self._gallery])
+
+    def _extend_index(self, model: str, viewer: EncoderViewer) -> bool:
+        """Embed the next of the images that are searched; return whether there was one."""
         self._gallery = self._gallery or read_gallery(self.searched)
-        if choice.model not in self._indexes:
-            index = [viewer.embed_dense(entry.image) for entry in self._gallery]
-            self._indexes[choice.model] = torch.stack(index)
-        viewer.compare_with_images(self._indexes[choice.model], [entry.title for entry in self._gallery])
+        index = self._indexes.setdefault(model, [])
+        if len(index) == len(self._gallery):
+            return False
+        index.append(viewer.embed_dense(self._gallery[len(index)].image))
+        return True
 
     def _viewer(self, model: str, method: str) -> Viewer:
         key = model, method
@@ -196,8 +223,8 @@ def build_notes(viewer: Viewer, source: Source) -> list[str]:
     return found
 
 
-def measure_milliseconds(viewer: Viewer, image: Image.Image) -> dict[str, float]:
-    """Measure the median time of one image through each model; they take turns, for about `SECONDS`."""
+def measure_milliseconds(viewer: Viewer, image: Image.Image) -> dict[str, Times]:
+    """Measure the time of one image through each model; they take turns, for about `SECONDS`."""
     pixels = viewer.pixel_values([image]).to(viewer.model.device, viewer.model.dtype)
     models: dict[str, Any] = {"sparse": viewer.model} | ({"dense": viewer.dense} if viewer.dense is not None else {})
     calls = [partial(viewer.run, model) for model in models.values()]
@@ -206,4 +233,10 @@ def measure_milliseconds(viewer: Viewer, image: Image.Image) -> dict[str, float]
     more = min(TURNS, int(SECONDS / (time.perf_counter() - start)))
     if more:
         seconds = take_turns(calls, pixels, repeats=more, warmup=0)
-    return {name: 1000 * statistics.median(times) for name, times in zip(models, seconds, strict=True)}
+    return {name: summarise_times(times) for name, times in zip(models, seconds, strict=True)}
+
+
+def summarise_times(seconds: Sequence[float]) -> Times:
+    """Return what of the times of all turns is shown."""
+    median, fastest, slowest = (1000 * value for value in (statistics.median(seconds), min(seconds), max(seconds)))
+    return Times(median, fastest, slowest, len(seconds))

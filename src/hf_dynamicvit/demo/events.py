@@ -71,10 +71,13 @@ class Page:
         return self._models
 
     def warm_up(self) -> None:
-        """Import and load what the first answer needs; whatever is wrong with it the answer will say."""
+        """Load what the first answer needs, and build the indexes; whatever is wrong with them the answer will say."""
         with suppress(Exception):
             source = next(iter(self.sources.values()))
             self.models.load(source.name, source.first_method)
+            for source in self.sources.values():
+                if "retrieval" in source.tasks:
+                    self.models.build_index(source.name, source.first_method)
 
     def upload(self, request: gr.Request, sent: dict[str, Any] | None, *settings: Any) -> tuple[Any, Any, Any, Any]:
         """Read what was sent, delete it, look at it.

@@ -19,7 +19,7 @@ from ..look.drawing import (
     stage_names,
     top_classes,
 )
-from .answer import Answer, Neighbours
+from .answer import Answer, Neighbours, Times
 from .code import python_code, shell_code
 from .input import Bundled
 from .models import OWN
@@ -161,12 +161,15 @@ def cost_table(answer: Answer) -> str:
             f"{view.multiply_adds / view.dense_multiply_adds:.0%}",
         )
     ]
-    if "dense" in times:
-        ratio = times["dense"] / times["sparse"]
-        rows.append(("time (ms)", told_time(times["sparse"]), told_time(times["dense"]), told_speed(ratio)))
-    else:
-        rows.append(("time (ms)", told_time(times["sparse"]), "", ""))
-    note = f"Time measured on this machine ({answer.device}) now, at batch 1; medians of interleaved runs."
+    sparse, dense = times["sparse"], times.get("dense")
+    if dense is not None:
+        told = told_spread(dense), told_speed(dense.median / sparse.median)
+    rows.append(("time (ms)", told_spread(sparse), *(("", "") if dense is None else told)))
+    turns = f"{sparse.turns} turns" if sparse.turns > 1 else "one turn"
+    note = (
+        f"Time measured on this machine ({answer.device}) now, at batch 1: the median of {turns}, taken alternately, "
+        "and in brackets the fastest and the slowest."
+    )
     head = ["<td></td>", *(f'<th scope="col">{name}</th>' for name in ("sparse", "dense", "sparse / dense"))]
     body = [
         f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for name, *cells in rows
@@ -175,6 +178,11 @@ def cost_table(answer: Answer) -> str:
         f'<table class="dv-cost"><caption>Cost</caption><thead><tr>{"".join(head)}</tr></thead>'
         f'<tbody>{"".join(body)}</tbody></table><p class="dv-small">{note}</p>'
     )
+
+
+def told_spread(times: Times) -> str:
+    """Tell the median, and the fastest and the slowest turn."""
+    return f"{told_time(times.median)} ({told_time(times.fastest)} to {told_time(times.slowest)})"
 
 
 def told_time(milliseconds: float) -> str:

@@ -52,7 +52,8 @@ FIXED = ["ui-monospace", "monospace"]
 
 # Gradio's sliders tell of their release by a pointer, and its radio buttons are groups of one each, without a name:
 # with this, keys release a slider, arrow keys walk through the choices, groups are called what is written above them
-# and begin where their choice is in view, and a screen reader speaks what comes into the answer.
+# and begin where their choice is in view, and a screen reader speaks what comes into the answer. What was there before
+# an image was sent says so until the answer to it is there: none comes to a file that Gradio itself refuses.
 KEYS = """() => {
   addEventListener("keyup", event => {
     if (event.target.type === "range" && /^(Arrow|Page|Home|End)/.test(event.key))
@@ -71,6 +72,16 @@ KEYS = """() => {
     }
     document.getElementById("answer")?.setAttribute("aria-live", "polite");
   };
+  const answer = () => document.getElementById("answer"), fresh = new WeakSet();
+  const send = (event, files) => {
+    if (!event.target.closest?.("#drop") || !files?.length) return;
+    if (!fresh.has(answer())) new MutationObserver(() => delete answer().dataset.sent)
+      .observe(answer(), {childList: true, subtree: true});
+    fresh.add(answer());
+    answer().dataset.sent = `${files[0].name} has no answer yet: what is below was here before it.`;
+  };
+  addEventListener("change", event => send(event, event.target.files), true);
+  addEventListener("drop", event => send(event, event.dataTransfer?.files), true);
   name();
   new MutationObserver(name).observe(document.body, {childList: true, subtree: true});
   addEventListener("keydown", name, true);

@@ -78,6 +78,12 @@ STYLE = """
 .dv-words dd { margin: 0; }
 .dv-download { display: inline-block; margin-top: 1rem; text-decoration: underline;
   padding: 0 !important; }
+#answer[data-sent]::before { content: attr(data-sent); display: block; margin-bottom: .8rem;
+  border-left: 4px solid #b45309; padding: .2rem 0 .2rem .7rem; }
+#answer[data-sent] > * { opacity: .45; }
+#answer:has(.pending)::after { content: "Computing the answer ..."; position: sticky; bottom: 1rem; display: table;
+  margin: 1rem auto 0; padding: .5rem 1rem; border-radius: .4rem; font-weight: 600; color: #1e3a8a;
+  background: #dbeafe; border: 1px solid #2563eb; }
 .gradio-container { overflow: clip !important; } /* hidden would let nothing stick */
 @media (min-width: 900px) { #controls { position: sticky; top: 0; align-self: flex-start; max-height: 100vh;
   overflow-y: auto; flex-wrap: nowrap; } #controls > * { flex-shrink: 0; } }

@@ -54,5 +54,5 @@ def verdict_html(answer: Answer) -> str:
     view, times = answer.view, answer.milliseconds
     sign, text, kind = told_answer(answer)
     parts = [text, told_cost(view.multiply_adds / view.dense_multiply_adds)]
-    parts += [told_speed(times["dense"] / times["sparse"])] if "dense" in times else []
+    parts += [told_speed(times["dense"].median / times["sparse"].median)] if "dense" in times else []
     return f'<p class="dv-verdict {kind}"><span aria-hidden="true">{sign}</span> {escape(", ".join(parts))}</p>'
