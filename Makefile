@@ -1,4 +1,4 @@
-.PHONY: help test test-fast test-long test-oldest lint style types docs docs-serve commands build check
+.PHONY: help test test-fast test-long test-oldest lint style types schemas docs docs-serve commands build check
 
 help:
 	@grep -E '^[a-z-]+:' Makefile | cut -d: -f1
@@ -22,6 +22,9 @@ style:
 
 types:
 	ty check
+
+schemas:
+	python tools/check_schemas.py
 
 docs:
 	zensical build --strict

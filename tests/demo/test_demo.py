@@ -32,7 +32,7 @@ from hf_dynamicvit.demo import answer
 from hf_dynamicvit.demo import methods as methods_module
 from hf_dynamicvit.demo.answer import Models, Times
 from hf_dynamicvit.demo.code import python_code, shell_code
-from hf_dynamicvit.demo.html import DRAWN, answers_html, told_time
+from hf_dynamicvit.demo.html import DRAWN, answers_html, told_spread, told_time
 from hf_dynamicvit.demo.input import DIGIT_SCANS, PHOTOGRAPHS, bundled, digits, flowers, open_image
 from hf_dynamicvit.demo.methods import GROUPS, read_methods
 from hf_dynamicvit.demo.models import METHODS, OWN, Choice, on_slider, read_sources
@@ -347,6 +347,8 @@ def test_the_code_gives_the_answer_that_is_shown(method, sparse, tmp_path, monke
 
 
 def test_times_are_told_without_exponents():
+    once, twice = Times(12.34, 12.34, 12.34, 1), Times(12.34, 11.98, 140.2, 2)
+    assert told_spread(once) == "12.3" and told_spread(twice) == "12.3 (12 to 140)"
     assert [told_time(value) for value in (0.01234, 12.34, 99.96, 1460.4)] == ["0.0123", "12.3", "100", "1,460"]
 
 

@@ -98,15 +98,21 @@ def test_hooks_are_what_ci_checks():
         assert f"\n    {hook['entry']}\n" in CI and f"\t{hook['entry']}\n" in read("Makefile")
 
 
-def test_issue_forms_are_forms():
-    forms = [*(ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")]
-    assert len(forms) == 3
-    for form in forms:
-        content = yaml.safe_load(form.read_text(encoding="utf-8"))
-        if form.name != "config.yml":
-            assert content["name"] and content["description"]
-            ids = [part["id"] for part in content["body"]]
-            assert len(set(ids)) == len(ids) and all(part["attributes"]["label"] for part in content["body"])
+def test_every_file_that_github_reads_has_a_schema():
+    """CI checks them: `tools/check_schemas.py`."""
+    checked = re.findall(r'"([\w./-]+\.(?:yml|cff))"', read("tools/check_schemas.py"))
+    files = [str(file.relative_to(ROOT)) for file in (ROOT / ".github").rglob("*.yml")]
+    assert {*checked} == {*files, "CITATION.cff"}
+
+
+@pytest.mark.skipif(find_spec("check_jsonschema") is None, reason="check-jsonschema has the schemas")
+def test_schemas_are_kept(tmp_path):
+    tool = ROOT / "tools" / "check_schemas.py"
+    assert subprocess.run([sys.executable, tool], capture_output=True).returncode == 0
+    for name in ("tools", ".github"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "CITATION.cff").write_text("title: no citation")
+    assert subprocess.run([sys.executable, tmp_path / "tools" / tool.name], capture_output=True).returncode == 1
 
 
 def test_make_tells_its_targets():

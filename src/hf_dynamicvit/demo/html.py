@@ -165,11 +165,10 @@ def cost_table(answer: Answer) -> str:
     if dense is not None:
         told = told_spread(dense), told_speed(dense.median / sparse.median)
     rows.append(("time (ms)", told_spread(sparse), *(("", "") if dense is None else told)))
-    turns = f"{sparse.turns} turns" if sparse.turns > 1 else "one turn"
-    note = (
-        f"Time measured on this machine ({answer.device}) now, at batch 1: the median of {turns}, taken alternately, "
-        "and in brackets the fastest and the slowest."
-    )
+    how = "one run each, which is a rough time"
+    if sparse.turns > 1:
+        how = f"the median of {sparse.turns} runs, taken alternately, and in brackets the fastest and the slowest"
+    note = f"Time measured on this machine ({answer.device}) now, at batch 1: {how}."
     head = ["<td></td>", *(f'<th scope="col">{name}</th>' for name in ("sparse", "dense", "sparse / dense"))]
     body = [
         f'<tr><th scope="row">{name}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>' for name, *cells in rows
@@ -181,7 +180,9 @@ def cost_table(answer: Answer) -> str:
 
 
 def told_spread(times: Times) -> str:
-    """Tell the median, and the fastest and the slowest turn."""
+    """Tell the median and, of more than one turn, the fastest and the slowest."""
+    if times.turns == 1:
+        return told_time(times.median)
     return f"{told_time(times.median)} ({told_time(times.fastest)} to {told_time(times.slowest)})"
 
 

@@ -81,6 +81,7 @@ STYLE = """
 #answer[data-sent]::before { content: attr(data-sent); display: block; margin-bottom: .8rem;
   border-left: 4px solid #b45309; padding: .2rem 0 .2rem .7rem; }
 #answer[data-sent] > * { opacity: .45; }
+#answer .pending { opacity: .45 !important; }
 #answer:has(.pending)::after { content: "Computing the answer ..."; position: sticky; bottom: 1rem; display: table;
   margin: 1rem auto 0; padding: .5rem 1rem; border-radius: .4rem; font-weight: 600; color: #1e3a8a;
   background: #dbeafe; border: 1px solid #2563eb; }
