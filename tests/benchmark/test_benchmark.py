@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from annotated import make_segmenter
+from matplotlib.figure import Figure
 from methods import FEW, usual
 from native_toys import native_model, reduced_model
 from PIL import Image
@@ -25,7 +26,7 @@ from hf_dynamicvit.benchmark.measure import (
     images_per_second,
     mean_counts,
 )
-from hf_dynamicvit.benchmark.report import choose_log_ticks
+from hf_dynamicvit.benchmark.report import choose_log_ticks, choose_styles, draw_lines, scale_axes
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.families import FAMILIES
 
@@ -297,6 +298,28 @@ def test_images_of_a_folder(tmp_path, monkeypatch, capsys):
     assert run("saved", "--images", "red.png", "--batch-sizes", "2") == 0
     said = "Measured on 1 images, through scaling to 32 x 32, as it has no image processor."
     assert said in capsys.readouterr().out
+
+
+def test_a_plot_tells_dense_models_and_their_ideals_apart():
+    names = ["dense", "a", "a, ideal", "b", "b, multiply-adds as counted"]
+    styles = choose_styles(names)
+    assert [styles[name]["linestyle"] for name in names] == ["-", "-", ":", "-", ":"]
+    assert styles["a"]["color"] == styles["a, ideal"]["color"] != styles["b"]["color"]
+    assert styles["dense"]["color"] == "black" and styles["dense"]["linewidth"] > styles["a"]["linewidth"]
+    many = choose_styles([f"model {number}" for number in range(7)]).values()
+    assert len({(style["color"], style["marker"]) for style in many}) == 7
+
+
+def test_a_plot_has_the_spread_of_the_times():
+    axis = Figure().subplots()
+    lines = {"dense": [(8, 4.0, 3.0, 6.0), (1, 2.0, 1.0, 2.5)], "a, ideal": [(1, 5.0, 4.0, 6.0), (8, 6.0, 5.0, 7.0)]}
+    draw_lines(axis, lines)
+    (bars,) = axis.containers  # of the ideal none, which would lie over those of its model
+    (ends,) = bars.lines[2]
+    assert [segment[:, 1].tolist() for segment in ends.get_segments()] == [[1.0, 2.5], [3.0, 6.0]]
+    scale_axes(axis, lines)
+    low, high = axis.get_ylim()
+    assert low < 1 and high > 7 and [text.get_text() for text in axis.get_legend().get_texts()] == [*lines]
 
 
 @pytest.mark.parametrize(

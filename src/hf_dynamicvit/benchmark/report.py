@@ -2,12 +2,14 @@
 """The measurements of a benchmark as tables and plots."""
 
 import math
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
 from ..extras import require
+from ..fonts import make_drawable, plot_fonts
 from ..names import CUDA_GRAPH
 from .measure import Measurement, Setting, break_even
 
@@ -104,8 +106,37 @@ def check_matplotlib() -> None:
     require("matplotlib", "plot", "--output draws plots with matplotlib")
 
 
-Lines = dict[str, list[tuple[float, float]]]
+# A line by its name, its points with or without the lower and the upper end of their spread.
+Lines = Mapping[str, Sequence[tuple[float, ...]]]
 Rows = Callable[[Measurement], Any]
+
+# Colours that are told apart by everybody (Okabe and Ito), and markers for who sees none of them.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^vPX"
+
+# What the name of a line ends with that belongs to another line and is drawn in its colour, dotted.
+BESIDE = (", ideal", ", multiply-adds as counted")
+
+# Lines of a legend inside its panel, and letters of a line of a title.
+INSIDE, TITLE_WIDTH = 6, 64
+
+
+def choose_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Choose colour, marker and line of each name: dense is black and thick, what belongs to a line has its colour."""
+
+    def strip(name: str) -> str:
+        return next((name.removesuffix(end) for end in BESIDE if name.endswith(end)), name)
+
+    models = [name for name in dict.fromkeys(strip(name) for name in names) if name != "dense"]
+    styles: dict[str, dict[str, Any]] = {}
+    for name in names:
+        place = models.index(strip(name)) if strip(name) in models else None
+        colour = "black" if place is None else COLOURS[place % len(COLOURS)]
+        marker = "*" if place is None else MARKERS[place % len(MARKERS)]
+        line = "-" if name == strip(name) else ":"
+        width = 2.5 if place is None else 1.5
+        styles[name] = {"color": colour, "marker": marker, "linestyle": line, "linewidth": width}
+    return styles
 
 
 def choose_log_ticks(values: Sequence[float], most: int = 8) -> list[float]:
@@ -121,43 +152,72 @@ def choose_log_ticks(values: Sequence[float], most: int = 8) -> list[float]:
     return ticks
 
 
-def draw_panels(file: Path, panels: dict[str, Lines], across: str, up: str, logarithmic: bool) -> Path:
+def draw_lines(axis: Any, lines: Lines) -> None:
+    """Draw each line with its points and, where they have one and the line is whole, their spread."""
+    styles = choose_styles([*lines])
+    for name, points in lines.items():
+        across, up, *spread = zip(*sorted(points), strict=True)
+        axis.plot(across, up, label=name, markersize=6, **styles[name])
+        if spread and styles[name]["linestyle"] == "-":
+            low, high = ([abs(end - middle) for end, middle in zip(ends, up, strict=True)] for ends in spread)
+            axis.errorbar(across, up, (low, high), fmt="none", ecolor=styles[name]["color"], capsize=3, alpha=0.6)
+    outside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axis.legend(fontsize=8, **(outside if len(lines) > INSIDE else {}))
+    axis.grid(alpha=0.3)
+
+
+def scale_axes(axis: Any, lines: Lines) -> None:
+    """Make both axes logarithmic, with the numbers that were measured across and round ones up."""
+    points = [point for points in lines.values() for point in points]
+    values = sorted({point[0] for point in points})
+    heights = choose_log_ticks([height for point in points for height in point[1:]])
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
+    axis.set_xticks([], minor=True)
+    axis.set_yticks(heights, [f"{value:g}" for value in heights], minor=False)
+    axis.set_yticks([], minor=True)
+    axis.set_ylim(heights[0], heights[-1])
+
+
+def draw_panels(file: Path, panels: Mapping[str, Lines], across: str, up: str, logarithmic: bool) -> Path:
     """Draw a panel for each title, with a line for each label, and save them as `file`."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4.5), squeeze=False, layout="constrained")
-    for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
-        for name, points in lines.items():
-            style = ":" if name.endswith(("ideal", "counted")) else "-"
-            axis.plot(*zip(*sorted(points), strict=True), style, marker="o", label=name)
-        axis.set(title=title, xlabel=across, ylabel=up)
-        axis.title.set_fontsize(8)
-        if logarithmic:
-            values = sorted({x for points in lines.values() for x, _ in points})
-            axis.set_xscale("log")
-            axis.set_yscale("log")
-            axis.set_xticks(values, [f"{value:g}" for value in values], minor=False)
-            axis.set_xticks([], minor=True)
-            heights = choose_log_ticks([y for points in lines.values() for _, y in points])
-            axis.set_yticks(heights, [f"{value:g}" for value in heights], minor=False)
-            axis.set_yticks([], minor=True)
-            axis.set_ylim(heights[0], heights[-1])
-        axis.legend(fontsize=7)
-        axis.grid(alpha=0.3)
-    figure.savefig(file, dpi=120)
-    pyplot.close(figure)
+    texts = [name for lines in panels.values() for name in lines]
+    width = 6 + 2 * any(len(lines) > INSIDE for lines in panels.values())
+    with plot_fonts(texts):
+        size = (width * len(panels), 4.5)
+        figure, axes = pyplot.subplots(1, len(panels), figsize=size, squeeze=False, layout="constrained")
+        for axis, (title, lines) in zip(axes[0], panels.items(), strict=True):
+            draw_lines(axis, {make_drawable(name): points for name, points in lines.items()})
+            axis.set_title(textwrap.fill(title, TITLE_WIDTH), fontsize=10)
+            axis.set(xlabel=across, ylabel=up)
+            if logarithmic:
+                scale_axes(axis, lines)
+        figure.savefig(file, dpi=120)
+        pyplot.close(figure)
     return file
 
 
-def gather_points(rows: Sequence[Measurement], title: Rows, name: Rows, across: Rows, up: Rows) -> dict[str, Lines]:
-    """Sort the points of the rows by panel and line."""
-    panels: dict[str, Lines] = {}
+def gather_points(
+    rows: Sequence[Measurement], title: Rows, name: Rows, across: Rows, up: Rows
+) -> dict[str, dict[str, list[tuple[float, ...]]]]:
+    """Sort the points of the rows by panel and line; `up` returns a number, or it with the ends of its spread."""
+    panels: dict[str, dict[str, list[tuple[float, ...]]]] = {}
     for row in rows:
-        panels.setdefault(title(row), {}).setdefault(name(row), []).append((across(row), up(row)))
+        height = up(row)
+        point = (across(row), *height) if isinstance(height, tuple) else (across(row), height)
+        panels.setdefault(title(row), {}).setdefault(name(row), []).append(point)
     return panels
+
+
+def find_rates(row: Measurement) -> tuple[float, float, float]:
+    """Return images/s at the median time of a batch, at its ninth and at its first decile."""
+    return row.images_per_second, 1000 * row.batch / row.slowest, 1000 * row.batch / row.fastest
 
 
 def draw_plots(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, float]) -> list[Path]:
@@ -166,17 +226,18 @@ def draw_plots(folder: Path, rows: Sequence[Measurement], accuracies: dict[str, 
     def here(row):
         return describe_setting(row.setting, row.image_size)
 
-    panels = gather_points(rows, here, build_label, lambda row: row.batch, lambda row: row.images_per_second)
-    made = [draw_panels(folder / "throughput.png", panels, "batch size", "images/s", True)]
+    rate = "images/s, and 10 to 90 % of the batches"
+    panels = gather_points(rows, here, build_label, lambda row: row.batch, find_rates)
+    made = [draw_panels(folder / "throughput.png", panels, "batch size", rate, True)]
     if len({row.image_size for row in rows}) > 1:
         panels = gather_points(
             rows,
             lambda row: f"{describe_setting(row.setting, (0, 0)).rsplit(', ', 1)[0]}, batch {row.batch}",
             build_label,
             lambda row: row.image_size[0],
-            lambda row: row.images_per_second,
+            find_rates,
         )
-        made.append(draw_panels(folder / "image_size.png", panels, "image height in pixels", "images/s", True))
+        made.append(draw_panels(folder / "image_size.png", panels, "image height in pixels", rate, True))
     cut = [row for row in rows if isinstance(row.keep_ratio, float)]
     if len({row.keep_ratio for row in cut}) > 1:
         panels = gather_points(
