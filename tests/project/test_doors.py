@@ -76,6 +76,8 @@ def test_workflows_call_the_legs_of_ci():
     job = workflow["jobs"]["leg"]
     assert job["steps"][-1]["run"] == ".ci/run ${{ matrix.leg }}"
     called = {each["leg"] for each in job["strategy"]["matrix"]["include"]}
+    pythons = {f"Programming Language :: Python :: {each['python']}" for each in job["strategy"]["matrix"]["include"]}
+    assert pythons == {name for name in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", name)}
     weekly = yaml.safe_load(read(".github/workflows/weekly.yml"))
     (last,) = re.findall(r"^\.ci/run (\w+)$", weekly["jobs"]["transformers-main"]["steps"][-1]["run"])
     assert called | {last} == legs and called.isdisjoint({last})
