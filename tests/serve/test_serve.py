@@ -8,18 +8,18 @@ import json
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 
 import httpx
 import pytest
 import uvicorn
 from PIL import Image
+from programs import free_port, running
 from toys import toy_model
 from viewers import make_images, processor_of
 
@@ -34,8 +34,8 @@ from hf_dynamicvit.serve.limits import Limits
 LIMITS = Limits(megabytes=1, pixels=10_000, images=4, reading=8, waiting=16, patience=0.5)
 
 
-def wait_until(condition) -> None:
-    end = time.monotonic() + 10
+def wait_until(condition, seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -302,26 +302,28 @@ def saved(tmp_path):
     return tmp_path / "model"
 
 
+def answers(server) -> bool:
+    with suppress(httpx.TransportError):
+        return get(server, "health").status_code == 200
+    time.sleep(0.1)
+    return False
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_command_that_is_stopped_answers_what_is_under_way(saved, number):
-    command = [sys.executable, "-m", "hf_dynamicvit", "serve", "--model", str(saved), "--port", "0", "--window", "800"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
-        first = program.stderr.readline()
-        server = SimpleNamespace(url=re.search(r"http://127\.0\.0\.1:\d+", first)[0])
-        for _ in range(100):
-            try:
-                assert get(server, "health").status_code == 200
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
+    port = free_port()
+    server = SimpleNamespace(url=f"http://127.0.0.1:{port}")
+    command = ["serve", "--model", str(saved), "--port", str(port), "--window", "800"]
+    with running(*command, folder=saved.parent) as program:
+        wait_until(lambda: answers(server), seconds=60)
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(post, server, png())
             time.sleep(0.3)  # it waits for others of its batch
-            program.send_signal(number)
+            ended = program.stop(number)
             assert answer.result().status_code == 200
-        assert program.wait(20) == 0
-        assert program.stderr.read().splitlines()[-1] == "Stopped."
+        lines = ended.stderr.splitlines()
+        assert ended.returncode == 0 and server.url in lines[0] and lines[-1] == "Stopped."
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -109,6 +112,43 @@ def run_script(file: Path, *arguments: str, folder: Path, timeout: float = 240) 
     """Run `file` as `python FILE` would in `folder`."""
     (done,) = server().run([Program(file.read_text(encoding="utf-8"), [*arguments], folder, file=file)], timeout)
     return done
+
+
+@contextmanager
+def running(*command: str, folder: Path, **changes: str) -> Generator["Running"]:
+    """Run `python -m hf_dynamicvit` with the words of `command` beside the tests until `Running.stop` ends it."""
+    with ThreadPoolExecutor(1) as pool:
+        process = folder / "process"
+        ended = pool.submit(run_program, RUN_COMMAND, str(process), *command, folder=folder, **changes)
+        program = Running(ended, process)
+        try:
+            yield program
+        finally:
+            if not ended.done():  # the test has failed
+                program.stop(signal.SIGKILL)
+
+
+# The command line of this package, which says first of all which process it is.
+RUN_COMMAND = """
+import os, sys
+from pathlib import Path
+Path(sys.argv.pop(1)).write_text(str(os.getpid()))
+from hf_dynamicvit.commands.cli import main
+sys.exit(main())
+"""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A program that is running: how it `ended`, and the file that says which `process` it is."""
+
+    ended: Future
+    process: Path
+
+    def stop(self, number: int) -> CompletedProcess:
+        """Send it the signal `number` and wait for its end."""
+        os.kill(int(self.process.read_text()), number)
+        return self.ended.result()
 
 
 def free_port() -> int:

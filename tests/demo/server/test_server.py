@@ -3,9 +3,8 @@
 
 import json
 import os
+import signal
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from programs import running
 
 from hf_dynamicvit.demo.input import PHOTOGRAPHS
 from hf_dynamicvit.demo.server import guard
@@ -265,23 +265,17 @@ def test_first_request_and_the_end(served, port, tmp_path):
     """An image that is sent the moment the page is there is answered, and SIGTERM leaves nothing behind."""
     temporary = tmp_path / "tmp"
     temporary.mkdir()
-    command = [sys.executable, "-m", "hf_dynamicvit", "demo", "--model", served.checkpoint, "--port", str(port)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, env=os.environ | {"TMPDIR": str(temporary)}
-        )
-    try:
+    command = ["demo", "--model", served.checkpoint, "--port", str(port)]
+    with running(*command, folder=tmp_path, TMPDIR=str(temporary)) as program:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
             soon(lambda: answers(client))
             path = sent(client, (PHOTOGRAPHS / "daisy.jpg").read_bytes()).json()[0]
             assert "patches and says" in read(client, path)
         ours = [entry.name for entry in temporary.iterdir() if entry.name.startswith(("hf-dynamicvit", "gradio"))]
         assert len(ours) == 1 and ours[0].startswith("hf-dynamicvit-demo-")
-    finally:
-        process.terminate()
-        process.wait(timeout=120)
+        ended = program.stop(signal.SIGTERM)
     assert not (temporary / ours[0]).exists()
-    said = (tmp_path / "log").read_text()
+    said = ended.stderr + ended.stdout
     assert "Traceback" not in said and "Keyboard" not in said and said.endswith("The demo has ended.\n")
 
 
