@@ -24,7 +24,7 @@ from transformers.utils import logging
 from hf_dynamicvit import REDUCERS
 
 
-pytest_plugins = ["cpu_report"]
+pytest_plugins = ["cpu_report", "exports"]
 
 gc.freeze()  # what is imported here is garbage for none: collecting thousands of tests need not visit it
 

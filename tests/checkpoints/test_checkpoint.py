@@ -76,6 +76,7 @@ def reads(monkeypatch) -> Counter:
     return found
 
 
+@pytest.mark.usefixtures("exports_run_here")
 @pytest.mark.parametrize("words, named", COMMANDS, ids=lambda value: value[0] if isinstance(value, list) else "")
 def test_a_configuration_is_read_once(words, named, place, reads):
     assert main(words) == 0

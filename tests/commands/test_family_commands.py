@@ -72,6 +72,7 @@ USUAL = ("dynamicbeit",)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exports_run_here")
 @pytest.mark.parametrize(
     "key", [key if key in USUAL else pytest.param(key, marks=pytest.mark.long) for key in CLASSIFIERS]
 )

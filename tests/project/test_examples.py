@@ -18,7 +18,6 @@ from paths import EXAMPLES
 from PIL import Image as PILImage
 from programs import run_script
 from toys import toy_dense
-from transformers import ViTForImageClassification
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hf_dynamicvit import DynamicViTForImageClassification
@@ -171,12 +170,11 @@ def test_compare_quantised(toy_folder):
             assert f"| {name} | {precision} |" in out
 
 
-def test_compare_onnx(toy_folder):
-    dense = ViTForImageClassification.from_pretrained(toy_folder / "dense")
-    export(dense, "onnx", toy_folder / "first.onnx", torch.zeros(2, 3, 224, 224))
-    shutil.copy(toy_folder / "first.onnx", toy_folder / "second.onnx")
+def test_compare_onnx(tmp_path):
+    export(toy_dense(num_hidden_layers=1), "onnx", tmp_path / "first.onnx", torch.zeros(2, 3, 32, 32))
+    shutil.copy(tmp_path / "first.onnx", tmp_path / "second.onnx")
     options = ("first.onnx", "second.onnx", "--repeats", "2")
-    result = run_script(EXAMPLES / "compare_onnx.py", *options, folder=toy_folder)
+    result = run_script(EXAMPLES / "compare_onnx.py", *options, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "| 1 | first.onnx |" in result.stdout and "| 8 | second.onnx |" in result.stdout
 
@@ -198,6 +196,7 @@ def test_plot_training(tmp_path):
     assert (tmp_path / "out.png").stat().st_size > 1000
 
 
+@pytest.mark.long
 def test_compare_predictor_start(monkeypatch, capsys):
     monkeypatch.setattr("hf_dynamicvit.commands.quickstart_run.DENSE_EPOCHS", 0.05)
     settings = ["--keep-ratios", "0.7", "--seeds", "0", "--epochs", "0.05"]
