@@ -6,7 +6,7 @@ import signal
 from types import SimpleNamespace
 
 import pytest
-from cpu_report import cpu_seconds
+from cpu_report import cpu_seconds, slowest
 from methods import is_usual, usual
 from programs import launch, run_program, run_script
 
@@ -103,3 +103,16 @@ def test_usual_cases_are_those_that_one_of_the_marks_names(given, expected):
 def test_a_usual_method_that_there_is_not():
     with pytest.raises(AssertionError):
         usual(reducer=["tomee"])
+
+
+def test_the_slowest_tests_are_named_behind_their_folders():
+    seconds = {
+        "tests/hub/test_a.py::test_one[b/c]": 1.0,
+        "tests/hub/test_a.py::test_two": 2.5,
+        "tests/test_c.py::d": 0.5,
+    }
+    assert slowest(seconds, 1) == [
+        "    3.5 tests/hub",
+        "    0.5 tests/test_c.py",
+        "    2.5 tests/hub/test_a.py::test_two",
+    ]

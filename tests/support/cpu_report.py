@@ -1,5 +1,5 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
-"""`pytest --cpu-report FILE`: write the CPU seconds of every test, child processes counted, as JSON.
+"""`pytest --cpu-report FILE`: write the CPU seconds of every test, child processes counted, and print the most.
 
 Unlike the wall clock of `--durations`, they mean the same on a machine that is busy with something else.
 """
@@ -46,6 +46,15 @@ def process_times(process: Path) -> tuple[str, float]:
     except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
         return "", 0.0
     return fields[1], sum(map(int, fields[11:15])) / TICKS
+
+
+def slowest(seconds: dict[str, float], count: int = 20) -> list[str]:
+    """Return a line for each folder of tests, then one for each of the `count` tests that take the most `seconds`."""
+    folders: dict[str, float] = defaultdict(float)
+    for test, taken in seconds.items():
+        folders["/".join(test.partition("::")[0].split("/")[:2])] += taken
+    tests = dict(sorted(seconds.items(), key=lambda item: -item[1])[:count])
+    return [f"{taken:7.1f} {name}" for part in (dict(sorted(folders.items())), tests) for name, taken in part.items()]
 
 
 class CPUReport:
@@ -98,6 +107,8 @@ class CPUReport:
             return
         own = os.times()
         print(f"\nCPU seconds, all processes: {sum(own[:4]):.1f}")
+        for line in slowest({test: sum(phases.values()) for test, phases in self.tests.items()}):
+            print(line)
 
 
 SECONDS = pytest.StashKey[float]()
