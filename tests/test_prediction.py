@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import usual
 from native_toys import CLASSIFIERS, native_class, native_config, our_class
 from toys import toy_dense, toy_images, toy_model
 from viewers import make_images, processor_of
@@ -31,6 +32,8 @@ def test_an_image_of_several_classes_has_a_probability_for_each():
     assert [named.probability for named in classes] == pytest.approx(expected.tolist(), abs=1e-5)
 
 
+@usual(sparse=[True])
+@usual(key=["dynamicvit"])
 @pytest.mark.parametrize("key", CLASSIFIERS)
 @pytest.mark.parametrize("sparse", [False, True])
 def test_classifiers_of_every_family(key, sparse, tmp_path):

@@ -87,6 +87,7 @@ def deit_dense():
     return DeiTForImageClassificationWithTeacher(DeiTConfig(**TOY)).eval()
 
 
+@usual(reducer=FEW)
 def test_the_ideal_is_as_short_as_the_sparse_model(reducer, monkeypatch):
     """Its linear layers see the tokens that are counted for each block."""
     model = toy_model(reducer=reducer, keep_ratio=0.6)

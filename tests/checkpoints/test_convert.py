@@ -7,6 +7,7 @@ import os
 
 import pytest
 import torch
+from methods import FEW, usual
 from paths import FIXTURES
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -114,6 +115,7 @@ def test_heads_are_assumed_64_wide_and_said_aloud(tmp_path, capsys):
     assert AutoModelForImageClassification.from_pretrained(tmp_path / "out").config.num_attention_heads == 2
 
 
+@usual(reducer=FEW)
 def test_a_dense_file_gets_fresh_predictors_said_aloud(tmp_path, capsys, reducer):
     assert convert(write(tmp_path, published(predictors=0)), tmp_path / "out", "--reducer", reducer) == 0
     model = AutoModelForImageClassification.from_pretrained(tmp_path / "out").eval()
@@ -455,6 +457,8 @@ def test_size_and_names_of_classes_are_in_the_config_of_timm(tmp_path):
     assert tuple(config.image_size) == (16, 32) and list(config.id2label.values()) == names
 
 
+@usual(prefix=["", "module._orig_mod."])
+@usual(place=["model"])
 @pytest.mark.parametrize("place", [None, "model", "state_dict", "model_ema", "state_dict_ema", "other"])
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model.", "module._orig_mod.", "model.module."])
 def test_wrapped_weights_are_read(tmp_path, place, prefix):

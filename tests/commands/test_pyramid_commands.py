@@ -92,7 +92,8 @@ def test_looking_and_measuring(key, tmp_path):
     run("tune", "--model", sparse, "--images", images, "--fraction", 0.95, "--output", tmp_path / "tuned")
 
 
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.usefixtures("exports_run_here")
 @EVERY
 def test_exporting(key, tmp_path):
     model = pyramid(key, keep_ratio=0.7)

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 import torch
 from colours import COLOURS, save_processor, write_colours
-from methods import FEW, all_methods
+from methods import UNLIKE, all_methods, usual
 from paths import EXAMPLES
 from PIL import Image
 from programs import run_script
@@ -98,7 +98,7 @@ def test_labels_follow_the_tokens_of_cut_images(place, method, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", all_methods(*FEW))
+@pytest.mark.parametrize("method", all_methods("asvit", *UNLIKE))
 def test_every_method_trains(place, method):
     assert train("--reducer", method, "--no-distill") == 0
     results = json.loads((place / "out" / "results.json").read_text())
@@ -122,7 +122,7 @@ def test_the_models_own_order_of_classes_is_kept(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", all_methods(*FEW))
+@pytest.mark.parametrize("method", all_methods("dynamicvit", "evit"))
 def test_who_knows_other_classes_teaches_nobody(place, capsys, method):
     learns_from = any("distill" in name for name in toy_model(reducer=method).vit.reducer.loss_weights)
     assert train("--reducer", method, model="other") == (1 if learns_from else 0)
@@ -654,6 +654,7 @@ def test_a_recipe_fills_what_is_not_typed(place, name, capsys):
     assert training.learning_rate == 0.3
 
 
+@usual(name=["asvit", "dynamicvit-deit-small", "evit-finetune", "idlevit"])
 @pytest.mark.parametrize("name", sorted(RECIPES))
 def test_a_recipe_runs(place, name):
     """As it is where torchvision is installed, else without what needs it."""

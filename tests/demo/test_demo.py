@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from methods import FEW, usual
+from methods import UNLIKE, usual
 from paths import EXAMPLES
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -445,7 +445,7 @@ def test_files_in_a_request_are_counted(number):
     assert files_in(body, b"text/plain") == 0
 
 
-@usual(method=[OWN, *FEW])
+@usual(method=[OWN, *UNLIKE, "asvit"])
 @pytest.mark.parametrize("method", [OWN, *METHODS])
 @pytest.mark.slow
 def test_every_method_answers(method, sparse, dense):

@@ -118,6 +118,7 @@ def test_methods(served, open_page):
     expect(page.locator(".dv-note").first).to_contain_text("Not trained: dynamicvit")
 
 
+@pytest.mark.long
 def test_groups_have_names(open_page):
     page = open_page()
     for label in ("Model", "Method"):
@@ -146,6 +147,7 @@ def test_comparison(served, open_page):
     assert above["x"] == below["x"] and above["y"] + above["height"] <= below["y"]
 
 
+@pytest.mark.long
 def test_the_controls_stay_in_view_and_the_answer_can_be_taken_away(open_page):
     page = open_page()
     page.get_by_label("Compare with another method").check()
@@ -195,6 +197,7 @@ def test_bad_files(served, open_page, tmp_path):
     expect(page.locator("#answer")).not_to_have_attribute("data-sent", told)
 
 
+@pytest.mark.long
 def test_keyboard_alone(served, open_page):
     page = open_page()
 
@@ -224,6 +227,7 @@ def test_keyboard_alone(served, open_page):
     assert [name for name in seen if name in wanted] == wanted and any("upload" in name for name in seen)
 
 
+@pytest.mark.long
 def test_phone(open_page):
     page = open_page(width=390, height=844)
     pick(page)

@@ -63,6 +63,7 @@ def test_each_tab_offers_its_models_and_answers(open_page):
     expect(page.locator(".dv-found")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_tabs_on_a_phone(open_page):
     page = open_page(width=390, height=844)
     for tab in ("Zero-shot", "Retrieval"):

@@ -11,7 +11,7 @@ import pytest
 import torch
 from class_folders import COUNT, NAMES, in_file, make_image, viewer_of, with_names, write_classes
 from datasets import ClassLabel, Value
-from methods import FEW, usual
+from methods import UNLIKE, usual
 from toys import TOY, reads_class_token, toy_dense, toy_images
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
@@ -66,7 +66,7 @@ def test_intervals_of_a_proportion(right, count, low, high):
     assert estimate_interval(right, count) == pytest.approx((low, high), abs=6e-4)
 
 
-@usual(reducer=FEW)
+@usual(reducer=["asvit", *UNLIKE])
 def test_the_numbers_are_those_of_one_image_at_a_time(reducer, folder):
     viewer = viewer_of(**reads_class_token(reducer))
     model, before = viewer.model, copy.deepcopy(viewer.model.state_dict())

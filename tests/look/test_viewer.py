@@ -23,6 +23,7 @@ def test_what_is_derived():
     assert view.last_kept.tolist() == [2, 2, 0, -1]
 
 
+@usual(reducer=FEW)
 def test_it_says_what_the_models_say(reducer, tmp_path):
     toy_model(**reads_class_token(reducer)).save_pretrained(tmp_path)
     processor_of().save_pretrained(tmp_path)

@@ -415,7 +415,7 @@ def test_an_image_by_itself_is_as_in_a_batch(name, reducer):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [HOSTS[0], HOSTS[2]])
+@pytest.mark.parametrize("name", [HOSTS[0], pytest.param(HOSTS[2], marks=pytest.mark.long)])
 def test_one_graph_of_a_model_around_a_backbone(name):
     model = reduce_tokens(host(name), "tome", keep_ratio=0.6)
     torch.compiler.reset()

@@ -4,6 +4,7 @@
 import json
 
 import pytest
+from methods import usual
 from toys import TOY, toy_config, toy_dense, toy_images, toy_model
 
 from hf_dynamicvit import REDUCERS, DynamicViTConfig, DynamicViTForImageClassification
@@ -108,6 +109,7 @@ def test_a_later_mistake_is_found_on_save(tmp_path):
     assert not (tmp_path / "config.json").exists()
 
 
+@usual(patches=[9, 196])
 @pytest.mark.parametrize("patches", [2, 7, 9, 64, 196, 1023])
 def test_the_least_keep_ratio_that_is_named_is_taken(reducer, patches):
     """Of methods that keep `int(patches * ratio)`; the others round up and have no least one."""

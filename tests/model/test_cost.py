@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from methods import FEW, usual
+from methods import usual
 from torch.utils.flop_counter import FlopCounterMode
 from toys import toy_images, toy_model
 
@@ -35,7 +35,7 @@ def test_dense_deit_small():
     assert round(vit_multiply_adds(config, 196, [(196, 196)] * 12, num_prefix=1, num_outputs=1000) / 1e9, 3) == 4.599
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit", "tome"])
 @usual(size=[(48, 16)])
 @pytest.mark.parametrize("overrides, size", [({}, 32), ({}, (48, 16)), ({"num_channels": 1, "keep_ratio": 0.4}, 32)])
 def test_equals_what_runs(reducer, overrides, size):

@@ -41,7 +41,7 @@ OLD_NAMES = [
 ]
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit"])
 @usual(layout=["new"])
 @pytest.mark.parametrize("layout", ["old", "new"])
 def test_everything_kept_is_the_native_model(tmp_path, reducer, layout):

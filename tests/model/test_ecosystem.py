@@ -27,8 +27,7 @@ from hf_dynamicvit.data.transforms import ImageTransform
 from hf_dynamicvit.model.modeling_dynamicvit import DynamicViTAttention, DynamicViTLayer
 
 
-@usual(reducer=FEW)
-@usual(options=[{"device_map": "auto"}])
+@usual(reducer=["asvit", "dynamicvit", "tome"])
 @pytest.mark.parametrize(
     "options",
     [{"device_map": "auto"}, {"device_map": "cpu"}, {"low_cpu_mem_usage": True}, {"dtype": torch.float32}],
@@ -41,8 +40,8 @@ def test_ways_of_loading(tmp_path, reducer, options):
     assert_same_model(loaded, model)
 
 
-@usual(reducer=FEW)
-@usual(dtype=["bfloat16"])
+@usual(reducer=["dynamicvit"])
+@usual(reducer=FEW, dtype=["bfloat16"])
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
 def test_loading_in_half_precision(tmp_path, reducer, dtype):
     model = toy_model(reducer=reducer, keep_ratio=1.0)
@@ -131,7 +130,7 @@ def test_flash_attention_without_its_package_is_refused(tmp_path):
         DynamicViTForImageClassification.from_pretrained(tmp_path, attn_implementation="flash_attention_2")
 
 
-@usual(reducer=FEW)
+@usual(reducer=["asvit", "dynamicvit", "tome"])
 @pytest.mark.slow
 def test_bf16_training(tmp_path, reducer):
     trainer = trainer_for(tmp_path, toy_model(reducer=reducer), bf16=True)
@@ -160,6 +159,7 @@ def test_forward_says_what_it_takes_besides():
     assert {*annotations, deit} == {Unpack[TransformersKwargs]}
 
 
+@usual(reducer=FEW)
 def test_inference_repeats_to_the_bit_and_sdpa_equals_eager(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     first = model(toy_images())

@@ -171,6 +171,7 @@ def tower(reducer: str, keep_ratio: float = 0.6) -> DynamicTowerForImageClassifi
     return calibrated(model, keep_ratio)
 
 
+@usual(reducer=FEW)
 def test_everything_kept_is_the_native_model(reducer, tmp_path):
     torch.manual_seed(0)
     dense = TowerForImageClassification(TowerConfig(**TOY)).eval()

@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import FEW, usual
 from torch.testing import assert_close
 from toys import calibrated, reads_class_token, toy_deit, toy_dense, toy_dense_deit, toy_images, toy_model
 from transformers import ViTForImageClassification
@@ -45,6 +46,7 @@ def test_dense_copies_are_of_the_same_grid(grid, size):
         assert_equal_to_dense(model, model.to_dense(), size)
 
 
+@usual(reducer=FEW)
 def test_every_method_equals_its_dense_copy(reducer):
     model = calibrated(toy_model(**reads_class_token(reducer), image_size=[16, 64]), 1.0)
     assert_equal_to_dense(model, model.to_dense(), (32, 48))

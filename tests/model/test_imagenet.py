@@ -15,7 +15,7 @@ IMAGES = SHARED / "data" / "imagenet1k_sample224" / "test.parquet"
 
 
 @pytest.mark.skipif(not WEIGHTS.is_dir() or not IMAGES.is_file(), reason=f"needs {WEIGHTS} and {IMAGES}")
-@pytest.mark.slow
+@pytest.mark.long
 def test_dense_accuracy_is_the_native_models():
     data = load_dataset("parquet", data_files=str(IMAGES), split="train").shuffle(seed=0).select(range(32))
     processor = AutoImageProcessor.from_pretrained(WEIGHTS, size={"height": 224, "width": 224}, do_center_crop=False)

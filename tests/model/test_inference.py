@@ -30,7 +30,7 @@ def assert_same(actual, whole):
     assert torch.equal(actual.kept, whole.kept) and torch.equal(actual.owner, whole.owner)
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit", "tome"])
 @usual(keep_ratio=[0.6], attention=["sdpa"])
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("keep_ratio", [0.6, 1.0])
@@ -108,7 +108,7 @@ def test_layers_with_hooks_are_called(name):
         assert not torch.allclose(model(toy_images()).logits, toy_model()(toy_images()).logits, atol=1e-4)
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit", "tome"])
 @usual(offload=[disk_offload], gradients=[False])
 @pytest.mark.parametrize("offload", [cpu_offload, disk_offload])
 @pytest.mark.parametrize("gradients", [False, True])
@@ -257,7 +257,7 @@ def test_one_graph(reducer):
 
 
 def test_one_graph_where_the_batch_is_marked_as_dynamic():
-    assert graphs_for(toy_model(), (3, 2, 5), mark=True) == 1
+    assert graphs_for(toy_model(num_hidden_layers=2), (3, 2, 5), mark=True) == 1
 
 
 @pytest.mark.parametrize("layers", [[1], pytest.param([1, 2, 3], marks=pytest.mark.long)])
@@ -299,6 +299,7 @@ def packs(monkeypatch):
     faster(monkeypatch, "packed")
 
 
+@usual(reducer=FEW)
 def test_packed_layers_change_no_result(reducer, packs, tmp_path):
     model = toy_model(reducer=reducer, keep_ratio=0.6)
     names, parameters, images = list(model.state_dict()), list(model.parameters()), toy_images(4)
@@ -426,7 +427,7 @@ def test_nothing_to_exchange(monkeypatch):
 
 
 def test_autocast_and_compilation_use_the_parameters(packs):
-    model, images = toy_model(), toy_images()
+    model, images = toy_model(num_hidden_layers=2), toy_images()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         expected = model(images).logits
     model.optimize_for_inference()

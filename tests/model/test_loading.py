@@ -64,7 +64,7 @@ def write_dense(folder, layout: str) -> ViTForImageClassification:
     return dense
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit"])
 @usual(layout=["old"])
 @pytest.mark.parametrize("layout", ["old", "new"])
 def test_dense_checkpoint_of_either_layout(tmp_path, layout, reducer, warnings_text):
@@ -92,6 +92,7 @@ def test_fresh_predictors_are_initialised(tmp_path):
         assert 0.1 < predictor.project.weight.std() < 0.3  # initializer_range of the toy is 0.2
 
 
+@usual(reducer=[*FEW, "evovit"])
 def test_what_a_dense_checkpoint_lacks_starts_as_in_a_new_model(tmp_path, reducer):
     """Loading builds models without memory; what has no initialisation would be whatever was there."""
     write_dense(tmp_path, "old")

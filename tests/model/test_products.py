@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import usual
 from native_toys import MODELS, native_model, reduced_model, result, toy_inputs
 from toys import toy_images, toy_model
 
@@ -67,6 +68,7 @@ def test_every_method_that_merges_is_the_same(name, masked, products, monkeypatc
     assert found.kept.equal(expected.kept)
 
 
+@usual(key=["dynamicvit", "dynamicclip", "dynamicbeit", "dynamicdinov3_vit", "dynamicyolos"])
 @pytest.mark.parametrize("key, kind", MODELS)
 def test_every_family_is_the_same(key, kind, products, monkeypatch):
     model = reduced_model(native_model(key, kind), key, kind, "tome", keep_ratio=0.6).eval()

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 from accelerate import disk_offload
+from methods import usual
 from programs import run_program
 from pyramids import KEYS, native_class, native_config, native_pyramid, our_class, pyramid, pyramid_images
 from safetensors.torch import load_file, save_file
@@ -203,6 +204,7 @@ def test_published_sizes_and_costs(name):
     assert round(model.multiply_adds() / 1e9, 3) == at_09
 
 
+@usual(size=[(70, 106)])
 @EVERY
 @BOTH
 @pytest.mark.parametrize("size", [(64, 64), (70, 106)], ids=str)
@@ -222,7 +224,7 @@ def test_costs_are_those_of_what_runs(key, kind, size):
 def test_budgets_and_ratios_at_run_time(key):
     model = pyramid(key)
     dense = model.dense_multiply_adds()
-    for keep_ratio in (0.5, 0.7, 0.8):
+    for keep_ratio in (0.5, 0.8):
         model.set_keep_ratio(keep_ratio)
         asked = model.multiply_adds() / dense
         spent = model.set_budget(fraction=asked)
@@ -490,7 +492,7 @@ def test_half_precision(key, reducer):
     assert model.eval().bfloat16()(images.bfloat16()).logits.dtype == torch.bfloat16
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @EVERY
 def test_one_graph(key):
     model, images = pyramid(key, keep_ratio=0.6), pyramid_images(2)

@@ -333,7 +333,7 @@ def test_accelerate_takes_a_reduced_model():
 
 @pytest.mark.slow
 def test_compiled_afterwards():
-    model = reduce_tokens(toy_dense(), "topk")
+    model = reduce_tokens(toy_dense(num_hidden_layers=2), "topk")
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     with torch.no_grad():
         assert_close(compiled(toy_images()).logits, model(toy_images()).logits, atol=1e-5, rtol=1e-5)

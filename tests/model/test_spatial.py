@@ -10,6 +10,7 @@ from toys import calibrated, reads_class_token, toy_deit, toy_dense, toy_images,
 from hf_dynamicvit import REDUCERS
 
 
+@usual(reducer=FEW)
 def test_everything_kept_gives_the_dense_features(reducer):
     dense = toy_dense()
     model = toy_model(**reads_class_token(reducer))
@@ -20,6 +21,8 @@ def test_everything_kept_gives_the_dense_features(reducer):
     assert_close(model.scatter_to_grid(outputs), expected, atol=1e-5, rtol=1e-5)
 
 
+@usual(reducer=FEW)
+@usual(size=[(32, 32)])
 @pytest.mark.parametrize("size", [(32, 32), (24, 48)])
 def test_every_patch_gets_features(reducer, size):
     model = toy_model(reducer=reducer, keep_ratio=0.5)
@@ -61,6 +64,7 @@ def test_merged_patches_share_features():
         assert torch.equal(same, equal) and same.sum() > 64
 
 
+@usual(reducer=FEW)
 def test_what_is_missing_is_named(reducer):
     model = toy_model(reducer=reducer)
     with pytest.raises(ValueError, match="output_hidden_states=True"):
@@ -84,7 +88,7 @@ def hooked(blocks, name, call):
     return seen, outputs
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit", "tome"])
 @usual(make=[toy_model])
 @pytest.mark.parametrize("options", [{}, {"representative_token": True}, {"score": "evit"}], ids=str)
 @pytest.mark.parametrize("make", [toy_model, toy_deit])
@@ -121,6 +125,7 @@ def test_tokens_of_every_block_are_where_their_patches_are(reducer, options, mak
     assert_close(last.transpose(1, 2)[alive], expected.transpose(1, 2)[alive])
 
 
+@usual(reducer=FEW)
 def test_grad_cam_of_everything_kept_is_that_of_the_dense_model(reducer):
     dense = toy_dense()
     model = toy_model(**reads_class_token(reducer))

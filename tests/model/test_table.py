@@ -234,6 +234,7 @@ def test_gradients_are_finite_and_checkpointing_changes_none(key, kind, reducers
             assert torch.equal(gradient, gradients[1][name]), (reducer, name)
 
 
+@usual(case=READERS_AND_BACKBONES)
 def test_files_old_and_new_lack_the_reducer_alone(case, tmp_path):
     key, kind, native = case
     native.save_pretrained(tmp_path)  # in the layout of before Transformers 5
@@ -334,19 +335,17 @@ torch.save(results, "result.pt")
         assert_close(outputs, expected[name][1], atol=1e-5, rtol=1e-5)
 
 
-# Families whose blocks are unlike ViT's, whose graphs are tested by themselves: a bias of relative positions, rotary
-# positions and MLPs with gates, positions added between blocks.
-UNLIKE_VIT = ("dynamicbeit", "dynamicdinov3_vit", "dynamicyolos")
+# The graph that the default run has of these: with a bias of relative positions, which is unlike ViT's.
+USUAL_GRAPH = ("dynamicbeit", "classifier", "dynamicvit")
 
 
 def graphs() -> list:
-    """Every family with five unlike methods; all but one method of a few families are marked `long`."""
+    """Every family with five unlike methods; `test_inference.py` and `test_backbones.py` have others."""
     methods = ("topk", "tome", "dynamicvit", "idlevit", "mctf")
     cases = [(key, kind, method) for key, kind in READERS_AND_BACKBONES for method in methods]
-    few = [(*case, "dynamicvit") for case in READERS if case[0] in UNLIKE_VIT]
-    few += [("dynamicdinov2", "backbone", "tome")]
-    assert {*few} <= {*cases}
-    return [pytest.param(*case, marks=() if case in few else pytest.mark.long, id="-".join(case)) for case in cases]
+    assert USUAL_GRAPH in cases
+    marks = {USUAL_GRAPH: ()}
+    return [pytest.param(*case, marks=marks.get(case, pytest.mark.long), id="-".join(case)) for case in cases]
 
 
 @pytest.mark.slow

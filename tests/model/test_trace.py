@@ -3,7 +3,7 @@
 
 import pytest
 import torch
-from methods import FEW, usual
+from methods import UNLIKE, usual
 from torch.testing import assert_close
 from toys import toy_deit, toy_dense, toy_images, toy_model
 
@@ -25,7 +25,7 @@ def assert_traced(model, tmp_path, gradients):
         assert torch.equal(outputs["kept"], expected.kept)
 
 
-@usual(reducer=FEW, gradients=[False])
+@usual(reducer=["dynamicvit", *UNLIKE], gradients=[False])
 @usual(reducer=["tome"])
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.slow
@@ -52,7 +52,7 @@ def test_what_depends_on_the_batch_is_refused():
         torch.jit.trace(model, toy_images(2), strict=False)
 
 
-@usual(reducer=FEW)
+@usual(reducer=["dynamicvit", "tome"])
 @pytest.mark.slow
 def test_a_trace_is_of_one_image_size(reducer):
     model = toy_model(reducer=reducer)
@@ -63,7 +63,7 @@ def test_a_trace_is_of_one_image_size(reducer):
             traced(**(inputs | {"pixel_values": toy_images(2, 48, 48)}))
 
 
-@usual(reducer=FEW)
+@usual(reducer=["asvit", "dynamicvit", "tome"])
 @pytest.mark.slow
 def test_with_a_mask(reducer):
     model = toy_model(reducer=reducer, keep_ratio=0.6)

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -89,8 +90,11 @@ RUN_ELSEWHERE = {("README.md", "export"): "deploy.md"}
 # Columns of code that fit beside the menus of the site on a screen of 1280 pixels.
 WIDTH = 88
 
-# Pages of measurements, whose commands are only parsed but for `pytest -m long`.
-TAKE_LONG = ("benchmarks.md", "deploy.md")
+# Pages of measurements and of trainings that other tests run, whose commands are only parsed but for `pytest -m long`.
+TAKE_LONG = (
+    *("benchmarks.md", "deploy.md", "depth.md", "detection.md", "finetune.md", "recipes.md", "segmentation.md"),
+    "start.md",
+)
 
 # Launchers start several processes; their arguments begin after these words.
 LAUNCHED = {"accelerate": "-m hf_dynamicvit", "torchrun": "-m hf_dynamicvit"}
@@ -374,6 +378,7 @@ def test_code_in_docstrings_runs(name, code, workshop):
     exec(compile(code, name, "exec"), namespace)
 
 
+@cache
 def anchors(page: Path) -> set[str]:
     """Those of the headings of a page, as code hosts and the site both make them."""
     text = page.read_text(encoding="utf-8")
@@ -424,7 +429,7 @@ def check_signatures(name: str, text: str) -> None:
         assert max(map(len, lines)) <= WIDTH, f"{name}: {lines}"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_site_builds_and_fetches_nothing(tmp_path):
     pytest.importorskip("zensical", reason="the site needs the extra [docs]")
     for name in ("mkdocs.yml", "CHANGELOG.md"):

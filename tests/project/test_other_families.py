@@ -184,6 +184,10 @@ def test_an_installed_family_is_found(installed):
     assert "cat.jpg" in run.stdout
     assert "The family lost of the package plain-package cannot be used: " in run.stderr
     assert "The family dynamicbrokenvit of broken_package.model cannot be used: " in run.stderr
+
+
+@pytest.mark.long
+def test_a_package_that_is_imported_by_itself_registers_its_family(installed):
     direct = installed.run(DIRECT)
     assert direct.returncode == 0, direct.stderr
 

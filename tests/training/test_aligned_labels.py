@@ -3,6 +3,7 @@
 
 import pytest
 import torch
+from methods import usual
 from native_toys import native_model, reduced_model
 from torch.testing import assert_close
 from toys import toy_images, toy_model
@@ -96,6 +97,7 @@ def test_which_methods_labels_follow():
     assert aligning("tps", reducer_args={"score": "evit"}) is not None
 
 
+@usual(method=["tome"])
 @pytest.mark.parametrize("key", CLASSIFIERS)
 @pytest.mark.parametrize("method", ["tome", "dynamicvit"])
 def test_every_family(key, method):

@@ -4,13 +4,14 @@
 import json
 
 import pytest
+from methods import FEW, OTHERS, all_methods
 from programs import launch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from toys import assert_same_weights, toy_model
 from trainers import trainer_for, weights_of
 
-from hf_dynamicvit import REDUCERS, DynamicViTForImageClassification
+from hf_dynamicvit import DynamicViTForImageClassification
 
 
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ trainer.accelerator.end_training()
 """
 
 
-@pytest.mark.parametrize("method", ["dynamicvit", "evit"])
+@pytest.mark.parametrize("method", all_methods("dynamicvit", of=("dynamicvit", "evit")))
 def test_two_processes_train_as_one_with_both_batches(tmp_path, method, monkeypatch):
     """Losses, every term, kept fractions and accuracies agree to 1e-4, weights to 1e-5."""
     launch(TRAIN, str(tmp_path / "two"), method, '{"per_device_train_batch_size": 2}', folder=tmp_path)
@@ -192,6 +193,7 @@ torch.distributed.destroy_process_group()
 """
 
 
-def test_sharded_models_compute_what_whole_ones_do(tmp_path):
+@pytest.mark.parametrize("methods", [FEW, pytest.param(OTHERS, marks=pytest.mark.long)], ids=["few", "others"])
+def test_sharded_models_compute_what_whole_ones_do(tmp_path, methods):
     """Every method: logits, gradients, evaluation; the average of the weights; the teacher."""
-    launch(SHARDED, *sorted(REDUCERS), folder=tmp_path)
+    launch(SHARDED, *methods, folder=tmp_path)

@@ -171,6 +171,7 @@ def test_what_is_no_model_or_no_images_is_refused():
             tune(toy_model(reducer="tome"), images, fraction=0.7)
 
 
+@usual(reducer=["tome"])
 @pytest.mark.parametrize("reducer", ["tome", "asvit"])
 def test_a_search_that_was_stopped_leaves_the_model_and_goes_on(reducer, tmp_path, monkeypatch):
     model, file = toy_model(reducer=reducer), tmp_path / "trials.jsonl"
