@@ -77,7 +77,7 @@ def train(args: argparse.Namespace, model: Path | str, folder: Path, options: di
     return {name: found[name] for name in names if name in found}
 
 
-def write_images(args: argparse.Namespace, count: int = 256) -> Path:
+def write_images(args: argparse.Namespace, count: int = 128) -> Path:
     """Write some of the training images, at even distances, into a folder, for searches."""
     folder = args.output / "images"
     if not folder.is_dir():
