@@ -201,8 +201,10 @@ def test_the_speeds_on_a_gpu_are_those_of_the_suite():
         assert all(known) or (not any(known) and f"`{case.model}`" in not_measured)
 
 
-def test_fine_tuned_runs_are_those_of_the_script():
-    script, runs = load_script("benchmarks", "finetuned"), read_results("finetuned")
+@pytest.mark.parametrize("name", ["finetuned", "finetuned_cpu"])
+def test_fine_tuned_runs_are_those_of_the_script(name):
+    script, runs = load_script("benchmarks", "finetuned"), read_results(name)
+    assert {run["seed"] for run in runs} == {0, 1, 2}
     for run in runs:
         budget = {} if run["setting"] == "dense" else {"budget": script.FRACTION}
         assert run["options"] == script.SETTINGS[run["setting"]] | budget
@@ -216,11 +218,13 @@ def test_fine_tuning_is_told_beside_the_dense_model_of_its_seed():
     assert "| evit | 1.000 | 91.0, 83.0 | 87.0 | +2.0 ± 1.0 |" in script.table(runs)
 
 
-def test_tuned_schedules_are_of_half_the_images(comparison):
-    record = read_results("deit_tiny_schedules")
+@pytest.mark.parametrize("name", ["deit_tiny_schedules", "deit_tiny_tuned"])
+def test_tuned_schedules_are_of_half_the_images(comparison, name):
+    record = read_results(name)
     tuned = [row for row in record["results"] if "tuned" in row]
     assert {row["method"].removesuffix(comparison.TUNED) for row in tuned} <= {*comparison.METHODS}
-    assert record["settings"]["images"] == 1000 and all(row["tuned"]["images"] == 500 for row in tuned)
+    assert record["settings"]["images"] == 1000 and tuned
+    assert all(row["tuned"]["images"] <= 500 for row in tuned)
 
 
 def test_the_time_of_one_image_is_split_into_steps():
