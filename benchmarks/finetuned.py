@@ -106,7 +106,6 @@ def measure(args: argparse.Namespace, setting: str, seed: int) -> dict[str, Any]
     options, model = dict(SETTINGS[setting]), start
     if setting.endswith(", tuned"):
         model = tuned_start(args, start, args.output / f"tuned-{name}-{seed}", options["reducer"], seed)
-        options |= {"teacher": str(start)}
     elif options["reducer"] != "none":
         options |= {"budget": FRACTION}
     found = train(args, model, args.output / f"{name}-{seed}", options, seed)
