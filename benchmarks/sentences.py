@@ -319,9 +319,9 @@ def tune() -> list[str]:
     assert tuned("mctf", name=old) == tuned(without, name=old)
     return [
         f"(dense {tables.percent(found['dense']['unseen']['top1'])} there): at 0.7 of the cost `tome` "
-        f"{tuned('tome')}, `mctf` {tuned('mctf')}, `diffrate` {tuned(without)}; at half `mctf` {tuned('mctf', 0.5)}, `diffrate` "
-        f"{tuned(without, 0.5)}, `tome` {tuned('tome', 0.5)}; standard errors of the differences to dense are "
-        f"{spread(errors, 1)} points",
+        f"{tuned('tome')}, `mctf` {tuned('mctf')}, `diffrate` {tuned(without)}; at half `mctf` {tuned('mctf', 0.5)}, "
+        f"`diffrate` {tuned(without, 0.5)}, `tome` {tuned('tome', 0.5)}; standard errors of the differences to dense "
+        f"are {spread(errors, 1)} points",
         f"(H200, dense {tables.percent(before)} there), had {tuned('tome', name=old)} with `tome`, "
         f"{tuned('mctf', name=old)} with `mctf` and `diffrate`, {tuned('evit', name=old)} with `evit`",
     ]

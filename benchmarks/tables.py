@@ -396,6 +396,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "encoders": encoders,
     "backbone-features": backbone_features,
     "cpu": cpu,
+    "latency": own("latency"),
     "methods-speed": methods_speed,
     "batch-one": own("batch_one"),
     "optimized": kinds(

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from native_toys import native_model
 from paths import ROOT
+from PIL import Image
 from shelf import save_parquet
 from toys import toy_model
 from viewers import processor_of
@@ -216,6 +217,23 @@ def test_fine_tuning_is_told_beside_the_dense_model_of_its_seed():
     tops = {("dense", 0): 0.9, ("dense", 1): 0.8, ("evit", 0): 0.91, ("evit", 1): 0.83}
     runs = [{"setting": name, "seed": seed, "top1": top, "gmacs": 1.0} for (name, seed), top in tops.items()]
     assert "| evit | 1.000 | 91.0, 83.0 | 87.0 | +2.0 ± 1.0 |" in script.table(runs)
+
+
+@pytest.mark.slow
+def test_a_latency_is_asked_for_and_told(tmp_path, monkeypatch, capsys):
+    script = load_script("benchmarks", "latency")
+    model = tmp_path / "model"
+    native_model("dynamicdinov2", "model").save_pretrained(model)
+    for place in range(3):
+        Image.new("RGB", (40, 30), (80 * place, 10, 10)).save(tmp_path / f"{place}.png")
+    for name, value in {"SIDE": 64, "SPEEDUP": 1.01, "IMAGES": 2}.items():
+        monkeypatch.setattr(script, name, value)
+    options = ["--model", model, "--images", tmp_path, "--batch-sizes", "2", "--output", tmp_path / "latency.json"]
+    monkeypatch.setattr(sys, "argv", ["latency.py", *map(str, options)])
+    script.main()
+    (run,) = json.loads((tmp_path / "latency.json").read_text())
+    assert run["latency"]["batch"] == 2 and run["latency"]["asked"] < run["latency"]["dense"]
+    assert f"{run['loss']:.4f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["deit_tiny_schedules", "deit_tiny_tuned"])
