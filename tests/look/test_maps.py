@@ -137,7 +137,7 @@ def test_visualize(folder, name, capsys):
     assert seen["reducer"] == ("algm" if options else "tome") and len(seen["pictures"]) == 3
     assert all(each["map_difference"] > 0 for each in seen["pictures"])
     assert ([label for label, _ in seen["pictures"][0]["sparse"]] != []) == ("segmenter" in name)
-    assert Image.open("seen/0.png").size > (300, 200) and Path("seen/overview_001.png").is_file()
+    assert Image.open("seen/0.webp").size > (300, 200) and Path("seen/overview_001.webp").is_file()
     assert not Path("seen/index.html").exists()
 
 
