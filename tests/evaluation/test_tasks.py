@@ -19,12 +19,12 @@ from hf_dynamicvit.checkpoints.checkpoint import find_reduced, read_checkpoint
 from hf_dynamicvit.checkpoints.cost import count_head
 from hf_dynamicvit.commands.cli import main
 from hf_dynamicvit.data.annotations import Truth
+from hf_dynamicvit.evaluation.runner import copy_at_keep_ratio
 from hf_dynamicvit.evaluation.scores import Change, check_metrics, compare_tallies, make_tally
 from hf_dynamicvit.evaluation.task_evaluate import Point, TaskEvaluation, measure_apart
 from hf_dynamicvit.evaluation.task_models import (
     TruthReader,
     check_processor,
-    copy_whole,
     find_kind,
     in_order,
     load_subject,
@@ -82,12 +82,12 @@ def test_packages_that_are_missing_are_named_before_any_work(models, name, tmp_p
 @pytest.mark.parametrize("name", ["segmenter", "depth", "detector"])
 def test_a_copy_at_another_keep_ratio_shares_the_weights(models, name):
     subject = load(models, name)
-    other = copy_whole(subject.whole, 0.6, None)
+    other = copy_at_keep_ratio(subject.whole, 0.6, None)
     assert find_reduced(other).config.keep_ratio == 0.6 != find_reduced(subject.whole).config.keep_ratio
     assert all(own is theirs for own, theirs in zip(subject.whole.parameters(), other.parameters(), strict=True))
     image = make_pictures(1)[0]
     truth = Truth(pixels=torch.zeros(20, 16))
-    whole = copy_whole(subject.whole, 1.0, None)
+    whole = copy_at_keep_ratio(subject.whole, 1.0, None)
     found, dense = predict(replace(subject, whole=whole), image, truth), predict(subject, image, truth, False)
     if subject.kind == "boxes":
         assert torch.equal(found["labels"], dense["labels"]) and found["boxes"].amax() <= 60

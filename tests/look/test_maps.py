@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from native_toys import native_model
+from annotated import encoder, make_segmenter, stirred
 from PIL import Image
 from toys import toy_dense
 from transformers import (
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
     DPTImageProcessorPil,
-    UperNetConfig,
-    UperNetForSemanticSegmentation,
 )
 from viewers import make_images, processor_of
 
@@ -29,25 +27,6 @@ from hf_dynamicvit.model.pretrained import ReducedPreTrainedModel
 
 
 SIZE = {"size": {"height": 32, "width": 32}}
-LABELS = {"id2label": {0: "sky", 1: "tree", 2: "road"}, "label2id": {"sky": 0, "tree": 1, "road": 2}}
-
-
-def encoder(**options: Any) -> Any:
-    return native_model("dynamicdinov2", "backbone", out_indices=[1, 2, 3, 4], **options).config
-
-
-def stirred(model: Any) -> Any:
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                torch.nn.init.normal_(parameter, std=0.2)
-    return model.eval()
-
-
-def make_segmenter() -> Any:
-    torch.manual_seed(0)
-    config = UperNetConfig(backbone_config=encoder(), hidden_size=16, use_auxiliary_head=False, **LABELS)
-    return stirred(UperNetForSemanticSegmentation(config))
 
 
 def make_depth_model() -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from ..checkpoints.checkpoint import find_reduced
 from ..checkpoints.cost import multiply_adds
 from ..data.annotations import AnnotatedImages
 from ..data.samples import COST_IMAGES
@@ -127,14 +128,14 @@ def check_size(name: str, size: tuple[int, int], before: tuple[int, int]) -> Non
 
 
 def copy_at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
-    """Copy `model` with another keep ratio; all weights but the reducer's are shared with it.
+    """Copy `model`, reduced or around what is, with another keep ratio; it shares all weights but the reducer's with it.
 
     Raises:
         ValueError: as `model.set_keep_ratio`.
     """
     shared = {id(tensor): tensor for name, tensor in model.named_parameters() if ".reducer." not in name}
     other = copy.deepcopy(model, shared)
-    other.set_keep_ratio(keep_ratio, typical)
+    find_reduced(other).set_keep_ratio(keep_ratio, typical)
     return other
 
 

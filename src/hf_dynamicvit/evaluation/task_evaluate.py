@@ -19,13 +19,12 @@ from ..data.transforms import MODES
 from ..look.viewer import View, count_costs
 from ..machine import describe_machine
 from .data import make_printable
-from .runner import measure_speed, read_size, sample_pixel_values, synchronise
+from .runner import copy_at_keep_ratio, measure_speed, read_size, sample_pixel_values, synchronise
 from .scores import SCORES, Change, Tally, check_metrics, compare_tallies, make_tally
 from .task_models import (
     Contender,
     Subject,
     TruthReader,
-    copy_whole,
     in_order,
     read_predictions,
     run_whole,
@@ -280,7 +279,7 @@ def copy_others(
     others, problems = {}, {}
     for keep_ratio in sorted(set(keep_ratios), reverse=True):
         try:
-            others[keep_ratio] = copy_whole(subject.whole, keep_ratio, typical)
+            others[keep_ratio] = copy_at_keep_ratio(subject.whole, keep_ratio, typical)
         except ValueError as error:
             problems[keep_ratio] = str(error)
     return others, problems

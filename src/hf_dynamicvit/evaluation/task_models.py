@@ -1,7 +1,6 @@
 # Copyright 2026 The hf_dynamicvit authors. Licensed under the Apache License, Version 2.0.
 """Detectors, segmenters and depth models that an evaluation compares: what each says of an image, and its cost."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,18 +124,6 @@ def check_processor(processor: Any, source: str, kind: str) -> None:
                 f"The image processor of {source} has {name}, which cuts or pads images, so that {kind} would not "
                 "lie where they are in them; evaluate takes one that only resizes."
             )
-
-
-def copy_whole(whole: Any, keep_ratio: float, typical: Tensor | None) -> Any:
-    """Copy `whole` with another keep ratio; all weights but the reducer's are shared with it.
-
-    Raises:
-        ValueError: as `model.set_keep_ratio`.
-    """
-    shared = {id(tensor): tensor for name, tensor in whole.named_parameters() if ".reducer." not in name}
-    other = copy.deepcopy(whole, shared)
-    find_reduced(other).set_keep_ratio(keep_ratio, typical)
-    return other
 
 
 def run_whole(contender: Contender, pixels: Tensor) -> tuple[Any, Any]:
