@@ -128,7 +128,7 @@ def check_size(name: str, size: tuple[int, int], before: tuple[int, int]) -> Non
 
 
 def copy_at_keep_ratio(model: Any, keep_ratio: float, typical: Tensor | None) -> Any:
-    """Copy `model`, reduced or around what is, with another keep ratio; it shares all weights but the reducer's with it.
+    """Copy `model`, reduced or around what is, with another keep ratio; all weights but the reducer's are shared.
 
     Raises:
         ValueError: as `model.set_keep_ratio`.
